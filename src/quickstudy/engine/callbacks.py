@@ -1,0 +1,115 @@
+"""What watches a training run: a progress bar, a log of metrics, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Callback", "JsonLines", "ProgressBar", "TensorBoard"]
+
+
+class Callback:
+    """Hooks that do nothing; override the ones you need."""
+
+    def on_start(self, step: int, steps: int) -> None:
+        """Training begins after `step` of `steps` meta-steps."""
+
+    def on_step(self, step: int, metrics: dict[str, Any]) -> None:
+        """A meta-step is done; metrics are "loss", "lr" and "seconds"."""
+
+    def on_validation(self, step: int, metrics: dict[str, float]) -> None:
+        """A validation is done; metrics are the score by its name."""
+
+    def on_warning(self, message: str) -> None:
+        """Something was wrong and has been dealt with."""
+
+    def on_end(self) -> None:
+        """Training has ended, by whatever cause."""
+
+
+class JsonLines(Callback):
+    """One JSON line a step in a file; lines after the step resumed from are dropped."""
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        kept = []
+        if path.exists():
+            for line in path.read_text().splitlines(keepends=True):
+                try:
+                    if json.loads(line)["step"] <= resumed_step:
+                        kept.append(line)
+                except ValueError:  # cut off by a kill
+                    break
+        path.write_text("".join(kept) if resumed_step else "")
+        self._file = path.open("a", buffering=1)
+
+    def on_step(self, step: int, metrics: dict[str, Any]) -> None:
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def on_validation(self, step: int, metrics: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, "validation": metrics}) + "\n")
+
+    def on_end(self) -> None:
+        self._file.close()
+
+
+class ProgressBar(Callback):
+    """A bar on standard error with loss, score, rate and time left."""
+
+    def on_start(self, step: int, steps: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("meta-training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._score = ""
+        self._begin = step
+        self._task = self._bar.add_task("", total=steps, completed=step, note="", rate="")
+        self._bar.start()
+
+    def on_step(self, step: int, metrics: dict[str, Any]) -> None:
+        elapsed = self._bar.tasks[0].elapsed
+        rate = f"{(step - self._begin) / elapsed:.1f} steps/s" if elapsed else ""
+        note = f"loss {metrics['loss']:.3f}{self._score}"
+        self._bar.update(self._task, completed=step, note=note, rate=rate)
+
+    def on_validation(self, step: int, metrics: dict[str, float]) -> None:
+        self._score = "".join(f", validation {k} {v:.3f}" for k, v in metrics.items())
+
+    def on_warning(self, message: str) -> None:
+        import sys
+
+        print(f"warning: {message}", file=sys.stderr)
+
+    def on_end(self) -> None:
+        self._bar.stop()
+
+
+class TensorBoard(Callback):
+    """Write loss, learning rate and validation scores for TensorBoard (`quickstudy[tensorboard]`)."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def on_step(self, step: int, metrics: dict[str, Any]) -> None:
+        self._writer.add_scalar("train/loss", metrics["loss"], step)
+        self._writer.add_scalar("train/lr", metrics["lr"], step)
+
+    def on_validation(self, step: int, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(f"validation/{name}", value, step)
+
+    def on_end(self) -> None:
+        self._writer.close()

@@ -1,0 +1,178 @@
+"""Checkpoints: whole or not there at all, and never a pickle.
+
+A checkpoint is a folder of safetensors files and one JSON, with the SHA-256 of each file in
+`manifest.json`. It is written beside its place, flushed to disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from quickstudy.errors import RunError
+
+__all__ = ["latest_checkpoint", "load_tensors", "save_checkpoint", "write_atomically"]
+
+KEEP = 2
+
+
+def save_checkpoint(
+    folder: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]
+) -> Path:
+    """Write checkpoint `step` below `folder`, and remove all but the newest ones.
+
+    Args:
+        tensors: A file name (without suffix) to its tensors by name.
+        state: Anything JSON can hold.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(".tmp-*"):
+        shutil.rmtree(stale)
+    made = folder / f".tmp-{uuid.uuid4().hex}"
+    made.mkdir()
+    files = {f"{name}.safetensors": _tensor_bytes(part) for name, part in tensors.items()}
+    files["state.json"] = json.dumps(state, indent=1).encode()
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files["manifest.json"] = json.dumps({"format": 1, "sha256": hashes}, indent=1).encode()
+    for name, content in files.items():
+        _write(made / name, content)
+    _sync(made)
+    place = folder / f"step-{step:08d}"
+    if place.exists():  # the same step again, after a resume: it holds the same bytes
+        shutil.rmtree(place)
+    made.rename(place)
+    _sync(folder)
+    for old in sorted(folder.glob("step-*"))[:-KEEP]:
+        shutil.rmtree(old)
+    return place
+
+
+def latest_checkpoint(
+    folder: Path,
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], list[str]] | None:
+    """Load the newest undamaged checkpoint.
+
+    Returns:
+        Its tensors by file, its state, and a line about each damaged checkpoint passed over;
+        None if there is no checkpoint.
+
+    Raises:
+        RunError: If there are checkpoints, and all are damaged.
+    """
+    places = sorted(folder.glob("step-*"), reverse=True)
+    complaints: list[str] = []
+    for place in places:
+        try:
+            return (*_load(place), complaints)
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+            complaints.append(f"{place} is damaged ({error}); falling back to the one before")
+    if complaints:
+        raise RunError(
+            f"no undamaged checkpoint in {folder}: start again in a new folder. "
+            + "; ".join(complaints)
+        )
+    return None
+
+
+def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    manifest = json.loads((place / "manifest.json").read_bytes())
+    if manifest["format"] != 1:
+        raise ValueError(f"unknown format {manifest['format']}")
+    contents = {}
+    for name, digest in manifest["sha256"].items():
+        contents[name] = (place / Path(name).name).read_bytes()
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            raise ValueError(f"{name} does not match its hash")
+    state = json.loads(contents.pop("state.json"))
+    return {
+        name.removesuffix(".safetensors"): safetensors.torch.load(content)
+        for name, content in contents.items()
+    }, state
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either the old one or the new one, also after a power cut."""
+    made = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        _write(made, content)
+        made.rename(path)
+    finally:
+        made.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file atomically."""
+    write_atomically(path, _tensor_bytes(tensors))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        RunError: If it is missing or damaged.
+    """
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"expected {path}, found none: train the run first") from None
+    except safetensors.SafetensorError as error:
+        raise RunError(f"{path} is damaged ({error}): resume the run to write it anew") from None
+
+
+def flatten(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
+    """Move the tensors of a nested state into `tensors`; what stays behind is JSON."""
+    if isinstance(tree, Tensor):
+        tensors[path] = tree
+        return {"$tensor": path}
+    if isinstance(tree, dict):
+        return {
+            "$dict": [[k, flatten(v, tensors, f"{path}/{k}")] for k, v in tree.items()]
+        }
+    if isinstance(tree, list | tuple):
+        return [flatten(v, tensors, f"{path}/{i}") for i, v in enumerate(tree)]
+    if tree is None or isinstance(tree, bool | int | float | str):
+        return tree
+    raise TypeError(f"cannot checkpoint a {type(tree).__name__} at {path or 'the root'}")
+
+
+def unflatten(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    """Undo `flatten`."""
+    if isinstance(tree, dict):
+        if "$tensor" in tree:
+            return tensors[tree["$tensor"]]
+        return {k: unflatten(v, tensors) for k, v in tree["$dict"]}
+    if isinstance(tree, list):
+        return [unflatten(v, tensors) for v in tree]
+    return tree
+
+
+def _tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
+    return safetensors.torch.save(
+        {n: t.detach().contiguous(memory_format=torch.contiguous_format) for n, t in tensors.items()}
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,44 @@
+"""The errors quickstudy raises: each says what was expected, what came, and what to do.
+
+Every error is also the builtin a caller would expect, so `except ValueError` keeps working.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["DataError", "MissingError", "QuickstudyError", "RunError", "UsageError", "unknown"]
+
+
+class QuickstudyError(Exception):
+    """The root of the tree: anything quickstudy refuses on purpose."""
+
+
+class UsageError(QuickstudyError, ValueError):
+    """An argument, option or recipe key that cannot be used as given."""
+
+
+class DataError(QuickstudyError, ValueError):
+    """Data that is there but cannot serve: too few images, one class, a corrupt file."""
+
+
+class MissingError(QuickstudyError, FileNotFoundError):
+    """A file, folder or data set that is not where it was looked for."""
+
+
+class RunError(QuickstudyError, RuntimeError):
+    """A run folder that is damaged, or in the way."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Build the error for a name that is not in a catalogue, with the nearest known one.
+
+    Example:
+        >>> print(unknown("learner", "mamll", ["maml", "prototypical_networks"]))
+        unknown learner 'mamll'; did you mean 'maml'? Known: maml, prototypical_networks
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return UsageError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}")

@@ -1,0 +1,1 @@
+"""Metric-based learners: embed, then compare."""

@@ -1,0 +1,76 @@
+"""Prototypical networks: a class is the mean of its embedded examples.
+
+Snell, Swersky & Zemel, "Prototypical Networks for Few-shot Learning", NeurIPS 2017,
+arXiv:1703.05175.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.errors import DataError
+from quickstudy.learners.base import Learner, Predictor, query_loss
+from quickstudy.nn import cosine_similarity, squared_euclidean
+from quickstudy.tasks import Episode, Support
+
+__all__ = ["PrototypicalNetworks"]
+
+
+class PrototypicalNetworks(Learner):
+    """Classify a query by its distance to the mean embedding of each class (equations 1 and 2).
+
+    Logits are minus the squared Euclidean distances, or `scale` times the cosines. In
+    meta-training, support and query go through the backbone as one batch, as in the paper's
+    code, so batch norm sees both; in evaluation nothing is learned from the queries.
+
+    Args:
+        backbone: Maps inputs (n, ...) to embeddings (n, d).
+        distance: "euclidean" (squared, as in the paper) or "cosine".
+        scale: Factor on the cosines, which alone cannot make a confident softmax.
+
+    Example:
+        >>> learner = PrototypicalNetworks(nn.Flatten())
+        >>> support = Support(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]), n_way=2)
+        >>> learner.adapt(support)(torch.tensor([[0.9]])).argmax(1)
+        tensor([1])
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        distance: Literal["euclidean", "cosine"] = "euclidean",
+        scale: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.distance, self.scale = backbone, distance, scale
+
+    def adapt(self, support: Support) -> Predictor:
+        if support.n_way is not None and len(support.y.unique()) != support.n_way:
+            raise DataError(
+                f"expected at least one example of each of {support.n_way} classes, "
+                f"got {len(support.y.unique())} classes with examples"
+            )
+        prototypes = self._prototypes(self.backbone(support.x), support)
+        return lambda x: self._scores(self.backbone(x), prototypes)
+
+    def loss(self, episode: Episode) -> Tensor:
+        support, query = episode.support, episode.query
+        embedded = self.backbone(torch.cat([support.x, query.x]))
+        prototypes = self._prototypes(embedded[: len(support)], support)
+        return query_loss(self._scores(embedded[len(support) :], prototypes), query.y)
+
+    def _prototypes(self, embedded: Tensor, support: Support) -> Tensor:
+        if support.n_way is None:
+            raise DataError("expected a classification task: prototypes need classes")
+        labels = torch.arange(support.n_way, device=support.y.device)
+        onehot = (support.y[:, None] == labels).to(embedded.dtype)  # (n, n_way)
+        counts = onehot.sum(0)  # (n_way,)
+        return onehot.T @ embedded / counts[:, None]  # (n_way, n) @ (n, d) -> (n_way, d)
+
+    def _scores(self, embedded: Tensor, prototypes: Tensor) -> Tensor:
+        if self.distance == "cosine":
+            return self.scale * cosine_similarity(embedded, prototypes)
+        return -squared_euclidean(embedded, prototypes)

@@ -1,0 +1,1 @@
+"""Optimization-based learners: take learned gradient steps."""

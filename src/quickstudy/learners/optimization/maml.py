@@ -1,0 +1,145 @@
+"""Model-agnostic meta-learning: an initialisation from which a few gradient steps suffice.
+
+Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
+ICML 2017, arXiv:1703.03400.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from quickstudy.errors import DataError, UsageError
+from quickstudy.learners.base import Learner, Predictor, query_loss
+from quickstudy.tasks import Support
+
+__all__ = ["MAML"]
+
+
+class MAML(Learner):
+    """Meta-learn initial weights by differentiating through gradient steps on the support set.
+
+    The inner loop (equation 1) is theta' = theta - inner_lr * gradient of the mean support
+    loss; the meta-gradient (equation 2) is that of the query loss at theta'.
+
+    Differs from the paper: the paper's code sums the inner cross-entropy over the ways, so its
+    inner learning rate of 0.4 at 5 ways is 2.0 here.
+
+    Args:
+        backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`.
+        n_outputs: Classes, or size of a regression target; adapting needs the same.
+        inner_lr: Step size of the inner loop.
+        inner_steps: Gradient steps in meta-training.
+        inner_steps_test: Gradient steps in evaluation; `inner_steps` if None.
+        first_order: Leave out second derivatives (FOMAML).
+        adapted: Patterns of the names of the parameters the inner loop changes.
+        batch_norm: "batch": batch norm always uses the statistics of the batch at hand, as in
+            the paper, so predictions for a query depend on the other queries (transductive).
+            "running": averages kept in meta-training serve in evaluation, so that each query
+            stands alone.
+
+    Raises:
+        UsageError: If no parameter matches `adapted`.
+
+    Example:
+        >>> from quickstudy.nn import MLP
+        >>> learner = MAML(MLP((1,)), n_outputs=1, inner_lr=0.01)
+        >>> learner.adapt(Support(torch.rand(10, 1), torch.rand(10, 1)))(torch.rand(3, 1)).shape
+        torch.Size([3, 1])
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        n_outputs: int,
+        *,
+        inner_lr: float = 0.4,
+        inner_steps: int = 1,
+        inner_steps_test: int | None = None,
+        first_order: bool = False,
+        adapted: Sequence[str] = ("*",),
+        batch_norm: Literal["batch", "running"] = "batch",
+    ) -> None:
+        super().__init__()
+        features: Any = getattr(backbone, "out_features", None)
+        if not isinstance(features, int):
+            raise UsageError("expected a backbone with `out_features`: set it to its output size")
+        self.model = nn.Sequential()
+        self.model.add_module("backbone", backbone)
+        self.model.add_module("head", nn.Linear(features, n_outputs))
+        self.n_outputs = n_outputs
+        self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
+        self.inner_steps_test = inner_steps_test
+        self.adapted = [
+            name
+            for name, _ in self.model.named_parameters()
+            if any(fnmatch(name, pattern) for pattern in adapted)
+        ]
+        if not self.adapted:
+            raise UsageError(f"expected `adapted` to match a parameter, got {list(adapted)}")
+        if batch_norm == "batch":
+            _forget_running_statistics(self.model)
+
+    @classmethod
+    def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
+        return cls(backbone, n_outputs, **options)
+
+    def adapt(self, support: Support) -> Predictor:
+        if support.n_way is not None and support.n_way != self.n_outputs:
+            raise DataError(
+                f"expected {self.n_outputs}-way tasks, as the head has {self.n_outputs} outputs, "
+                f"got {support.n_way}-way: meta-train for that number of ways"
+            )
+        state = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        steps = self.inner_steps
+        if not self.training and self.inner_steps_test is not None:
+            steps = self.inner_steps_test
+        with torch.enable_grad():
+            for _ in range(steps):
+                state = self._inner_step(state, support)
+        if not self.training:
+            state = {name: value.detach().clone() for name, value in state.items()}
+        return lambda x: functional_call(self.model, state, (x,))
+
+    def _inner_step(self, state: dict[str, Tensor], support: Support) -> dict[str, Tensor]:
+        def loss(weights: dict[str, Tensor]) -> Tensor:
+            return query_loss(
+                functional_call(self.model, {**state, **weights}, (support.x,)), support.y
+            )
+
+        weights = {name: state[name] for name in self.adapted}
+        second_order = self.training and not self.first_order
+        gradients = _gradient(loss, weights, create_graph=second_order)
+        return state | {n: w - self.inner_lr * gradients[n] for n, w in weights.items()}
+
+
+def _gradient(loss: Any, weights: dict[str, Tensor], *, create_graph: bool) -> dict[str, Tensor]:
+    """Gradient of `loss(weights)`, inside `torch.func` transforms and outside of them."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        gradients = torch.func.grad(loss)(weights)
+        return gradients if create_graph else {n: g.detach() for n, g in gradients.items()}
+    if not create_graph:
+        # Gradients to the weights as they are now; the path through earlier steps stays open.
+        leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+    else:
+        leaves = {n: w if w.requires_grad else w.requires_grad_() for n, w in weights.items()}
+    values = torch.autograd.grad(
+        loss(leaves),
+        list(leaves.values()),
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return dict(zip(leaves, values, strict=True))
+
+
+def _forget_running_statistics(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None

@@ -1,0 +1,14 @@
+"""Backbones and distances."""
+
+from quickstudy.nn.backbones import BACKBONES, MLP, Conv4, Flatten, StridedConv4
+from quickstudy.nn.distances import cosine_similarity, squared_euclidean
+
+__all__ = [
+    "BACKBONES",
+    "MLP",
+    "Conv4",
+    "Flatten",
+    "StridedConv4",
+    "cosine_similarity",
+    "squared_euclidean",
+]

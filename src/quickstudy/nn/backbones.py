@@ -1,0 +1,115 @@
+"""Networks that turn an example into a feature vector; each says how long in `out_features`.
+
+Every backbone is made from the shape of one example and its own options, so a recipe can name
+any of them for any data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.errors import UsageError
+
+__all__ = ["BACKBONES", "MLP", "Conv4", "Flatten", "StridedConv4"]
+
+
+class Conv4(nn.Sequential):
+    """Four blocks of convolution 3x3, batch norm, max-pooling and ReLU (Vinyals et al. 2016).
+
+    ReLU comes after the pooling, which gives the same values for a quarter of the work; the
+    convolutions have no bias, which the batch norm would subtract. Weights are channels-last.
+
+    Args:
+        in_shape: Shape of one image, (channels, height, width), each side at least 16.
+        width: Channels of every block.
+    """
+
+    def __init__(self, in_shape: Sequence[int], width: int = 64) -> None:
+        channels, height, side = _image_shape(in_shape, 16)
+        layers: list[nn.Module] = []
+        for block in range(4):
+            layers += [
+                nn.Conv2d(channels if block == 0 else width, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.MaxPool2d(2),
+                nn.ReLU(),
+            ]
+        super().__init__(*layers, nn.Flatten())
+        self.out_features = width * (height // 16) * (side // 16)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.contiguous(memory_format=torch.channels_last))
+
+
+class StridedConv4(nn.Sequential):
+    """The Omniglot network of MAML (Finn et al. 2017): four blocks of convolution 3x3 with
+    stride 2, batch norm and ReLU, then the mean over space.
+
+    Args:
+        in_shape: Shape of one image, (channels, height, width).
+        width: Channels of every block.
+    """
+
+    def __init__(self, in_shape: Sequence[int], width: int = 64) -> None:
+        channels, _, _ = _image_shape(in_shape, 1)
+        layers: list[nn.Module] = []
+        for block in range(4):
+            layers += [
+                nn.Conv2d(
+                    channels if block == 0 else width, width, 3, stride=2, padding=1, bias=False
+                ),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.out_features = width
+
+
+class MLP(nn.Sequential):
+    """Fully connected layers with ReLU, for vectors (or anything flattened).
+
+    Args:
+        in_shape: Shape of one example.
+        widths: Units of each hidden layer.
+    """
+
+    def __init__(self, in_shape: Sequence[int], widths: Sequence[int] = (40, 40)) -> None:
+        if not widths or min(widths) < 1:
+            raise UsageError(f"expected at least one positive width, got {list(widths)}")
+        layers: list[nn.Module] = [nn.Flatten()]
+        size = math.prod(in_shape)
+        for width in widths:
+            layers += [nn.Linear(size, width), nn.ReLU()]
+            size = width
+        super().__init__(*layers)
+        self.out_features = size
+
+
+class Flatten(nn.Flatten):
+    """The example itself, flattened: no parameters, for baselines on raw input."""
+
+    def __init__(self, in_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.out_features = math.prod(in_shape)
+
+
+BACKBONES: dict[str, type[nn.Module]] = {
+    "conv4": Conv4,
+    "strided_conv4": StridedConv4,
+    "mlp": MLP,
+    "flatten": Flatten,
+}
+
+
+def _image_shape(shape: Sequence[int], least: int) -> tuple[int, int, int]:
+    if len(shape) != 3 or min(shape[1:]) < least:
+        raise UsageError(
+            f"expected images of shape (channels, height, width), sides of {least} or more, "
+            f"got {tuple(shape)}"
+        )
+    return shape[0], shape[1], shape[2]

@@ -1,0 +1,33 @@
+"""How far apart two sets of vectors are."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["cosine_similarity", "squared_euclidean"]
+
+
+def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
+    """Squared Euclidean distance of every row of `a` (n, d) to every row of `b` (m, d): (n, m).
+
+    Example:
+        >>> squared_euclidean(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
+        tensor([[25.]])
+    """
+    # Expanded, so that it is one matrix product; rounding may leave it a little below zero.
+    with torch.autocast(a.device.type, enabled=False):  # 8 bits cannot hold the difference
+        a, b = _widen(a), _widen(b)
+        distance = a.square().sum(1, keepdim=True) - 2 * a @ b.T + b.square().sum(1)
+        return distance.clamp_min(0)
+
+
+def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine of the angle between every row of `a` (n, d) and of `b` (m, d): (n, m)."""
+    with torch.autocast(a.device.type, enabled=False):
+        return F.normalize(_widen(a), dim=1) @ F.normalize(_widen(b), dim=1).T
+
+
+def _widen(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

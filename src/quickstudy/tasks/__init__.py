@@ -1,0 +1,17 @@
+"""Tasks: episodes, the families they are drawn from, and the data sets behind them."""
+
+from quickstudy.tasks.episode import Batch, Episode, Support, stack
+from quickstudy.tasks.sampler import EpisodeSampler, SinusoidTasks, Tasks
+from quickstudy.tasks.sources import ClassData, split_classes
+
+__all__ = [
+    "Batch",
+    "ClassData",
+    "Episode",
+    "EpisodeSampler",
+    "SinusoidTasks",
+    "Support",
+    "Tasks",
+    "split_classes",
+    "stack",
+]

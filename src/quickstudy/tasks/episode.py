@@ -1,0 +1,171 @@
+"""An episode is one task: a support set to learn from, and a query set to be judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from quickstudy.errors import DataError
+
+__all__ = ["Batch", "Episode", "Support", "stack"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Examples and their targets.
+
+    Args:
+        x: Inputs, shape (n, ...).
+        y: Labels, int64 of shape (n,), or regression targets, floating point of shape (n, d).
+
+    Raises:
+        DataError: If `x` and `y` differ in length or a target has an unusable type.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __post_init__(self) -> None:
+        if self.x.shape[:1] != self.y.shape[:1]:
+            raise DataError(
+                f"expected as many targets as inputs, got x {tuple(self.x.shape)} "
+                f"and y {tuple(self.y.shape)}"
+            )
+        labels = self.y.dtype == torch.int64 and self.y.ndim == 1
+        targets = self.y.is_floating_point() and self.y.ndim == 2
+        if not (labels or targets):
+            raise DataError(
+                "expected int64 labels of shape (n,) or floating-point targets of shape (n, d), "
+                f"got {self.y.dtype} of shape {tuple(self.y.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Support(Batch):
+    """All that a learner may know of a task before it sees the queries.
+
+    Args:
+        x: Inputs, shape (n, ...); n may be 0 (zero-shot).
+        y: Labels 0..n_way-1, or regression targets.
+        n_way: Number of classes; None for regression.
+        attributes: One vector per class, shape (n_way, d), for zero-shot learning.
+
+    Raises:
+        DataError: If a label lies outside 0..n_way-1, or the attributes do not match n_way.
+
+    Example:
+        >>> support = Support(torch.rand(5, 1, 28, 28), torch.arange(5), n_way=5)
+        >>> len(support), support.n_way
+        (5, 5)
+    """
+
+    n_way: int | None = None
+    attributes: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_way is None:
+            if not self.y.is_floating_point():
+                raise DataError("expected n_way with integer labels, got n_way=None")
+            return
+        _check_labels("support", self.y, self.n_way)
+        if self.attributes is not None and len(self.attributes) != self.n_way:
+            raise DataError(
+                f"expected one attribute vector for each of {self.n_way} classes, "
+                f"got {len(self.attributes)}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One task, validated once when it is made.
+
+    Args:
+        support: What the learner adapts to.
+        query: What its predictor is judged on.
+        classes: For classification, the data set's class id behind each label, shape (n_way,).
+        clusters: The independent unit behind each label, shape (n_way,); defaults to `classes`.
+            Rotations of one character are different classes of one cluster.
+    """
+
+    support: Support
+    query: Batch
+    classes: Tensor | None = None
+    clusters: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_way is not None:
+            _check_labels("query", self.query.y, self.n_way)
+        elif not self.query.y.is_floating_point():
+            raise DataError("expected floating-point query targets, as the support has no n_way")
+
+    @property
+    def n_way(self) -> int | None:
+        """Number of classes; None for regression."""
+        return self.support.n_way
+
+    def to(self, target: torch.device | torch.dtype) -> Episode:
+        """Move to a device, or convert floating-point tensors to a dtype."""
+
+        def move(t: Tensor) -> Tensor:
+            keep = isinstance(target, torch.dtype) and not t.is_floating_point()
+            return t if keep else t.to(target)
+
+        return pytree.tree_map_only(Tensor, move, self)
+
+
+def _check_labels(which: str, y: Tensor, n_way: int) -> None:
+    if y.dtype != torch.int64:
+        raise DataError(f"expected int64 {which} labels, got {y.dtype}")
+    if len(y) and not 0 <= int(y.min()) <= int(y.max()) < n_way:
+        raise DataError(
+            f"expected {which} labels in 0..{n_way - 1}, got {int(y.min())}..{int(y.max())}"
+        )
+
+
+_T = TypeVar("_T", Batch, Support, Episode)
+
+
+def _register(cls: type[_T]) -> None:
+    """Let `torch.func` map over the tensors of `cls`; what it rebuilds is not validated again."""
+
+    def flatten(obj: _T):
+        values = {f.name: getattr(obj, f.name) for f in fields(cls)}
+        fixed = {k: v for k, v in values.items() if v is None or isinstance(v, int)}
+        leaves = {k: v for k, v in values.items() if k not in fixed}
+        return list(leaves.values()), (tuple(leaves), tuple(fixed.items()))
+
+    def unflatten(values, context) -> _T:
+        names, fixed = context
+        made = object.__new__(cls)
+        for name, value in [*zip(names, values, strict=True), *fixed]:
+            object.__setattr__(made, name, value)
+        return made
+
+    pytree.register_pytree_node(cls, flatten, unflatten)
+
+
+for _cls in (Batch, Support, Episode):
+    _register(_cls)
+
+
+def stack(episodes: list[Episode]) -> Episode:
+    """Stack episodes of one shape along a new leading task dimension.
+
+    The result holds tensors of shape (n_tasks, ...); it is for `torch.func.vmap` alone.
+
+    Raises:
+        DataError: If the episodes differ in shape.
+    """
+    plain = [replace(e, classes=None, clusters=None) for e in episodes]
+    try:
+        return pytree.tree_map(lambda *tensors: torch.stack(tensors), *plain)
+    except (RuntimeError, ValueError) as error:
+        raise DataError(f"expected episodes of one shape, got several: {error}") from None

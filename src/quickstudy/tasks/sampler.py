@@ -1,0 +1,146 @@
+"""Task families: infinite, indexable sequences of episodes.
+
+`tasks[i]` is the same episode every time, on every machine, so a run resumes, validates and
+spreads over processes by counting alone: there is no generator state to keep.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from quickstudy.errors import DataError, UsageError
+from quickstudy.tasks.episode import Batch, Episode, Support
+from quickstudy.tasks.sources import ClassData
+
+__all__ = ["EpisodeSampler", "SinusoidTasks", "Tasks", "generator_for"]
+
+Range = int | tuple[int, int]
+
+
+class Tasks(Protocol):
+    """A task family: `tasks[i]` is an episode that depends on the family's seed and `i` alone."""
+
+    def __getitem__(self, index: int, /) -> Episode: ...
+
+
+def generator_for(seed: int, *path: int) -> torch.Generator:
+    """A fresh generator for one place in a run, such as (seed, episode)."""
+    state = np.random.SeedSequence((seed, *path)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+class EpisodeSampler:
+    """Draw N-way K-shot episodes from labelled data.
+
+    Labels are 0..n_way-1 in an order drawn anew for every episode. No example is both support
+    and query of an episode.
+
+    Args:
+        data: Examples grouped by class.
+        n_way: Classes per episode, or a range (fewest, most) drawn from for every episode.
+        n_shot: Support examples per class, 0 or more, or a range.
+        n_query: Query examples per class.
+        seed: Decides every episode.
+
+    Raises:
+        DataError: If `data` has too few classes, or a class too few examples.
+
+    Example:
+        >>> data = ClassData(torch.rand(40, 3), torch.arange(40) % 8, list("abcdefgh"))
+        >>> tasks = EpisodeSampler(data, n_way=5, n_shot=1, n_query=2)
+        >>> tasks[0].support.x.shape, tasks[0].query.x.shape
+        (torch.Size([5, 3]), torch.Size([10, 3]))
+    """
+
+    def __init__(
+        self, data: ClassData, *, n_way: Range, n_shot: Range, n_query: int, seed: int = 0
+    ) -> None:
+        self.data, self.n_query, self.seed = data, n_query, seed
+        self.n_way = _as_range("n_way", n_way, 1)
+        self.n_shot = _as_range("n_shot", n_shot, 0)
+        if n_query < 1:
+            raise UsageError(f"expected n_query of 1 or more, got {n_query}")
+        if data.n_classes < self.n_way[1]:
+            raise DataError(
+                f"expected at least {self.n_way[1]} classes for {self.n_way[1]}-way episodes, "
+                f"got {data.n_classes}: lower n_way or add classes"
+            )
+        need, least = self.n_shot[1] + n_query, int(data.counts.min())
+        if least < need:
+            poorest = data.names[int(data.counts.argmin())]
+            raise DataError(
+                f"expected {need} examples of every class ({self.n_shot[1]} shot + {n_query} "
+                f"query), got {least} of {poorest!r}: lower n_shot or n_query, or add examples"
+            )
+
+    def __getitem__(self, index: int) -> Episode:
+        generator = generator_for(self.seed, index)
+        n_way = _draw(self.n_way, generator)
+        n_shot = _draw(self.n_shot, generator)
+        data, take = self.data, n_shot + self.n_query
+        classes = torch.randperm(data.n_classes, generator=generator)[:n_way]
+        width = data.index.shape[1]
+        lots = torch.rand(n_way, width, generator=generator)
+        lots[torch.arange(width) >= data.counts[classes, None]] = 2.0  # padding is drawn last
+        rows = data.index[classes[:, None], lots.argsort(dim=1)[:, :take]]  # (n_way, take)
+        y = torch.arange(n_way)[:, None].expand(n_way, take)
+        x = data.rows(rows)  # (n_way, take, ...)
+        clusters = classes if data.clusters is None else data.clusters[classes]
+        return Episode(
+            Support(x[:, :n_shot].flatten(0, 1), y[:, :n_shot].flatten(), n_way),
+            Batch(x[:, n_shot:].flatten(0, 1), y[:, n_shot:].flatten()),
+            classes,
+            clusters,
+        )
+
+    def __iter__(self) -> Iterator[Episode]:
+        index = 0
+        while True:
+            yield self[index]
+            index += 1
+
+
+class SinusoidTasks:
+    """Regression to sinusoids, the toy family of MAML (Finn et al. 2017, section 5.1).
+
+    Each task is y = a sin(x - p), with amplitude a in [0.1, 5], phase p in [0, pi], and x in
+    [-5, 5].
+
+    Args:
+        n_shot: Support points.
+        n_query: Query points.
+        seed: Decides every task.
+
+    Example:
+        >>> SinusoidTasks(n_shot=10, n_query=10)[0].support.x.shape
+        torch.Size([10, 1])
+    """
+
+    def __init__(self, *, n_shot: int, n_query: int, seed: int = 0) -> None:
+        if n_shot < 0 or n_query < 1:
+            raise UsageError(f"expected n_shot >= 0 and n_query >= 1, got {n_shot} and {n_query}")
+        self.n_shot, self.n_query, self.seed = n_shot, n_query, seed
+
+    def __getitem__(self, index: int) -> Episode:
+        u = torch.rand(self.n_shot + self.n_query + 2, 1, generator=generator_for(self.seed, index))
+        amplitude, phase, x = 0.1 + 4.9 * u[0], math.pi * u[1], 10 * u[2:] - 5
+        y = amplitude * torch.sin(x - phase)
+        k = self.n_shot
+        return Episode(Support(x[:k], y[:k]), Batch(x[k:], y[k:]))
+
+
+def _as_range(name: str, value: Range, least: int) -> tuple[int, int]:
+    low, high = (value, value) if isinstance(value, int) else value
+    if not least <= low <= high:
+        raise UsageError(f"expected {name} of {least} or more, or (fewest, most), got {value}")
+    return low, high
+
+
+def _draw(bounds: tuple[int, int], generator: torch.Generator) -> int:
+    low, high = bounds
+    return low if low == high else int(torch.randint(low, high + 1, (), generator=generator))

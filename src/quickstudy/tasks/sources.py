@@ -1,0 +1,130 @@
+"""What episodes are drawn from: labelled examples grouped by class."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from quickstudy.errors import DataError
+
+__all__ = ["ClassData", "split_classes"]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassData:
+    """Labelled examples, grouped by class.
+
+    Args:
+        x: Examples, shape (n, ...). Integers (uint8 images) are read as x / 255.
+        y: Class ids, int64 of shape (n,), every id in 0..n_classes-1 at least once.
+        names: A name per class.
+        clusters: The independent unit each class belongs to, shape (n_classes,); by default
+            each class is its own. Rotations of one character share a cluster.
+
+    Raises:
+        DataError: If the shapes disagree, a class is empty, or a value is not finite.
+
+    Example:
+        >>> data = ClassData(torch.rand(6, 2), torch.tensor([0, 0, 1, 1, 2, 2]), ["a", "b", "c"])
+        >>> data.n_classes, data.counts.tolist()
+        (3, [2, 2, 2])
+    """
+
+    x: Tensor
+    y: Tensor
+    names: Sequence[str]
+    clusters: Tensor | None = None
+    counts: Tensor = field(init=False)
+    index: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.y.dtype != torch.int64 or self.y.shape != self.x.shape[:1]:
+            raise DataError(
+                f"expected int64 class ids of shape ({len(self.x)},), "
+                f"got {self.y.dtype} of shape {tuple(self.y.shape)}"
+            )
+        if len(self.y) and not 0 <= int(self.y.min()) <= int(self.y.max()) < len(self.names):
+            raise DataError(f"expected class ids in 0..{len(self.names) - 1}, one per name")
+        counts = torch.bincount(self.y, minlength=len(self.names))
+        if not len(self.names) or int(counts.min()) == 0:
+            raise DataError("expected at least one example of every class, got an empty class")
+        if self.x.is_floating_point() and not bool(torch.isfinite(self.x).all()):
+            raise DataError("expected finite examples, got NaN or infinity: clean or impute them")
+        # index[c, :counts[c]] are the rows of class c; the rest is padding, never read.
+        index = torch.full((len(self.names), int(counts.max())), -1)
+        order = torch.argsort(self.y, stable=True)
+        index[torch.arange(index.shape[1]) < counts[:, None]] = order
+        object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "index", index)
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.names)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Examples at `index`, as floating point."""
+        x = self.x[index]
+        return x if x.is_floating_point() else x.float() / 255
+
+    def select(self, classes: Sequence[int]) -> ClassData:
+        """The part that holds these classes, renumbered in the order given."""
+        new_id = torch.full((self.n_classes,), -1)
+        new_id[torch.as_tensor(classes, dtype=torch.int64)] = torch.arange(len(classes))
+        y = new_id[self.y]
+        keep = y >= 0
+        clusters = None if self.clusters is None else self.clusters[list(classes)]
+        return ClassData(self.x[keep], y[keep], [self.names[c] for c in classes], clusters)
+
+    def with_rotations(self) -> ClassData:
+        """Images (n, channels, side, side) and their quarter turns, each turn a new class."""
+        if self.x.ndim != 4 or self.x.shape[-1] != self.x.shape[-2]:
+            raise DataError(f"expected square images to rotate, got shape {tuple(self.x.shape)}")
+        own = torch.arange(self.n_classes) if self.clusters is None else self.clusters
+        return ClassData(
+            torch.cat([torch.rot90(self.x, turn, (-2, -1)) for turn in range(4)]),
+            torch.cat([self.y + turn * self.n_classes for turn in range(4)]),
+            [f"{name}@{90 * turn}" for turn in range(4) for name in self.names],
+            own.repeat(4),
+        )
+
+
+def split_classes(
+    names: Sequence[str], sizes: Sequence[int], *, seed: int = 0
+) -> tuple[list[list[int]], str]:
+    """Split classes into disjoint parts that depend on their names and the seed alone.
+
+    Classes are ranked by the SHA-256 of seed and name, so neither the order of the files nor
+    any library's random generator can change a split.
+
+    Args:
+        names: Class names, all different.
+        sizes: Number of classes of each part; together at most `len(names)`.
+
+    Returns:
+        The class ids of each part, and a digest to pin the split by.
+
+    Raises:
+        DataError: If names repeat or there are too few of them.
+
+    Example:
+        >>> parts, digest = split_classes(["a", "b", "c", "d"], [2, 1])
+        >>> [len(part) for part in parts], len(digest)
+        ([2, 1], 16)
+    """
+    if len(set(names)) != len(names):
+        raise DataError("expected different class names, got repeated ones")
+    if sum(sizes) > len(names):
+        raise DataError(f"expected at least {sum(sizes)} classes to split, got {len(names)}")
+    rank = sorted(
+        range(len(names)), key=lambda c: hashlib.sha256(f"{seed}:{names[c]}".encode()).digest()
+    )
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(sorted(rank[start : start + size]))
+        start += size
+    listing = "\n\n".join("\n".join(sorted(names[c] for c in part)) for part in parts)
+    return parts, hashlib.sha256(listing.encode()).hexdigest()[:16]
