@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -20,8 +19,9 @@ import torch
 from torch import Tensor
 
 from quickstudy.errors import RunError
+from quickstudy.files import sync_folder, write_atomically, write_durably
 
-__all__ = ["latest_checkpoint", "load_tensors", "save_checkpoint", "write_atomically"]
+__all__ = ["latest_checkpoint", "load_tensors", "save_checkpoint", "write_tensors"]
 
 KEEP = 2
 
@@ -45,13 +45,13 @@ def save_checkpoint(
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files["manifest.json"] = json.dumps({"format": 1, "sha256": hashes}, indent=1).encode()
     for name, content in files.items():
-        _write(made / name, content)
-    _sync(made)
+        write_durably(made / name, content)
+    sync_folder(made)
     place = folder / f"step-{step:08d}"
     if place.exists():  # the same step again, after a resume: it holds the same bytes
         shutil.rmtree(place)
     made.rename(place)
-    _sync(folder)
+    sync_folder(folder)
     for old in sorted(folder.glob("step-*"))[:-KEEP]:
         shutil.rmtree(old)
     return place
@@ -98,17 +98,6 @@ def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         name.removesuffix(".safetensors"): safetensors.torch.load(content)
         for name, content in contents.items()
     }, state
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either the old one or the new one, also after a power cut."""
-    made = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        _write(made, content)
-        made.rename(path)
-    finally:
-        made.unlink(missing_ok=True)
-    _sync(path.parent)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -161,18 +150,3 @@ def _tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
     return safetensors.torch.save(
         {n: t.detach().contiguous(memory_format=torch.contiguous_format) for n, t in tensors.items()}
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import gaussian_filter, uniform_filter1d
 
 __all__ = ["Glyphs", "draw_glyphs"]
 
@@ -29,7 +29,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Points = NDArray[np.complex128]
 
-STROKES, PIECES, STEPS = 5, 3, 20  # most strokes a character; pieces a stroke; pen steps a piece
+STROKES, PIECES, STEPS = 5, 4, 12  # most strokes a character; pieces a stroke; pen steps a piece
+BRUSH = 1.0
 TAU = 2 * np.pi
 
 
@@ -117,66 +118,61 @@ def invent_alphabet(rng: np.random.Generator, count: int) -> Programs:
 
 def write_characters(rng: np.random.Generator, n: int) -> Programs:
     """Sample a style for one alphabet, and ``n`` characters in that style."""
-    shape = (n, STROKES, PIECES)
+    strokes, pieces = (n, STROKES), (n, STROKES, PIECES)
 
-    # The style: a repertoire of arcs and of corner angles, and habits.
-    n_arcs, n_corners = rng.integers(5, 10), rng.integers(2, 5)
-    curviness, chaining, symmetry, freedom = rng.beta(2, 2), *rng.beta(1.5, 3, 3)
-    compass = rng.choice([np.pi / 2, np.pi / 4, np.pi / 6])
-    arcs_length = rng.choice([0.25, 0.5, 0.75, 1.0], n_arcs) * rng.uniform(0.8, 1.2, n_arcs)
-    bends = rng.choice([0.5, 1.0, 1.5, 2.0], n_arcs, p=[0.3, 0.4, 0.1, 0.2]) * np.pi
-    curved = rng.random(n_arcs) < curviness
-    arcs_bend = np.where(curved, bends * rng.choice([-1, 1], n_arcs), rng.normal(0, 0.1, n_arcs))
-    arcs_length *= 1 + 0.3 * np.abs(arcs_bend)
-    headings = compass * rng.integers(0, 16, 5) + rng.normal(0, 0.1, 5)
-    corners = rng.choice([0.4, 0.5, 0.65, 0.8], n_corners) * rng.choice([-1, 1], n_corners) * np.pi
+    # The style: a repertoire of arcs, headings and corners, and some habits.
+    curviness, chaining, symmetry, freedom = rng.beta([2, 2, 1.5, 1.5], [2, 2, 3, 3])
+    compass = rng.choice([np.pi / 2, np.pi / 4, np.pi / 3])
+    n_arcs = int(rng.integers(4, 9))
+    arc_bend = rng.choice([0.35, 0.5, 1.0, 1.5, 2.0], n_arcs, p=[0.15, 0.2, 0.35, 0.1, 0.2]) * np.pi
+    arc_bend *= rng.choice([-1, 1], n_arcs) * (rng.random(n_arcs) < curviness)
+    arc_length = rng.choice([0.3, 0.5, 0.8, 1.0], n_arcs) * (1 + 0.3 * np.abs(arc_bend))
+    headings = np.array([0, 0, 0.5, 0.5, 0.25, 0.75, 1.0, 1.5]) * np.pi + rng.normal(0, 0.05, 8)
+    corners = compass * rng.choice([1, 1, 2, 2, 3], 4) * rng.choice([-1, 1], 4)
+    corners = np.where(np.abs(corners) > 2.6, np.sign(corners) * 2.1, corners)
 
-    # The strokes: chains of arcs, some of them short ticks or dots.
-    mean_strokes = rng.uniform(1.6, 3.6)
-    n_strokes = np.clip(rng.poisson(mean_strokes - 1, n) + 1, 1, STROKES)
-    n_pieces = np.minimum(rng.geometric(1 - 0.7 * chaining - 0.2, (n, STROKES)), PIECES)
-    n_pieces[n_strokes == 1] = rng.integers(2, PIECES + 1, (int((n_strokes == 1).sum()), 1))
-    arc = rng.integers(n_arcs, size=shape)
-    length = arcs_length[arc] * rng.uniform(0.85, 1.15, shape)
-    bend = arcs_bend[arc] * rng.choice([1, 1, 1, -1], shape)
-    turn = np.where(
-        rng.random(shape) < 0.25, 0.0, rng.choice(corners, shape) * rng.choice([1, 1, -1], shape)
-    )
-    turn[..., 0] = rng.choice(headings, shape[:2]) - bend[..., 0] / 2 * rng.integers(0, 2, (n, 1))
-    dot = rng.random((n, STROKES)) < 0.15 * freedom
-    dot[:, 0] = False
-    length[dot] = 0.06
+    # The strokes: chains of arcs, joined smoothly or at corners; a few are mere dots.
+    n_strokes = np.clip(1 + rng.poisson(rng.uniform(0.6, 2.6), n), 1, STROKES)
+    n_pieces = np.minimum(rng.geometric(1 - 0.6 * chaining - 0.1, strokes), PIECES)
+    n_pieces[:, 0] = np.maximum(n_pieces[:, 0], 4 - n_strokes)
+    dot = (rng.random(strokes) < 0.25 * freedom) & (np.arange(STROKES) > 0)
     n_pieces[dot] = 1
+    n_pieces[np.arange(STROKES) >= n_strokes[:, None]] = 0
+    arc = rng.integers(n_arcs, size=pieces)
+    turn = np.where(rng.random(pieces) < 0.25, 0.0, rng.choice(corners, pieces))
+    for j in range(2, PIECES):  # humps and zigzags: a piece may repeat the last one but one
+        again = rng.random(strokes) < 0.4
+        arc[again, j], turn[again, j] = arc[again, j - 2], turn[again, j - 1]
+        turn[again, j] *= rng.choice([-1, 1], again.sum())
+    length = arc_length[arc] * rng.uniform(0.9, 1.1, pieces)
+    length[dot] = 0.06
     length *= np.arange(PIECES) < n_pieces[..., None]
-    length *= (np.arange(STROKES) < n_strokes[:, None])[..., None]
+    bend = arc_bend[arc] * rng.choice([1, 1, 1, -1], strokes)[..., None]
+    turn[..., 0] = rng.choice(headings, strokes) - bend[..., 0] * rng.choice([0, 0.5], strokes)
 
-    # The relations: where each stroke touches an earlier one.
-    ends = np.array([0.0, 0.0, 0.5, 1.0, 1.0])
-    parent = np.maximum(np.arange(STROKES) - rng.geometric(0.6, (n, STROKES)), 0)
-    hold = rng.choice([0.0, 0.0, 0.0, 0.5], (n, STROKES))
-    at = np.where(
-        rng.random((n, STROKES)) < 0.6,
-        rng.choice(ends, (n, STROKES)),
-        rng.uniform(0.15, 0.85, (n, STROKES)),
-    )
-    free = (rng.random((n, STROKES)) < 0.5 * freedom) | dot
-    gap = rng.uniform(0.25, 0.6, (n, STROKES)) * np.exp(1j * rng.uniform(0, TAU, (n, STROKES)))
+    # The relations: where a stroke touches an earlier one.
+    parent = np.maximum(np.arange(STROKES) - rng.geometric(0.6, strokes), 0)
+    hold = rng.choice([0.0, 0.0, 0.0, 0.5], strokes)
+    at = rng.choice([0.0, 0.0, 0.25, 0.5, 0.5, 0.75, 1.0, 1.0], strokes)
+    free = (rng.random(strokes) < 0.5 * freedom) | dot
+    gap = rng.uniform(0.25, 0.6, strokes) * np.exp(1j * rng.uniform(0, TAU, strokes))
     offset = np.where(free, gap, 0)
-    bridge = (rng.random((n, STROKES)) < 0.25) & ~free & (n_pieces < 3)
-    reach = np.where(bridge, (at + rng.uniform(0.4, 0.6, (n, STROKES))) % 1.0, -1.0)
+    bridge = (rng.random(strokes) < 0.25) & ~free
+    reach = np.where(bridge, np.abs(at - rng.choice([0.5, 1.0], strokes)), -1.0)
+    hold[bridge] = 0.0
 
     # Symmetry: some strokes are the mirror image, or the repetition, of the one before.
     for s in range(1, STROKES):
-        twin = (rng.random(n) < 0.6 * symmetry) & (s < n_strokes) & ~dot[:, s] & ~dot[:, s - 1]
+        twin = (rng.random(n) < 0.7 * symmetry) & (s < n_strokes) & ~dot[:, s] & ~dot[:, s - 1]
         mirror = twin & (rng.random(n) < 0.6)
         for part in (length, turn, bend):
             part[twin, s] = part[twin, s - 1]
-        bend[mirror, s] *= -1
-        turn[mirror, s] *= -1
+        for part in (turn, bend):
+            part[mirror, s] *= -1
         turn[mirror, s, 0] += np.pi
         parent[twin, s], reach[twin, s], hold[twin, s] = s - 1, -1.0, 0.0
-        at[mirror, s] = rng.choice([0.0, 0.0, 1.0], int(mirror.sum()))
-        offset[twin & ~mirror, s] += 0.3 * np.exp(1j * compass * rng.integers(16))
+        at[twin, s] = rng.choice([0.0, 0.0, 1.0], twin.sum())
+        offset[twin & ~mirror, s] = 0.35 * np.exp(1j * compass * rng.integers(16))
     return Programs(length, turn, bend, parent, hold, at, reach, offset)
 
 
@@ -234,19 +230,19 @@ def perform(p: Programs, rng: np.random.Generator, n_drawers: int) -> Points:
         fresh = rng.normal(size=(n, *shape))
         return sigma * (np.sqrt(habit) * usual + np.sqrt(1 - habit) * fresh)
 
-    wobble = np.exp(hand(0.35))[:, None]  # some hands are shakier than others
+    wobble = 0.7 * np.exp(hand(0.3))[:, None]  # some hands are shakier than others
     piece = (STROKES, PIECES)
-    q.length = q.length * np.exp(wobble[..., None] * hand(0.15, *piece, habit=0.1))
-    q.length = q.length * np.exp(hand(0.12, STROKES, habit=0.1))[..., None]
-    q.turn = q.turn + wobble[..., None] * hand(0.12, *piece, habit=0.1)
+    q.length = q.length * np.exp(wobble[..., None] * hand(0.17, *piece, habit=0.1))
+    q.length = q.length * np.exp(wobble * hand(0.17, STROKES, habit=0.1))[..., None]
+    q.turn = q.turn + wobble[..., None] * hand(0.13, *piece, habit=0.1)
     q.bend = q.bend * np.exp(wobble[..., None] * hand(0.12, *piece, habit=0.1))
-    q.bend = q.bend + wobble[..., None] * hand(0.15, *piece, habit=0.1)
-    q.at = np.clip(q.at + hand(0.05, STROKES, habit=0.0), 0, 1)
-    miss = hand(0.04, STROKES, habit=0.0) + 1j * hand(0.04, STROKES, habit=0.0)
+    q.bend = q.bend + wobble[..., None] * hand(0.18, *piece, habit=0.1)
+    q.at = np.clip(q.at + wobble * hand(0.07, STROKES, habit=0.0), 0, 1)
+    miss = hand(0.05, STROKES, habit=0.0) + 1j * hand(0.05, STROKES, habit=0.0)
     q.offset = q.offset + wobble * miss
     pen = trace(q)
 
-    smooth = uniform_filter1d(pen, 9, axis=-1, mode="nearest")
+    smooth = uniform_filter1d(pen, 5, axis=-1, mode="nearest")
     rounding = 1 / (1 + np.exp(-hand(2.0)))[:, None, None]
     pen = pen + rounding * (smooth - pen)
 
@@ -257,38 +253,41 @@ def perform(p: Programs, rng: np.random.Generator, n_drawers: int) -> Points:
         push = (hand(0.12) + 1j * hand(0.12))[:, None, None] / scale
         phase = rng.uniform(0, TAU, (n, 1, 1))
         pen = pen + push * np.sin((wave.conjugate() * pen).real + phase)
-    turnscale = 0.62 * np.exp(hand(0.15) + 1j * hand(0.1))
-    squash = hand(0.1) + 1j * hand(0.08)  # aspect and shear
-    shift = hand(0.05) + 1j * hand(0.05)
+    turnscale = 0.66 * np.exp(hand(0.14) + 1j * hand(0.08))
+    squash = hand(0.06) + 1j * hand(0.06)  # aspect and shear
+    shift = hand(0.04) + 1j * hand(0.04)
     pen = (pen + squash[:, None, None] * pen.conjugate()) * turnscale[:, None, None]
     return pen + shift[:, None, None] + (0.5 + 0.5j)
 
 
 def splat(pen: Points, size: int) -> Floats:
-    """Spread every pen step over the four nearest pixels; returns ``(n, size, size)`` ink."""
-    step = np.abs(np.diff(pen, axis=-1))
-    image, stroke, t = np.nonzero(step > 0)
-    weight = step[image, stroke, t]
-    spot = (pen[image, stroke, t] + pen[image, stroke, t + 1]) / 2
-    x, y = (np.clip(v, 0.5, size - 0.501) - 0.5 for v in (spot.real, spot.imag))
-    left, top = x.astype(np.int64), y.astype(np.int64)
-    x, y = x - left, y - top
-    index = (image * size + top) * size + left
-    ink = np.zeros(len(pen) * size * size + size + 2)
-    for corner, share in (
-        (0, (1 - x) * (1 - y)),
-        (1, x * (1 - y)),
-        (size, (1 - x) * y),
-        (size + 1, x * y),
-    ):
-        ink += np.bincount(index + corner, weight * share, len(ink))
-    return ink[: len(pen) * size * size].reshape(len(pen), size, size)
+    """Spread the pen's path over the nearest pixels; returns ``(n, size, size)`` ink."""
+    length = np.abs(np.diff(pen, axis=-1))
+    step = np.nonzero(length > 0)
+    dabs = np.ceil(2 * length[step]).astype(np.int64)  # at least two dabs of ink a pixel
+    which = np.repeat(np.arange(len(dabs)), dabs)
+    along = (np.arange(len(which)) - (np.cumsum(dabs) - dabs)[which] + 0.5) / dabs[which]
+    image, weight = step[0][which], (length[step] / dabs)[which]
+    spot = pen[:, :, :-1][step][which] + along * np.diff(pen, axis=-1)[step][which] - (0.5 + 0.5j)
+    left, top = (np.floor(v).astype(np.int64) for v in (spot.real, spot.imag))
+    x, y = spot.real - left, spot.imag - top
+    ink = np.zeros(len(pen) * size * size)
+    for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        column, row = left + right, top + down
+        share = np.abs(1 - right - x) * np.abs(1 - down - y)
+        share *= (column >= 0) & (column < size) & (row >= 0) & (row < size)
+        pixel = (image * size + np.clip(row, 0, size - 1)) * size + np.clip(column, 0, size - 1)
+        ink += np.bincount(pixel, weight * share, len(ink))
+    return ink.reshape(len(pen), size, size)
 
 
 def raster(
     pen: Points, rng: np.random.Generator, n_drawers: int, size: int
 ) -> NDArray[np.uint8]:
     """Draw pen positions given in the unit square with a thin grey pen."""
-    width = np.tile(rng.uniform(0.8, 1.2, n_drawers), len(pen) // n_drawers)
+    width = np.tile(rng.uniform(0.95, 1.25, n_drawers), len(pen) // n_drawers)
+    brush = np.tile(rng.beta(0.3, 1.2, n_drawers), len(pen) // n_drawers)[:, None, None]
     ink = splat(pen * size, size) * width[:, None, None]
+    broad = 3.0 * gaussian_filter(ink, (0, 1.2, 1.2))
+    ink = ink + BRUSH * brush * (broad - ink)
     return np.rint(255 * np.minimum(ink, 1.0)).astype(np.uint8)
