@@ -1,4 +1,4 @@
-"""quickstudy learns to learn: meta-train over many tasks, adapt to a new one from a few examples."""
+"""quickstudy learns to learn: meta-train over many tasks, adapt to a new one from few examples."""
 
 from __future__ import annotations
 

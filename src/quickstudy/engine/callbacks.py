@@ -58,8 +58,14 @@ class ProgressBar(Callback):
 
     def on_start(self, step: int, steps: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self._bar = Progress(
             TextColumn("meta-training"),
@@ -96,7 +102,7 @@ class ProgressBar(Callback):
 
 
 class TensorBoard(Callback):
-    """Write loss, learning rate and validation scores for TensorBoard (`quickstudy[tensorboard]`)."""
+    """Write loss, rate and scores for TensorBoard; needs `quickstudy[tensorboard]`."""
 
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter

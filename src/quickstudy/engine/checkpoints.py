@@ -125,9 +125,7 @@ def flatten(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
         tensors[path] = tree
         return {"$tensor": path}
     if isinstance(tree, dict):
-        return {
-            "$dict": [[k, flatten(v, tensors, f"{path}/{k}")] for k, v in tree.items()]
-        }
+        return {"$dict": [[k, flatten(v, tensors, f"{path}/{k}")] for k, v in tree.items()]}
     if isinstance(tree, list | tuple):
         return [flatten(v, tensors, f"{path}/{i}") for i, v in enumerate(tree)]
     if tree is None or isinstance(tree, bool | int | float | str):
@@ -148,5 +146,8 @@ def unflatten(tree: Any, tensors: dict[str, Tensor]) -> Any:
 
 def _tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
     return safetensors.torch.save(
-        {n: t.detach().contiguous(memory_format=torch.contiguous_format) for n, t in tensors.items()}
+        {
+            n: t.detach().contiguous(memory_format=torch.contiguous_format)
+            for n, t in tensors.items()
+        }
     )

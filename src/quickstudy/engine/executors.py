@@ -29,7 +29,7 @@ class Executor(ABC):
     @abstractmethod
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient: ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most executors hold nothing
         """Give back threads, if any."""
 
 

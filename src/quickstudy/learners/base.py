@@ -1,6 +1,6 @@
 """The one contract: a learner turns a support set into a predictor.
 
-    adapt(support) -> predictor            predictor(query) -> scores
+adapt(support) -> predictor            predictor(query) -> scores
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ class Learner(nn.Module, ABC):
         }
         buffers = {name: b.clone() for name, b in self.named_buffers()}
         loss = functional_call(self, {**parameters, **buffers}, (episode,))
+        if not parameters:
+            return MetaGradient(loss.detach(), {}, buffers)
         gradients = torch.autograd.grad(
             loss, list(parameters.values()), allow_unused=True, materialize_grads=True
         )

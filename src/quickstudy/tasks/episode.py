@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -130,19 +129,16 @@ def _check_labels(which: str, y: Tensor, n_way: int) -> None:
         )
 
 
-_T = TypeVar("_T", Batch, Support, Episode)
-
-
-def _register(cls: type[_T]) -> None:
+def _register(cls: type[Batch] | type[Episode]) -> None:
     """Let `torch.func` map over the tensors of `cls`; what it rebuilds is not validated again."""
 
-    def flatten(obj: _T):
+    def flatten(obj: Batch | Episode):
         values = {f.name: getattr(obj, f.name) for f in fields(cls)}
         fixed = {k: v for k, v in values.items() if v is None or isinstance(v, int)}
         leaves = {k: v for k, v in values.items() if k not in fixed}
         return list(leaves.values()), (tuple(leaves), tuple(fixed.items()))
 
-    def unflatten(values, context) -> _T:
+    def unflatten(values, context) -> Batch | Episode:
         names, fixed = context
         made = object.__new__(cls)
         for name, value in [*zip(names, values, strict=True), *fixed]:

@@ -41,7 +41,9 @@ def list_images(path: Path) -> Iterator[tuple[str, bytes]]:
         files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         found = [(p.relative_to(path).as_posix(), p) for p in files]
         if not found:
-            raise DataError(f"expected images in {path}, found none ({', '.join(sorted(SUFFIXES))})")
+            raise DataError(
+                f"expected images in {path}, found none ({', '.join(sorted(SUFFIXES))})"
+            )
         for name, file in sorted(found):
             yield name, file.read_bytes()
         return

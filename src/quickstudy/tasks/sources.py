@@ -36,7 +36,7 @@ class ClassData:
 
     x: Tensor
     y: Tensor
-    names: Sequence[str]
+    names: list[str]
     clusters: Tensor | None = None
     counts: Tensor = field(init=False)
     index: Tensor = field(init=False)
@@ -93,7 +93,7 @@ class ClassData:
 
 
 def split_classes(
-    names: Sequence[str], sizes: Sequence[int], *, seed: int = 0
+    names: list[str], sizes: Sequence[int], *, seed: int = 0
 ) -> tuple[list[list[int]], str]:
     """Split classes into disjoint parts that depend on their names and the seed alone.
 
@@ -119,12 +119,14 @@ def split_classes(
         raise DataError("expected different class names, got repeated ones")
     if sum(sizes) > len(names):
         raise DataError(f"expected at least {sum(sizes)} classes to split, got {len(names)}")
-    rank = sorted(
-        range(len(names)), key=lambda c: hashlib.sha256(f"{seed}:{names[c]}".encode()).digest()
-    )
+
+    def key(c: int) -> bytes:
+        return hashlib.sha256(f"{seed}:{names[c]}".encode()).digest()
+
+    rank = sorted(range(len(names)), key=key)
     parts, start = [], 0
     for size in sizes:
         parts.append(sorted(rank[start : start + size]))
         start += size
-    listing = "\n\n".join("\n".join(sorted(names[c] for c in part)) for part in parts)
+    listing = "\n\n".join("\n".join(sorted([names[c] for c in part])) for part in parts)
     return parts, hashlib.sha256(listing.encode()).hexdigest()[:16]

@@ -17,7 +17,7 @@ map is ``a * z + b * conj(z) + c``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ __all__ = ["Glyphs", "draw_glyphs"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Points = NDArray[np.complex128]
+Points = NDArray[Any]  # complex
 
 STROKES, PIECES, STEPS = 5, 4, 12  # most strokes a character; pieces a stroke; pen steps a piece
 BRUSH = 1.0
@@ -200,7 +200,7 @@ def trace(p: Programs) -> Points:
     return pen
 
 
-def frame(pen: Points, drawn: NDArray[np.bool_]) -> tuple[Points, Floats]:
+def frame(pen: Points, drawn: Any) -> tuple[Points, Floats]:
     """Centre and longest side of each character's bounding box."""
     flat = np.where(drawn[..., None], pen, pen[:, :1, :1]).reshape(len(pen), -1)
     low = flat.real.min(1) + 1j * flat.imag.min(1)
@@ -281,9 +281,7 @@ def splat(pen: Points, size: int) -> Floats:
     return ink.reshape(len(pen), size, size)
 
 
-def raster(
-    pen: Points, rng: np.random.Generator, n_drawers: int, size: int
-) -> NDArray[np.uint8]:
+def raster(pen: Points, rng: np.random.Generator, n_drawers: int, size: int) -> NDArray[np.uint8]:
     """Draw pen positions given in the unit square with a thin grey pen."""
     width = np.tile(rng.uniform(0.95, 1.25, n_drawers), len(pen) // n_drawers)
     brush = np.tile(rng.beta(0.3, 1.2, n_drawers), len(pen) // n_drawers)[:, None, None]

@@ -5,6 +5,8 @@ A domain no learner here is trained on. Needs no download.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image
@@ -20,7 +22,7 @@ def load(split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
     del split, seed
     from sklearn.datasets import load_digits
 
-    raw = load_digits()
+    raw: Any = load_digits()
     small = np.rint(raw.images * (255 / 16)).astype(np.uint8)
     large = [
         np.asarray(

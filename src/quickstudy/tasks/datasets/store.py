@@ -1,15 +1,20 @@
-"""Where data sets lie on this machine."""
+"""Where data sets lie on this machine, and how they come there."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+import urllib.error
+import urllib.request
 from pathlib import Path
+from types import ModuleType
 
 from platformdirs import user_cache_path
 
-from quickstudy.errors import MissingError
+from quickstudy.errors import DataError, MissingError, unknown
+from quickstudy.files import write_atomically
 
-__all__ = ["data_folder", "find"]
+__all__ = ["add", "data_folder", "find", "get", "is_here"]
 
 
 def data_folder() -> Path:
@@ -31,3 +36,72 @@ def find(name: str, file: str) -> Path:
             f"or `quickstudy data add {name} --from PATH` for a local copy"
         )
     return path
+
+
+def is_here(name: str, dataset: ModuleType) -> bool:
+    """Whether a data set can be loaded; one without files always can."""
+    return all((data_folder() / name / file).exists() for file in _files(dataset))
+
+
+def get(name: str) -> Path:
+    """Download a data set, check its content, and return its folder.
+
+    Raises:
+        MissingError: If it cannot be reached.
+        DataError: If what came is not what it should be.
+    """
+    dataset = _dataset(name)
+    for file, digest in _files(dataset).items():
+        if (data_folder() / name / file).exists():
+            continue
+        try:
+            with urllib.request.urlopen(dataset.URL + file, timeout=60) as response:
+                content = response.read()
+        except (urllib.error.URLError, TimeoutError) as error:
+            raise MissingError(
+                f"cannot fetch {dataset.URL}{file} ({error}): fetch it by other means, then "
+                f"`quickstudy data add {name} --from FOLDER`"
+            ) from None
+        _keep(name, file, content, digest)
+    return data_folder() / name
+
+
+def add(name: str, source: Path) -> Path:
+    """Copy a data set from a folder that holds its files, check it, and return its folder.
+
+    Raises:
+        MissingError: If a file is not in `source`.
+        DataError: If a file is not what it should be.
+    """
+    dataset = _dataset(name)
+    for file, digest in _files(dataset).items():
+        if not (source / file).is_file():
+            raise MissingError(f"expected {file} in {source}, found none")
+        _keep(name, file, (source / file).read_bytes(), digest)
+    return data_folder() / name
+
+
+def _keep(name: str, file: str, content: bytes, digest: str) -> None:
+    from quickstudy.tasks.images import content_hash
+
+    with tempfile.TemporaryDirectory() as scratch:
+        candidate = Path(scratch) / file
+        candidate.write_bytes(content)
+        found = content_hash(candidate)
+    if found != digest:
+        raise DataError(f"{file} has content hash {found}, expected {digest}: get another copy")
+    place = data_folder() / name / file
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(place, content)
+
+
+def _files(dataset: ModuleType) -> dict[str, str]:
+    return getattr(dataset, "FILES", {})
+
+
+def _dataset(name: str) -> ModuleType:
+    from quickstudy.tasks.datasets import DATASETS
+
+    if name not in DATASETS:
+        raise unknown("data set", name, DATASETS)
+    return DATASETS[name]

@@ -1,0 +1,80 @@
+"""The contract every learner keeps, as a pytest class that anyone can inherit.
+
+class TestMine(LearnerContract):
+    def make(self, n_way):
+        return MyLearner(...)
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+
+import torch
+
+from quickstudy.learners import Learner
+from quickstudy.tasks import ClassData, Episode, EpisodeSampler
+
+__all__ = ["LearnerContract", "blob_classes"]
+
+
+def blob_classes(n_classes: int = 40, n_each: int = 20, *, d: int = 8, seed: int = 0) -> ClassData:
+    """Gaussian blobs as classes, in `d` dimensions of which only the first half matter."""
+    generator = torch.Generator().manual_seed(seed)
+    centre = torch.randn(n_classes, d, generator=generator)
+    x = centre[:, None] + 0.25 * torch.randn(n_classes, n_each, d, generator=generator)
+    x[..., d // 2 :] = 2 * torch.randn(n_classes, n_each, d - d // 2, generator=generator)
+    y = torch.arange(n_classes).repeat_interleave(n_each)
+    return ClassData(x.flatten(0, 1), y, [f"blob{c}" for c in range(n_classes)])
+
+
+class LearnerContract(ABC):
+    """Inherit, and say how to make the learner for inputs of shape (8,)."""
+
+    transductive = False
+    """Whether predictions for a query may depend on the other queries."""
+
+    @abstractmethod
+    def make(self, n_way: int) -> Learner:
+        """Make the learner, for n_way-way tasks over vectors of length 8."""
+
+    def episode(self, n_shot: int = 2) -> Episode:
+        return EpisodeSampler(blob_classes(), n_way=3, n_shot=n_shot, n_query=4)[0]
+
+    def test_adapt_leaves_the_learner_as_it_was(self) -> None:
+        learner, episode = self.make(3).eval(), self.episode()
+        before = copy.deepcopy(learner.state_dict())
+        learner.adapt(episode.support)(episode.query.x)
+        assert all(torch.equal(v, before[k]) for k, v in learner.state_dict().items())
+
+    def test_predictor_gives_a_finite_score_for_each_query_and_class(self) -> None:
+        learner, episode = self.make(3).eval(), self.episode()
+        scores = learner.adapt(episode.support)(episode.query.x)
+        assert scores.shape == (12, 3)
+        assert bool(torch.isfinite(scores).all())
+
+    def test_a_query_is_judged_alone_unless_the_learner_is_transductive(self) -> None:
+        learner, episode = self.make(3).eval(), self.episode()
+        predict = learner.adapt(episode.support)
+        alone = torch.cat([predict(x[None]) for x in episode.query.x])
+        same = torch.allclose(alone, predict(episode.query.x), atol=1e-4)
+        assert same or self.transductive
+
+    def test_meta_gradient_is_that_of_the_loss_and_touches_nothing(self) -> None:
+        learner, episode = self.make(3).train(), self.episode()
+        before = copy.deepcopy(learner.state_dict())
+        result = learner.meta_gradient(episode)
+        assert all(torch.equal(v, before[k]) for k, v in learner.state_dict().items())
+        assert all(p.grad is None for p in learner.parameters())
+        trainable = {n: p for n, p in learner.named_parameters() if p.requires_grad}
+        assert result.gradients.keys() == trainable.keys()
+        if type(learner).meta_gradient is Learner.meta_gradient and trainable:
+            learner.loss(episode).backward()
+            for name, parameter in trainable.items():
+                torch.testing.assert_close(result.gradients[name], parameter.grad)
+
+    def test_saved_and_loaded_it_predicts_the_same(self) -> None:
+        learner, other, episode = self.make(3).eval(), self.make(3).eval(), self.episode()
+        other.load_state_dict(learner.state_dict())
+        predictions = [one.adapt(episode.support)(episode.query.x) for one in (learner, other)]
+        assert torch.equal(*predictions)

@@ -1,0 +1,122 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+
+from quickstudy.engine import Callback, meta_train
+from quickstudy.errors import RunError
+from quickstudy.learners import MAML
+from quickstudy.nn import MLP
+from quickstudy.tasks import SinusoidTasks
+
+SCRIPT = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    import torch
+    from quickstudy import MAML, SinusoidTasks, meta_train
+    from quickstudy.nn import MLP
+    torch.manual_seed(0)
+    learner = MAML(MLP((1,), (16, 16)), 1, inner_lr=0.01)
+    meta_train(
+        learner, SinusoidTasks(n_shot=5, n_query=5), steps=int(sys.argv[2]), meta_batch_size=4,
+        schedule=lambda o: torch.optim.lr_scheduler.StepLR(o, 50, 0.9), run=Path(sys.argv[1]),
+        validation=SinusoidTasks(n_shot=5, n_query=5, seed=1), validation_tasks=5,
+        validate_every=40, checkpoint_every=15, resume=True,
+    )
+    """
+)
+
+
+def start(folder, steps):
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(steps)])
+
+
+def final_bytes(folder):
+    newest = sorted((folder / "state").glob("step-*"))[-1]
+    files = [folder / "weights.safetensors", *sorted(newest.iterdir())]
+    # state.json and so the manifest hold the seconds of training
+    return {f.name: f.read_bytes() for f in files if f.suffix == ".safetensors"}
+
+
+def test_killed_at_random_moments_and_resumed_it_gives_the_same_bytes(tmp_path):
+    steps = 300
+    assert start(tmp_path / "whole", steps).wait() == 0
+    for delay in (0.2, 0.7, 1.1):
+        process = start(tmp_path / "killed", steps)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "killed" / "metrics.jsonl").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start(tmp_path / "killed", steps).wait() == 0
+    assert final_bytes(tmp_path / "killed") == final_bytes(tmp_path / "whole")
+
+
+def made():
+    torch.manual_seed(0)
+    return MAML(MLP((1,), (8,)), 1, inner_lr=0.01), SinusoidTasks(n_shot=5, n_query=5)
+
+
+class Interrupt(Callback):
+    def on_step(self, step, metrics):
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_stops_after_the_step_with_a_checkpoint_and_resume_matches(tmp_path):
+    learner, tasks = made()
+    report = meta_train(learner, tasks, steps=20, run=tmp_path / "a", callbacks=[Interrupt()])
+    assert (report.stopped, report.steps) == ("interrupted", 7)
+    assert (tmp_path / "a/state/step-00000007").is_dir()
+    resumed, _ = made()
+    meta_train(resumed, tasks, steps=20, run=tmp_path / "a", resume=True)
+    whole, _ = made()
+    meta_train(whole, tasks, steps=20)
+    assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
+
+
+def test_metrics_have_each_step_once_after_a_resume(tmp_path):
+    import json
+
+    learner, tasks = made()
+    meta_train(learner, tasks, steps=20, run=tmp_path, callbacks=[Interrupt()])
+    meta_train(learner, tasks, steps=10, run=tmp_path, resume=True)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 11))
+
+
+def test_early_stopping_keeps_the_best_weights():
+    learner, tasks = made()
+    report = meta_train(
+        learner,
+        tasks,
+        steps=500,
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.0),
+        validation=tasks,
+        validation_tasks=3,
+        validate_every=5,
+        patience=3,
+    )
+    assert (report.stopped, report.steps) == ("early", 20)
+
+
+def test_a_run_folder_is_not_overwritten(tmp_path):
+    learner, tasks = made()
+    meta_train(learner, tasks, steps=1, run=tmp_path)
+    with pytest.raises(RunError, match="holds a run already"):
+        meta_train(learner, tasks, steps=1, run=tmp_path)
+
+
+def test_global_generators_are_left_alone():
+    learner, tasks = made()
+    before = torch.get_rng_state()
+    meta_train(learner, tasks, steps=2, validation=tasks, validation_tasks=2)
+    assert torch.equal(torch.get_rng_state(), before)

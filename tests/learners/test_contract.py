@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from quickstudy.engine import meta_test, meta_train
+from quickstudy.errors import DataError, UsageError
+from quickstudy.learners import LEARNERS, MAML, NearestCentroid, PrototypicalNetworks
+from quickstudy.nn import MLP, Flatten
+from quickstudy.tasks import EpisodeSampler, Support
+from quickstudy.testing import LearnerContract, blob_classes
+
+
+def mlp() -> MLP:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return MLP((8,), (32, 32))
+
+
+def maml(n_way: int, **options) -> MAML:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return MAML(MLP((8,), (32, 32)), n_way, **{"inner_lr": 0.4, **options})
+
+
+class TestPrototypicalNetworks(LearnerContract):
+    def make(self, n_way):
+        return PrototypicalNetworks(mlp())
+
+
+class TestPrototypicalNetworksCosine(LearnerContract):
+    def make(self, n_way):
+        return PrototypicalNetworks(mlp(), distance="cosine")
+
+
+class TestNearestCentroid(LearnerContract):
+    def make(self, n_way):
+        return NearestCentroid()
+
+
+class TestMAML(LearnerContract):
+    def make(self, n_way):
+        return maml(n_way, inner_steps=2)
+
+
+class TestFirstOrderMAML(LearnerContract):
+    def make(self, n_way):
+        return maml(n_way, inner_steps=2, first_order=True)
+
+
+@pytest.mark.parametrize("name", ["prototypical_networks", "maml"])
+def test_meta_training_beats_raw_input_on_unseen_classes(name):
+    train = EpisodeSampler(blob_classes(200), n_way=5, n_shot=1, n_query=5)
+    unseen = EpisodeSampler(blob_classes(60, seed=1), n_way=5, n_shot=1, n_query=5, seed=1)
+    learner = PrototypicalNetworks(mlp()) if name == "prototypical_networks" else maml(5)
+    before = meta_test(NearestCentroid(), unseen, 100).mean
+    meta_train(learner, train, steps=300, meta_batch_size=4)
+    after = meta_test(learner, unseen, 100).mean
+    assert after > 0.4
+    assert after > before + 0.05
+
+
+def test_prototypes_are_class_means_and_scores_minus_squared_distances():
+    support = Support(
+        torch.tensor([[0.0, 0.0], [2.0, 0.0], [5.0, 5.0]]), torch.tensor([0, 0, 1]), 2
+    )
+    scores = PrototypicalNetworks(Flatten((2,))).adapt(support)(torch.tensor([[1.0, 3.0]]))
+    torch.testing.assert_close(scores, torch.tensor([[-9.0, -20.0]]))
+
+
+def test_a_class_without_examples_is_refused():
+    support = Support(torch.zeros(2, 8), torch.tensor([0, 1]), n_way=3)
+    with pytest.raises(DataError, match="each of 3 classes"):
+        NearestCentroid().adapt(support)
+
+
+def test_maml_refuses_another_number_of_ways():
+    support = Support(torch.zeros(3, 8), torch.arange(3), n_way=3)
+    with pytest.raises(DataError, match="5-way"):
+        maml(5).adapt(support)
+
+
+def test_maml_needs_parameters_to_adapt():
+    with pytest.raises(UsageError, match="nothing"):
+        maml(5, adapted=["nothing*"])
+
+
+def test_every_learner_of_the_catalogue_is_a_learner_class():
+    assert all(isinstance(kind, type) for kind in LEARNERS.values())

@@ -1,0 +1,123 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quickstudy.errors import DataError
+from quickstudy.tasks import (
+    Batch,
+    ClassData,
+    Episode,
+    EpisodeSampler,
+    SinusoidTasks,
+    Support,
+    split_classes,
+)
+
+
+def numbered(n_classes: int = 12, n_each: int = 9) -> ClassData:
+    """Each example is its own number, so that every one can be told apart."""
+    y = torch.arange(n_classes).repeat_interleave(n_each)
+    return ClassData(
+        torch.arange(len(y), dtype=torch.float32)[:, None], y, [str(c) for c in range(n_classes)]
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 5), st.integers(1, 4), st.integers(0, 2**31))
+def test_an_episode_has_its_shape_and_shares_no_example(n_way, n_shot, n_query, seed):
+    data = numbered()
+    episode = EpisodeSampler(data, n_way=n_way, n_shot=n_shot, n_query=n_query, seed=seed)[3]
+    assert torch.equal(
+        torch.bincount(episode.query.y, minlength=n_way), torch.full((n_way,), n_query)
+    )
+    assert len(episode.support) == n_way * n_shot
+    drawn = torch.cat([episode.support.x, episode.query.x]).flatten().long()
+    assert len(drawn.unique()) == len(drawn)
+    labels = torch.cat([episode.support.y, episode.query.y])
+    assert torch.equal(data.y[drawn], episode.classes[labels])
+
+
+def test_an_episode_depends_on_seed_and_index_alone():
+    first, again = (EpisodeSampler(numbered(), n_way=5, n_shot=1, n_query=1) for _ in range(2))
+    assert torch.equal(first[7].query.x, again[7].query.x)
+    assert not torch.equal(first[7].query.x, first[8].query.x)
+    other = EpisodeSampler(numbered(), n_way=5, n_shot=1, n_query=1, seed=1)
+    assert not torch.equal(first[7].query.x, other[7].query.x)
+
+
+def test_every_class_takes_every_label():
+    tasks = EpisodeSampler(numbered(6), n_way=5, n_shot=1, n_query=1)
+    seen = {(int(c), way) for i in range(300) for way, c in enumerate(tasks[i].classes)}
+    assert len(seen) == 30
+
+
+def test_classes_of_unequal_size_never_lend_padding():
+    y = torch.tensor([0] * 2 + [1] * 9 + [2] * 3)
+    data = ClassData(torch.arange(14.0)[:, None], y, ["a", "b", "c"])
+    tasks = EpisodeSampler(data, n_way=3, n_shot=1, n_query=1)
+    for i in range(100):
+        episode = tasks[i]
+        drawn = torch.cat([episode.support.x, episode.query.x]).flatten().long()
+        labels = torch.cat([episode.support.y, episode.query.y])
+        assert torch.equal(y[drawn], episode.classes[labels])
+
+
+def test_ranges_vary_ways_and_shots():
+    tasks = EpisodeSampler(numbered(), n_way=(3, 5), n_shot=(1, 3), n_query=1)
+    shapes = {(e.n_way, len(e.support) // e.n_way) for e in (tasks[i] for i in range(100))}
+    assert shapes == {(w, k) for w in (3, 4, 5) for k in (1, 2, 3)}
+
+
+def test_rotations_are_new_classes_of_one_cluster():
+    images = torch.arange(4 * 9, dtype=torch.float32).view(4, 1, 3, 3)
+    turned = ClassData(images, torch.tensor([0, 0, 1, 1]), ["a", "b"]).with_rotations()
+    assert turned.names[:4] == ["a@0", "b@0", "a@90", "b@90"]
+    assert turned.clusters.tolist() == [0, 1] * 4
+    assert torch.equal(turned.x[4 + 2, 0], torch.rot90(images[2, 0]))
+
+
+def test_splits_are_disjoint_and_do_not_depend_on_order():
+    names = [f"c{i}" for i in range(50)]
+    parts, digest = split_classes(names, [30, 10, 10])
+    assert sorted(c for part in parts for c in part) == list(range(50))
+    turned, same = split_classes(names[::-1], [30, 10, 10])
+    assert digest == same
+    assert {names[c] for c in parts[0]} == {names[::-1][c] for c in turned[0]}
+    assert split_classes(names, [30, 10, 10], seed=1)[1] != digest
+
+
+def test_too_few_classes_or_examples_are_refused():
+    with pytest.raises(DataError, match="at least 13 classes"):
+        EpisodeSampler(numbered(), n_way=13, n_shot=1, n_query=1)
+    with pytest.raises(DataError, match="lower n_shot"):
+        EpisodeSampler(numbered(), n_way=5, n_shot=9, n_query=1)
+
+
+def test_nan_and_empty_classes_are_refused():
+    with pytest.raises(DataError, match="finite"):
+        ClassData(torch.tensor([[float("nan")]]), torch.tensor([0]), ["a"])
+    with pytest.raises(DataError, match="empty class"):
+        ClassData(torch.zeros(1, 1), torch.tensor([0]), ["a", "b"])
+
+
+def test_labels_outside_the_ways_are_refused():
+    with pytest.raises(DataError, match=r"0\.\.1"):
+        Support(torch.zeros(2, 1), torch.tensor([0, 2]), n_way=2)
+    support = Support(torch.zeros(2, 1), torch.tensor([0, 1]), n_way=2)
+    with pytest.raises(DataError, match="query labels"):
+        Episode(support, Batch(torch.zeros(1, 1), torch.tensor([5])))
+
+
+def test_sinusoids_are_sines_of_the_stated_range():
+    tasks = SinusoidTasks(n_shot=10, n_query=10)
+    for i in range(50):
+        episode = tasks[i]
+        x = torch.cat([episode.support.x, episode.query.x])
+        y = torch.cat([episode.support.y, episode.query.y])
+        assert x.abs().max() <= 5
+        assert y.abs().max() <= 5
+        # y = a sin(x - p) lies in the span of sin x and cos x
+        basis = torch.cat([x.sin(), x.cos()], 1)
+        fit = basis @ torch.linalg.lstsq(basis, y).solution
+        torch.testing.assert_close(fit, y, atol=1e-4, rtol=1e-4)
