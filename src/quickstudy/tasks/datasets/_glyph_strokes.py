@@ -202,9 +202,9 @@ def trace(p: Programs) -> Points:
 
 def frame(pen: Points, drawn: Any) -> tuple[Points, Floats]:
     """Centre and longest side of each character's bounding box."""
-    flat = np.where(drawn[..., None], pen, pen[:, :1, :1]).reshape(len(pen), -1)
-    low = flat.real.min(1) + 1j * flat.imag.min(1)
-    high = flat.real.max(1) + 1j * flat.imag.max(1)
+    flat: Any = np.where(drawn[..., None], pen, pen[:, :1, :1]).reshape(len(pen), -1)
+    low: Any = flat.real.min(1) + 1j * flat.imag.min(1)
+    high: Any = flat.real.max(1) + 1j * flat.imag.max(1)
     size = high - low
     return (low + high) / 2, np.maximum(np.maximum(size.real, size.imag), 0.2)
 
