@@ -40,7 +40,7 @@ class Conv4(nn.Sequential):
             ]
         super().__init__(*layers, nn.Flatten())
         self.out_features = width * (height // 16) * (side // 16)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.contiguous(memory_format=torch.channels_last))

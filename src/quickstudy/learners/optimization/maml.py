@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.func import functional_call
 
 from quickstudy.errors import DataError, UsageError
@@ -120,7 +121,7 @@ class MAML(Learner):
 
 def _gradient(loss: Any, weights: dict[str, Tensor], *, create_graph: bool) -> dict[str, Tensor]:
     """Gradient of `loss(weights)`, inside `torch.func` transforms and outside of them."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if _functorch.peek_interpreter_stack() is not None:
         gradients = torch.func.grad(loss)(weights)
         return gradients if create_graph else {n: g.detach() for n, g in gradients.items()}
     if not create_graph:
