@@ -29,8 +29,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Points = NDArray[Any]  # complex
 
-STROKES, PIECES, STEPS = 5, 4, 12  # most strokes a character; pieces a stroke; pen steps a piece
-BRUSH = 1.0
+STROKES, PIECES, STEPS = 5, 5, 10  # most strokes a character; pieces a stroke; pen steps a piece
+BRUSH = 0.8  # how far the broadest pen spreads its ink
 TAU = 2 * np.pi
 
 
@@ -106,12 +106,12 @@ def draw_glyphs(
 
 def invent_alphabet(rng: np.random.Generator, count: int) -> Programs:
     """Invent a style, write candidate characters in it, and keep the most distinct ones."""
-    candidates = write_characters(rng, 2 * count)
+    candidates = write_characters(rng, 3 * count)
     looks = thumbnails(candidates)
     distance = np.linalg.norm(looks[:, None] - looks[None], axis=-1)
     chosen = [0]
     while len(chosen) < count:  # farthest of the next few candidates from those already chosen
-        rest = [c for c in range(2 * count) if c not in chosen][:8]
+        rest = [c for c in range(3 * count) if c not in chosen][:12]
         chosen.append(rest[int(distance[np.ix_(rest, chosen)].min(axis=1).argmax())])
     return Programs(**{k: v[chosen] for k, v in vars(candidates).items()})
 
@@ -133,8 +133,8 @@ def write_characters(rng: np.random.Generator, n: int) -> Programs:
 
     # The strokes: chains of arcs, joined smoothly or at corners; a few are mere dots.
     n_strokes = np.clip(1 + rng.poisson(rng.uniform(0.6, 2.6), n), 1, STROKES)
-    n_pieces = np.minimum(rng.geometric(1 - 0.6 * chaining - 0.1, strokes), PIECES)
-    n_pieces[:, 0] = np.maximum(n_pieces[:, 0], 4 - n_strokes)
+    n_pieces = np.minimum(rng.geometric(1 - 0.6 * chaining - 0.15, strokes), PIECES)
+    n_pieces[:, 0] = np.maximum(n_pieces[:, 0], 5 - n_strokes - (rng.random(n) < 0.3))
     dot = (rng.random(strokes) < 0.25 * freedom) & (np.arange(STROKES) > 0)
     n_pieces[dot] = 1
     n_pieces[np.arange(STROKES) >= n_strokes[:, None]] = 0
@@ -230,7 +230,7 @@ def perform(p: Programs, rng: np.random.Generator, n_drawers: int) -> Points:
         fresh = rng.normal(size=(n, *shape))
         return sigma * (np.sqrt(habit) * usual + np.sqrt(1 - habit) * fresh)
 
-    wobble = 0.7 * np.exp(hand(0.3))[:, None]  # some hands are shakier than others
+    wobble = 0.5 * np.exp(hand(0.3))[:, None]  # some hands are shakier than others
     piece = (STROKES, PIECES)
     q.length = q.length * np.exp(wobble[..., None] * hand(0.17, *piece, habit=0.1))
     q.length = q.length * np.exp(wobble * hand(0.17, STROKES, habit=0.1))[..., None]
@@ -253,7 +253,7 @@ def perform(p: Programs, rng: np.random.Generator, n_drawers: int) -> Points:
         push = (hand(0.12) + 1j * hand(0.12))[:, None, None] / scale
         phase = rng.uniform(0, TAU, (n, 1, 1))
         pen = pen + push * np.sin((wave.conjugate() * pen).real + phase)
-    turnscale = 0.66 * np.exp(hand(0.14) + 1j * hand(0.08))
+    turnscale = 0.66 * np.exp(hand(0.11) + 1j * hand(0.08))
     squash = hand(0.06) + 1j * hand(0.06)  # aspect and shear
     shift = hand(0.04) + 1j * hand(0.04)
     pen = (pen + squash[:, None, None] * pen.conjugate()) * turnscale[:, None, None]
@@ -286,6 +286,6 @@ def raster(pen: Points, rng: np.random.Generator, n_drawers: int, size: int) -> 
     width = np.tile(rng.uniform(0.95, 1.25, n_drawers), len(pen) // n_drawers)
     brush = np.tile(rng.beta(0.3, 1.2, n_drawers), len(pen) // n_drawers)[:, None, None]
     ink = splat(pen * size, size) * width[:, None, None]
-    broad = 3.0 * gaussian_filter(ink, (0, 1.2, 1.2))
+    broad = 2.5 * gaussian_filter(ink, (0, 1.0, 1.0))
     ink = ink + BRUSH * brush * (broad - ink)
     return np.rint(255 * np.minimum(ink, 1.0)).astype(np.uint8)
