@@ -10,7 +10,8 @@ import torch
 
 from quickstudy.errors import UsageError
 from quickstudy.learners import Learner
-from quickstudy.recipes.recipe import Recipe
+from quickstudy.progress import track
+from quickstudy.recipes.recipe import SINUSOID, Recipe
 from quickstudy.tasks import Support
 from quickstudy.tasks.images import Ink, decode_image, list_images, load_image_folder
 
@@ -40,12 +41,17 @@ def adapt_to_folder(
     Raises:
         MissingError, DataError: If a folder is missing or cannot serve.
     """
-    if recipe.data.name == "sinusoid":
+    if recipe.data.name == SINUSOID:
         raise UsageError("expected a run trained on images, got one on sinusoids")
-    size = recipe.data.image_size
-    shots = load_image_folder(support, size=size, ink=ink)
-    named = list(list_images(query))
-    pixels = np.stack([decode_image(b, f"{query}/{n}", size=size, ink=ink) for n, b in named])
+    size, channels = recipe.data.image_size, recipe.data.channels
+    shots = load_image_folder(support, size=size, channels=channels, ink=ink)
+    named = list_images(query)
+    pixels = np.stack(
+        [
+            decode_image(read(), f"{query}/{name}", size=size, channels=channels, ink=ink)
+            for name, read in track(named, "decoding images")
+        ]
+    )
     with torch.no_grad():
         known = Support(shots.rows(torch.arange(len(shots.y))), shots.y, shots.n_classes)
         scores = learner.adapt(known)(torch.from_numpy(pixels).float() / 255)

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import quickstudy
 from quickstudy.engine import TrainReport, checkpoints, meta_train
 from quickstudy.engine.callbacks import Callback
 from quickstudy.errors import MissingError, RunError
 from quickstudy.files import write_atomically
 from quickstudy.learners import Learner
-from quickstudy.recipes.recipe import Recipe, parse_recipe
+from quickstudy.progress import track
+from quickstudy.recipes.recipe import Recipe, override, parse_recipe
 
-__all__ = ["load_run", "train_run", "write_report"]
+__all__ = ["keep_results", "load_run", "meta_test_all", "result_rows", "train_run"]
+
+Results = list[dict[str, Any]]
+"""One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""
 
 
 def train_run(
@@ -33,49 +46,176 @@ def train_run(
         RunError: If the folder holds a run and `resume` is false, or a different recipe.
     """
     kept = folder / "recipe.json"
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if not kept.exists():
-            raise RunError(f"{folder} is not empty, and no run: name another folder")
+            raise RunError(f"{folder} is there already, and no run: name another folder")
         if not resume:
             raise RunError(f"{folder} holds a run already: add --resume, or name another folder")
-        if json.loads(kept.read_text()) != plain:
+        if _read_json(kept) != json.loads(json.dumps(plain)):
             raise RunError(f"{folder} was made by another recipe: name another folder")
-    learner = recipe.make_learner()
     tasks = recipe.make_tasks(recipe.tasks, recipe.data, 0)
+    learner = recipe.make_learner()
     options = recipe.train_options()
+    outer = options["optimizer"](learner.parameters())  # refused before a file is made
+    if "schedule" in options:
+        options["schedule"](outer)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(kept, json.dumps(plain, indent=1).encode())
     report = meta_train(
         learner, tasks, run=folder, resume=resume, callbacks=callbacks or [], **options
     )
+    _keep(folder, recipe, {"train": {**vars(report), **_provenance(recipe)}})
     return learner, report
 
 
-def load_run(folder: Path) -> tuple[Recipe, Learner]:
+def load_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Learner]:
     """Bring back a recipe and its meta-trained learner; the folder is only read.
+
+    Args:
+        overrides: Changes of the recipe, as for `load_recipe`.
 
     Raises:
         MissingError: If `folder` is not a run folder.
-        RunError: If its weights are missing or damaged.
+        RunError: If its recipe or weights are missing or damaged, or do not fit each other.
     """
     if not (folder / "recipe.json").is_file():
         raise MissingError(
             f"expected a run folder at {folder}, found no recipe.json there: "
             "make one with `quickstudy train`"
         )
-    try:
-        recipe = parse_recipe(json.loads((folder / "recipe.json").read_text()))
-    except json.JSONDecodeError as error:
-        raise RunError(f"{folder}/recipe.json is damaged: {error}") from None
+    recipe = parse_recipe(override(_read_json(folder / "recipe.json"), overrides))
     weights = checkpoints.load_tensors(folder / "weights.safetensors")
     learner = recipe.make_learner()
     try:
         learner.load_state_dict(weights)
-    except RuntimeError as error:
-        raise RunError(f"{folder} holds weights of another learner: {error}") from None
+    except RuntimeError:
+        raise RunError(
+            f"{folder}/weights.safetensors does not fit the run's recipe: train the run anew"
+        ) from None
     return recipe, learner.eval()
 
 
-def write_report(folder: Path, report: dict[str, Any]) -> None:
-    """Keep the results of meta-testing in `report.json`."""
-    write_atomically(folder / "report.json", json.dumps(report, indent=1).encode())
+def meta_test_all(recipe: Recipe, learners: dict[str, Learner]) -> tuple[dict[str, Results], list]:
+    """Meta-test learners on every test of a recipe, under a progress bar.
+
+    Returns:
+        The results by learner, and the titles of the tests whose data is not on this machine.
+    """
+    results: dict[str, Results] = {name: [] for name in learners}
+    absent = []
+    jobs = [(name, test) for test in recipe.test for name in learners]
+    for name, test in track(jobs, "meta-testing"):
+        try:
+            report = recipe.run_test(learners[name], test)
+        except MissingError:
+            absent.append(test.title)
+            continue
+        extra = {} if test.published is None else {"published": test.published}
+        results[name].append({"title": test.title, **extra, **report.as_dict()})
+    return results, sorted(set(absent), key=absent.index)
+
+
+def result_rows(columns: dict[str, Results]) -> list[list[str]]:
+    """Lay out results as a table: a head, then a row a test with a column a learner."""
+    published = any("published" in entry for entry in next(iter(columns.values())))
+    rows = [["test", "tasks", *columns, *(["published"] if published else [])]]
+    for entries in zip(*columns.values(), strict=True):
+        cells = [entries[0]["title"], str(entries[0]["n_tasks"]), *map(_score, entries)]
+        if published:
+            cells.append(str(entries[0].get("published", "")))
+        rows.append(cells)
+    return rows
+
+
+def keep_results(folder: Path, recipe: Recipe, columns: dict[str, Results]) -> dict[str, Any]:
+    """Keep the results of meta-testing in the run's report and model card."""
+    return _keep(folder, recipe, {"test": {**_provenance(recipe), "results": columns}})
+
+
+def _score(entry: dict[str, Any]) -> str:
+    scale = 100 if entry["metric"] == "accuracy" else 1
+    text = f"{scale * entry['mean']:.2f} ± {scale * entry['interval']:.2f}"
+    if entry["clustered_interval"] is not None:
+        text += f" ({scale * entry['clustered_interval']:.2f})"
+    return text
+
+
+def _keep(folder: Path, recipe: Recipe, part: dict[str, Any]) -> dict[str, Any]:
+    path = folder / "report.json"
+    old = _read_json(path) if path.exists() else {}
+    report = {"about": recipe.about, **old, **part}
+    write_atomically(path, json.dumps(report, indent=1).encode())
+    write_atomically(folder / "MODEL_CARD.md", _card(recipe, report).encode())
+    return report
+
+
+def _card(recipe: Recipe, report: dict[str, Any]) -> str:
+    train, test = report.get("train"), report.get("test")
+    data = recipe.data.folder or recipe.data.name
+    lines = [
+        f"# {recipe.about}",
+        "",
+        f"A {recipe.learner.name} learner with a {recipe.backbone.name} backbone, meta-trained on "
+        f"{data} ({recipe.tasks.split} split).",
+        "",
+    ]
+    if train:
+        lines += [
+            f"- seed {train['seed']}, {train['steps']} meta-steps in {train['seconds']:.0f} s",
+            f"- {train['machine']}",
+            f"- quickstudy {train['quickstudy']}, torch {train['torch']}, commit {train['commit']}",
+            f"- made by `{train['command']}`; every option is in `recipe.json`",
+            "",
+        ]
+    if test:
+        head, *rows = result_rows(test["results"])
+        lines += ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
+        lines += ["", f"{INTERVALS} Made by `{test['command']}`.", ""]
+    lines += [
+        "It was meta-trained on the data named above alone. On data of another kind, measure it "
+        "on labelled examples before relying on it.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+INTERVALS = "± 95 % interval over tasks, in brackets clustered by class."
+
+
+def _provenance(recipe: Recipe) -> dict[str, Any]:
+    """What it takes to do the same again."""
+    return {
+        "seed": recipe.seed,
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "quickstudy": quickstudy.__version__,
+        "commit": _commit(),
+        "torch": torch.__version__,
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+    }
+
+
+def _commit() -> str | None:
+    """The commit of a source checkout; None for an installed package."""
+    source = Path(__file__).parents[3]
+    if not (source / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}): train the run anew") from None

@@ -22,13 +22,18 @@ Seed = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Change a recipe key, as in train.steps=100.")
 ]
+Run = Annotated[Path, typer.Argument(help="Run folder.")]
+
+
+def _changes(overrides: list[str] | None, seed: int | None) -> list[str]:
+    return [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
 
 
 def _say(result: Any, as_json: bool, text: str) -> None:
     print(json.dumps(result, indent=1) if as_json else text)
 
 
-def _table(rows: list[list[str]], head: list[str]) -> str:
+def _table(head: list[str], *rows: list[str]) -> str:
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = [head, ["-" * w for w in widths], *rows]
     return "\n".join(
@@ -39,10 +44,10 @@ def _table(rows: list[list[str]], head: list[str]) -> str:
 @app.command(epilog="Example: quickstudy recipes")
 def recipes(as_json: Json = False) -> None:
     """List the recipes that come with quickstudy."""
-    from quickstudy.recipes.recipe import load_recipe, recipe_names
+    from quickstudy.recipes import about
 
-    found = {name: load_recipe(name)[0].about for name in recipe_names()}
-    _say(found, as_json, _table([list(item) for item in found.items()], ["recipe", "about"]))
+    found = about()
+    _say(found, as_json, _table(["recipe", "about"], *map(list, found.items())))
 
 
 @app.command(epilog="Example: quickstudy train prototypical_glyphs --set train.steps=300")
@@ -60,8 +65,7 @@ def train(
     from quickstudy.engine import ProgressBar, TensorBoard
     from quickstudy.recipes.recipe import load_recipe
 
-    changes = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
-    parsed, plain = load_recipe(recipe, changes)
+    parsed, plain = load_recipe(recipe, _changes(overrides, seed))
     folder = run or Path("runs") / Path(recipe).stem
     callbacks = [ProgressBar(), *([TensorBoard(folder / "tensorboard")] if tensorboard else [])]
     _, report = train_run(parsed, plain, folder, resume=resume, callbacks=callbacks)
@@ -78,64 +82,38 @@ def train(
 
 @app.command("test", epilog="Example: quickstudy test runs/prototypical_glyphs")
 def meta_test_run(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Run,
+    overrides: Overrides = None,
+    seed: Annotated[int | None, typer.Option(help="Draws other test tasks.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Meta-test a run on every test of its recipe, and keep report.json."""
-    from quickstudy.apps.run import load_run, write_report
+    """Meta-test a run on every test of its recipe, and keep report.json and MODEL_CARD.md."""
+    from quickstudy.apps.run import keep_results, load_run, meta_test_all
 
-    recipe, learner = load_run(run)
-    results = run_tests(recipe, {"": learner})
-    report = {"seed": recipe.seed, "tests": results[""]}
-    write_report(run, report)
-    _say(report, as_json, results_table({"score": results[""]}))
-
-
-def run_tests(recipe: Any, learners: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Meta-test learners on a recipe's tests, with a progress bar; absent data sets are named."""
-    from rich.console import Console
-    from rich.progress import track
-
-    from quickstudy.errors import MissingError
-
-    console = Console(stderr=True)
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in learners}
-    jobs = [(name, t) for t in recipe.test for name in learners]
-    for name, spec in track(jobs, "meta-testing", console=console, transient=True):
-        try:
-            report = recipe.run_test(learners[name], spec)
-        except MissingError:
-            console.print(f"left out, as its data is not here: {spec.title}")
-            continue
-        results[name].append({"title": spec.title, **report.as_dict()})
-    return results
+    recipe, learner = load_run(run, _changes(overrides, seed))
+    results, absent = meta_test_all(recipe, {"score": learner})
+    report = keep_results(run, recipe, results)
+    _say(report, as_json, _results(results, absent))
 
 
-def results_table(columns: dict[str, list[dict[str, Any]]]) -> str:
-    """Lay out meta-test results: a row a test, a column a learner."""
-    rows = []
-    for entries in zip(*columns.values(), strict=True):
-        cells = [entries[0]["title"], str(entries[0]["n_tasks"])]
-        for e in entries:
-            scale = 100 if e["metric"] == "accuracy" else 1
-            cell = f"{scale * e['mean']:.2f} ± {scale * e['interval']:.2f}"
-            if e["clustered_interval"] is not None:
-                cell += f" ({scale * e['clustered_interval']:.2f})"
-            cells.append(cell)
-        rows.append(cells)
-    note = "± 95 % interval over tasks, in brackets clustered by class"
-    return _table(rows, ["test", "tasks", *columns]) + "\n" + note
+def _results(results: dict[str, Any], absent: list[str]) -> str:
+    from quickstudy.apps.run import INTERVALS, result_rows
+
+    lines = [_table(*result_rows(results)), INTERVALS]
+    lines += [f"Left out, as its data is not here: {title}" for title in absent]
+    return "\n".join(lines)
 
 
 @app.command(epilog="Example: quickstudy adapt runs/demo --support letters/ --query unknown/")
 def adapt(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Run,
     support: Annotated[Path, typer.Option(help="A folder (or zip) with a folder per class.")],
     query: Annotated[Path, typer.Option(help="Images to predict.")],
     out: Annotated[Path | None, typer.Option(help="Write to this .csv or .json file.")] = None,
     bright_ink: Annotated[
         bool, typer.Option("--bright-ink", help="Strokes are brighter than the paper.")
     ] = False,
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
     """Learn classes from a few images each, and predict new images. The run is not changed."""
@@ -146,7 +124,7 @@ def adapt(
 
     if out and out.suffix not in (".csv", ".json"):
         raise UsageError(f"expected --out to end in .csv or .json, got {out}")
-    recipe, learner = load_run(run)
+    recipe, learner = load_run(run, overrides or [])
     ink = "bright" if bright_ink else "dark"
     predictions = adapt_to_folder(recipe, learner, support, query, ink=ink)
     plain = [vars(p) for p in predictions]
@@ -174,35 +152,34 @@ def _csv(predictions: list[dict[str, Any]]) -> str:
 
 @app.command(epilog="Example: quickstudy demo --run runs/demo")
 def demo(
-    run: Annotated[Path, typer.Option(help="Run folder; made anew.")] = Path("runs/demo"),
+    run: Annotated[Path, typer.Option(help="Run folder; one begun is continued.")] = Path(
+        "runs/demo"
+    ),
     overrides: Overrides = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
     """Meta-train on invented glyphs, meta-test on unseen ones and on real data, draw a picture."""
-    import shutil
-
     from quickstudy.apps.demo import draw_episode
-    from quickstudy.apps.run import train_run, write_report
+    from quickstudy.apps.run import keep_results, meta_test_all, train_run
     from quickstudy.engine import ProgressBar
     from quickstudy.learners import NearestCentroid
     from quickstudy.recipes.recipe import load_recipe
 
-    changes = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
-    recipe, plain = load_recipe("prototypical_glyphs", changes)
-    if (run / "recipe.json").exists():
-        shutil.rmtree(run)
-    learner, trained = train_run(recipe, plain, run, callbacks=[ProgressBar()])
+    recipe, plain = load_recipe("prototypical_glyphs", _changes(overrides, seed))
+    learner, trained = train_run(recipe, plain, run, resume=True, callbacks=[ProgressBar()])
     if trained.stopped == "interrupted":
-        print("stopped before the demo was done", file=sys.stderr)
+        print(f"stopped after step {trained.steps}; the same command continues", file=sys.stderr)
         raise typer.Exit(130)
-    untrained = recipe.make_learner()
-    columns = {"meta-trained": learner, "untrained": untrained, "raw pixels": NearestCentroid()}
-    results = run_tests(recipe, columns)
-    report = {"seed": recipe.seed, "train": vars(trained), "tests": results}
-    write_report(run, report)
+    columns = {
+        "meta-trained": learner,
+        "untrained": recipe.make_learner(),
+        "raw pixels": NearestCentroid(),
+    }
+    results, absent = meta_test_all(recipe, columns)
+    report = keep_results(run, recipe, results)
     picture = draw_episode(recipe, learner, run / "demo.png")
-    _say(report, as_json, results_table(results) + f"\npicture: {picture}")
+    _say(report, as_json, f"{_results(results, absent)}\nPicture: {picture}")
 
 
 @data_app.command("list", epilog="Example: quickstudy data list")
@@ -213,7 +190,7 @@ def data_list(as_json: Json = False) -> None:
 
     rows = {n: {"about": d.TITLE, "here": is_here(n, d)} for n, d in DATASETS.items()}
     lines = [[n, "yes" if r["here"] else "no", r["about"]] for n, r in rows.items()]
-    _say(rows, as_json, _table(lines, ["data set", "here", "about"]))
+    _say(rows, as_json, _table(["data set", "here", "about"], *lines))
 
 
 @data_app.command("get", epilog="Example: quickstudy data get omniglot")

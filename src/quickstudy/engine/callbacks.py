@@ -63,34 +63,30 @@ class ProgressBar(Callback):
             MofNCompleteColumn,
             Progress,
             TextColumn,
-            TimeElapsedColumn,
             TimeRemainingColumn,
         )
 
         self._bar = Progress(
-            TextColumn("meta-training"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=Console(stderr=True),
         )
         self._score = ""
         self._begin = step
-        self._task = self._bar.add_task("", total=steps, completed=step, note="", rate="")
+        self._task = self._bar.add_task("", total=steps, completed=step, note="")
         self._bar.start()
 
     def on_step(self, step: int, metrics: dict[str, Any]) -> None:
         elapsed = self._bar.tasks[0].elapsed
-        rate = f"{(step - self._begin) / elapsed:.1f} steps/s" if elapsed else ""
-        note = f"loss {metrics['loss']:.3f}{self._score}"
-        self._bar.update(self._task, completed=step, note=note, rate=rate)
+        rate = f"{(step - self._begin) / elapsed:.1f}/s " if elapsed else ""
+        note = f"{rate}loss {metrics['loss']:.3f}{self._score}"
+        self._bar.update(self._task, completed=step, note=note)
 
     def on_validation(self, step: int, metrics: dict[str, float]) -> None:
-        self._score = "".join(f", validation {k} {v:.3f}" for k, v in metrics.items())
+        self._score = "".join(f" {k} {v:.3f}" for k, v in metrics.items())
 
     def on_warning(self, message: str) -> None:
         import sys
@@ -107,7 +103,10 @@ class TensorBoard(Callback):
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder))
+        self._make = lambda: SummaryWriter(str(folder))
+
+    def on_start(self, step: int, steps: int) -> None:
+        self._writer = self._make()
 
     def on_step(self, step: int, metrics: dict[str, Any]) -> None:
         self._writer.add_scalar("train/loss", metrics["loss"], step)

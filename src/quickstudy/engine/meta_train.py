@@ -34,7 +34,7 @@ class TrainReport:
 
     Args:
         steps: Meta-steps the learner has had in all, earlier calls included.
-        seconds: Seconds of training in all.
+        seconds: Seconds spent in all, validation included.
         best: Best validation score, and None without validation.
         stopped: Why training ended.
     """
@@ -137,13 +137,13 @@ def meta_train(
         saved_step = progress.step
 
     stopped: Literal["done", "early", "interrupted"] = "done"
+    began = time.perf_counter()
     learner.train()
     for callback in callbacks:
         callback.on_start(progress.step, steps)
     try:
         with _stop_requests() as asked:
             while progress.step < steps:
-                started = time.perf_counter()
                 first = progress.step * meta_batch_size
                 episodes = [tasks[first + i] for i in range(meta_batch_size)]
                 with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
@@ -154,7 +154,8 @@ def meta_train(
                     )
                 rates = _step(learner, parameters, result, outer, scheduler, clip_norm)
                 progress.step += 1
-                progress.seconds += time.perf_counter() - started
+                now = time.perf_counter()
+                progress.seconds, began = progress.seconds + now - began, now
                 metrics = {"loss": loss, "lr": rates, "seconds": round(progress.seconds, 3)}
                 for callback in callbacks:
                     callback.on_step(progress.step, metrics)

@@ -5,25 +5,40 @@ Every key is checked; an unknown one is refused with the nearest known name.
 
 from __future__ import annotations
 
+import copy
+import inspect
 import tomllib
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PydanticSchemaGenerationError,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from torch import nn
 
 from quickstudy.engine import TestReport, meta_test
-from quickstudy.errors import MissingError, UsageError, unknown
+from quickstudy.errors import DataError, MissingError, UsageError, unknown
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.nn import BACKBONES
-from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks, Tasks
+from quickstudy.recipes import recipe_names, recipe_text
+from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks, Tasks, split_classes
 from quickstudy.tasks.datasets import load_dataset
+from quickstudy.tasks.images import Ink, load_image_folder
 
-__all__ = ["Recipe", "load_recipe", "recipe_names"]
+__all__ = ["Recipe", "load_recipe", "override", "parse_recipe"]
 
 Range = int | tuple[int, int]
+
+SINUSOID = "sinusoid"
+"""The one name of `data` that is no data set but a family of regression tasks."""
 
 
 class _Table(BaseModel):
@@ -42,9 +57,24 @@ class _Open(BaseModel):
 
 
 class Data(_Table):
+    """A data set of the catalogue, or the user's own images, a folder (or zip) with a folder per
+    class, which is split by classes into train, validation and test (64, 16 and 20 in 100).
+    """
+
     name: str
+    folder: Path | None = None
     image_size: int = Field(28, ge=4)
+    channels: Literal[1, 3] = 1
+    ink: Ink = "dark"
     rotations: bool = False
+
+    @model_validator(mode="after")
+    def _images_only_in_a_folder(self) -> Data:
+        if (self.name == "folder") != (self.folder is not None):
+            raise ValueError('expected name = "folder" together with a folder')
+        if self.folder is None and self.model_fields_set & {"channels", "ink"}:
+            raise ValueError('expected channels and ink only with name = "folder"')
+        return self
 
 
 class Family(_Table):
@@ -58,10 +88,18 @@ class Family(_Table):
 
 
 class Test(Family):
+    """One row of the results.
+
+    `learner` changes options of the learner for this test, such as its number of steps;
+    `published` is the score of the paper that the recipe names, in per cent or as an error.
+    """
+
     title: str
     data: Data | None = None
     split: str = "test"
     n_query: int = Field(15, ge=1)
+    learner: dict[str, Any] = {}
+    published: float | None = None
 
 
 class Train(_Table):
@@ -90,44 +128,43 @@ class Recipe(_Table):
     train: Train
     test: list[Test] = []
 
-    def make_learner(self) -> Learner:
-        """Build the learner with its initial weights, which depend on the seed alone."""
-        example = self.make_tasks(self.tasks, self.data, 0)[0]
-        if example.n_way is not None:
-            n_way = self.tasks.n_way
-            n_outputs = n_way if isinstance(n_way, int) else example.n_way
+    def make_learner(self, **changes: Any) -> Learner:
+        """Build the learner with its initial weights, which depend on the seed alone.
+
+        Args:
+            changes: Options of the learner that differ from the recipe's.
+        """
+        if self.data.name == SINUSOID:
+            in_shape, n_outputs = (1,), 1
         else:
-            n_outputs = example.query.y.shape[1]
+            in_shape = (self.data.channels, self.data.image_size, self.data.image_size)
+            n_way = self.tasks.n_way or 0
+            n_outputs = n_way if isinstance(n_way, int) else n_way[1]
         if self.backbone.name not in BACKBONES:
             raise unknown("backbone", self.backbone.name, BACKBONES)
         if self.learner.name not in LEARNERS:
             raise unknown("learner", self.learner.name, LEARNERS)
-        in_shape = tuple(example.query.x.shape[1:])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             backbone: nn.Module = _call(
                 BACKBONES[self.backbone.name], self.backbone, in_shape, where="backbone"
             )
-            return _call(
-                LEARNERS[self.learner.name].build,
-                self.learner,
-                backbone,
-                n_outputs,
-                where="learner",
-                signature_of=LEARNERS[self.learner.name],
-            )
+            kind = LEARNERS[self.learner.name]
+            changed = _Open(**{**self.learner.model_dump(), **changes})
+            return _call(kind.build, changed, backbone, n_outputs, where="learner", options_of=kind)
 
     def make_tasks(self, family: Family, data: Data, stream: int) -> Tasks:
         """Make a task family; `stream` keeps training, validation and test tasks apart."""
         seed = 10 * self.seed + stream
-        if data.name == "sinusoid":
+        if data.name == SINUSOID:
             if not isinstance(family.n_shot, int):
                 raise UsageError("expected one n_shot for sinusoid tasks, got a range")
             return SinusoidTasks(n_shot=family.n_shot, n_query=family.n_query, seed=seed)
+        classes = _load(data, family.split, self.seed)
         if family.n_way is None:
             raise UsageError("expected n_way for classification tasks")
         return EpisodeSampler(
-            _load(data, family.split, self.seed),
+            classes,
             n_way=family.n_way,
             n_shot=family.n_shot,
             n_query=family.n_query,
@@ -150,19 +187,17 @@ class Recipe(_Table):
             options["validation_tasks"] = self.validation.n_tasks
         return options
 
-    def run_test(self, learner: Learner, test: Test, on_task=None) -> TestReport:
+    def run_test(self, learner: Learner, test: Test) -> TestReport:
         """Meta-test a learner on one of the recipe's tests."""
         tasks = self.make_tasks(test, test.data or self.data, 2)
-        return meta_test(learner, tasks, test.n_tasks, on_task=on_task)
+        if test.learner:
+            weights = learner.state_dict()
+            learner = self.make_learner(**test.learner)
+            learner.load_state_dict(weights)
+        return meta_test(learner, tasks, test.n_tasks)
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
-    folder = resources.files("quickstudy.recipes")
-    return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml"))
-
-
-def load_recipe(source: str | Path, overrides: list[str] = []) -> tuple[Recipe, dict[str, Any]]:  # noqa: B006
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
     """Load a recipe by name or path, change keys, and check it.
 
     Args:
@@ -170,7 +205,7 @@ def load_recipe(source: str | Path, overrides: list[str] = []) -> tuple[Recipe, 
         overrides: Items like "train.steps=100"; the value is TOML, or else a string.
 
     Returns:
-        The recipe, and its plain form, which `RunFolder` keeps.
+        The recipe, and its plain form, which a run folder keeps.
 
     Raises:
         MissingError: If there is no such file.
@@ -182,15 +217,14 @@ def load_recipe(source: str | Path, overrides: list[str] = []) -> tuple[Recipe, 
             raise MissingError(f"expected a recipe at {path}, found none")
         text = path.read_text()
     elif str(source) in recipe_names():
-        text = (resources.files("quickstudy.recipes") / f"{source}.toml").read_text()
+        text = recipe_text(str(source))
     else:
         raise unknown("recipe", str(source), recipe_names())
     try:
         plain = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source} is not TOML: {error}") from None
-    for override in overrides:
-        _override(plain, override)
+    plain = override(plain, overrides)
     return parse_recipe(plain), plain
 
 
@@ -206,29 +240,44 @@ def parse_recipe(plain: dict[str, Any]) -> Recipe:
         raise UsageError(f"recipe key {where}: {first['msg']}, got {first['input']!r}") from None
 
 
+def override(plain: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """The plain form of a recipe with keys changed, as in "train.steps=100" or "test.0.n_way=3".
+
+    Raises:
+        UsageError: If an item is not key=value, or its key leads nowhere.
+    """
+    plain = copy.deepcopy(plain)
+    for item in changes:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"expected key=value, got {item!r}")
+        try:
+            parsed = tomllib.loads(f"v = {value}")["v"]
+        except tomllib.TOMLDecodeError:
+            parsed = value
+        *path, last = key.strip().split(".")
+        table: Any = plain
+        for part in path:
+            if isinstance(table, list) and part.isdigit() and int(part) < len(table):
+                table = table[int(part)]
+            elif isinstance(table, dict):
+                table = table.setdefault(part, {})
+            else:
+                raise UsageError(f"{key} does not name a recipe key")
+        if not isinstance(table, dict):
+            raise UsageError(f"{key} does not name a recipe key")
+        table[last] = parsed
+    return plain
+
+
 def _keys(loc: tuple[int | str, ...]) -> list[str]:
     """The keys that could have stood where `loc` points."""
     models = {"data": Data, "tasks": Family, "validation": Family, "train": Train, "test": Test}
+    model: type[BaseModel] = Recipe
+    for part in loc[:-1]:
+        model = models.get(str(part), model)
     prefix = [str(part) for part in loc[:-1]]
-    model = models[prefix[0]] if prefix else Recipe
     return [".".join([*prefix, key]) for key in model.model_fields]
-
-
-def _override(plain: dict[str, Any], item: str) -> None:
-    key, equals, value = item.partition("=")
-    if not equals:
-        raise UsageError(f"expected key=value, got {item!r}")
-    try:
-        parsed = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
-    *path, last = key.strip().split(".")
-    table: Any = plain
-    for part in path:
-        table = table[int(part)] if isinstance(table, list) else table.setdefault(part, {})
-    if not isinstance(table, dict):
-        raise UsageError(f"{key} does not name a recipe key")
-    table[last] = parsed
 
 
 _LOADED: dict[tuple[Any, ...], ClassData] = {}
@@ -236,11 +285,30 @@ _LOADED: dict[tuple[Any, ...], ClassData] = {}
 
 def _load(data: Data, split: str, seed: int) -> ClassData:
     """Load a split once per process; a recipe reads the same one for several families."""
-    key = (data.name, split, data.image_size, data.rotations, seed)
+    key = (data, split, seed)
     if key not in _LOADED:
-        loaded = load_dataset(data.name, split, image_size=data.image_size, seed=seed)
+        if data.folder:
+            loaded = _load_folder(data, data.folder, split)
+        else:
+            loaded = load_dataset(data.name, split, image_size=data.image_size, seed=seed)
         _LOADED[key] = loaded.with_rotations() if data.rotations else loaded
     return _LOADED[key]
+
+
+def _load_folder(data: Data, folder: Path, split: str) -> ClassData:
+    splits = ("train", "validation", "test")
+    if split not in splits:
+        raise unknown("split of a folder", split, splits)
+    everything = load_image_folder(
+        folder, size=data.image_size, channels=data.channels, ink=data.ink
+    )
+    n = everything.n_classes
+    n_validation, n_test = round(0.16 * n), round(0.2 * n)
+    parts, _ = split_classes(everything.names, (n - n_validation - n_test, n_validation, n_test))
+    classes = parts[splits.index(split)]
+    if not classes:
+        raise DataError(f"{n} classes in {folder} leave none for the {split} split: add classes")
+    return everything.select(classes)
 
 
 def _factory(namespace: Any, base: type, table: _Open, where: str) -> Any:
@@ -251,18 +319,34 @@ def _factory(namespace: Any, base: type, table: _Open, where: str) -> Any:
         ]
         raise unknown(where, table.name, known)
     _check_options(kind, table, where)
-    return lambda target: kind(target, **table.options)
+    return lambda target: _call(kind, table, target, where=where)
 
 
-def _call(make: Any, table: _Open, *args: Any, where: str, signature_of: Any = None) -> Any:
-    _check_options(signature_of or make, table, where)
-    return make(*args, **table.options)
+def _call(make: Any, table: _Open, *args: Any, where: str, options_of: Any = None) -> Any:
+    _check_options(options_of or make, table, where)
+    try:
+        return make(*args, **table.options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where} {table.name}: {error}") from None
 
 
 def _check_options(kind: Any, table: _Open, where: str) -> None:
-    import inspect
-
-    known = [n for n in inspect.signature(kind).parameters if n not in ("backbone", "in_shape")]
-    for option in table.options:
+    """Check names and types of the options against the signature of what they are for."""
+    known = [
+        n
+        for n in inspect.signature(kind).parameters
+        if n not in ("backbone", "in_shape", "n_outputs", "params", "optimizer")
+    ]
+    hints = get_type_hints(kind.__init__)
+    for option, value in table.options.items():
         if option not in known:
             raise unknown(f"option of {where} {table.name}", option, known)
+        try:
+            TypeAdapter(hints.get(option, Any)).validate_python(value)
+        except PydanticSchemaGenerationError:  # a type that TOML cannot hold anyway
+            continue
+        except ValidationError as error:
+            what = error.errors()[0]["msg"]
+            raise UsageError(
+                f"option {option} of {where} {table.name}: {what}, got {value!r}"
+            ) from None

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 from platformdirs import user_cache_path
 
 from quickstudy.errors import DataError, MissingError
 from quickstudy.files import write_atomically
+from quickstudy.progress import track
 from quickstudy.tasks.sources import ClassData
 
 __all__ = ["content_hash", "decode_image", "list_images", "load_image_folder"]
@@ -26,47 +31,65 @@ __all__ = ["content_hash", "decode_image", "list_images", "load_image_folder"]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MOST_PIXELS = 64_000_000
+MOST_BYTES = 64_000_000
 
 Ink = Literal["bright", "dark"]
 
 
-def list_images(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the name (relative, with slashes) and bytes of every image, in sorted order.
+def list_images(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
+    """List the images of a folder or zip, in sorted order: name (with slashes) and reader.
+
+    Hidden files are passed over.
 
     Raises:
         MissingError: If `path` is not there.
         DataError: If it is neither a folder nor a zip, or holds no image.
     """
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        found = [(p.relative_to(path).as_posix(), p) for p in files]
-        if not found:
-            raise DataError(
-                f"expected images in {path}, found none ({', '.join(sorted(SUFFIXES))})"
-            )
-        for name, file in sorted(found):
-            yield name, file.read_bytes()
-        return
-    if not path.exists():
+        files = [p for p in path.rglob("*") if p.is_file()]
+        found = {p.relative_to(path).as_posix(): partial(_read_file, p) for p in files}
+    elif not path.exists():
         raise MissingError(f"expected a folder or zip of images at {path}, found nothing")
+    else:
+        try:
+            archive = zipfile.ZipFile(path)  # closed with the last of its readers
+            found = {m.filename: partial(_read_member, archive, m) for m in archive.infolist()}
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{path} is neither a folder nor a whole zip: {error}") from None
+    images = [(name, read) for name, read in sorted(found.items()) if _is_image(name)]
+    if not images:
+        raise DataError(f"expected images in {path}, found none ({', '.join(sorted(SUFFIXES))})")
+    return images
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def _read_file(path: Path) -> bytes:
+    if path.stat().st_size > MOST_BYTES:
+        raise DataError(f"{path} has over {MOST_BYTES} bytes: make it smaller")
+    return path.read_bytes()
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    if member.file_size > MOST_BYTES:
+        raise DataError(f"{member.filename} has over {MOST_BYTES} bytes: make it smaller")
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(
-                n for n in archive.namelist() if PurePosixPath(n).suffix.lower() in SUFFIXES
-            )
-            if not names:
-                raise DataError(f"expected images in {path}, found none")
-            for name in names:
-                yield name, archive.read(name)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{path} is neither a folder nor a whole zip: {error}") from None
+        return archive.read(member)  # reads no more than it says it holds
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        raise DataError(
+            f"{member.filename} in {archive.filename} cannot be read ({error}): get another copy"
+        ) from None
 
 
 def content_hash(path: Path) -> str:
     """SHA-256 over, for each image in sorted order, its name, a zero byte and its SHA-256."""
     total = hashlib.sha256()
-    for name, content in sorted(list_images(path)):
-        total.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    for name, read in track(list_images(path), "checking content"):
+        total.update(name.encode() + b"\0" + hashlib.sha256(read()).digest())
     return total.hexdigest()
 
 
@@ -74,6 +97,8 @@ def decode_image(
     content: bytes, name: str, *, size: int, channels: int = 1, ink: Ink = "bright"
 ) -> np.ndarray:
     """Decode one image to uint8 of shape (channels, size, size).
+
+    An image that is not square is centred on paper; what is transparent is paper.
 
     Args:
         name: For the error message.
@@ -83,18 +108,24 @@ def decode_image(
     Raises:
         DataError: If the file is no image, is damaged, or is far too large.
     """
+    mode, paper = ("RGB" if channels == 3 else "L"), (255 if ink == "dark" else 0)
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise DataError(f"{name} has {image.width}x{image.height} pixels: make it smaller")
-            grey = image.convert("RGB" if channels == 3 else "L")
-            if grey.size != (size, size):
-                grey = grey.resize((size, size), Image.Resampling.LANCZOS)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+            upright = ImageOps.exif_transpose(image)
+            if upright.has_transparency_data:
+                sheet = Image.new("RGBA", upright.size, (paper, paper, paper, 255))
+                upright = Image.alpha_composite(sheet, upright.convert("RGBA"))
+            flat = upright.convert(mode)
+            if flat.size != (size, size):
+                colour = (paper, paper, paper) if channels == 3 else paper
+                flat = ImageOps.pad(flat, (size, size), Image.Resampling.LANCZOS, colour)
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise DataError(f"{name} is not a readable image: replace or remove it") from None
-    pixels = np.asarray(grey, dtype=np.uint8).reshape(size, size, channels).transpose(2, 0, 1)
+    pixels = np.asarray(flat, dtype=np.uint8).reshape(size, size, channels).transpose(2, 0, 1)
     return 255 - pixels if ink == "dark" else pixels
 
 
@@ -117,23 +148,27 @@ def load_image_folder(
         DataError: If it holds fewer than two class folders, or a damaged image.
     """
     path = Path(path)
-    cache = _cache_file(path, f"{size}/{channels}/{ink}")
+    cache = _cache_file(path, f"decoder 2/{size}/{channels}/{ink}")
     if cache and cache.exists():
-        content = cache.read_bytes()
-        tensors = safetensors.torch.load(content)
-        return ClassData(tensors["x"], tensors["y"], json.loads(bytes(tensors["names"].tolist())))
-    images, owners = [], []
-    for name, content in list_images(path):
-        owners.append(str(PurePosixPath(name).parent))
-        images.append(
-            decode_image(content, f"{path}/{name}", size=size, channels=channels, ink=ink)
-        )
+        with contextlib.suppress(safetensors.SafetensorError, KeyError, ValueError):
+            tensors = safetensors.torch.load(cache.read_bytes())
+            coded = bytes(tensors["names"].tolist())
+            return ClassData(tensors["x"], tensors["y"], json.loads(coded))
+    listed = list_images(path)
+    owners = [str(PurePosixPath(name).parent) for name, _ in listed]
     names = sorted(set(owners))
     if len(names) < 2:
         raise DataError(
             f"expected at least two class folders in {path}, found {len(names)}: put the images "
             "of each class in a folder named after it"
         )
+    if "." in names:
+        stray = listed[owners.index(".")][0]
+        raise DataError(f"expected every image of {path} in the folder of its class, not {stray}")
+    images = [
+        decode_image(read(), f"{path}/{name}", size=size, channels=channels, ink=ink)
+        for name, read in track(listed, "decoding images")
+    ]
     number = {name: c for c, name in enumerate(names)}
     x, y = torch.from_numpy(np.stack(images)), torch.tensor([number[o] for o in owners])
     if cache:

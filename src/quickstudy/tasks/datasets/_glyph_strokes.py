@@ -25,8 +25,11 @@ from scipy.ndimage import gaussian_filter, uniform_filter1d
 
 __all__ = ["Glyphs", "draw_glyphs"]
 
+from quickstudy.progress import track
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
 Points = NDArray[Any]  # complex
 
 STROKES, PIECES, STEPS = 5, 5, 10  # most strokes a character; pieces a stroke; pen steps a piece
@@ -92,7 +95,7 @@ def draw_glyphs(
     """
     images: list[NDArray[np.uint8]] = []
     names: list[str] = []
-    for alphabet in range(n_alphabets):
+    for alphabet in track(range(n_alphabets), "drawing glyphs"):
         root = np.random.SeedSequence(seed, spawn_key=(alphabet,))
         designer, hand = (np.random.Generator(np.random.Philox(s)) for s in root.spawn(2))
         count = int(designer.integers(n_characters[0], n_characters[1] + 1))
