@@ -56,7 +56,7 @@ def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
 
 
 def _cell(axis, image, colour: str, note: str) -> None:
-    axis.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+    axis.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=1)
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():

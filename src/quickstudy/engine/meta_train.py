@@ -116,7 +116,7 @@ def meta_train(
     outer = optimizer(parameters.values()) if parameters else None
     scheduler = schedule(outer) if schedule and outer else None
     progress = _Progress()
-    best_weights = learner.state_dict()
+    best_weights: dict[str, Tensor] | None = None
     if resume and run is not None:
         best_weights = _restore(run / "state", learner, outer, scheduler, progress, callbacks)
     if run is not None:
@@ -132,7 +132,7 @@ def meta_train(
         _save(run / "state", learner, best_weights, outer, scheduler, progress)
         checkpoints.write_tensors(
             run / "weights.safetensors",
-            best_weights if progress.best is not None else learner.state_dict(),
+            learner.state_dict() if best_weights is None else best_weights,
         )
         saved_step = progress.step
 
@@ -181,7 +181,7 @@ def meta_train(
         compute.close()
         for callback in callbacks:
             callback.on_end()
-    if progress.best is not None and stopped != "interrupted":
+    if best_weights is not None and stopped != "interrupted":
         learner.load_state_dict(best_weights)
     learner.eval()
     return TrainReport(progress.step, progress.seconds, progress.best, stopped)
@@ -214,14 +214,16 @@ def _save(folder, learner, best_weights, outer, scheduler, progress) -> None:
             scheduler.state_dict() if scheduler else {}, tensors, "schedule"
         ),
     }
-    parts = {"weights": learner.state_dict(), "best": best_weights, "optimizer": tensors}
+    parts = {"weights": learner.state_dict(), "optimizer": tensors}
+    if best_weights is not None:
+        parts["best"] = best_weights
     checkpoints.save_checkpoint(folder, progress.step, parts, state)
 
 
-def _restore(folder, learner, outer, scheduler, progress, callbacks) -> dict[str, Tensor]:
+def _restore(folder, learner, outer, scheduler, progress, callbacks) -> dict[str, Tensor] | None:
     found = checkpoints.latest_checkpoint(folder)
     if found is None:
-        return learner.state_dict()
+        return None
     tensors, state, complaints = found
     for complaint in complaints:
         for callback in callbacks:
@@ -235,7 +237,7 @@ def _restore(folder, learner, outer, scheduler, progress, callbacks) -> dict[str
     if scheduler is not None:
         scheduler.load_state_dict(checkpoints.unflatten(state["schedule"], tensors["optimizer"]))
     vars(progress).update(state["progress"])
-    return tensors["best"]
+    return tensors.get("best")
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from torch import nn
 
-from quickstudy.engine import TestReport, meta_test
+from quickstudy.engine import EXECUTORS, TestReport, meta_test
 from quickstudy.errors import DataError, MissingError, UsageError, unknown
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.nn import BACKBONES
@@ -173,6 +173,8 @@ class Recipe(_Table):
 
     def train_options(self) -> dict[str, Any]:
         """The arguments of `meta_train`, but for run folder and callbacks."""
+        if self.train.executor not in ("auto", *EXECUTORS):
+            raise unknown("executor", self.train.executor, ("auto", *EXECUTORS))
         plain = self.train.model_dump(exclude={"optimizer", "schedule"})
         outer, schedule = self.train.optimizer, self.train.schedule
         options: dict[str, Any] = {

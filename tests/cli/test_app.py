@@ -1,0 +1,323 @@
+"""The command line as people use it: in a process of its own, from its output and exit code."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from quickstudy.apps.run import train_run
+from quickstudy.cli import app as commands
+from quickstudy.cli import main
+from quickstudy.recipes.recipe import load_recipe
+from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
+
+
+def run(capsys, *words):
+    """Run `quickstudy WORDS` in this process; returns exit code, standard output and error."""
+    code = 0
+    old, sys.argv = sys.argv, ["quickstudy", *map(str, words)]
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = old
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Class folders of dark letters on white: images/letters (6 classes) and images/unknown."""
+    root = tmp_path_factory.mktemp("images")
+    drawn = draw_glyphs(1, seed=9, n_characters=(6, 6), n_drawers=5)
+    (root / "unknown").mkdir()
+    for i, (pixels, label) in enumerate(zip(drawn.images, drawn.labels, strict=True)):
+        place = root / "letters" / f"letter{label}"
+        place.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(255 - pixels)
+        image.save(place / f"{i}.png")
+        if i % 5 == 4:
+            image.save(root / "unknown" / f"letter{label}.png")
+    return root
+
+
+RECIPE = """
+about = "prototypical networks on my letters"
+[data]
+name = "folder"
+folder = "{folder}"
+[backbone]
+name = "conv4"
+width = 8
+[learner]
+name = "prototypical_networks"
+[tasks]
+n_way = 3
+n_shot = 1
+n_query = 2
+[train]
+steps = 60
+checkpoint_every = 20
+[[test]]
+title = "training classes again"
+split = "train"
+n_way = 3
+n_query = 2
+n_tasks = 5
+[[test]]
+title = "digits"
+data = {{ name = "digits" }}
+n_way = 10
+n_tasks = 5
+[[test]]
+title = "a data set that is not here"
+data = {{ name = "omniglot" }}
+n_way = 3
+n_tasks = 5
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(images):
+    path = images / "mine.toml"
+    path.write_text(RECIPE.format(folder=images / "letters"))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def nothing_here(monkeypatch, tmp_path):
+    monkeypatch.setenv("QUICKSTUDY_DATA", str(tmp_path / "no-data"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained_once(recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train_run(*load_recipe(recipe), folder)
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    """A run folder of the test's own."""
+    return shutil.copytree(trained_once, tmp_path / "run")
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_train_test_and_adapt_own_images(capsys, trained, images):
+    code, out, _ = run(capsys, "test", trained, "--json")
+    report = json.loads(out)
+    assert code == 0
+    entry, _digits = report["test"]["results"]["score"]
+    assert entry["title"] == "training classes again"
+    assert entry["mean"] == pytest.approx(np.mean(entry["scores"]))
+    assert report == json.loads((trained / "report.json").read_text())
+    assert report["train"]["steps"] == 60
+    assert "training classes again" in (trained / "MODEL_CARD.md").read_text()
+
+    before = contents(trained)
+    folders = ("--support", images / "letters", "--query", images / "unknown")
+    code, out, _ = run(capsys, "adapt", trained, *folders)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert [row["image"] for row in rows] == [f"letter{c}.png" for c in range(6)]
+    for row in rows:
+        probabilities = {k[2:-1]: float(v) for k, v in row.items() if k.startswith("p(")}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert row["label"] == max(probabilities, key=probabilities.get)
+    assert sum(row["image"] == row["label"] + ".png" for row in rows) >= 4  # they are in support
+
+    code, out, _ = run(capsys, "adapt", trained, *folders, "--json")
+    assert [p["label"] for p in json.loads(out)] == [row["label"] for row in rows]
+    answers = trained.parent / "answers.json"
+    assert run(capsys, "adapt", trained, *folders, "--out", answers)[0] == 0
+    assert json.loads(answers.read_text()) == json.loads(out)
+    assert contents(trained) == before
+
+
+def test_a_test_whose_data_is_absent_is_left_out_and_named(capsys, trained):
+    code, out, _ = run(capsys, "test", trained)
+    assert code == 0
+    assert "Left out, as its data is not here: a data set that is not here" in out
+
+
+def test_test_takes_a_seed_and_overrides(capsys, trained):
+    scores = []
+    for words in ([], ["--seed", 5], ["--set", "test.1.n_tasks=7"]):
+        out = run(capsys, "test", trained, "--json", *words)[1]
+        scores.append(json.loads(out)["test"]["results"]["score"][1]["scores"])
+    assert scores[0] != scores[1]
+    assert scores[2][:5] == scores[0]
+    assert len(scores[2]) == 7
+
+
+def test_resume_continues_and_a_finished_run_stays_as_it_is(capsys, trained, recipe):
+    before = (trained / "weights.safetensors").read_bytes()
+    code, out, _ = run(capsys, "train", recipe, "--run", trained, "--resume", "--json")
+    assert (code, json.loads(out)["steps"]) == (0, 60)
+    assert (trained / "weights.safetensors").read_bytes() == before
+
+
+def test_a_truncated_checkpoint_falls_back_and_says_so(capsys, trained, recipe):
+    newest = sorted((trained / "state").iterdir())[-1]
+    before = contents(newest)
+    (newest / "weights.safetensors").write_bytes(b"half")
+    code, _, err = run(capsys, "train", recipe, "--run", trained, "--resume")
+    assert code == 0
+    assert "is damaged" in err
+    assert {k: v for k, v in contents(newest).items() if k.suffix == ".safetensors"} == {
+        k: v for k, v in before.items() if k.suffix == ".safetensors"
+    }
+
+
+def test_a_run_with_every_checkpoint_truncated_is_refused(capsys, trained, recipe):
+    for place in (trained / "state").iterdir():
+        (place / "weights.safetensors").write_bytes(b"half")
+    refused(capsys, "no undamaged checkpoint", "train", recipe, "--run", trained, "--resume")
+
+
+def test_truncated_weights_are_refused(capsys, trained, images):
+    (trained / "weights.safetensors").write_bytes(b"half")
+    refused(capsys, "weights.safetensors is damaged", "test", trained)
+
+
+def test_a_damaged_recipe_or_report_is_refused(capsys, trained):
+    (trained / "report.json").write_text("{")
+    refused(capsys, "report.json is damaged", "test", trained)
+    (trained / "recipe.json").write_text("{")
+    refused(capsys, "recipe.json is damaged", "test", trained)
+
+
+def refused(capsys, message, *words):
+    """One line, exit code 2, and every file as it was."""
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert not out
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "nothing"], "unknown recipe 'nothing'"),
+        (["train", "nothing.toml"], "expected a recipe at nothing.toml"),
+        (["train", "{recipe}", "--set", "tasks.n_sot=1"], "did you mean 'tasks.n_shot'"),
+        (["train", "{recipe}", "--set", "tasks.n_shot=9"], "lower n_shot"),
+        (["train", "{recipe}", "--set", "tasks.n_way=9"], "at least 9 classes"),
+        (["train", "{recipe}", "--set", "data.folder=nowhere"], "found nothing"),
+        (["train", "{recipe}", "--set", "data.folder={images}/unknown"], "two class folders"),
+        (["train", "maml_omniglot"], "quickstudy data get omniglot"),
+        (["test", "nowhere"], "expected a run folder at nowhere"),
+        (["test", "{images}"], "found no recipe.json"),
+        (["data", "get", "omniglott"], "did you mean 'omniglot'"),
+        (["data", "add", "omniglot", "--from", "nowhere"], "expected images_background.zip"),
+        (["data", "path", "nothing"], "unknown data set"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(capsys, recipe, images, tmp_path, words, message):
+    words = [word.format(recipe=recipe, images=images) for word in words]
+    refused(capsys, message, *words)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--support", "nowhere", "--query", "{images}/unknown"], "found nothing"),
+        (["--support", "{images}/letters", "--query", "nowhere"], "found nothing"),
+        (["--support", "{images}/letters/letter0", "--query", "{images}/unknown"], "two class"),
+        (["--support", "{images}/letters", "--query", "{bad}"], "bad.png is not a readable image"),
+        (
+            ["--support", "{images}/letters", "--query", "{images}/unknown", "--out", "a.xls"],
+            "end in .csv or .json",
+        ),
+    ],
+)
+def test_adapt_refuses_what_it_cannot_read(capsys, trained, images, tmp_path, words, message):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "bad.png").write_bytes(b"no image")
+    before = contents(tmp_path)
+    words = [word.format(images=images, bad=tmp_path / "bad") for word in words]
+    if "--out" not in words:
+        words += ["--out", str(tmp_path / "answers.csv")]
+    refused(capsys, message, "adapt", trained, *words)
+    assert contents(tmp_path) == before
+
+
+def test_a_run_folder_in_the_way_is_left_alone(capsys, trained, recipe, tmp_path):
+    before = contents(trained)
+    refused(capsys, "add --resume", "train", recipe, "--run", trained)
+    other = ["--set", "train.steps=9", "--resume"]
+    refused(capsys, "made by another recipe", "train", recipe, "--run", trained, *other)
+    assert contents(trained) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    refused(capsys, "no run", "train", recipe, "--run", tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_the_demo_tests_beside_its_baselines_and_draws_a_picture(capsys, tmp_path, monkeypatch):
+    from quickstudy.tasks.datasets import glyphs
+
+    monkeypatch.setattr(glyphs, "_PARTS", {"train": (2, 0), "validation": (2, 1), "test": (2, 2)})
+    small = [
+        f"--set={change}"
+        for change in (
+            "train.steps=3",
+            "validation.n_tasks=2",
+            *(f"test.{i}.n_tasks=2" for i in range(6)),
+        )
+    ]
+    code, out, _ = run(capsys, "demo", "--run", tmp_path / "demo", *small, "--json")
+    report = json.loads(out)
+    assert code == 0
+    columns = report["test"]["results"]
+    assert list(columns) == ["meta-trained", "untrained", "raw pixels"]
+    assert [len(c) for c in columns.values()] == [5, 5, 5]  # Omniglot is not here
+    with Image.open(tmp_path / "demo" / "demo.png") as picture:
+        assert picture.width > 500
+    again = run(capsys, "demo", "--run", tmp_path / "demo", *small)
+    assert again[0] == 0
+    assert "handwritten digits, 5-way 5-shot" in again[1]
+
+
+@pytest.mark.parametrize("words", [["recipes"], ["data", "list"], ["data", "path"]])
+def test_lists_are_text_or_json(capsys, words):
+    assert run(capsys, *words)[1].strip()
+    assert json.loads(run(capsys, *words, "--json")[1])
+
+
+def test_every_command_has_help_with_an_example():
+    group = CliRunner()
+    for words in (
+        *[[c.name or c.callback.__name__] for c in commands.app.registered_commands],
+        *[["data", c.name] for c in commands.data_app.registered_commands],
+    ):
+        result = group.invoke(commands.app, [*words, "--help"])
+        assert result.exit_code == 0
+        assert "Example: quickstudy" in result.output
+        assert "--json" in result.output
+
+
+def test_help_does_not_load_torch():
+    code = (
+        "import sys; sys.argv = ['quickstudy', '--help']\n"
+        "from quickstudy.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "sys.exit(len({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

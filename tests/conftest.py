@@ -1,0 +1,28 @@
+"""Tests that read real data skip where it is absent, unless QUICKSTUDY_REQUIRE_DATA is set."""
+
+import os
+
+import pytest
+
+from quickstudy.tasks.datasets import DATASETS
+from quickstudy.tasks.datasets.store import is_here
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "data(name): needs a data set that may be absent")
+
+
+def pytest_runtest_setup(item):
+    for marker in item.iter_markers("data"):
+        name = marker.args[0]
+        if not is_here(name, DATASETS[name]):
+            reason = f"data set {name!r} is not on this machine"
+            if os.environ.get("QUICKSTUDY_REQUIRE_DATA"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Keep the user's cache out of the tests; decoded data sets are kept for the session."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,0 +1,125 @@
+import json
+
+import pytest
+import torch
+
+from quickstudy.engine.checkpoints import (
+    flatten,
+    latest_checkpoint,
+    load_tensors,
+    save_checkpoint,
+    unflatten,
+    write_tensors,
+)
+from quickstudy.errors import RunError
+from quickstudy.files import write_atomically
+
+
+def save(folder, step):
+    return save_checkpoint(
+        folder, step, {"weights": {"w": torch.full((3,), float(step))}}, {"step": step}
+    )
+
+
+def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path):
+    for step in (5, 10, 15):
+        save(tmp_path, step)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010", "step-00000015"]
+    tensors, state, complaints = latest_checkpoint(tmp_path)
+    assert (tensors["weights"]["w"].tolist(), state, complaints) == ([15.0] * 3, {"step": 15}, [])
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert latest_checkpoint(tmp_path / "state") is None
+
+
+def spoil(place, how):
+    if how == "no manifest":
+        (place / "manifest.json").unlink()
+    elif how == "future":
+        manifest = json.loads((place / "manifest.json").read_text())
+        (place / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
+    else:
+        file = place / "weights.safetensors"
+        content = bytearray(file.read_bytes())
+        if how == "flipped":
+            content[-1] ^= 1
+        file.write_bytes(content if how == "flipped" else content[:-4])
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "no manifest", "future"])
+def test_a_damaged_checkpoint_is_passed_over_and_said_so(tmp_path, how):
+    save(tmp_path, 5)
+    spoil(save(tmp_path, 10), how)
+    tensors, _, complaints = latest_checkpoint(tmp_path)
+    assert tensors["weights"]["w"].tolist() == [5.0] * 3
+    assert len(complaints) == 1
+    assert "step-00000010 is damaged" in complaints[0]
+
+
+def test_every_truncation_and_many_bit_flips_are_noticed(tmp_path):
+    save(tmp_path, 5)
+    for file in save(tmp_path, 10).iterdir():
+        whole = file.read_bytes()
+        for i in range(0, len(whole), 3):
+            file.write_bytes(whole[:i])
+            assert latest_checkpoint(tmp_path)[1]["step"] == 5
+            if file.name != "manifest.json":  # whose spaces may change
+                file.write_bytes(whole[:i] + bytes([whole[i] ^ 8]) + whole[i + 1 :])
+                assert latest_checkpoint(tmp_path)[1]["step"] == 5
+        file.write_bytes(whole)
+
+
+def test_with_every_checkpoint_damaged_it_is_refused(tmp_path):
+    spoil(save(tmp_path, 5), "flipped")
+    with pytest.raises(RunError, match="no undamaged checkpoint"):
+        latest_checkpoint(tmp_path)
+
+
+def test_what_a_kill_left_half_written_is_ignored_and_removed(tmp_path):
+    (tmp_path / ".tmp-1").mkdir()
+    (tmp_path / ".tmp-1" / "weights.safetensors").write_bytes(b"half")
+    assert latest_checkpoint(tmp_path) is None
+    save(tmp_path, 5)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000005"]
+
+
+def test_an_optimiser_state_survives_flattening():
+    parameter = torch.nn.Parameter(torch.ones(3))
+    outer = torch.optim.Adam([parameter], lr=0.1)
+    parameter.sum().backward()
+    outer.step()
+    tensors = {}
+    kept = json.loads(json.dumps(flatten(outer.state_dict(), tensors)))
+    again = torch.optim.Adam([parameter], lr=0.5)
+    again.load_state_dict(unflatten(kept, tensors))
+    assert again.param_groups[0]["lr"] == 0.1
+    assert torch.equal(again.state[parameter]["exp_avg"], outer.state[parameter]["exp_avg"])
+
+
+def test_an_object_that_is_no_plain_value_is_refused():
+    with pytest.raises(TypeError, match="state/hook"):
+        flatten({"hook": object()}, {}, "state")
+
+
+def test_missing_or_damaged_weights_are_refused(tmp_path):
+    with pytest.raises(RunError, match="found none"):
+        load_tensors(tmp_path / "weights.safetensors")
+    write_tensors(tmp_path / "weights.safetensors", {"w": torch.ones(3)})
+    content = (tmp_path / "weights.safetensors").read_bytes()
+    for n in range(len(content)):
+        (tmp_path / "weights.safetensors").write_bytes(content[:n])
+        with pytest.raises(RunError, match="damaged"):
+            load_tensors(tmp_path / "weights.safetensors")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "a", b"old")
+
+    def fail(_handle):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(tmp_path / "a", b"new")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]

@@ -1,0 +1,62 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from quickstudy.errors import UsageError
+from quickstudy.nn import BACKBONES, MLP, Conv4, StridedConv4, cosine_similarity, squared_euclidean
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_says_the_length_of_its_features(name):
+    backbone = BACKBONES[name]((1, 28, 28)).eval()
+    assert backbone(torch.rand(3, 1, 28, 28)).shape == (3, backbone.out_features)
+
+
+def test_conv4_equals_the_published_order_of_relu_then_pooling_with_bias():
+    torch.manual_seed(0)
+    mine, x = Conv4((1, 28, 28), width=8), torch.rand(6, 1, 28, 28)
+    published: list[nn.Module] = []
+    layers = list(mine)
+    for convolution, norm in zip(layers[0:16:4], layers[1:16:4], strict=True):
+        biased = nn.Conv2d(convolution.in_channels, 8, 3, padding=1)
+        with torch.no_grad():
+            biased.weight.copy_(convolution.weight)
+        published += [biased, norm, nn.ReLU(), nn.MaxPool2d(2)]
+    torch.testing.assert_close(mine(x), nn.Sequential(*published, nn.Flatten())(x))
+
+
+def test_paper_sizes():
+    assert Conv4((1, 28, 28)).out_features == 64
+    assert Conv4((3, 84, 84)).out_features == 1600
+    assert StridedConv4((1, 28, 28)).out_features == 64
+
+
+def test_unusable_shapes_and_widths_are_refused():
+    with pytest.raises(UsageError, match="sides of 16 or more"):
+        Conv4((1, 8, 8))
+    with pytest.raises(UsageError, match="shape"):
+        Conv4((28, 28))
+    with pytest.raises(UsageError, match="positive width"):
+        MLP((4,), [])
+
+
+def test_squared_euclidean_is_that_of_each_pair_and_never_negative():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(n, 6, generator=generator, dtype=torch.float64) for n in (4, 5))
+    torch.testing.assert_close(squared_euclidean(a, b), torch.cdist(a, b) ** 2)
+    same = 1e4 + torch.rand(50, 64, generator=generator)
+    assert squared_euclidean(same, same).min() >= 0
+
+
+def test_cosine_similarity_is_that_of_each_pair():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(n, 6, generator=generator, dtype=torch.float64) for n in (4, 5))
+    expected = F.cosine_similarity(a[:, None], b[None], dim=2)
+    torch.testing.assert_close(cosine_similarity(a, b), expected)
+
+
+def test_distances_keep_full_precision_under_autocast():
+    a = torch.rand(4, 64) + 100
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(squared_euclidean(a, a[:2]), squared_euclidean(a, a[:2].float()))

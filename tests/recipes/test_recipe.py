@@ -1,0 +1,99 @@
+import pytest
+import torch
+
+from quickstudy.errors import MissingError, UsageError
+from quickstudy.recipes import about, recipe_names
+from quickstudy.recipes.recipe import load_recipe, override, parse_recipe
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_fits_the_schema_and_makes_its_learner(name):
+    recipe, _ = load_recipe(name)
+    assert recipe.about == about()[name]
+    assert sum(p.numel() for p in recipe.make_learner().parameters()) > 0
+
+
+def test_initial_weights_depend_on_the_seed_alone():
+    states = []
+    for seed in (0, 0, 1):
+        recipe, _ = load_recipe("maml_sinusoid", [f"seed={seed}"])
+        torch.rand(1)
+        states.append(recipe.make_learner().state_dict()["model.head.weight"])
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_training_validation_and_test_tasks_differ():
+    recipe, _ = load_recipe("maml_sinusoid")
+    first = [recipe.make_tasks(recipe.tasks, recipe.data, s)[0].query.y for s in range(3)]
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[1], first[2])
+
+
+def test_overrides_change_keys_and_leave_the_original():
+    _, plain = load_recipe("maml_sinusoid")
+    changed = override(plain, ["train.steps=7", "test.1.title=ten", "backbone.widths=[8]"])
+    assert (changed["train"]["steps"], changed["test"][1]["title"]) == (7, "ten")
+    assert parse_recipe(changed).make_learner().model.head.in_features == 8
+    assert plain["train"]["steps"] != 7
+
+
+def test_a_test_may_change_the_learner_but_not_its_weights():
+    recipe, _ = load_recipe("maml_sinusoid", ["test.0.n_tasks=4", "test.1.n_tasks=4"])
+    learner = recipe.make_learner()
+    one, ten = (recipe.run_test(learner, test).scores for test in recipe.test)
+    assert one != ten
+    assert learner.inner_steps_test is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("trian.steps=1", "'trian'; did you mean 'train'"),
+        ("train.stepz=1", "'train.stepz'; did you mean 'train.steps'"),
+        ("test.0.n_wya=1", "did you mean 'test.0.n_way'"),
+        ("validation.shots=1", "'validation.shots'"),
+        ("train.steps=-1", "train.steps: Input should be greater than or equal to 0, got -1"),
+        ("train.steps", "expected key=value"),
+        ("test.9.n_way=1", "does not name a recipe key"),
+        ("about.x=1", "does not name a recipe key"),
+        ("tasks.n_shot=[1, 2]", "expected one n_shot"),
+        ("learner.name=mamll", "did you mean 'maml'"),
+        ("backbone.name=mpl", "did you mean 'mlp'"),
+        ("backbone.widths=3", "option widths of backbone mlp"),
+        ("learner.inner_step=3", "did you mean 'inner_steps'"),
+        ("learner.inner_lr=fast", "option inner_lr of learner maml"),
+        ("learner.batch_norm=frozen", "'batch' or 'running'"),
+        ("learner.adapted=['nothing']", "learner maml: expected `adapted`"),
+        ("train.optimizer.name=Adm", "did you mean 'Adam'"),
+        ("train.optimizer.lr=-1", "optimizer Adam: Invalid learning rate"),
+        ("train.optimizer.rate=1", "option of optimizer Adam"),
+        ("train.schedule.gamma=x", "option gamma of schedule StepLR"),
+        ("train.precision=half", "train.precision"),
+        ("train.executor=thread", "did you mean 'threads'"),
+        ("data.name=sinusoids", "unknown data set"),
+        ("data.folder=x", 'name = "folder"'),
+        ("data.ink=bright", "channels and ink only"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(change, message, tmp_path):
+    from quickstudy.apps.run import train_run
+
+    def attempt():
+        recipe, plain = load_recipe("maml_sinusoid", [change])
+        train_run(recipe, plain, tmp_path / "run")
+
+    with pytest.raises(UsageError) as caught:
+        attempt()
+    assert message in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_or_broken_file_is_refused(tmp_path):
+    with pytest.raises(MissingError, match="expected a recipe at"):
+        load_recipe(tmp_path / "mine.toml")
+    with pytest.raises(UsageError, match="'maml_sinusoid'"):
+        load_recipe("maml_sinusiod")
+    (tmp_path / "mine.toml").write_text("about = ")
+    with pytest.raises(UsageError, match="is not TOML"):
+        load_recipe(tmp_path / "mine.toml")
