@@ -23,7 +23,7 @@ from quickstudy.learners import Learner
 from quickstudy.progress import track
 from quickstudy.recipes.recipe import Recipe, override, parse_recipe
 
-__all__ = ["keep_results", "load_run", "meta_test_all", "result_rows", "train_run"]
+__all__ = ["keep_results", "load_run", "meta_test_all", "provenance", "result_rows", "train_run"]
 
 Results = list[dict[str, Any]]
 """One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""
@@ -64,7 +64,7 @@ def train_run(
     report = meta_train(
         learner, tasks, run=folder, resume=resume, callbacks=callbacks or [], **options
     )
-    _keep(folder, recipe, {"train": {**vars(report), **_provenance(recipe)}})
+    _keep(folder, recipe, {"train": {**vars(report), **provenance(recipe.seed)}})
     return learner, report
 
 
@@ -129,7 +129,7 @@ def result_rows(columns: dict[str, Results]) -> list[list[str]]:
 
 def keep_results(folder: Path, recipe: Recipe, columns: dict[str, Results]) -> dict[str, Any]:
     """Keep the results of meta-testing in the run's report and model card."""
-    return _keep(folder, recipe, {"test": {**_provenance(recipe), "results": columns}})
+    return _keep(folder, recipe, {"test": {**provenance(recipe.seed), "results": columns}})
 
 
 def _score(entry: dict[str, Any]) -> str:
@@ -182,10 +182,10 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
 INTERVALS = "± 95 % interval over tasks, in brackets clustered by class."
 
 
-def _provenance(recipe: Recipe) -> dict[str, Any]:
+def provenance(seed: int) -> dict[str, Any]:
     """What it takes to do the same again."""
     return {
-        "seed": recipe.seed,
+        "seed": seed,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "quickstudy": quickstudy.__version__,
         "commit": _commit(),
