@@ -1,4 +1,7 @@
-"""quickstudy learns to learn: meta-train over many tasks, adapt to a new one from few examples."""
+"""quickstudy learns to learn: meta-train over many tasks, adapt to a new one from few examples.
+
+What `quickstudy.tasks`, `quickstudy.learners` and `quickstudy.engine` export is here too.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from quickstudy.engine import meta_test, meta_train
-    from quickstudy.learners import MAML, Learner, NearestCentroid, PrototypicalNetworks
-    from quickstudy.tasks import Batch, ClassData, Episode, EpisodeSampler, SinusoidTasks, Support
-
-__all__ = [
-    "MAML",
-    "Batch",
-    "ClassData",
-    "Episode",
-    "EpisodeSampler",
-    "Learner",
-    "NearestCentroid",
-    "PrototypicalNetworks",
-    "SinusoidTasks",
-    "Support",
-    "meta_test",
-    "meta_train",
-]
-
-# Loaded when first used, so that the command line answers --help without loading torch.
-_HOME = {
-    **dict.fromkeys(["meta_test", "meta_train"], "quickstudy.engine"),
-    **dict.fromkeys(
-        ["MAML", "Learner", "NearestCentroid", "PrototypicalNetworks"], "quickstudy.learners"
-    ),
-    **dict.fromkeys(
-        ["Batch", "ClassData", "Episode", "EpisodeSampler", "SinusoidTasks", "Support"],
-        "quickstudy.tasks",
-    ),
-}
+    from quickstudy.engine import *  # noqa: F403
+    from quickstudy.learners import *  # noqa: F403
+    from quickstudy.tasks import *  # noqa: F403
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'quickstudy' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    """Load a name when it is first used, so that the command line need not wait for torch."""
+    if not name.startswith("_"):
+        for package in ("tasks", "learners", "engine"):
+            module = importlib.import_module(f"{__name__}.{package}")
+            if name in module.__all__:
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

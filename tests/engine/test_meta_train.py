@@ -1,15 +1,19 @@
+import copy
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 
 import pytest
 import torch
+from torch import optim
+from torch.optim import lr_scheduler as rates
 
-from quickstudy.engine import Callback, meta_train
-from quickstudy.errors import RunError
+from quickstudy.engine import Callback, TensorBoard, checkpoints, meta_train
+from quickstudy.errors import RunError, UsageError
 from quickstudy.learners import MAML
 from quickstudy.nn import MLP
 from quickstudy.tasks import SinusoidTasks
@@ -91,6 +95,70 @@ def test_metrics_have_each_step_once_after_a_resume(tmp_path):
     meta_train(learner, tasks, steps=10, run=tmp_path, resume=True)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [
+        (partial(optim.SGD, lr=0.1, momentum=0.9), partial(rates.StepLR, step_size=3)),
+        (optim.AdamW, partial(rates.CosineAnnealingLR, T_max=20)),
+        (optim.RMSprop, partial(rates.OneCycleLR, max_lr=0.01, total_steps=20)),
+        (optim.NAdam, partial(rates.CosineAnnealingWarmRestarts, T_0=4)),
+        (partial(optim.Adagrad, lr=0.1), partial(rates.ReduceLROnPlateau, patience=0)),
+        (
+            partial(optim.Adam, amsgrad=True),
+            lambda o: rates.SequentialLR(
+                o, [rates.LinearLR(o, 0.1), rates.ExponentialLR(o, 0.9)], milestones=[5]
+            ),
+        ),
+    ],
+)
+def test_any_optimiser_and_schedule_resumes_to_the_same_weights(tmp_path, optimizer, schedule):
+    options = {
+        "steps": 20,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "validation": SinusoidTasks(n_shot=5, n_query=5, seed=1),
+        "validation_tasks": 3,
+        "validate_every": 3,
+    }
+    whole, tasks = made()
+    start = copy.deepcopy(whole.state_dict())
+    meta_train(whole, tasks, **options)
+    stopped, _ = made()
+    meta_train(stopped, tasks, run=tmp_path, callbacks=[Interrupt()], **options)
+    resumed, _ = made()
+    meta_train(resumed, tasks, run=tmp_path, resume=True, **options)
+    assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
+    assert any(not torch.equal(v, start[k]) for k, v in whole.state_dict().items())
+
+
+def test_an_optimiser_or_schedule_that_cannot_serve_is_refused():
+    learner, tasks = made()
+    with pytest.raises(UsageError, match="LBFGS"):
+        meta_train(learner, tasks, steps=1, optimizer=optim.LBFGS)
+    with pytest.raises(UsageError, match="validation"):
+        meta_train(learner, tasks, steps=1, schedule=rates.ReduceLROnPlateau)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_last_checkpoint(tmp_path):
+    learner, tasks = made()
+    options = {"steps": 200, "optimizer": partial(optim.SGD, lr=1e3), "checkpoint_every": 1}
+    with pytest.raises(RunError, match="lower the learning rates"):
+        meta_train(learner, tasks, run=tmp_path, **options)
+    _, state, complaints = checkpoints.latest_checkpoint(tmp_path / "state")
+    assert state["progress"]["step"] > 0
+    assert not complaints
+
+
+def test_tensorboard_gets_loss_and_score(tmp_path):
+    learner, tasks = made()
+    board = TensorBoard(tmp_path / "board")
+    assert not (tmp_path / "board").exists()
+    meta_train(learner, tasks, steps=2, validation=tasks, validation_tasks=2, callbacks=[board])
+    (events,) = (tmp_path / "board").iterdir()
+    assert b"train/loss" in events.read_bytes()
+    assert b"validation/mse" in events.read_bytes()
 
 
 def test_early_stopping_keeps_the_best_weights():

@@ -9,6 +9,7 @@ from quickstudy.tasks import (
     ClassData,
     Episode,
     EpisodeSampler,
+    GeneratedTasks,
     SinusoidTasks,
     Support,
     split_classes,
@@ -121,3 +122,25 @@ def test_sinusoids_are_sines_of_the_stated_range():
         basis = torch.cat([x.sin(), x.cos()], 1)
         fit = basis @ torch.linalg.lstsq(basis, y).solution
         torch.testing.assert_close(fit, y, atol=1e-4, rtol=1e-4)
+
+
+def test_labels_of_any_kind_become_classes():
+    import numpy as np
+
+    data = ClassData.from_arrays(np.eye(4), np.array(["b", "a", "b", "c"]))
+    assert data.names == ["a", "b", "c"]
+    assert data.y.tolist() == [1, 0, 1, 2]
+    assert data.x.dtype == torch.float32
+    with pytest.raises(DataError, match="class ids of shape"):
+        ClassData.from_arrays(np.eye(4), [0, 1])
+
+
+def test_generated_tasks_depend_on_seed_and_index_alone():
+    def draw(generator):
+        x = torch.rand(4, 1, generator=generator)
+        return Episode(Support(x[:2], x[:2]), Batch(x[2:], x[2:]))
+
+    first, again, other = (GeneratedTasks(draw, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first[3].query.x, again[3].query.x)
+    assert not torch.equal(first[3].query.x, first[4].query.x)
+    assert not torch.equal(first[3].query.x, other[3].query.x)

@@ -29,6 +29,13 @@ def _changes(overrides: list[str] | None, seed: int | None) -> list[str]:
     return [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
 
 
+def _complete_recipe(incomplete: str) -> list[str]:
+    from quickstudy.recipes import recipe_names
+
+    files = [str(path) for path in Path().glob(f"{incomplete}*.toml")]
+    return [name for name in recipe_names() if name.startswith(incomplete)] + files
+
+
 def _say(result: Any, as_json: bool, text: str) -> None:
     print(json.dumps(result, indent=1) if as_json else text)
 
@@ -52,7 +59,10 @@ def recipes(as_json: Json = False) -> None:
 
 @app.command(epilog="Example: quickstudy train prototypical_glyphs --set train.steps=300")
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or a TOML file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(help="A recipe's name, or a TOML file.", autocompletion=_complete_recipe),
+    ],
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overrides: Overrides = None,

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim import LBFGS, Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from quickstudy.engine import checkpoints
 from quickstudy.engine.callbacks import Callback, JsonLines
@@ -84,7 +84,8 @@ def meta_train(
         steps: Meta-steps in all, those before a resume included.
         meta_batch_size: Episodes per step.
         optimizer: Makes the outer optimiser from the parameters.
-        schedule: Makes a learning-rate schedule, stepped once per meta-step.
+        schedule: Makes a learning-rate schedule, stepped once per meta-step
+            (`ReduceLROnPlateau`: once per validation, with its score).
         clip_norm: Largest norm of the meta-gradient; longer ones are scaled down.
         executor: "serial", "threads", "vmap" or "auto".
         precision: "bfloat16" computes the networks in half the bits where PyTorch deems it safe;
@@ -114,7 +115,11 @@ def meta_train(
         raise RunError(f"{run} holds a run already: resume it, or name another folder")
     parameters = {n: p for n, p in learner.named_parameters() if p.requires_grad}
     outer = optimizer(parameters.values()) if parameters else None
+    if isinstance(outer, LBFGS):
+        raise UsageError("expected an optimiser that steps by gradients alone, got LBFGS")
     scheduler = schedule(outer) if schedule and outer else None
+    if isinstance(scheduler, ReduceLROnPlateau) and validation is None:
+        raise UsageError("expected validation tasks, as ReduceLROnPlateau follows their score")
     progress = _Progress()
     best_weights: dict[str, Tensor] | None = None
     if resume and run is not None:
@@ -162,6 +167,8 @@ def meta_train(
                 due = progress.step % validate_every == 0 or progress.step == steps
                 if validation is not None and due:
                     report = meta_test(learner, validation, validation_tasks)
+                    if isinstance(scheduler, ReduceLROnPlateau):
+                        scheduler.step(report.mean)
                     better = -1 if report.metric == "mse" else 1
                     if progress.best is None or better * (report.mean - progress.best) > 0:
                         progress.best, progress.best_step = report.mean, progress.step
@@ -198,7 +205,7 @@ def _step(learner, parameters, result, outer, scheduler, clip_norm) -> float:
     rate = float(outer.param_groups[0]["lr"])
     outer.step()
     outer.zero_grad(set_to_none=True)
-    if scheduler is not None:
+    if scheduler is not None and not isinstance(scheduler, ReduceLROnPlateau):
         scheduler.step()
     for name, buffer in learner.named_buffers():
         buffer.copy_(result.buffers[name])

@@ -1,7 +1,7 @@
 """Tasks: episodes, the families they are drawn from, and the data sets behind them."""
 
 from quickstudy.tasks.episode import Batch, Episode, Support, stack
-from quickstudy.tasks.sampler import EpisodeSampler, SinusoidTasks, Tasks
+from quickstudy.tasks.sampler import EpisodeSampler, GeneratedTasks, SinusoidTasks, Tasks
 from quickstudy.tasks.sources import ClassData, split_classes
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "ClassData",
     "Episode",
     "EpisodeSampler",
+    "GeneratedTasks",
     "SinusoidTasks",
     "Support",
     "Tasks",

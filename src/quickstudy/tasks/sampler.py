@@ -7,7 +7,7 @@ spreads over processes by counting alone: there is no generator state to keep.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from quickstudy.errors import DataError, UsageError
 from quickstudy.tasks.episode import Batch, Episode, Support
 from quickstudy.tasks.sources import ClassData
 
-__all__ = ["EpisodeSampler", "SinusoidTasks", "Tasks", "generator_for"]
+__all__ = ["EpisodeSampler", "GeneratedTasks", "SinusoidTasks", "Tasks", "generator_for"]
 
 Range = int | tuple[int, int]
 
@@ -105,7 +105,30 @@ class EpisodeSampler:
             index += 1
 
 
-class SinusoidTasks:
+class GeneratedTasks:
+    """Tasks made by a function.
+
+    Args:
+        draw: Makes an episode; all that is random in it comes from the generator it is given.
+        seed: Decides every task.
+
+    Example:
+        >>> def line(generator):
+        ...     x = torch.rand(8, 1, generator=generator)
+        ...     y = x * torch.randn(1, generator=generator)
+        ...     return Episode(Support(x[:3], y[:3]), Batch(x[3:], y[3:]))
+        >>> GeneratedTasks(line)[0].query.x.shape
+        torch.Size([5, 1])
+    """
+
+    def __init__(self, draw: Callable[[torch.Generator], Episode], *, seed: int = 0) -> None:
+        self.draw, self.seed = draw, seed
+
+    def __getitem__(self, index: int) -> Episode:
+        return self.draw(generator_for(self.seed, index))
+
+
+class SinusoidTasks(GeneratedTasks):
     """Regression to sinusoids, the toy family of MAML (Finn et al. 2017, section 5.1).
 
     Each task is y = a sin(x - p), with amplitude a in [0.1, 5], phase p in [0, pi], and x in
@@ -124,10 +147,11 @@ class SinusoidTasks:
     def __init__(self, *, n_shot: int, n_query: int, seed: int = 0) -> None:
         if n_shot < 0 or n_query < 1:
             raise UsageError(f"expected n_shot >= 0 and n_query >= 1, got {n_shot} and {n_query}")
-        self.n_shot, self.n_query, self.seed = n_shot, n_query, seed
+        super().__init__(self._draw, seed=seed)
+        self.n_shot, self.n_query = n_shot, n_query
 
-    def __getitem__(self, index: int) -> Episode:
-        u = torch.rand(self.n_shot + self.n_query + 2, 1, generator=generator_for(self.seed, index))
+    def _draw(self, generator: torch.Generator) -> Episode:
+        u = torch.rand(self.n_shot + self.n_query + 2, 1, generator=generator)
         amplitude, phase, x = 0.1 + 4.9 * u[0], math.pi * u[1], 10 * u[2:] - 5
         y = amplitude * torch.sin(x - phase)
         k = self.n_shot

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,6 +62,24 @@ class ClassData:
         index[torch.arange(index.shape[1]) < counts[:, None]] = order
         object.__setattr__(self, "counts", counts)
         object.__setattr__(self, "index", index)
+
+    @classmethod
+    def from_arrays(cls, x: Any, y: Any) -> ClassData:
+        """Group arrays or tensors by label, whatever the labels are.
+
+        Args:
+            x: Examples, shape (n, ...).
+            y: A label each, shape (n,): numbers or strings.
+
+        Example:
+            >>> ClassData.from_arrays([[0.5], [0.1], [0.2]], ["cat", "dog", "cat"]).names
+            ['cat', 'dog']
+        """
+        names, ids = np.unique(np.asarray(y), return_inverse=True)
+        x = torch.as_tensor(x)
+        if x.dtype == torch.float64:
+            x = x.float()
+        return cls(x, torch.from_numpy(ids.astype(np.int64)), [str(name) for name in names])
 
     @property
     def n_classes(self) -> int:
