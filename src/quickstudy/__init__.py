@@ -16,11 +16,20 @@ if TYPE_CHECKING:
     from quickstudy.tasks import *  # noqa: F403
 
 
+def _exports() -> dict[str, str]:
+    """The name of everything exported, and the package it comes from."""
+    packages = [f"{__name__}.{package}" for package in ("tasks", "learners", "engine")]
+    return {name: p for p in packages for name in importlib.import_module(p).__all__}
+
+
 def __getattr__(name: str) -> Any:
     """Load a name when it is first used, so that the command line need not wait for torch."""
-    if not name.startswith("_"):
-        for package in ("tasks", "learners", "engine"):
-            module = importlib.import_module(f"{__name__}.{package}")
-            if name in module.__all__:
-                return getattr(module, name)
+    if name == "__all__":
+        return list(_exports())
+    if not name.startswith("_") and name in (home := _exports()):
+        return getattr(importlib.import_module(home[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_exports()]

@@ -244,6 +244,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(capsys, recipe, images, tmp_pa
             ["--support", "{images}/letters", "--query", "{images}/unknown", "--out", "a.xls"],
             "end in .csv or .json",
         ),
+        (
+            ["--support", "{images}/letters", "--query", "{images}/unknown", "--out", "no/a.csv"],
+            "expected a folder at no",
+        ),
     ],
 )
 def test_adapt_refuses_what_it_cannot_read(capsys, trained, images, tmp_path, words, message):
@@ -255,6 +259,16 @@ def test_adapt_refuses_what_it_cannot_read(capsys, trained, images, tmp_path, wo
         words += ["--out", str(tmp_path / "answers.csv")]
     refused(capsys, message, "adapt", trained, *words)
     assert contents(tmp_path) == before
+
+
+def test_what_the_system_refuses_is_one_line(capsys, trained, monkeypatch):
+    def full(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    before = contents(trained)
+    refused(capsys, "No space left on device", "test", trained)
+    assert contents(trained) == before
 
 
 def test_a_run_folder_in_the_way_is_left_alone(capsys, trained, recipe, tmp_path):

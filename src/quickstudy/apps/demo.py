@@ -30,7 +30,7 @@ def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
             except MissingError:
                 continue
             shown.append((test.title, tasks[0]))
-    figure = Figure(figsize=(4.6 * len(shown), 4.6), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(4.6 * len(shown), 4.2), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     figure.suptitle(
         "One example of each class was shown (left); the learner named the rest. "

@@ -8,12 +8,12 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; errors of quickstudy are one line and exit code 2."""
+    """Run the command line; errors of quickstudy and the system are a line and exit code 2."""
     from quickstudy.cli.app import app
     from quickstudy.errors import QuickstudyError
 
     try:
         app()
-    except QuickstudyError as error:
+    except (QuickstudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -134,6 +134,8 @@ def adapt(
 
     if out and out.suffix not in (".csv", ".json"):
         raise UsageError(f"expected --out to end in .csv or .json, got {out}")
+    if out and not out.parent.is_dir():
+        raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
     recipe, learner = load_run(run, overrides or [])
     ink = "bright" if bright_ink else "dark"
     predictions = adapt_to_folder(recipe, learner, support, query, ink=ink)
