@@ -8,7 +8,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DataError", "MissingError", "QuickstudyError", "RunError", "UsageError", "unknown"]
+__all__ = [
+    "DataError",
+    "MissingError",
+    "QuickstudyError",
+    "RunError",
+    "UsageError",
+    "check_option",
+    "unknown",
+]
 
 
 class QuickstudyError(Exception):
@@ -42,3 +50,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return UsageError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}")
+
+
+def check_option(option: str, value: object, known: Iterable[str]) -> None:
+    """Refuse a value that is not one of the known ones.
+
+    Example:
+        >>> check_option("distance", "cosine", ["cosine", "euclidean"])
+    """
+    if value not in (known := list(known)):
+        raise unknown(option, str(value), known)

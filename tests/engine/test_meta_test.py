@@ -24,7 +24,27 @@ def test_clusters_of_equal_scores_widen_the_interval_to_that_of_the_clusters():
     values = torch.tensor([0.2, 0.4, 0.9, 0.5], dtype=torch.float64)
     scores, clusters = values.repeat_interleave(10), torch.arange(4).repeat_interleave(10)
     expected = stats.t.ppf(0.975, 3) * values.std().item() / math.sqrt(4)
-    assert clustered_interval(scores, clusters) == pytest.approx(expected)
+    ones = torch.ones(40)
+    assert clustered_interval(scores, ones, clusters) == pytest.approx(expected)
+    # A second clustering in which nothing is alike, each score being alone, changes nothing.
+    assert clustered_interval(scores, ones, clusters, torch.arange(40)) == pytest.approx(expected)
+
+
+def test_two_way_interval_counts_what_is_alike_by_class_and_by_task():
+    torch.manual_seed(0)
+    classes, tasks = torch.arange(30).repeat(30), torch.arange(30).repeat_interleave(30)
+    by_class, by_task = torch.randn(30).double(), torch.randn(30).double()
+    scores = by_class[classes] + by_task[tasks]
+    both = clustered_interval(scores, torch.ones(900), classes, tasks)
+    # The mean is the sum of two independent means of 30, less what both count twice.
+    variance = ((by_class.var() + by_task.var()) / 30 - scores.var() / 900).item()
+    assert both == pytest.approx(stats.t.ppf(0.975, 29) * math.sqrt(variance), rel=1e-6)
+
+
+def test_weights_count():
+    scores = torch.tensor([0.0, 1.0, 5.0], dtype=torch.float64)
+    kept = clustered_interval(scores, torch.tensor([1.0, 1.0, 0.0]), torch.tensor([0, 1, 1]))
+    assert kept == clustered_interval(scores[:2], torch.ones(2), torch.arange(2))
 
 
 def test_same_tasks_give_the_same_scores():

@@ -17,7 +17,7 @@ def test_a_minute_of_omniglot_beats_raw_pixels_by_far_on_unseen_alphabets(name):
     if name == "maml":
         learner = MAML(StridedConv4((1, 28, 28), width=32), 5, inner_lr=0.4)
         tasks = EpisodeSampler(background, n_way=5, n_shot=1, n_query=1)
-        meta_train(learner, tasks, steps=150, meta_batch_size=16)
+        meta_train(learner, tasks, steps=400, meta_batch_size=16)
     else:
         learner = PrototypicalNetworks(Conv4((1, 28, 28), width=32))
         tasks = EpisodeSampler(background, n_way=20, n_shot=1, n_query=5)

@@ -53,6 +53,14 @@ def test_every_class_takes_every_label():
     assert len(seen) == 30
 
 
+def test_examples_come_in_an_order_that_says_nothing_of_their_label():
+    tasks = EpisodeSampler(numbered(), n_way=3, n_shot=2, n_query=2)
+    first = {int(tasks[i].support.y[0]) for i in range(50)}
+    asked = {tuple(tasks[i].query.y.tolist()) for i in range(50)}
+    assert first == {0, 1, 2}
+    assert len(asked) > 20
+
+
 def test_classes_of_unequal_size_never_lend_padding():
     y = torch.tensor([0] * 2 + [1] * 9 + [2] * 3)
     data = ClassData(torch.arange(14.0)[:, None], y, ["a", "b", "c"])

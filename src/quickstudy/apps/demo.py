@@ -45,9 +45,9 @@ def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
         panel.suptitle(f"{title}\n{int(right.sum())} of {len(right)} right", fontsize=10)
         axes = panel.subplots(5, 1 + PER_CLASS)
         for way in range(5):
-            _cell(axes[way, 0], episode.support.x[way, 0], "black", "ABCDE"[way])
-            for k in range(PER_CLASS):
-                i = way * PER_CLASS + k
+            example = episode.support.x[episode.support.y == way][0, 0]
+            _cell(axes[way, 0], example, "black", "ABCDE"[way])
+            for k, i in enumerate((episode.query.y == way).nonzero().flatten()):
                 colour = "#2a9d43" if right[i] else "#d62828"
                 note = "" if right[i] else "ABCDE"[int(named[i])]
                 _cell(axes[way, 1 + k], episode.query.x[i, 0], colour, note)

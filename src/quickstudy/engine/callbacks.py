@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from quickstudy.files import write_atomically
+
 __all__ = ["Callback", "JsonLines", "ProgressBar", "TensorBoard"]
 
 
@@ -31,17 +33,20 @@ class Callback:
 class JsonLines(Callback):
     """One JSON line a step in a file; lines after the step resumed from are dropped."""
 
-    def __init__(self, path: Path, resumed_step: int) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_start(self, step: int, steps: int) -> None:
         kept = []
-        if path.exists():
-            for line in path.read_text().splitlines(keepends=True):
+        if self._path.exists():
+            for line in self._path.read_text().splitlines(keepends=True):
                 try:
-                    if json.loads(line)["step"] <= resumed_step:
+                    if json.loads(line)["step"] <= step:
                         kept.append(line)
                 except ValueError:  # cut off by a kill
                     break
-        path.write_text("".join(kept) if resumed_step else "")
-        self._file = path.open("a", buffering=1)
+        write_atomically(self._path, "".join(kept).encode())
+        self._file = self._path.open("a", buffering=1)
 
     def on_step(self, step: int, metrics: dict[str, Any]) -> None:
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")

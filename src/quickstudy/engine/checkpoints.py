@@ -48,7 +48,7 @@ def save_checkpoint(
         write_durably(made / name, content)
     sync_folder(made)
     place = folder / f"step-{step:08d}"
-    if place.exists():  # the same step again, after a resume: it holds the same bytes
+    if place.exists():  # a damaged one that was passed over
         shutil.rmtree(place)
     made.rename(place)
     sync_folder(folder)

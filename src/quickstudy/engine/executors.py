@@ -41,61 +41,66 @@ class Serial(Executor):
 
 
 class Threads(Executor):
-    """Tasks spread over cores: one intra-op thread each, a copy of the learner each.
+    """Tasks spread over cores: one intra-op thread each, a copy of the module each.
 
-    The tasks' gradients are added in the order of the tasks, so the number of workers does not
-    change a bit of the result.
+    The copies share the learner's parameters and buffers; they are needed since
+    `functional_call` swaps parameters in place. The tasks' gradients are added in the order of
+    the tasks, so the number of workers does not change a bit of the result.
+
+    Raises:
+        UsageError: For a network with dropout, as threads share the random generator.
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers or os.cpu_count() or 1
+        self.workers = workers or _cores()
         self._main_threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self.workers, initializer=lambda: torch.set_num_threads(1))
-        self._replicas: list[Learner] = []
-        self._of: Learner | None = None
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
-        if self._of is not learner:
-            self._replicas = [copy.deepcopy(learner) for _ in range(self.workers)]
-            self._of = learner
-        for replica in self._replicas:
-            _share(learner, replica)
-
-        autocast = torch.is_autocast_enabled("cpu")  # a property of the thread
+        if _has(learner, DROPOUT):
+            raise UsageError("executor 'threads' cannot run dropout: use 'serial'")
+        bfloat16 = torch.is_autocast_enabled("cpu")  # a property of the thread
+        n = min(self.workers, len(episodes))
 
         def work(worker: int) -> list[MetaGradient]:
-            replica, mine = self._replicas[worker], episodes[worker :: self.workers]
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                return [replica.meta_gradient(episode) for episode in mine]
+            shared = {id(t): t for t in (*learner.parameters(), *learner.buffers())}
+            replica = copy.deepcopy(learner, shared)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16, cache_enabled=False):
+                return [replica.meta_gradient(episode) for episode in episodes[worker::n]]
 
-        shares = list(self._pool.map(work, range(self.workers)))
-        torch.set_num_threads(self._main_threads)
-        return _mean([shares[i % self.workers][i // self.workers] for i in range(len(episodes))])
+        try:
+            shares = list(self._pool.map(work, range(n)))
+        finally:
+            torch.set_num_threads(self._main_threads)
+        return _mean([shares[i % n][i // n] for i in range(len(episodes))])
 
     def close(self) -> None:
         self._pool.shutdown()
 
 
 class Vmap(Executor):
-    """All tasks in one batched call: many times faster for small networks.
+    """All tasks of one shape in one batched call: many times faster for small networks.
 
     Raises:
-        UsageError: For a network with a built-in batch, instance or layer norm, whose batched
-            second derivative PyTorch gets wrong without saying so, or with dropout.
+        UsageError: For a learner that is not `batchable`, and for a network with a built-in
+            batch, instance or layer norm, whose batched second derivative PyTorch gets wrong
+            without saying so, or with dropout.
     """
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
         if reason := _not_for_vmap(learner):
             raise UsageError(f"executor 'vmap' cannot run {reason}: use 'threads' or 'serial'")
-        if type(learner).meta_gradient is not Learner.meta_gradient:
-            raise UsageError(
-                f"executor 'vmap' needs the default meta_gradient, which "
-                f"{type(learner).__name__} overrides: use 'threads' or 'serial'"
-            )
+        groups: dict[tuple, list[Episode]] = {}
+        for episode in episodes:
+            shape = (episode.n_way, episode.support.x.shape, episode.query.x.shape)
+            groups.setdefault(shape, []).append(episode)
+        parts = [self._batched(learner, group) for group in groups.values()]
+        return _mean(parts, [len(group) / len(episodes) for group in groups.values()])
+
+    def _batched(self, learner: Learner, episodes: list[Episode]) -> MetaGradient:
         parameters = {n: p.detach() for n, p in learner.named_parameters() if p.requires_grad}
         buffers = dict(learner.named_buffers())
-
-        tensors, layout = pytree.tree_flatten(stack(list(episodes)))
+        tensors, layout = pytree.tree_flatten(stack(episodes))
 
         def loss(weights: dict[str, Tensor], *tensors: Tensor) -> Tensor:
             episode = pytree.tree_unflatten(tensors, layout)
@@ -114,45 +119,57 @@ def make_executor(name: str, learner: Learner, meta_batch_size: int) -> Executor
 
     "auto" is vmap for small networks it can batch (no convolution), threads where there are
     several tasks and cores, and serial otherwise.
+
+    Raises:
+        UsageError: If there is no such executor, or it cannot run the learner.
     """
+    if name not in ("auto", *EXECUTORS):
+        raise unknown("executor", name, ["auto", *EXECUTORS])
+    reason = _not_for_vmap(learner)
+    if name == "vmap" and reason:
+        raise UsageError(f"executor 'vmap' cannot run {reason}: use 'threads' or 'serial'")
     if name != "auto":
-        if name not in EXECUTORS:
-            raise unknown("executor", name, [*EXECUTORS, "auto"])
         return EXECUTORS[name]()
     if meta_batch_size == 1:
         return Serial()
-    default = type(learner).meta_gradient is Learner.meta_gradient
-    convolutional = any(isinstance(m, nn.modules.conv._ConvNd) for m in learner.modules())
-    if default and not convolutional and not _not_for_vmap(learner):
+    if not reason and not _has(learner, (nn.modules.conv._ConvNd,)):
         return Vmap()
-    return Threads() if (os.cpu_count() or 1) > 1 else Serial()
+    return Serial() if _cores() == 1 or _has(learner, DROPOUT) else Threads()
+
+
+DROPOUT = (nn.modules.dropout._DropoutNd,)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm)  # _NormBase: batch and instance norm
 
 
 def _not_for_vmap(learner: Learner) -> str | None:
-    norms = (
-        nn.modules.batchnorm._NormBase,  # batch and instance norm
-        nn.LayerNorm,
-        nn.modules.dropout._DropoutNd,
-    )
-    found = [type(m).__name__ for m in learner.modules() if isinstance(m, norms)]
-    return f"a network with {found[0]}" if found else None
+    if not learner.batchable or type(learner).meta_gradient is not Learner.meta_gradient:
+        return f"{type(learner).__name__}, which does not say it is batchable"
+    found = _has(learner, (*NORMS, *DROPOUT))
+    return f"a network with {found}" if found else None
 
 
-def _share(learner: Learner, replica: Learner) -> None:
-    """Point the replica's parameters and buffers at the learner's own memory."""
-    for mine, its in zip(learner.parameters(), replica.parameters(), strict=True):
-        its.data = mine.data
-    for mine, its in zip(learner.buffers(), replica.buffers(), strict=True):
-        its.data = mine.data
-    replica.train(learner.training)
+def _has(learner: Learner, kinds: tuple[type, ...]) -> str | None:
+    return next((type(m).__name__ for m in learner.modules() if isinstance(m, kinds)), None)
 
 
-def _mean(parts: Sequence[MetaGradient]) -> MetaGradient:
+def _cores() -> int:
+    """Cores this process may use, which in a container is fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _mean(parts: Sequence[MetaGradient], shares: Sequence[float] | None = None) -> MetaGradient:
+    """The mean of the parts, weighted by their shares of the tasks, added in their order."""
+    weights = shares or [1 / len(parts)] * len(parts)
+
     def mean(values: list[Tensor]) -> Tensor:
-        total = values[0]
-        for value in values[1:]:
-            total = total + value
-        return total / len(values) if total.is_floating_point() else values[0]
+        if not values[0].is_floating_point():  # a counter, the same for every task
+            return values[0]
+        total = values[0] * weights[0]
+        for value, weight in zip(values[1:], weights[1:], strict=True):
+            total = total + value * weight
+        return total
 
     first = parts[0]
     return MetaGradient(

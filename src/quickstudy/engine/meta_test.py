@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import Learner
-from quickstudy.tasks import Tasks
+from quickstudy.learners.base import query_loss
+from quickstudy.tasks import Episode, Tasks
 
 __all__ = ["TestReport", "clustered_interval", "meta_test"]
 
@@ -26,8 +26,8 @@ class TestReport:
         metric: "accuracy" (0 to 1) or "mse".
         mean: Mean score over tasks.
         interval: Half-width of the 95 % t-interval over tasks, as papers publish it.
-        clustered_interval: Half-width of the 95 % interval when classes, not tasks, are the
-            independent unit; None for regression. Tasks share classes, so this is the honest one.
+        clustered_interval: Half-width of the 95 % interval that allows for tasks sharing classes
+            as well as for queries sharing a task, the honest one; None for regression.
         scores: One score per task.
     """
 
@@ -43,31 +43,21 @@ class TestReport:
         return {"n_tasks": len(self.scores), **vars(self)}
 
 
-def meta_test(
-    learner: Learner,
-    tasks: Tasks,
-    n_tasks: int = 600,
-    *,
-    on_task: Callable[[int], None] | None = None,
-) -> TestReport:
+def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
     """Adapt to the first `n_tasks` tasks, and score the predictors on their queries.
 
     The learner is in evaluation mode meanwhile, and unchanged afterwards.
 
-    Args:
-        on_task: Called with the number of tasks done, for a progress bar.
-
     Raises:
         UsageError: With fewer than two tasks, which give no interval.
-        DataError: If a score is not finite.
+        DataError: If a prediction is not finite.
     """
     if n_tasks < 2:
         raise UsageError(f"expected at least 2 test tasks for an interval, got {n_tasks}")
     was_training = learner.training
     learner.eval()
     scores: list[float] = []
-    per_class: list[Tensor] = []
-    clusters: list[Tensor] = []
+    classes: list[_ClassScores] = []
     metric = "accuracy"
     try:
         with torch.no_grad():
@@ -79,44 +69,73 @@ def meta_test(
                 y = episode.query.y
                 if episode.n_way is None:
                     metric = "mse"
-                    scores.append(float((output - y).square().mean()))
+                    scores.append(float(query_loss(output, y)))
                 else:
                     right = (output.argmax(1) == y).double()
                     scores.append(float(right.mean()))
                     if episode.clusters is not None:
-                        counts = torch.bincount(y, minlength=episode.n_way)
-                        per_class.append(
-                            torch.bincount(y, weights=right, minlength=episode.n_way) / counts
-                        )
-                        clusters.append(episode.clusters)
-                if on_task:
-                    on_task(i + 1)
+                        classes.append(_by_class(right, episode, i))
     finally:
         learner.train(was_training)
     sample = torch.tensor(scores, dtype=torch.float64)
     half = float(stats.t.ppf(0.975, n_tasks - 1)) * float(sample.std()) / math.sqrt(n_tasks)
-    clustered = clustered_interval(torch.cat(per_class), torch.cat(clusters)) if per_class else None
+    clustered = None
+    if classes:
+        columns = [torch.cat(column) for column in zip(*classes, strict=True)]
+        clustered = clustered_interval(*columns)
     return TestReport(metric, float(sample.mean()), half, clustered, scores)
 
 
-def clustered_interval(scores: Tensor, clusters: Tensor) -> float:
-    """Half-width of the 95 % interval of a mean whose terms are alike within clusters.
+_ClassScores = tuple[Tensor, Tensor, Tensor, Tensor]
 
-    The cluster-robust variance of a mean with the usual small-sample factor:
-    g / (g - 1) * sum over clusters of (sum of residuals)^2 / n^2, and a t-quantile with g - 1
-    degrees of freedom, for g clusters.
+
+def _by_class(right: Tensor, episode: Episode, task: int) -> _ClassScores:
+    """For each class asked for: accuracy, share of the task's queries, cluster and task."""
+    assert episode.n_way is not None
+    assert episode.clusters is not None
+    y = episode.query.y
+    counts = torch.bincount(y, minlength=episode.n_way).double()
+    asked = counts > 0
+    accuracy = torch.bincount(y, right, minlength=episode.n_way)[asked] / counts[asked]
+    clusters = episode.clusters[asked]
+    return accuracy, counts[asked] / counts.sum(), clusters, torch.full_like(clusters, task)
+
+
+def clustered_interval(scores: Tensor, weights: Tensor, *clusterings: Tensor) -> float:
+    """Half-width of the 95 % interval of a weighted mean whose terms are alike within clusters.
+
+    With one clustering, the cluster-robust variance with the usual small-sample factor
+    g / (g - 1) for g clusters, and a t-quantile with g - 1 degrees of freedom. With two, such as
+    classes and tasks, the two-way variance of Cameron, Gelbach & Miller (2011): the sum of both,
+    less that of their intersections; at least the larger of both.
 
     Args:
         scores: Shape (n,).
-        clusters: Cluster id of each score, shape (n,).
+        weights: Relative weight of each score, shape (n,).
+        clusterings: One or two cluster ids of each score, each of shape (n,).
 
     Returns:
         The half-width; infinity if all scores share one cluster.
+
+    Example:
+        >>> scores = torch.tensor([0.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+        >>> clustered_interval(scores, torch.ones(4), torch.tensor([0, 0, 1, 1]))
+        0.0
     """
-    _, index = clusters.unique(return_inverse=True)
-    g = int(index.max()) + 1
-    if g < 2:
+    weights = weights / weights.sum()
+    pull = weights * (scores - (weights * scores).sum())
+
+    def variance(clusters: Tensor) -> tuple[float, int]:
+        _, index = clusters.unique(dim=0, return_inverse=True)
+        g = int(index.max()) + 1
+        sums = torch.zeros(g, dtype=pull.dtype).index_add_(0, index, pull)
+        return (g / (g - 1) * float(sums.square().sum()) if g > 1 else math.inf), g
+
+    variances, counts = zip(*map(variance, clusterings), strict=True)
+    total = max(variances)
+    if len(clusterings) == 2 and total < math.inf:
+        both, _ = variance(torch.stack(clusterings, dim=1))
+        total = max(total, sum(variances) - both)
+    if total == math.inf:
         return math.inf
-    sums = torch.zeros(g, dtype=torch.float64).index_add_(0, index, scores - scores.mean())
-    variance = g / (g - 1) * float(sums.square().sum()) / len(scores) ** 2
-    return float(stats.t.ppf(0.975, g - 1)) * math.sqrt(variance)
+    return float(stats.t.ppf(0.975, min(counts) - 1)) * math.sqrt(total)

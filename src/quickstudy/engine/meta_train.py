@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.optim import LBFGS, Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -20,8 +21,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from quickstudy.engine import checkpoints
 from quickstudy.engine.callbacks import Callback, JsonLines
 from quickstudy.engine.executors import make_executor
-from quickstudy.engine.meta_test import meta_test
-from quickstudy.errors import RunError, UsageError
+from quickstudy.engine.meta_test import TestReport, meta_test
+from quickstudy.errors import RunError, UsageError, check_option
 from quickstudy.learners import Learner
 from quickstudy.tasks import Tasks
 
@@ -50,7 +51,14 @@ class _Progress:
     step: int = 0
     seconds: float = 0.0
     best: float | None = None
+    best_error: float | None = None
     best_step: int = 0
+
+    def waited(self, validate_every: int) -> int:
+        """Validations since the best one."""
+        if self.best is None:
+            return 0
+        return self.step // validate_every - self.best_step // validate_every
 
 
 def meta_train(
@@ -85,7 +93,7 @@ def meta_train(
         meta_batch_size: Episodes per step.
         optimizer: Makes the outer optimiser from the parameters.
         schedule: Makes a learning-rate schedule, stepped once per meta-step
-            (`ReduceLROnPlateau`: once per validation, with its score).
+            (`ReduceLROnPlateau`: once per validation, with the error: 1 - accuracy, or mse).
         clip_norm: Largest norm of the meta-gradient; longer ones are scaled down.
         executor: "serial", "threads", "vmap" or "auto".
         precision: "bfloat16" computes the networks in half the bits where PyTorch deems it safe;
@@ -98,7 +106,8 @@ def meta_train(
 
     Raises:
         UsageError: If an argument cannot be used.
-        RunError: If `run` holds a run already and `resume` is false, or the loss is not finite.
+        RunError: If `run` holds a run already and `resume` is false, another process trains in
+            it, or loss or gradient are not finite.
 
     Example:
         >>> from quickstudy import MAML, SinusoidTasks
@@ -107,8 +116,13 @@ def meta_train(
         >>> meta_train(learner, SinusoidTasks(n_shot=10, n_query=10), steps=2).steps
         2
     """
-    if steps < 0 or min(meta_batch_size, validate_every, checkpoint_every) < 1:
-        raise UsageError("expected steps >= 0 and every batch size and interval >= 1")
+    if steps < 0 or min(meta_batch_size, validate_every, checkpoint_every, patience or 1) < 1:
+        raise UsageError("expected steps >= 0, and patience and every size and interval >= 1")
+    if clip_norm is not None and clip_norm <= 0:
+        raise UsageError(f"expected clip_norm > 0, got {clip_norm}")
+    check_option("precision", precision, ("float32", "bfloat16"))
+    if patience and validation is None:
+        raise UsageError("expected validation tasks with patience, got none")
     if resume and run is None:
         raise UsageError("expected a run folder to resume from, got run=None")
     if run is not None and not resume and (run / "state").exists():
@@ -118,133 +132,192 @@ def meta_train(
     if isinstance(outer, LBFGS):
         raise UsageError("expected an optimiser that steps by gradients alone, got LBFGS")
     scheduler = schedule(outer) if schedule and outer else None
-    if isinstance(scheduler, ReduceLROnPlateau) and validation is None:
-        raise UsageError("expected validation tasks, as ReduceLROnPlateau follows their score")
-    progress = _Progress()
-    best_weights: dict[str, Tensor] | None = None
-    if resume and run is not None:
-        best_weights = _restore(run / "state", learner, outer, scheduler, progress, callbacks)
-    if run is not None:
-        run.mkdir(parents=True, exist_ok=True)
-        callbacks = [*callbacks, JsonLines(run / "metrics.jsonl", progress.step)]
+    plateau = scheduler if isinstance(scheduler, ReduceLROnPlateau) else None
+    if plateau and (validation is None or plateau.mode != "min"):
+        raise UsageError("expected validation tasks and mode='min' with ReduceLROnPlateau")
     compute = make_executor(executor, learner, meta_batch_size)
-    saved_step = -1
 
-    def save() -> None:
-        nonlocal saved_step
-        if run is None or saved_step == progress.step:
-            return
-        _save(run / "state", learner, best_weights, outer, scheduler, progress)
-        checkpoints.write_tensors(
-            run / "weights.safetensors",
-            learner.state_dict() if best_weights is None else best_weights,
-        )
-        saved_step = progress.step
+    state = _State(learner, outer, scheduler)
+    with contextlib.ExitStack() as ending:
+        ending.callback(compute.close)
+        if run is not None:
+            run.mkdir(parents=True, exist_ok=True)
+            ending.enter_context(_alone(run))
+            if resume:
+                state.restore(run / "state", callbacks)
+            callbacks = [*callbacks, JsonLines(run / "metrics.jsonl")]
+        progress = state.progress
+        stopped: Literal["done", "early", "interrupted"] = "done"
+        began = time.perf_counter()
 
-    stopped: Literal["done", "early", "interrupted"] = "done"
-    began = time.perf_counter()
-    learner.train()
-    for callback in callbacks:
-        callback.on_start(progress.step, steps)
-    try:
-        with _stop_requests() as asked:
-            while progress.step < steps:
-                first = progress.step * meta_batch_size
-                episodes = [tasks[first + i] for i in range(meta_batch_size)]
-                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                    result = compute(learner, episodes)
-                if not math.isfinite(loss := float(result.loss)):
-                    raise RunError(
-                        f"the loss is {loss} at step {progress.step}: lower the learning rates"
-                    )
-                rates = _step(learner, parameters, result, outer, scheduler, clip_norm)
-                progress.step += 1
-                now = time.perf_counter()
-                progress.seconds, began = progress.seconds + now - began, now
-                metrics = {"loss": loss, "lr": rates, "seconds": round(progress.seconds, 3)}
-                for callback in callbacks:
-                    callback.on_step(progress.step, metrics)
-                due = progress.step % validate_every == 0 or progress.step == steps
-                if validation is not None and due:
-                    report = meta_test(learner, validation, validation_tasks)
-                    if isinstance(scheduler, ReduceLROnPlateau):
-                        scheduler.step(report.mean)
-                    better = -1 if report.metric == "mse" else 1
-                    if progress.best is None or better * (report.mean - progress.best) > 0:
-                        progress.best, progress.best_step = report.mean, progress.step
-                        best_weights = {k: v.clone() for k, v in learner.state_dict().items()}
-                    for callback in callbacks:
-                        callback.on_validation(progress.step, {report.metric: report.mean})
-                    if patience and progress.step - progress.best_step >= patience * validate_every:
-                        stopped = "early"
-                        break
-                if asked.is_set():
-                    stopped = "interrupted"
-                    break
-                if progress.step % checkpoint_every == 0:
-                    save()
-            save()
-    finally:
-        compute.close()
+        def tick() -> None:
+            nonlocal began
+            now = time.perf_counter()
+            progress.seconds, began = progress.seconds + now - began, now
+
         for callback in callbacks:
-            callback.on_end()
-    if best_weights is not None and stopped != "interrupted":
-        learner.load_state_dict(best_weights)
+            ending.callback(callback.on_end)
+            callback.on_start(progress.step, steps)
+        learner.train()
+        asked = ending.enter_context(_stop_requests())
+        while progress.step < steps:
+            if patience and progress.waited(validate_every) >= patience:
+                stopped = "early"
+                break
+            if asked.is_set():
+                stopped = "interrupted"
+                break
+            first = progress.step * meta_batch_size
+            episodes = [tasks[first + i] for i in range(meta_batch_size)]
+            with _own_randomness(progress.step), _precision(precision):
+                result = compute(learner, episodes)
+            rate = _step(learner, parameters, result, outer, clip_norm, progress.step)
+            if scheduler and not isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step()
+            progress.step += 1
+            tick()
+            metrics = {
+                "loss": float(result.loss),
+                "lr": rate,
+                "seconds": round(progress.seconds, 3),
+            }
+            for callback in callbacks:
+                callback.on_step(progress.step, metrics)
+            if validation and (progress.step % validate_every == 0 or progress.step == steps):
+                report = meta_test(learner, validation, validation_tasks)
+                state.keep_if_best(report)
+                if plateau:
+                    plateau.step(_error(report))
+                tick()
+                for callback in callbacks:
+                    callback.on_validation(progress.step, {report.metric: report.mean})
+            if run is not None and progress.step % checkpoint_every == 0:
+                state.save(run)
+        if run is not None:
+            state.save(run)
+    if state.best is not None and stopped != "interrupted":
+        learner.load_state_dict(state.best)
     learner.eval()
     return TrainReport(progress.step, progress.seconds, progress.best, stopped)
 
 
-def _step(learner, parameters, result, outer, scheduler, clip_norm) -> float:
+def _step(learner, parameters, result, outer, clip_norm, step) -> float:
     """One outer update; returns the learning rate it used."""
+    gradients = list(result.gradients.values())
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if not math.isfinite(float(result.loss)) or not math.isfinite(float(norm)):
+        raise RunError(
+            f"loss {float(result.loss):.4g} and gradient norm {float(norm):.4g} at step {step}: "
+            "lower the learning rates, or look for bad examples"
+        )
+    for name, buffer in learner.named_buffers():
+        buffer.copy_(result.buffers[name])
     if outer is None:
         return 0.0
     for name, parameter in parameters.items():
         parameter.grad = result.gradients[name]
     if clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(list(parameters.values()), clip_norm)
+        torch.nn.utils.clip_grads_with_norm_(parameters.values(), clip_norm, norm)
     rate = float(outer.param_groups[0]["lr"])
     outer.step()
     outer.zero_grad(set_to_none=True)
-    if scheduler is not None and not isinstance(scheduler, ReduceLROnPlateau):
-        scheduler.step()
-    for name, buffer in learner.named_buffers():
-        buffer.copy_(result.buffers[name])
     return rate
 
 
-def _save(folder, learner, best_weights, outer, scheduler, progress) -> None:
-    tensors: dict[str, Tensor] = {}
-    state = {
-        "progress": vars(progress),
-        "optimizer": checkpoints.flatten(outer.state_dict() if outer else {}, tensors, "optimizer"),
-        "schedule": checkpoints.flatten(
-            scheduler.state_dict() if scheduler else {}, tensors, "schedule"
-        ),
-    }
-    parts = {"weights": learner.state_dict(), "optimizer": tensors}
-    if best_weights is not None:
-        parts["best"] = best_weights
-    checkpoints.save_checkpoint(folder, progress.step, parts, state)
+def _error(report: TestReport) -> float:
+    """What validation minimises."""
+    return report.mean if report.metric == "mse" else 1 - report.mean
 
 
-def _restore(folder, learner, outer, scheduler, progress, callbacks) -> dict[str, Tensor] | None:
-    found = checkpoints.latest_checkpoint(folder)
-    if found is None:
-        return None
-    tensors, state, complaints = found
-    for complaint in complaints:
-        for callback in callbacks:
-            callback.on_warning(complaint)
+class _State:
+    """All that a resumed run needs: weights, the best weights, optimiser, schedule, progress."""
+
+    def __init__(
+        self, learner: Learner, outer: Optimizer | None, scheduler: LRScheduler | None
+    ) -> None:
+        self.learner, self.outer, self.scheduler = learner, outer, scheduler
+        self.progress = _Progress()
+        self.best: dict[str, Tensor] | None = None
+        self._saved_step = -1
+
+    def keep_if_best(self, report: TestReport) -> None:
+        progress = self.progress
+        if progress.best_error is None or _error(report) < progress.best_error:
+            progress.best, progress.best_error = report.mean, _error(report)
+            progress.best_step = progress.step
+            self.best = {k: v.clone() for k, v in self.learner.state_dict().items()}
+
+    def save(self, run: Path) -> None:
+        if self._saved_step != self.progress.step:
+            tensors: dict[str, Tensor] = {}
+            outer = self.outer.state_dict() if self.outer else {}
+            rates = self.scheduler.state_dict() if self.scheduler else {}
+            plain = {
+                "progress": vars(self.progress),
+                "optimizer": checkpoints.flatten(outer, tensors, "optimizer"),
+                "schedule": checkpoints.flatten(rates, tensors, "schedule"),
+            }
+            parts = {"weights": self.learner.state_dict(), "optimizer": tensors}
+            if self.best is not None:
+                parts["best"] = self.best
+            checkpoints.save_checkpoint(run / "state", self.progress.step, parts, plain)
+            self._saved_step = self.progress.step
+        weights = self.learner.state_dict() if self.best is None else self.best
+        checkpoints.write_tensors(run / "weights.safetensors", weights)
+
+    def restore(self, folder: Path, callbacks: Sequence[Callback]) -> None:
+        found = checkpoints.latest_checkpoint(folder)
+        if found is None:
+            return
+        tensors, plain, complaints = found
+        for complaint in complaints:
+            for callback in callbacks:
+                callback.on_warning(complaint)
+        try:
+            self.learner.load_state_dict(tensors["weights"])
+        except RuntimeError as error:
+            raise RunError(f"{folder} holds another learner's weights: {error}") from None
+        if self.outer:
+            kept = checkpoints.unflatten(plain["optimizer"], tensors["optimizer"])
+            self.outer.load_state_dict(kept)
+            for parameter, state in self.outer.state.items():
+                for name, value in state.items():  # lay it out in memory as it was
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        if self.scheduler:
+            kept = checkpoints.unflatten(plain["schedule"], tensors["optimizer"])
+            self.scheduler.load_state_dict(kept)
+        self.progress = _Progress(**plain["progress"])
+        self.best = tensors.get("best")
+        self._saved_step = self.progress.step
+
+
+def _precision(precision: str) -> torch.autocast:
+    # The cache of converted weights is shared by threads, and outlives a task.
+    bfloat16 = precision == "bfloat16"
+    return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16, cache_enabled=False)
+
+
+@contextlib.contextmanager
+def _own_randomness(step: int) -> Iterator[None]:
+    """Let what is drawn in a step, as by dropout, depend on the step alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(step)
+        yield
+
+
+@contextlib.contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Keep other processes from training into the same folder."""
+    lock = FileLock(run / ".lock")
     try:
-        learner.load_state_dict(tensors["weights"])
-    except RuntimeError as error:
-        raise RunError(f"{folder} holds another learner's weights: {error}") from None
-    if outer is not None:
-        outer.load_state_dict(checkpoints.unflatten(state["optimizer"], tensors["optimizer"]))
-    if scheduler is not None:
-        scheduler.load_state_dict(checkpoints.unflatten(state["schedule"], tensors["optimizer"]))
-    vars(progress).update(state["progress"])
-    return tensors.get("best")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"another process is training in {run}: wait, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -8,13 +8,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from quickstudy.errors import DataError
 from quickstudy.tasks import Episode, Support
 
 __all__ = ["Learner", "MetaGradient", "Predictor", "query_loss"]
@@ -43,7 +44,13 @@ class Learner(nn.Module, ABC):
 
     A new algorithm defines `adapt`; it overrides `loss` if it has an objective of its own, and
     `meta_gradient` if its update is not the gradient of a loss. The engine knows only these.
+
+    In training mode, which a new learner is in as any module, batch norm uses and updates
+    statistics; call `eval()` before adapting to a real task. `meta_train` ends so.
     """
+
+    batchable: ClassVar[bool] = False
+    """Whether `loss` may run under `torch.func.vmap`: no `item()`, no branch on a value."""
 
     @classmethod
     def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
@@ -53,7 +60,10 @@ class Learner(nn.Module, ABC):
 
     @abstractmethod
     def adapt(self, support: Support) -> Predictor:
-        """Learn from a support set; the learner itself is left as it was."""
+        """Learn from a support set; in evaluation mode the learner is left as it was.
+
+        A predictor serves until its learner is trained further.
+        """
 
     def loss(self, episode: Episode) -> Tensor:
         """The meta-training objective of one episode, a scalar."""
@@ -80,5 +90,15 @@ class Learner(nn.Module, ABC):
 
 
 def query_loss(scores: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy for labels, mean squared error for regression targets."""
-    return F.mse_loss(scores, y) if y.is_floating_point() else F.cross_entropy(scores, y)
+    """Mean cross-entropy for labels, mean squared error for regression targets.
+
+    Raises:
+        DataError: If predictions and regression targets differ in shape.
+    """
+    if not y.is_floating_point():
+        return F.cross_entropy(scores, y)
+    if scores.shape != y.shape:
+        raise DataError(
+            f"expected predictions of shape {tuple(y.shape)}, got {tuple(scores.shape)}"
+        )
+    return F.mse_loss(scores, y)

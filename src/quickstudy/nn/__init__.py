@@ -1,7 +1,7 @@
 """Backbones and distances."""
 
 from quickstudy.nn.backbones import BACKBONES, MLP, Conv4, Flatten, StridedConv4
-from quickstudy.nn.distances import cosine_similarity, squared_euclidean
+from quickstudy.nn.distances import cosine_similarity, squared_euclidean, widen
 
 __all__ = [
     "BACKBONES",
@@ -11,4 +11,5 @@ __all__ = [
     "StridedConv4",
     "cosine_similarity",
     "squared_euclidean",
+    "widen",
 ]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cosine_similarity", "squared_euclidean"]
+__all__ = ["cosine_similarity", "squared_euclidean", "widen"]
 
 
 def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
@@ -18,7 +18,9 @@ def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
     """
     # Expanded, so that it is one matrix product; rounding may leave it a little below zero.
     with torch.autocast(a.device.type, enabled=False):  # 8 bits cannot hold the difference
-        a, b = _widen(a), _widen(b)
+        a, b = widen(a), widen(b)
+        centre = b.mean(0)  # far from the origin, the squares would swallow the difference
+        a, b = a - centre, b - centre
         distance = a.square().sum(1, keepdim=True) - 2 * a @ b.T + b.square().sum(1)
         return distance.clamp_min(0)
 
@@ -26,8 +28,9 @@ def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
 def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
     """Cosine of the angle between every row of `a` (n, d) and of `b` (m, d): (n, m)."""
     with torch.autocast(a.device.type, enabled=False):
-        return F.normalize(_widen(a), dim=1) @ F.normalize(_widen(b), dim=1).T
+        return F.normalize(widen(a), dim=1) @ F.normalize(widen(b), dim=1).T
 
 
-def _widen(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
+    """As float32, if it is of half precision."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -104,6 +104,8 @@ class Episode:
             _check_labels("query", self.query.y, self.n_way)
         elif not self.query.y.is_floating_point():
             raise DataError("expected floating-point query targets, as the support has no n_way")
+        if self.clusters is None:
+            object.__setattr__(self, "clusters", self.classes)
 
     @property
     def n_way(self) -> int | None:

@@ -7,7 +7,7 @@ spreads over processes by counting alone: there is no generator state to keep.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -37,8 +37,8 @@ def generator_for(seed: int, *path: int) -> torch.Generator:
 class EpisodeSampler:
     """Draw N-way K-shot episodes from labelled data.
 
-    Labels are 0..n_way-1 in an order drawn anew for every episode. No example is both support
-    and query of an episode.
+    Labels are 0..n_way-1 in an order drawn anew for every episode, and examples come in random
+    order. No example is both support and query of an episode.
 
     Args:
         data: Examples grouped by class.
@@ -89,20 +89,16 @@ class EpisodeSampler:
         lots[torch.arange(width) >= data.counts[classes, None]] = 2.0  # padding is drawn last
         rows = data.index[classes[:, None], lots.argsort(dim=1)[:, :take]]  # (n_way, take)
         y = torch.arange(n_way)[:, None].expand(n_way, take)
-        x = data.rows(rows)  # (n_way, take, ...)
-        clusters = classes if data.clusters is None else data.clusters[classes]
-        return Episode(
-            Support(x[:, :n_shot].flatten(0, 1), y[:, :n_shot].flatten(), n_way),
-            Batch(x[:, n_shot:].flatten(0, 1), y[:, n_shot:].flatten()),
-            classes,
-            clusters,
+        support, query = (
+            torch.randperm(n_way * n, generator=generator) for n in (n_shot, self.n_query)
         )
-
-    def __iter__(self) -> Iterator[Episode]:
-        index = 0
-        while True:
-            yield self[index]
-            index += 1
+        shown, asked = rows[:, :n_shot].flatten()[support], rows[:, n_shot:].flatten()[query]
+        return Episode(
+            Support(data.rows(shown), y[:, :n_shot].flatten()[support], n_way),
+            Batch(data.rows(asked), y[:, n_shot:].flatten()[query]),
+            classes,
+            None if data.clusters is None else data.clusters[classes],
+        )
 
 
 class GeneratedTasks:

@@ -21,7 +21,7 @@ class ClassData:
     """Labelled examples, grouped by class.
 
     Args:
-        x: Examples, shape (n, ...). Integers (uint8 images) are read as x / 255.
+        x: Examples, shape (n, ...). Bytes (images) are read as x / 255.
         y: Class ids, int64 of shape (n,), every id in 0..n_classes-1 at least once.
         names: A name per class.
         clusters: The independent unit each class belongs to, shape (n_classes,); by default
@@ -88,7 +88,9 @@ class ClassData:
     def rows(self, index: Tensor) -> Tensor:
         """Examples at `index`, as floating point."""
         x = self.x[index]
-        return x if x.is_floating_point() else x.float() / 255
+        if x.dtype == torch.uint8:
+            return x.float() / 255
+        return x if x.is_floating_point() else x.float()
 
     def select(self, classes: Sequence[int]) -> ClassData:
         """The part that holds these classes, renumbered in the order given."""

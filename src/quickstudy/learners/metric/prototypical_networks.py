@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from quickstudy.errors import DataError
+from quickstudy.errors import DataError, check_option
 from quickstudy.learners.base import Learner, Predictor, query_loss
-from quickstudy.nn import cosine_similarity, squared_euclidean
+from quickstudy.nn import cosine_similarity, squared_euclidean, widen
 from quickstudy.tasks import Episode, Support
 
 __all__ = ["PrototypicalNetworks"]
@@ -22,14 +22,15 @@ __all__ = ["PrototypicalNetworks"]
 class PrototypicalNetworks(Learner):
     """Classify a query by its distance to the mean embedding of each class (equations 1 and 2).
 
-    Logits are minus the squared Euclidean distances, or `scale` times the cosines. In
+    Logits are minus the squared Euclidean distances, or the cosines, times `scale`. In
     meta-training, support and query go through the backbone as one batch, as in the paper's
     code, so batch norm sees both; in evaluation nothing is learned from the queries.
 
     Args:
         backbone: Maps inputs (n, ...) to embeddings (n, d).
         distance: "euclidean" (squared, as in the paper) or "cosine".
-        scale: Factor on the cosines, which alone cannot make a confident softmax.
+        scale: Factor on the logits; 1 for distances as in the paper, and 10 for cosines, which
+            alone cannot make a confident softmax.
 
     Example:
         >>> learner = PrototypicalNetworks(nn.Flatten())
@@ -38,14 +39,18 @@ class PrototypicalNetworks(Learner):
         tensor([1])
     """
 
+    batchable = True
+
     def __init__(
         self,
         backbone: nn.Module,
         distance: Literal["euclidean", "cosine"] = "euclidean",
-        scale: float = 10.0,
+        scale: float | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.distance, self.scale = backbone, distance, scale
+        check_option("distance", distance, ("euclidean", "cosine"))
+        self.backbone, self.distance = backbone, distance
+        self.scale = scale if scale is not None else 1.0 if distance == "euclidean" else 10.0
 
     def adapt(self, support: Support) -> Predictor:
         if support.n_way is not None and len(support.y.unique()) != support.n_way:
@@ -65,12 +70,16 @@ class PrototypicalNetworks(Learner):
     def _prototypes(self, embedded: Tensor, support: Support) -> Tensor:
         if support.n_way is None:
             raise DataError("expected a classification task: prototypes need classes")
+        if not len(support):
+            raise DataError("expected at least one example of each class, got an empty support")
+        embedded = widen(embedded)
         labels = torch.arange(support.n_way, device=support.y.device)
         onehot = (support.y[:, None] == labels).to(embedded.dtype)  # (n, n_way)
-        counts = onehot.sum(0)  # (n_way,)
-        return onehot.T @ embedded / counts[:, None]  # (n_way, n) @ (n, d) -> (n_way, d)
+        with torch.autocast(embedded.device.type, enabled=False):
+            sums = onehot.T @ embedded  # (n_way, n) @ (n, d) -> (n_way, d)
+        return sums / onehot.sum(0)[:, None]
 
     def _scores(self, embedded: Tensor, prototypes: Tensor) -> Tensor:
         if self.distance == "cosine":
             return self.scale * cosine_similarity(embedded, prototypes)
-        return -squared_euclidean(embedded, prototypes)
+        return -self.scale * squared_euclidean(embedded, prototypes)

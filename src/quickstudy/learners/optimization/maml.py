@@ -6,7 +6,8 @@ ICML 2017, arXiv:1703.03400.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from typing import Any, Literal, Self
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.func import functional_call
 
-from quickstudy.errors import DataError, UsageError
+from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.learners.base import Learner, Predictor, query_loss
 from quickstudy.tasks import Support
 
@@ -29,10 +30,13 @@ class MAML(Learner):
     loss; the meta-gradient (equation 2) is that of the query loss at theta'.
 
     Differs from the paper: the paper's code sums the inner cross-entropy over the ways, so its
-    inner learning rate of 0.4 at 5 ways is 2.0 here.
+    inner learning rate of 0.4 at 5 ways would be 2.0 here. Its batch norm has no scale, and a
+    shift that only the outer loop changes; here the inner loop changes both, unless `adapted`
+    leaves them out. Weights start as PyTorch's layers do.
 
     Args:
-        backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`.
+        backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`. With
+            `batch_norm="batch"` its batch norms lose their running statistics.
         n_outputs: Classes, or size of a regression target; adapting needs the same.
         inner_lr: Step size of the inner loop.
         inner_steps: Gradient steps in meta-training.
@@ -41,8 +45,8 @@ class MAML(Learner):
         adapted: Patterns of the names of the parameters the inner loop changes.
         batch_norm: "batch": batch norm always uses the statistics of the batch at hand, as in
             the paper, so predictions for a query depend on the other queries (transductive).
-            "running": averages kept in meta-training serve in evaluation, so that each query
-            stands alone.
+            "running": in evaluation each query stands alone, normalised by averages that
+            meta-training kept of the queries; the inner loop still uses the support's own.
 
     Raises:
         UsageError: If no parameter matches `adapted`.
@@ -53,6 +57,8 @@ class MAML(Learner):
         >>> learner.adapt(Support(torch.rand(10, 1), torch.rand(10, 1)))(torch.rand(3, 1)).shape
         torch.Size([3, 1])
     """
+
+    batchable = True
 
     def __init__(
         self,
@@ -70,6 +76,9 @@ class MAML(Learner):
         features: Any = getattr(backbone, "out_features", None)
         if not isinstance(features, int):
             raise UsageError("expected a backbone with `out_features`: set it to its output size")
+        check_option("batch_norm", batch_norm, ("batch", "running"))
+        if min(inner_steps, inner_steps_test or 0) < 0:
+            raise UsageError(f"expected inner steps >= 0, got {inner_steps}, {inner_steps_test}")
         self.model = nn.Sequential()
         self.model.add_module("backbone", backbone)
         self.model.add_module("head", nn.Linear(features, n_outputs))
@@ -96,27 +105,30 @@ class MAML(Learner):
                 f"expected {self.n_outputs}-way tasks, as the head has {self.n_outputs} outputs, "
                 f"got {support.n_way}-way: meta-train for that number of ways"
             )
-        state = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        steps = self.inner_steps
-        if not self.training and self.inner_steps_test is not None:
+        weights: dict[str, Tensor] = dict(self.model.named_parameters())
+        steps = self.inner_steps if len(support) else 0
+        if not self.training and self.inner_steps_test is not None and len(support):
             steps = self.inner_steps_test
         with torch.enable_grad():
             for _ in range(steps):
-                state = self._inner_step(state, support)
+                weights = self._inner_step(weights, support)
+        state = {**weights, **dict(self.model.named_buffers())}
         if not self.training:
             state = {name: value.detach().clone() for name, value in state.items()}
         return lambda x: functional_call(self.model, state, (x,))
 
-    def _inner_step(self, state: dict[str, Tensor], support: Support) -> dict[str, Tensor]:
-        def loss(weights: dict[str, Tensor]) -> Tensor:
-            return query_loss(
-                functional_call(self.model, {**state, **weights}, (support.x,)), support.y
-            )
+    def _inner_step(self, weights: dict[str, Tensor], support: Support) -> dict[str, Tensor]:
+        def loss(adapted: dict[str, Tensor]) -> Tensor:
+            # Running averages are kept of the queries alone, so these go to waste.
+            waste = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+            with _batch_statistics(self.model):
+                scores = functional_call(self.model, {**weights, **adapted, **waste}, (support.x,))
+            return query_loss(scores, support.y)
 
-        weights = {name: state[name] for name in self.adapted}
+        adapted = {name: weights[name] for name in self.adapted}
         second_order = self.training and not self.first_order
-        gradients = _gradient(loss, weights, create_graph=second_order)
-        return state | {n: w - self.inner_lr * gradients[n] for n, w in weights.items()}
+        gradients = _gradient(loss, adapted, create_graph=second_order)
+        return weights | {n: w - self.inner_lr * gradients[n] for n, w in adapted.items()}
 
 
 def _gradient(loss: Any, weights: dict[str, Tensor], *, create_graph: bool) -> dict[str, Tensor]:
@@ -128,7 +140,9 @@ def _gradient(loss: Any, weights: dict[str, Tensor], *, create_graph: bool) -> d
         # Gradients to the weights as they are now; the path through earlier steps stays open.
         leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
     else:
-        leaves = {n: w if w.requires_grad else w.requires_grad_() for n, w in weights.items()}
+        leaves = {
+            n: w if w.requires_grad else w.detach().requires_grad_() for n, w in weights.items()
+        }
     values = torch.autograd.grad(
         loss(leaves),
         list(leaves.values()),
@@ -139,8 +153,24 @@ def _gradient(loss: Any, weights: dict[str, Tensor], *, create_graph: bool) -> d
     return dict(zip(leaves, values, strict=True))
 
 
+@contextlib.contextmanager
+def _batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Have batch norm use the statistics of the batch, also in evaluation."""
+    norms = [m for m in _batch_norms(model) if not m.training]
+    for norm in norms:
+        norm.training = True
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training = False
+
+
 def _forget_running_statistics(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.track_running_stats = False
-            module.running_mean = module.running_var = module.num_batches_tracked = None
+    for norm in _batch_norms(model):
+        norm.track_running_stats = False
+        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+
+
+def _batch_norms(model: nn.Module) -> Iterator[Any]:
+    return (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
