@@ -6,6 +6,7 @@ Every error is also the builtin a caller would expect, so `except ValueError` ke
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "RunError",
     "UsageError",
     "check_option",
+    "require",
     "unknown",
 ]
 
@@ -32,7 +34,7 @@ class DataError(QuickstudyError, ValueError):
 
 
 class MissingError(QuickstudyError, FileNotFoundError):
-    """A file, folder or data set that is not where it was looked for."""
+    """A file, folder, data set or package that is not where it was looked for."""
 
 
 class RunError(QuickstudyError, RuntimeError):
@@ -60,3 +62,13 @@ def check_option(option: str, value: object, known: Iterable[str]) -> None:
     """
     if value not in (known := list(known)):
         raise unknown(option, str(value), known)
+
+
+def require(package: str, extra: str) -> None:
+    """Refuse to go on without an optional package.
+
+    Example:
+        >>> require("numpy", "demo")
+    """
+    if importlib.util.find_spec(package) is None:
+        raise MissingError(f"expected {package}: install it with pip install 'quickstudy[{extra}]'")

@@ -60,6 +60,7 @@ width = 8
 [learner]
 name = "prototypical_networks"
 [tasks]
+split = "all"
 n_way = 3
 n_shot = 1
 n_query = 2
@@ -68,7 +69,7 @@ steps = 60
 checkpoint_every = 20
 [[test]]
 title = "training classes again"
-split = "train"
+split = "all"
 n_way = 3
 n_query = 2
 n_tasks = 5
@@ -101,7 +102,7 @@ def nothing_here(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def trained_once(recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "run"
-    train_run(*load_recipe(recipe), folder)
+    train_run(load_recipe(recipe), folder)
     return folder
 
 
@@ -199,6 +200,48 @@ def test_a_damaged_recipe_or_report_is_refused(capsys, trained):
     refused(capsys, "recipe.json is damaged", "test", trained)
 
 
+def test_resuming_with_more_steps_and_other_tests_goes_on(capsys, trained, recipe):
+    more = ["--set", "train.steps=70", "--set", "test.0.n_tasks=6"]
+    first = json.loads((trained / "report.json").read_text())["train"]
+    code, out, _ = run(capsys, "train", recipe, "--run", trained, "--resume", "--json", *more)
+    assert (code, json.loads(out)["steps"]) == (0, 70)
+    second = json.loads((trained / "report.json").read_text())["train"]
+    assert (first["steps"], second["steps"]) == (60, 70)
+    run(capsys, "train", recipe, "--run", trained, "--resume", *more)  # nothing left to do
+    assert json.loads((trained / "report.json").read_text())["train"] == second
+    scores = json.loads(run(capsys, "test", trained, "--json")[1])["test"]["results"]["score"]
+    assert len(scores[0]["scores"]) == 6
+
+
+def test_what_a_killed_start_leaves_is_not_in_the_way(capsys, recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    (tmp_path / "run" / ".tmp-0").touch()
+    small = ["--set", "train.steps=1"]
+    assert run(capsys, "train", recipe, "--run", tmp_path / "run", *small)[0] == 0
+
+
+def test_adapt_reads_images_as_the_run_was_trained(capsys, images, tmp_path):
+    """Trained on bright ink, it adapts to bright ink without being told."""
+    for path in images.rglob("*.png"):
+        place = tmp_path / "bright" / path.relative_to(images)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(place)
+    mine = tmp_path / "mine.toml"
+    text = RECIPE.format(folder=tmp_path / "bright" / "letters")
+    mine.write_text(text.replace("[backbone]", 'ink = "bright"\n[backbone]'))
+    run(capsys, "train", mine, "--run", tmp_path / "run", "--set", "train.steps=1")
+    folders = ["--support", "{}/letters", "--query", "{}/unknown"]
+    bright = [word.format(tmp_path / "bright") for word in folders]
+    dark = [word.format(images) for word in folders]
+    answers = [
+        run(capsys, "adapt", tmp_path / "run", *words)[1]
+        for words in (bright, [*bright, "--ink", "bright"], [*dark, "--ink", "dark"])
+    ]
+    assert answers[0] == answers[1] == answers[2]
+    assert run(capsys, "adapt", tmp_path / "run", *bright, "--ink", "dark")[1] != answers[0]
+
+
 def refused(capsys, message, *words):
     """One line, exit code 2, and every file as it was."""
     code, out, err = run(capsys, *words)
@@ -225,6 +268,7 @@ def refused(capsys, message, *words):
         (["data", "get", "omniglott"], "did you mean 'omniglot'"),
         (["data", "add", "omniglot", "--from", "nowhere"], "expected images_background.zip"),
         (["data", "path", "nothing"], "unknown data set"),
+        (["data", "get", "glyphs"], "comes with quickstudy"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(capsys, recipe, images, tmp_path, words, message):
@@ -274,7 +318,9 @@ def test_what_the_system_refuses_is_one_line(capsys, trained, monkeypatch):
 def test_a_run_folder_in_the_way_is_left_alone(capsys, trained, recipe, tmp_path):
     before = contents(trained)
     refused(capsys, "add --resume", "train", recipe, "--run", trained)
-    other = ["--set", "train.steps=9", "--resume"]
+    fewer = ["--set", "train.steps=9", "--resume"]
+    refused(capsys, "60 steps already", "train", recipe, "--run", trained, *fewer)
+    other = ["--set", "backbone.width=9", "--resume"]
     refused(capsys, "made by another recipe", "train", recipe, "--run", trained, *other)
     assert contents(trained) == before
     (tmp_path / "mine").mkdir()
@@ -284,8 +330,10 @@ def test_a_run_folder_in_the_way_is_left_alone(capsys, trained, recipe, tmp_path
 
 
 def test_the_demo_tests_beside_its_baselines_and_draws_a_picture(capsys, tmp_path, monkeypatch):
+    from quickstudy.recipes import recipe as recipes
     from quickstudy.tasks.datasets import glyphs
 
+    monkeypatch.setattr(recipes, "_LOADED", {})
     monkeypatch.setattr(glyphs, "_PARTS", {"train": (2, 0), "validation": (2, 1), "test": (2, 2)})
     small = [
         f"--set={change}"

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from quickstudy.recipes.recipe import load_recipe, override, parse_recipe
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_fits_the_schema_and_makes_its_learner(name):
-    recipe, _ = load_recipe(name)
+    recipe = load_recipe(name)
     assert recipe.about == about()[name]
     assert sum(p.numel() for p in recipe.make_learner().parameters()) > 0
 
@@ -16,7 +18,7 @@ def test_every_recipe_fits_the_schema_and_makes_its_learner(name):
 def test_initial_weights_depend_on_the_seed_alone():
     states = []
     for seed in (0, 0, 1):
-        recipe, _ = load_recipe("maml_sinusoid", [f"seed={seed}"])
+        recipe = load_recipe("maml_sinusoid", [f"seed={seed}"])
         torch.rand(1)
         states.append(recipe.make_learner().state_dict()["model.head.weight"])
     assert torch.equal(states[0], states[1])
@@ -24,14 +26,14 @@ def test_initial_weights_depend_on_the_seed_alone():
 
 
 def test_training_validation_and_test_tasks_differ():
-    recipe, _ = load_recipe("maml_sinusoid")
+    recipe = load_recipe("maml_sinusoid")
     first = [recipe.make_tasks(recipe.tasks, recipe.data, s)[0].query.y for s in range(3)]
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first[1], first[2])
 
 
 def test_overrides_change_keys_and_leave_the_original():
-    _, plain = load_recipe("maml_sinusoid")
+    plain = json.loads(load_recipe("maml_sinusoid").as_json())
     changed = override(plain, ["train.steps=7", "test.1.title=ten", "backbone.widths=[8]"])
     assert (changed["train"]["steps"], changed["test"][1]["title"]) == (7, "ten")
     assert parse_recipe(changed).make_learner().model.head.in_features == 8
@@ -39,7 +41,7 @@ def test_overrides_change_keys_and_leave_the_original():
 
 
 def test_a_test_may_change_the_learner_but_not_its_weights():
-    recipe, _ = load_recipe("maml_sinusoid", ["test.0.n_tasks=4", "test.1.n_tasks=4"])
+    recipe = load_recipe("maml_sinusoid", ["test.0.n_tasks=4", "test.1.n_tasks=4"])
     learner = recipe.make_learner()
     one, ten = (recipe.run_test(learner, test).scores for test in recipe.test)
     assert one != ten
@@ -74,14 +76,20 @@ def test_a_test_may_change_the_learner_but_not_its_weights():
         ("data.name=sinusoids", "unknown data set"),
         ("data.folder=x", 'name = "folder"'),
         ("data.ink=bright", "channels and ink only"),
+        ("data.rotations=true", "no further keys with sinusoid"),
+        ("tasks.n_way=5", "expected no n_way for sinusoid"),
+        ("test.1.n_way=5", "test '10-shot, 10 gradient steps': expected no n_way"),
+        ("test.1.learner={inner_step=3}", "did you mean 'inner_steps'"),
+        ("validation.n_way=5", "validation"),
+        ("train.optimizer={name='LBFGS'}", "LBFGS"),
+        ("train.schedule={name='ReduceLROnPlateau', mode='max'}", "mode='min'"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(change, message, tmp_path):
     from quickstudy.apps.run import train_run
 
     def attempt():
-        recipe, plain = load_recipe("maml_sinusoid", [change])
-        train_run(recipe, plain, tmp_path / "run")
+        train_run(load_recipe("maml_sinusoid", [change]), tmp_path / "run")
 
     with pytest.raises(UsageError) as caught:
         attempt()
@@ -96,4 +104,44 @@ def test_a_missing_or_broken_file_is_refused(tmp_path):
         load_recipe("maml_sinusiod")
     (tmp_path / "mine.toml").write_text("about = ")
     with pytest.raises(UsageError, match="is not TOML"):
+        load_recipe(tmp_path / "mine.toml")
+
+
+def test_a_recipe_may_be_based_on_another(tmp_path):
+    (tmp_path / "long.toml").write_text(
+        'base = "maml_sinusoid"\nabout = "longer"\n[train]\nsteps = 9\n'
+    )
+    (tmp_path / "mine.toml").write_text(
+        'base = "long.toml"\n[learner]\ninner_lr = 0.5\n[train.schedule]\nname = "ConstantLR"\n'
+    )
+    recipe, start = load_recipe(tmp_path / "mine.toml"), load_recipe("maml_sinusoid")
+    assert (recipe.about, recipe.train.steps) == ("longer", 9)
+    assert recipe.learner.options == {**start.learner.options, "inner_lr": 0.5}
+    assert recipe.train.schedule.options == {}  # another schedule takes none of the options
+    (tmp_path / "long.toml").write_text('base = "mine.toml"')
+    with pytest.raises(UsageError, match="based on itself"):
+        load_recipe(tmp_path / "mine.toml")
+
+
+def test_a_recipe_kept_as_json_is_the_same():
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        again = parse_recipe(json.loads(recipe.as_json()))
+        assert again == recipe
+        assert again.as_json() == recipe.as_json()
+
+
+def test_tests_read_images_at_the_size_the_learner_is_made_for():
+    recipe = load_recipe("prototypical_glyphs", ["data.image_size=20"])
+    digits = next(test for test in recipe.test if test.data)
+    assert recipe.test_tasks(digits)[0].query.x.shape[-2:] == (20, 20)
+
+
+def test_patience_needs_validation(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        'about = ""\ndata = { name = "glyphs" }\nbackbone = { name = "conv4" }\n'
+        'learner = { name = "prototypical_networks" }\ntasks = { n_way = 5 }\n'
+        "train = { steps = 1, patience = 2 }\n"
+    )
+    with pytest.raises(UsageError, match="validation table"):
         load_recipe(tmp_path / "mine.toml")

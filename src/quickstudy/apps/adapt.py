@@ -28,15 +28,16 @@ class Prediction:
 
 
 def adapt_to_folder(
-    recipe: Recipe, learner: Learner, support: Path, query: Path, *, ink: Ink = "dark"
+    recipe: Recipe, learner: Learner, support: Path, query: Path, *, ink: Ink | None = None
 ) -> list[Prediction]:
     """Learn the classes of the folders in `support`, and predict every image in `query`.
 
-    The learner is not changed. Images are read as the recipe's data set is: grey, at its size,
-    ink bright.
+    The learner is not changed. Images are brought to the size, colours and bright ink that the
+    learner was trained with.
 
     Args:
         ink: "dark" for dark strokes on light paper, which are inverted; "bright" leaves as is.
+            By default as the images of the recipe's folder, or dark.
 
     Raises:
         MissingError, DataError: If a folder is missing or cannot serve.
@@ -44,6 +45,7 @@ def adapt_to_folder(
     if recipe.data.name == SINUSOID:
         raise UsageError("expected a run trained on images, got one on sinusoids")
     size, channels = recipe.data.image_size, recipe.data.channels
+    ink = ink or recipe.data.ink
     shots = load_image_folder(support, size=size, channels=channels, ink=ink)
     named = list_images(query)
     pixels = np.stack(

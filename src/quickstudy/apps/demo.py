@@ -26,7 +26,7 @@ def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
         if test.n_way == 5 and test.n_shot == 1:
             spec = test.model_copy(update={"n_query": PER_CLASS})
             try:
-                tasks = recipe.make_tasks(spec, test.data or recipe.data, 3)
+                tasks = recipe.test_tasks(spec, stream=3)
             except MissingError:
                 continue
             shown.append((test.title, tasks[0]))

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,7 +32,6 @@ Results = list[dict[str, Any]]
 
 def train_run(
     recipe: Recipe,
-    plain: dict[str, Any],
     folder: Path,
     *,
     resume: bool = False,
@@ -39,33 +39,53 @@ def train_run(
 ) -> tuple[Learner, TrainReport]:
     """Meta-train a recipe into a folder.
 
-    The learner and the data are made before anything is written, so a recipe that cannot run
-    leaves nothing behind.
+    All that can be made or tried without training is, before anything is written, so a recipe
+    that cannot run leaves nothing behind.
+
+    Args:
+        resume: Continue a run. Its recipe may have had fewer steps or other tests.
 
     Raises:
         RunError: If the folder holds a run and `resume` is false, or a different recipe.
     """
     kept = folder / "recipe.json"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not kept.exists():
-            raise RunError(f"{folder} is there already, and no run: name another folder")
+    if kept.exists():
         if not resume:
             raise RunError(f"{folder} holds a run already: add --resume, or name another folder")
-        if _read_json(kept) != json.loads(json.dumps(plain)):
+        if not recipe.trains_as(parse_recipe(_read_json(kept))):
             raise RunError(f"{folder} was made by another recipe: name another folder")
+    elif folder.exists() and not (folder.is_dir() and all(map(_is_rest, folder.iterdir()))):
+        raise RunError(f"{folder} is there already, and no run: name another folder")
     tasks = recipe.make_tasks(recipe.tasks, recipe.data, 0)
     learner = recipe.make_learner()
-    options = recipe.train_options()
-    outer = options["optimizer"](learner.parameters())  # refused before a file is made
-    if "schedule" in options:
-        options["schedule"](outer)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(kept, json.dumps(plain, indent=1).encode())
+    recipe.check_tests(learner)
     report = meta_train(
-        learner, tasks, run=folder, resume=resume, callbacks=callbacks or [], **options
+        learner,
+        tasks,
+        run=folder,
+        resume=resume,
+        callbacks=[_KeepRecipe(recipe, kept), *(callbacks or [])],
+        **recipe.train_options(),
     )
-    _keep(folder, recipe, {"train": {**vars(report), **provenance(recipe.seed)}})
+    trained = _read_json(folder / "report.json").get("train", {})
+    if trained.get("steps") != report.steps:
+        _keep(folder, recipe, {"train": {**vars(report), **provenance(recipe.seed)}})
     return learner, report
+
+
+class _KeepRecipe(Callback):
+    """Writes the recipe when training starts, which is after all that could be refused."""
+
+    def __init__(self, recipe: Recipe, path: Path) -> None:
+        self._recipe, self._path = recipe, path
+
+    def on_start(self, step: int, steps: int) -> None:
+        write_atomically(self._path, self._recipe.as_json().encode())
+
+
+def _is_rest(path: Path) -> bool:
+    """Whether a file is what a process leaves that was killed before it began."""
+    return path.name == ".lock" or path.name.startswith(".tmp-")
 
 
 def load_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Learner]:
@@ -142,8 +162,7 @@ def _score(entry: dict[str, Any]) -> str:
 
 def _keep(folder: Path, recipe: Recipe, part: dict[str, Any]) -> dict[str, Any]:
     path = folder / "report.json"
-    old = _read_json(path) if path.exists() else {}
-    report = {"about": recipe.about, **old, **part}
+    report = {**_read_json(path), "about": recipe.about, **part}
     write_atomically(path, json.dumps(report, indent=1).encode())
     write_atomically(folder / "MODEL_CARD.md", _card(recipe, report).encode())
     return report
@@ -197,7 +216,7 @@ def provenance(seed: int) -> dict[str, Any]:
 def _commit() -> str | None:
     """The commit of a source checkout; None for an installed package."""
     source = Path(__file__).parents[3]
-    if not (source / ".git").exists():
+    if not (source / ".git").exists() or not shutil.which("git"):
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
@@ -215,6 +234,9 @@ def _processor() -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; an empty one if there is no file."""
+    if not path.exists():
+        return {}
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:

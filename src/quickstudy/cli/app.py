@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="List, fetch and find data sets.")
 app.add_typer(data_app, name="data")
 
+Ink = Literal["dark", "bright"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Seed = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
 Overrides = Annotated[
@@ -75,10 +76,10 @@ def train(
     from quickstudy.engine import ProgressBar, TensorBoard
     from quickstudy.recipes.recipe import load_recipe
 
-    parsed, plain = load_recipe(recipe, _changes(overrides, seed))
+    parsed = load_recipe(recipe, _changes(overrides, seed))
     folder = run or Path("runs") / Path(recipe).stem
     callbacks = [ProgressBar(), *([TensorBoard(folder / "tensorboard")] if tensorboard else [])]
-    _, report = train_run(parsed, plain, folder, resume=resume, callbacks=callbacks)
+    _, report = train_run(parsed, folder, resume=resume, callbacks=callbacks)
     if report.stopped == "interrupted":
         text = f"stopped after step {report.steps}; continue with --resume --run {folder}"
     else:
@@ -120,9 +121,10 @@ def adapt(
     support: Annotated[Path, typer.Option(help="A folder (or zip) with a folder per class.")],
     query: Annotated[Path, typer.Option(help="Images to predict.")],
     out: Annotated[Path | None, typer.Option(help="Write to this .csv or .json file.")] = None,
-    bright_ink: Annotated[
-        bool, typer.Option("--bright-ink", help="Strokes are brighter than the paper.")
-    ] = False,
+    ink: Annotated[
+        Ink | None,
+        typer.Option(help="Strokes are darker or brighter than the paper; default as in training."),
+    ] = None,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
@@ -137,7 +139,6 @@ def adapt(
     if out and not out.parent.is_dir():
         raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
     recipe, learner = load_run(run, overrides or [])
-    ink = "bright" if bright_ink else "dark"
     predictions = adapt_to_folder(recipe, learner, support, query, ink=ink)
     plain = [vars(p) for p in predictions]
     as_json = as_json or bool(out and out.suffix == ".json")
@@ -175,11 +176,13 @@ def demo(
     from quickstudy.apps.demo import draw_episode
     from quickstudy.apps.run import keep_results, meta_test_all, train_run
     from quickstudy.engine import ProgressBar
+    from quickstudy.errors import require
     from quickstudy.learners import NearestCentroid
     from quickstudy.recipes.recipe import load_recipe
 
-    recipe, plain = load_recipe("prototypical_glyphs", _changes(overrides, seed))
-    learner, trained = train_run(recipe, plain, run, resume=True, callbacks=[ProgressBar()])
+    recipe = load_recipe("prototypical_glyphs", _changes(overrides, seed))
+    require("matplotlib", "demo")
+    learner, trained = train_run(recipe, run, resume=True, callbacks=[ProgressBar()])
     if trained.stopped == "interrupted":
         print(f"stopped after step {trained.steps}; the same command continues", file=sys.stderr)
         raise typer.Exit(130)

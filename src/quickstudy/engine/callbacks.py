@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from quickstudy.errors import require
 from quickstudy.files import write_atomically
 
 __all__ = ["Callback", "JsonLines", "ProgressBar", "TensorBoard"]
@@ -106,6 +107,7 @@ class TensorBoard(Callback):
     """Write loss, rate and scores for TensorBoard; needs `quickstudy[tensorboard]`."""
 
     def __init__(self, folder: Path) -> None:
+        require("tensorboardX", "tensorboard")
         from tensorboardX import SummaryWriter
 
         self._make = lambda: SummaryWriter(str(folder))

@@ -145,6 +145,8 @@ def meta_train(
             ending.enter_context(_alone(run))
             if resume:
                 state.restore(run / "state", callbacks)
+                if state.progress.step > steps:
+                    raise RunError(f"{run} has {state.progress.step} steps already, not {steps}")
             callbacks = [*callbacks, JsonLines(run / "metrics.jsonl")]
         progress = state.progress
         stopped: Literal["done", "early", "interrupted"] = "done"
@@ -156,8 +158,8 @@ def meta_train(
             progress.seconds, began = progress.seconds + now - began, now
 
         for callback in callbacks:
-            ending.callback(callback.on_end)
             callback.on_start(progress.step, steps)
+            ending.callback(callback.on_end)
         learner.train()
         asked = ending.enter_context(_stop_requests())
         while progress.step < steps:

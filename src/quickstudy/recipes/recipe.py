@@ -10,10 +10,11 @@ import inspect
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import torch
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -29,7 +30,7 @@ from quickstudy.errors import DataError, MissingError, UsageError, unknown
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.nn import BACKBONES
 from quickstudy.recipes import recipe_names, recipe_text
-from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks, Tasks, split_classes
+from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks, Tasks, split_by_share
 from quickstudy.tasks.datasets import load_dataset
 from quickstudy.tasks.images import Ink, load_image_folder
 
@@ -56,13 +57,18 @@ class _Open(BaseModel):
         return dict(self.model_extra or {})
 
 
+class _Optimizer(_Open):
+    name: str = "Adam"
+
+
 class Data(_Table):
     """A data set of the catalogue, or the user's own images, a folder (or zip) with a folder per
-    class, which is split by classes into train, validation and test (64, 16 and 20 in 100).
+    class, which is split by classes into train, validation and test (about 64, 16 and 20 in 100);
+    the split "all" is all of them.
     """
 
     name: str
-    folder: Path | None = None
+    folder: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     image_size: int = Field(28, ge=4)
     channels: Literal[1, 3] = 1
     ink: Ink = "dark"
@@ -74,6 +80,8 @@ class Data(_Table):
             raise ValueError('expected name = "folder" together with a folder')
         if self.folder is None and self.model_fields_set & {"channels", "ink"}:
             raise ValueError('expected channels and ink only with name = "folder"')
+        if self.name == SINUSOID and self.model_fields_set != {"name"}:
+            raise ValueError("expected no further keys with sinusoid tasks")
         return self
 
 
@@ -84,6 +92,12 @@ class Family(_Table):
     n_way: Range | None = None
     n_shot: Range = 1
     n_query: int = Field(5, ge=1)
+
+
+class Validation(Family):
+    """The tasks to choose the best weights by."""
+
+    split: str = "validation"
     n_tasks: int = Field(600, ge=2)
 
 
@@ -98,6 +112,7 @@ class Test(Family):
     data: Data | None = None
     split: str = "test"
     n_query: int = Field(15, ge=1)
+    n_tasks: int = Field(600, ge=2)
     learner: dict[str, Any] = {}
     published: float | None = None
 
@@ -111,7 +126,7 @@ class Train(_Table):
     validate_every: int = Field(200, ge=1)
     patience: int | None = Field(None, ge=1)
     checkpoint_every: int = Field(200, ge=1)
-    optimizer: _Open = _Open(name="Adam")
+    optimizer: _Optimizer = _Optimizer()
     schedule: _Open | None = None
 
 
@@ -124,9 +139,24 @@ class Recipe(_Table):
     backbone: _Open
     learner: _Open
     tasks: Family
-    validation: Family | None = None
+    validation: Validation | None = None
     train: Train
     test: list[Test] = []
+
+    @model_validator(mode="after")
+    def _patience_only_with_validation(self) -> Recipe:
+        if self.train.patience and self.validation is None:
+            raise ValueError("expected a validation table with train.patience")
+        return self
+
+    def trains_as(self, other: Recipe) -> bool:
+        """Whether both give the same weights after the same number of steps."""
+        apart: Any = {"about": True, "test": True, "train": {"steps", "checkpoint_every"}}
+        return self.model_dump(exclude=apart) == other.model_dump(exclude=apart)
+
+    def as_json(self) -> str:
+        """The recipe as JSON, from which `parse_recipe` makes it again."""
+        return self.model_dump_json(exclude_unset=True, indent=1)
 
     def make_learner(self, **changes: Any) -> Learner:
         """Build the learner with its initial weights, which depend on the seed alone.
@@ -159,6 +189,8 @@ class Recipe(_Table):
         if data.name == SINUSOID:
             if not isinstance(family.n_shot, int):
                 raise UsageError("expected one n_shot for sinusoid tasks, got a range")
+            if family.n_way is not None:
+                raise UsageError("expected no n_way for sinusoid tasks, which are regression")
             return SinusoidTasks(n_shot=family.n_shot, n_query=family.n_query, seed=seed)
         classes = _load(data, family.split, self.seed)
         if family.n_way is None:
@@ -189,31 +221,70 @@ class Recipe(_Table):
             options["validation_tasks"] = self.validation.n_tasks
         return options
 
+    def test_tasks(self, test: Test, stream: int = 2) -> Tasks:
+        """The tasks of a test: images are read at the size the learner is made for."""
+        data = test.data or self.data
+        if data.name != SINUSOID and "image_size" not in data.model_fields_set:
+            data = data.model_copy(update={"image_size": self.data.image_size})
+        return self.make_tasks(test, data, stream)
+
     def run_test(self, learner: Learner, test: Test) -> TestReport:
         """Meta-test a learner on one of the recipe's tests."""
-        tasks = self.make_tasks(test, test.data or self.data, 2)
-        if test.learner:
-            weights = learner.state_dict()
-            learner = self.make_learner(**test.learner)
-            learner.load_state_dict(weights)
-        return meta_test(learner, tasks, test.n_tasks)
+        return meta_test(self._for_test(learner, test), self.test_tasks(test), test.n_tasks)
+
+    def _for_test(self, learner: Learner, test: Test) -> Learner:
+        if not test.learner:
+            return learner
+        changed = self.make_learner(**test.learner)
+        changed.load_state_dict(learner.state_dict())
+        return changed
+
+    def check_tests(self, learner: Learner) -> None:
+        """Adapt to the first task of validation and of every test whose data is here.
+
+        Raises:
+            UsageError, DataError: If that fails, as it would after training.
+        """
+        jobs: list[Test] = [*self.test]
+        if self.validation:
+            plain = self.validation.model_dump(exclude_unset=True)
+            jobs.append(Test(title="validation", **{"split": "validation", **plain}))
+        was_training = learner.training
+        for test in jobs:
+            try:
+                judged = self._for_test(learner, test).eval()
+                with torch.no_grad():
+                    judged.adapt(self.test_tasks(test)[0].support)
+            except MissingError:
+                continue
+            except (UsageError, DataError) as error:
+                raise type(error)(f"test {test.title!r}: {error}") from None
+            finally:
+                learner.train(was_training)
 
 
-def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Load a recipe by name or path, change keys, and check it.
+
+    A recipe with `base = "NAME"` (or a TOML file beside it) starts as that one: its keys replace
+    the base's, table by table, and a table that gives another `name` replaces the whole table.
 
     Args:
         source: A name of `recipe_names()`, or a TOML file.
         overrides: Items like "train.steps=100"; the value is TOML, or else a string.
 
-    Returns:
-        The recipe, and its plain form, which a run folder keeps.
-
     Raises:
         MissingError: If there is no such file.
         UsageError: If it does not fit the schema.
     """
+    return parse_recipe(override(_read(source), overrides))
+
+
+def _read(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The plain form of a recipe, bases merged in."""
     path = Path(source)
+    if path in above:
+        raise UsageError(f"expected recipes based on others, got {source} based on itself")
     if path.suffix == ".toml":
         if not path.is_file():
             raise MissingError(f"expected a recipe at {path}, found none")
@@ -226,8 +297,22 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> tuple[Reci
         plain = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source} is not TOML: {error}") from None
-    plain = override(plain, overrides)
-    return parse_recipe(plain), plain
+    base = plain.pop("base", None)
+    if base is None:
+        return plain
+    if str(base).endswith(".toml"):
+        base = path.parent / str(base)
+    return _merge(_read(base, (*above, path)), plain)
+
+
+def _merge(base: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    merged = {**base, **plain}
+    for key in base.keys() & plain.keys():
+        old, new = base[key], plain[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            another = new.get("name", old.get("name")) != old.get("name")
+            merged[key] = new if another else _merge(old, new)
+    return merged
 
 
 def parse_recipe(plain: dict[str, Any]) -> Recipe:
@@ -274,7 +359,7 @@ def override(plain: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
 
 def _keys(loc: tuple[int | str, ...]) -> list[str]:
     """The keys that could have stood where `loc` points."""
-    models = {"data": Data, "tasks": Family, "validation": Family, "train": Train, "test": Test}
+    models = {"data": Data, "tasks": Family, "validation": Validation, "train": Train, "test": Test}
     model: type[BaseModel] = Recipe
     for part in loc[:-1]:
         model = models.get(str(part), model)
@@ -298,18 +383,20 @@ def _load(data: Data, split: str, seed: int) -> ClassData:
 
 
 def _load_folder(data: Data, folder: Path, split: str) -> ClassData:
-    splits = ("train", "validation", "test")
+    splits = ("train", "validation", "test", "all")
     if split not in splits:
         raise unknown("split of a folder", split, splits)
     everything = load_image_folder(
         folder, size=data.image_size, channels=data.channels, ink=data.ink
     )
-    n = everything.n_classes
-    n_validation, n_test = round(0.16 * n), round(0.2 * n)
-    parts, _ = split_classes(everything.names, (n - n_validation - n_test, n_validation, n_test))
-    classes = parts[splits.index(split)]
+    if split == "all":
+        return everything
+    classes = split_by_share(everything.names, (0.64, 0.16, 0.2))[splits.index(split)]
     if not classes:
-        raise DataError(f"{n} classes in {folder} leave none for the {split} split: add classes")
+        raise DataError(
+            f"none of the {everything.n_classes} classes in {folder} falls into the {split} "
+            "split: add classes"
+        )
     return everything.select(classes)
 
 

@@ -1,8 +1,9 @@
 """Tasks: episodes, the families they are drawn from, and the data sets behind them."""
 
 from quickstudy.tasks.episode import Batch, Episode, Support, stack
+from quickstudy.tasks.images import load_image_folder
 from quickstudy.tasks.sampler import EpisodeSampler, GeneratedTasks, SinusoidTasks, Tasks
-from quickstudy.tasks.sources import ClassData, split_classes
+from quickstudy.tasks.sources import ClassData, split_by_share, split_classes
 
 __all__ = [
     "Batch",
@@ -13,6 +14,8 @@ __all__ = [
     "SinusoidTasks",
     "Support",
     "Tasks",
+    "load_image_folder",
+    "split_by_share",
     "split_classes",
     "stack",
 ]

@@ -130,7 +130,7 @@ def decode_image(
 
 
 def load_image_folder(
-    path: Path, *, size: int, channels: int = 1, ink: Ink = "bright"
+    path: str | Path, *, size: int = 28, channels: int = 1, ink: Ink = "bright"
 ) -> ClassData:
     """Load images whose folder is their class, from a directory or a zip.
 
@@ -139,6 +139,8 @@ def load_image_folder(
     Args:
         path: Folder or zip; the class of `a/b/1.png` is `a/b`.
         size: Side to resize to, in pixels.
+        channels: 1 for grey, 3 for colour.
+        ink: "dark" inverts, so that dark strokes on white paper become bright on black.
 
     Returns:
         Images uint8 of shape (n, channels, size, size), classes in sorted order.

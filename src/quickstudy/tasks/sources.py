@@ -13,7 +13,7 @@ from torch import Tensor
 
 from quickstudy.errors import DataError
 
-__all__ = ["ClassData", "split_classes"]
+__all__ = ["ClassData", "split_by_share", "split_classes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +142,37 @@ def split_classes(
     if sum(sizes) > len(names):
         raise DataError(f"expected at least {sum(sizes)} classes to split, got {len(names)}")
 
-    def key(c: int) -> bytes:
-        return hashlib.sha256(f"{seed}:{names[c]}".encode()).digest()
-
-    rank = sorted(range(len(names)), key=key)
+    rank = sorted(range(len(names)), key=lambda c: _hash(seed, names[c]))
     parts, start = [], 0
     for size in sizes:
         parts.append(sorted(rank[start : start + size]))
         start += size
     listing = "\n\n".join("\n".join(sorted([names[c] for c in part])) for part in parts)
     return parts, hashlib.sha256(listing.encode()).hexdigest()[:16]
+
+
+def split_by_share(
+    names: Sequence[str], shares: Sequence[float], *, seed: int = 0
+) -> list[list[int]]:
+    """Split classes into disjoint parts of about the given shares.
+
+    Where a class goes depends on its own name and the seed alone, so a class that is added or
+    removed moves no other: none ever goes from training to test.
+
+    Args:
+        names: Class names.
+        shares: Share of each part; together 1.
+
+    Example:
+        >>> before, after = split_by_share("abc", (0.5, 0.5)), split_by_share("abcd", (0.5, 0.5))
+        >>> [set(part) <= set(grown) for part, grown in zip(before, after)]
+        [True, True]
+    """
+    bounds = np.cumsum(shares)[:-1]
+    place = [int.from_bytes(_hash(seed, name)[:6], "big") / 2**48 for name in names]
+    part = np.searchsorted(bounds, place, side="right")
+    return [np.flatnonzero(part == i).tolist() for i in range(len(shares))]
+
+
+def _hash(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()

@@ -1,6 +1,7 @@
-"""Digits: 1,797 real handwritten digits of 43 writers, 8x8, from scikit-learn (UCI).
+"""Digits: 1,797 real handwritten digits of 13 writers, 8x8, from scikit-learn.
 
-A domain no learner here is trained on. Needs no download.
+The test part of "Optical Recognition of Handwritten Digits" (UCI, CC BY 4.0). A domain no
+learner here is trained on. Needs no download.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from quickstudy.errors import require
 from quickstudy.tasks.sources import ClassData
 
 SPLITS = ("test",)
@@ -23,6 +25,7 @@ def load(split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
     As in MNIST, the digit fills the middle 20/28 of the image's side.
     """
     del split, seed
+    require("sklearn", "demo")
     from sklearn.datasets import load_digits
 
     raw: Any = load_digits()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import tempfile
-import urllib.error
 import urllib.request
 from pathlib import Path
 from types import ModuleType
 
 from platformdirs import user_cache_path
 
-from quickstudy.errors import DataError, MissingError, unknown
+from quickstudy.errors import DataError, MissingError, UsageError, unknown
 from quickstudy.files import write_atomically
 
 __all__ = ["add", "data_folder", "find", "get", "is_here"]
@@ -50,14 +50,14 @@ def get(name: str) -> Path:
         MissingError: If it cannot be reached.
         DataError: If what came is not what it should be.
     """
-    dataset = _dataset(name)
-    for file, digest in _files(dataset).items():
+    dataset, files = _files_to_get(name)
+    for file, digest in files.items():
         if (data_folder() / name / file).exists():
             continue
         try:
             with urllib.request.urlopen(dataset.URL + file, timeout=60) as response:
                 content = response.read()
-        except (urllib.error.URLError, TimeoutError) as error:
+        except (OSError, http.client.HTTPException) as error:
             raise MissingError(
                 f"cannot fetch {dataset.URL}{file} ({error}): fetch it by other means, then "
                 f"`quickstudy data add {name} --from FOLDER`"
@@ -73,8 +73,8 @@ def add(name: str, source: Path) -> Path:
         MissingError: If a file is not in `source`.
         DataError: If a file is not what it should be.
     """
-    dataset = _dataset(name)
-    for file, digest in _files(dataset).items():
+    _, files = _files_to_get(name)
+    for file, digest in files.items():
         if not (source / file).is_file():
             raise MissingError(f"expected {file} in {source}, found none")
         _keep(name, file, (source / file).read_bytes(), digest)
@@ -95,13 +95,15 @@ def _keep(name: str, file: str, content: bytes, digest: str) -> None:
     write_atomically(place, content)
 
 
-def _files(dataset: ModuleType) -> dict[str, str]:
-    return getattr(dataset, "FILES", {})
-
-
-def _dataset(name: str) -> ModuleType:
+def _files_to_get(name: str) -> tuple[ModuleType, dict[str, str]]:
     from quickstudy.tasks.datasets import DATASETS
 
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)
-    return DATASETS[name]
+    if not (files := _files(DATASETS[name])):
+        raise UsageError(f"data set {name!r} comes with quickstudy: there is nothing to fetch")
+    return DATASETS[name], files
+
+
+def _files(dataset: ModuleType) -> dict[str, str]:
+    return getattr(dataset, "FILES", {})
