@@ -1,11 +1,13 @@
 import pytest
 import torch
+from torch import nn
 
 from quickstudy.engine import EXECUTORS, make_executor
+from quickstudy.engine.executors import Serial, Threads, Vmap
 from quickstudy.errors import UsageError
 from quickstudy.learners import MAML, PrototypicalNetworks
 from quickstudy.nn import MLP, Conv4
-from quickstudy.tasks import EpisodeSampler, SinusoidTasks
+from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks
 from quickstudy.testing import blob_classes
 
 
@@ -16,6 +18,12 @@ def maml_and_tasks():
     return learner, [tasks[i].to(torch.float64) for i in range(5)]
 
 
+def first_order_and_tasks():
+    learner, episodes = maml_and_tasks()
+    learner.first_order = True
+    return learner, episodes
+
+
 def prototypes_and_tasks():
     torch.manual_seed(0)
     tasks = EpisodeSampler(blob_classes(), n_way=5, n_shot=2, n_query=3)
@@ -23,7 +31,7 @@ def prototypes_and_tasks():
     return learner, [tasks[i].to(torch.float64) for i in range(3)]
 
 
-@pytest.mark.parametrize("made", [maml_and_tasks, prototypes_and_tasks])
+@pytest.mark.parametrize("made", [maml_and_tasks, first_order_and_tasks, prototypes_and_tasks])
 @pytest.mark.parametrize("name", ["threads", "vmap"])
 def test_executors_give_the_serial_meta_gradient(made, name):
     learner, episodes = made()
@@ -36,13 +44,49 @@ def test_executors_give_the_serial_meta_gradient(made, name):
         torch.testing.assert_close(result.gradients[parameter], gradient)
 
 
-def test_threads_merge_running_statistics_like_serial():
+def convolutional_and_tasks():
     torch.manual_seed(0)
     learner = PrototypicalNetworks(Conv4((1, 16, 16), width=4)).train()
     data = blob_classes(10, 6, d=256)
-    data.__dict__["x"] = data.x.view(-1, 1, 16, 16)
+    data = ClassData(data.x.view(-1, 1, 16, 16), data.y, data.names)
     tasks = EpisodeSampler(data, n_way=3, n_shot=1, n_query=2)
-    episodes = [tasks[i] for i in range(5)]
+    return learner, [tasks[i] for i in range(5)]
+
+
+@pytest.mark.parametrize("made", [maml_and_tasks, convolutional_and_tasks])
+def test_the_number_of_workers_does_not_change_a_bit(made):
+    learner, episodes = made()
+    results = []
+    for workers in (1, 2, 5):
+        executor = Threads(workers)
+        results.append(executor(learner, episodes))
+        executor.close()
+    for other in results[1:]:
+        for kind in ("gradients", "buffers"):
+            first, second = getattr(results[0], kind), getattr(other, kind)
+            assert all(torch.equal(first[n], second[n]) for n in first)
+
+
+def test_vmap_batches_tasks_of_each_shape():
+    learner, _ = prototypes_and_tasks()
+    tasks = EpisodeSampler(blob_classes(), n_way=(2, 4), n_shot=(1, 2), n_query=3)
+    episodes = [tasks[i].to(torch.float64) for i in range(8)]
+    expected, result = Serial()(learner, episodes), Vmap()(learner, episodes)
+    for name, gradient in expected.gradients.items():
+        torch.testing.assert_close(result.gradients[name], gradient)
+
+
+def test_dropout_runs_serial_and_nowhere_else():
+    learner, episodes = maml_and_tasks()
+    learner.model.add_module("dropout", nn.Dropout())
+    for name in ("threads", "vmap"):
+        with pytest.raises(UsageError, match="serial"):
+            make_executor(name, learner, 5)(learner, episodes)
+    assert type(make_executor("auto", learner, 5)) is Serial
+
+
+def test_threads_merge_running_statistics_like_serial():
+    learner, episodes = convolutional_and_tasks()
     expected = EXECUTORS["serial"]()(learner, episodes).buffers
     executor = EXECUTORS["threads"]()
     result = executor(learner, episodes).buffers

@@ -9,14 +9,16 @@ from functools import partial
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import optim
 from torch.optim import lr_scheduler as rates
 
 from quickstudy.engine import Callback, TensorBoard, checkpoints, meta_train
 from quickstudy.errors import RunError, UsageError
 from quickstudy.learners import MAML
-from quickstudy.nn import MLP
-from quickstudy.tasks import SinusoidTasks
+from quickstudy.nn import MLP, StridedConv4
+from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks
+from quickstudy.testing import blob_classes
 
 SCRIPT = textwrap.dedent(
     """
@@ -174,6 +176,64 @@ def test_early_stopping_keeps_the_best_weights():
         patience=3,
     )
     assert (report.stopped, report.steps) == ("early", 20)
+
+
+class Watch(Callback):
+    """Keeps the learner's weights and score at every validation."""
+
+    def __init__(self, learner):
+        self.learner, self.seen = learner, []
+
+    def on_validation(self, step, metrics):
+        self.seen.append((metrics["mse"], copy.deepcopy(self.learner.state_dict())))
+
+
+def test_the_best_weights_are_returned_and_an_early_stopped_run_stays_stopped(tmp_path):
+    learner, tasks = made()
+    watch = Watch(learner)
+    options = {
+        "steps": 500,
+        "optimizer": partial(optim.SGD, lr=0.2, momentum=0.9),
+        "clip_norm": 1.0,
+        "validation": tasks,
+        "validation_tasks": 3,
+        "validate_every": 2,
+        "patience": 3,
+    }
+    report = meta_train(learner, tasks, run=tmp_path, callbacks=[watch], **options)
+    best, weights = min(watch.seen, key=lambda seen: seen[0])
+    assert (report.stopped, report.best) == ("early", best)
+    assert best < watch.seen[-1][0]
+    assert all(torch.equal(v, weights[k]) for k, v in learner.state_dict().items())
+    again, _ = made()
+    resumed = meta_train(again, tasks, run=tmp_path, resume=True, **options)
+    assert resumed == report
+    assert all(torch.equal(v, weights[k]) for k, v in again.state_dict().items())
+
+
+def test_convolutions_batch_norm_bfloat16_and_threads_resume_to_the_same_bits(tmp_path):
+    data = blob_classes(10, 6, d=256)
+    data = ClassData(data.x.view(-1, 1, 16, 16), data.y, data.names)
+    tasks = EpisodeSampler(data, n_way=3, n_shot=1, n_query=2)
+
+    def fresh():
+        torch.manual_seed(0)
+        return MAML(StridedConv4((1, 16, 16), width=4), 3, batch_norm="running")
+
+    options = {"steps": 10, "meta_batch_size": 3, "executor": "threads", "precision": "bfloat16"}
+    whole, stopped, resumed = fresh(), fresh(), fresh()
+    meta_train(whole, tasks, **options)
+    meta_train(stopped, tasks, run=tmp_path, callbacks=[Interrupt()], **options)
+    meta_train(resumed, tasks, run=tmp_path, resume=True, **options)
+    assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
+
+
+def test_only_one_process_trains_in_a_folder(tmp_path):
+    learner, tasks = made()
+    tmp_path.mkdir(exist_ok=True)
+    with FileLock(tmp_path / ".lock"), pytest.raises(RunError, match="another process"):
+        meta_train(learner, tasks, steps=1, run=tmp_path)
+    assert meta_train(learner, tasks, steps=1, run=tmp_path).steps == 1
 
 
 def test_a_run_folder_is_not_overwritten(tmp_path):

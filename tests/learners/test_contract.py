@@ -1,11 +1,13 @@
+import copy
+
 import pytest
 import torch
 
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import LEARNERS, MAML, NearestCentroid, PrototypicalNetworks
-from quickstudy.nn import MLP, Flatten
-from quickstudy.tasks import EpisodeSampler, Support
+from quickstudy.nn import MLP, Conv4, Flatten
+from quickstudy.tasks import ClassData, EpisodeSampler, Support
 from quickstudy.testing import LearnerContract, blob_classes
 
 
@@ -42,8 +44,28 @@ class TestMAML(LearnerContract):
 
 
 class TestFirstOrderMAML(LearnerContract):
+    exact_gradient = False
+
     def make(self, n_way):
         return maml(n_way, inner_steps=2, first_order=True)
+
+
+def images(n_way: int = 3) -> EpisodeSampler:
+    data = blob_classes(8, 6, d=256)
+    pixels = ClassData(data.x.view(-1, 1, 16, 16), data.y, data.names)
+    return EpisodeSampler(pixels, n_way=n_way, n_shot=2, n_query=3)
+
+
+@pytest.mark.parametrize("kind", LEARNERS.values())
+def test_with_batch_norm_neither_adapting_nor_gradients_change_the_learner(kind):
+    torch.manual_seed(0)
+    learner, episode = kind.build(Conv4((1, 16, 16), width=4), 3), images()[0]
+    before = copy.deepcopy(learner.state_dict())
+    result = learner.train().meta_gradient(episode)
+    learner.eval().adapt(episode.support)(episode.query.x)
+    assert all(torch.equal(v, before[k]) for k, v in learner.state_dict().items())
+    means = [n for n in result.buffers if n.endswith("running_mean")]
+    assert all(not torch.equal(result.buffers[n], before[n]) for n in means)
 
 
 @pytest.mark.parametrize("name", ["prototypical_networks", "maml"])

@@ -4,9 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from quickstudy.engine import meta_test, meta_train
 from quickstudy.learners import MAML
 from quickstudy.nn import MLP, StridedConv4
-from quickstudy.tasks import EpisodeSampler, SinusoidTasks
+from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks, Support
+from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 from quickstudy.testing import blob_classes
 
 
@@ -14,6 +16,11 @@ def sinusoid_maml(**options) -> MAML:
     torch.manual_seed(0)
     learner = MAML(MLP((1,), (8, 8)), 1, **{"inner_lr": 0.05, "inner_steps": 3, **options})
     return learner.double().train()
+
+
+def images(n_classes, side):
+    data = blob_classes(n_classes, 6, d=side * side)
+    return ClassData(data.x.view(-1, 1, side, side), data.y, data.names)
 
 
 def episode():
@@ -42,10 +49,8 @@ def test_meta_gradient_with_batch_norm_equals_finite_differences():
     learner = MAML(StridedConv4((1, 8, 8), width=3), 3, inner_lr=0.3, inner_steps=2)
     learner = learner.double().train()
     generator = torch.Generator().manual_seed(0)
-    data = blob_classes(5, 6, d=64)
+    data = images(5, 8)
     task = EpisodeSampler(data, n_way=3, n_shot=2, n_query=2)[0].to(torch.float64)
-    task.support.__dict__["x"] = task.support.x.view(-1, 1, 8, 8)
-    task.query.__dict__["x"] = task.query.x.view(-1, 1, 8, 8)
     gradients = learner.meta_gradient(task).gradients
     for name, parameter in learner.named_parameters():
         flat = parameter.detach().view(-1)
@@ -107,10 +112,30 @@ def test_only_the_named_parameters_are_adapted():
 
 def test_batch_norm_policy_decides_whether_queries_see_each_other():
     x = torch.rand(4, 1, 32, 32)
-    support = EpisodeSampler(blob_classes(5, 6, d=1024), n_way=2, n_shot=2, n_query=1)[0].support
-    support.__dict__["x"] = support.x.view(-1, 1, 32, 32)
+    support = EpisodeSampler(images(5, 32), n_way=2, n_shot=2, n_query=1)[0].support
     for policy, alone_is_same in (("running", True), ("batch", False)):
         torch.manual_seed(0)
         learner = MAML(StridedConv4((1, 32, 32), width=4), 2, batch_norm=policy).eval()
         predict = learner.adapt(support)
         assert torch.allclose(predict(x)[:1], predict(x[:1]), atol=1e-5) is alone_is_same
+
+
+def test_with_running_statistics_it_learns_and_judges_each_query_alone():
+    torch.manual_seed(0)
+    drawn = draw_glyphs(3, seed=1, n_characters=(12, 12), n_drawers=10)
+    data = ClassData(
+        torch.from_numpy(drawn.images)[:, None], torch.from_numpy(drawn.labels), drawn.class_names
+    )
+    tasks = EpisodeSampler(data, n_way=5, n_shot=1, n_query=3)
+    learner = MAML(StridedConv4((1, 28, 28), width=16), 5, batch_norm="running")
+    meta_train(learner, tasks, steps=400, meta_batch_size=4)
+    assert meta_test(learner, tasks, 100).mean > 0.5
+    predict, x = learner.adapt(tasks[0].support), tasks[0].query.x
+    torch.testing.assert_close(torch.cat([predict(one[None]) for one in x]), predict(x))
+
+
+def test_a_task_without_examples_gets_the_initial_predictions():
+    learner = sinusoid_maml().eval()
+    x = episode().query.x
+    nothing = Support(torch.zeros(0, 1).double(), torch.zeros(0, 1).double())
+    torch.testing.assert_close(learner.adapt(nothing)(x), learner.model(x))

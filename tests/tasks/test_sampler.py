@@ -12,6 +12,7 @@ from quickstudy.tasks import (
     GeneratedTasks,
     SinusoidTasks,
     Support,
+    split_by_share,
     split_classes,
 )
 
@@ -94,6 +95,20 @@ def test_splits_are_disjoint_and_do_not_depend_on_order():
     assert digest == same
     assert {names[c] for c in parts[0]} == {names[::-1][c] for c in turned[0]}
     assert split_classes(names, [30, 10, 10], seed=1)[1] != digest
+
+
+@given(st.sets(st.text(min_size=1), min_size=1, max_size=60), st.text(min_size=1))
+def test_a_new_class_never_moves_another_to_another_part(names, new):
+    names = sorted(names - {new})
+    before = split_by_share(names, (0.6, 0.2, 0.2))
+    after = split_by_share([*names, new], (0.6, 0.2, 0.2))
+    assert sorted(c for part in before for c in part) == list(range(len(names)))
+    assert [[c for c in part if c < len(names)] for part in after] == before
+
+
+def test_shares_are_kept_on_the_whole():
+    parts = split_by_share([f"class {i}" for i in range(5000)], (0.64, 0.16, 0.2))
+    assert [len(part) / 5000 for part in parts] == pytest.approx([0.64, 0.16, 0.2], abs=0.02)
 
 
 def test_too_few_classes_or_examples_are_refused():
