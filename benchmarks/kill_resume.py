@@ -55,16 +55,22 @@ def main() -> int:
     trials = []
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "whole"
+        process = start(whole)
+        while not steps_done(whole) and process.poll() is None:
+            time.sleep(0.002)
         began = time.perf_counter()
-        if start(whole).wait() != 0:
+        if process.wait() != 0:
             raise SystemExit("the uninterrupted run failed")
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began  # of training alone
         for number in track(range(options.trials), "killing"):
             folder = Path(scratch) / f"trial{number}"
             killed_at = []
-            for _ in range(KILLS):  # from before the first step on
+            for _ in range(KILLS):
+                before = steps_done(folder)
                 process = start(folder)
-                time.sleep(moments.uniform(0, seconds))
+                while steps_done(folder) == before and process.poll() is None:
+                    time.sleep(0.002)  # until it trains
+                time.sleep(moments.uniform(0, seconds / KILLS))
                 process.kill()
                 process.wait()
                 killed_at.append(steps_done(folder))
@@ -76,6 +82,7 @@ def main() -> int:
     print(f"{len(trials)} tried, {identical} identical")
     result = {**provenance(options.seed), "identical": identical, "trials": trials}
     path = Path(__file__).parent / "results" / "kill_resume.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     return int(identical < len(trials))
 

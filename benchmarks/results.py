@@ -21,6 +21,7 @@ def keep(run: Path) -> Path:
     for column in report["test"]["results"].values():
         for entry in column:
             del entry["scores"]
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{run.name}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
     return path
