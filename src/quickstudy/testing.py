@@ -10,11 +10,14 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from functools import partial
 
 import torch
+from torch.optim import Adam
 
+from quickstudy.engine import meta_test, meta_train
 from quickstudy.learners import Learner
-from quickstudy.tasks import ClassData, Episode, EpisodeSampler
+from quickstudy.tasks import ClassData, Episode, EpisodeSampler, GeneratedTasks, Tasks
 
 __all__ = ["LearnerContract", "blob_classes"]
 
@@ -37,6 +40,9 @@ class LearnerContract(ABC):
 
     exact_gradient = True
     """Whether `meta_gradient` is the derivative of `loss`; first-order methods leave terms out."""
+
+    steps, meta_batch_size, lr = 200, 4, 1e-3
+    """How long to meta-train on the blobs; `steps = 0` for a learner that cannot learn."""
 
     @abstractmethod
     def make(self, n_way: int) -> Learner:
@@ -91,6 +97,33 @@ class LearnerContract(ABC):
         slope = (losses[0] - losses[1]) / (2 * step)
         expected = sum(float((exact[name] * way[name]).sum()) for name in trainable)
         assert math.isclose(slope, expected, rel_tol=1e-3, abs_tol=1e-6)
+
+    def train(self, tasks: Tasks) -> Learner:
+        learner = self.make(3)
+        meta_train(
+            learner,
+            tasks,
+            steps=self.steps,
+            meta_batch_size=self.meta_batch_size,
+            optimizer=partial(Adam, lr=self.lr),
+        )
+        return learner
+
+    def test_meta_trained_it_beats_chance_by_20_points_on_unseen_classes(self) -> None:
+        if not self.steps:
+            return
+        seen, unseen = (
+            EpisodeSampler(blob_classes(n, seed=seed), n_way=3, n_shot=2, n_query=5, seed=seed)
+            for n, seed in ((200, 0), (60, 1))
+        )
+        assert meta_test(self.train(seen), unseen, 100).mean > 1 / 3 + 0.2
+
+    def test_it_can_learn_one_task_by_heart(self) -> None:
+        if not self.steps:
+            return
+        episode = self.episode()
+        learner = self.train(GeneratedTasks(lambda _: episode))
+        assert meta_test(learner, GeneratedTasks(lambda _: episode), 2).mean > 0.9
 
     def test_frozen_parameters_stay_frozen_and_get_no_gradient(self) -> None:
         learner = self.make(3).train()

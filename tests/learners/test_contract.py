@@ -34,6 +34,8 @@ class TestPrototypicalNetworksCosine(LearnerContract):
 
 
 class TestNearestCentroid(LearnerContract):
+    steps = 0
+
     def make(self, n_way):
         return NearestCentroid()
 
@@ -107,3 +109,31 @@ def test_maml_needs_parameters_to_adapt():
 
 def test_every_learner_of_the_catalogue_is_a_learner_class():
     assert all(isinstance(kind, type) for kind in LEARNERS.values())
+
+
+def test_zero_shot_prototypes_are_embedded_attributes():
+    torch.manual_seed(0)
+    learner = PrototypicalNetworks(mlp(), n_attributes=4)
+    attributes = torch.randn(3, 4)
+    nothing = Support(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64), 3, attributes)
+    x = torch.randn(5, 8)
+    prototypes = torch.nn.functional.normalize(attributes @ learner.attributes.weight.T, dim=1)
+    expected = -(torch.cdist(learner.backbone(x), prototypes) ** 2)
+    torch.testing.assert_close(learner.adapt(nothing)(x), expected)
+    with pytest.raises(DataError, match="no examples"):
+        learner.adapt(Support(torch.zeros(3, 8), torch.arange(3), 3, attributes))
+
+
+def test_zero_shot_learning_transfers_to_classes_known_by_attributes_alone():
+    """The attributes are a linear image of the class centres."""
+    data, unseen = blob_classes(200), blob_classes(60, seed=1)
+    described = []
+    for blobs in (data, unseen):
+        centres = torch.stack([blobs.x[blobs.y == c].mean(0)[:4] for c in range(blobs.n_classes)])
+        attributes = centres @ torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+        described.append(ClassData(blobs.x, blobs.y, blobs.names, attributes=attributes))
+    train, test = (EpisodeSampler(d, n_way=5, n_shot=0, n_query=5) for d in described)
+    torch.manual_seed(0)
+    learner = PrototypicalNetworks(mlp(), n_attributes=6)
+    meta_train(learner, train, steps=400, meta_batch_size=4)
+    assert meta_test(learner, test, 100).mean > 0.6

@@ -3,18 +3,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickstudy.errors import DataError
+from quickstudy.errors import DataError, UsageError
 from quickstudy.tasks import (
     Batch,
     ClassData,
     Episode,
     EpisodeSampler,
     GeneratedTasks,
+    InstanceTasks,
     SinusoidTasks,
     Support,
     split_by_share,
     split_classes,
 )
+from quickstudy.tasks.augment import affine
 
 
 def numbered(n_classes: int = 12, n_each: int = 9) -> ClassData:
@@ -156,6 +158,44 @@ def test_labels_of_any_kind_become_classes():
     assert data.x.dtype == torch.float32
     with pytest.raises(DataError, match="class ids of shape"):
         ClassData.from_arrays(np.eye(4), [0, 1])
+
+
+def test_instance_tasks_ask_for_the_kth_of_a_class_after_all_that_came_before():
+    for instance in (1, 3):
+        tasks = InstanceTasks(numbered(), n_way=4, n_each=5, instance=instance)
+        asked = set()
+        for i in range(60):
+            support, query = tasks[i].support, tasks[i].query
+            assert int((support.y == query.y).sum()) == instance - 1
+            assert query.x.item() not in support.x.flatten().tolist()
+            whole = tasks.sequences[i].query.x
+            assert torch.equal(torch.cat([support.x, query.x]), whole[: len(support) + 1])
+            asked.add(int(query.y))
+        assert asked == set(range(4))
+    with pytest.raises(UsageError, match=r"1\.\.5"):
+        InstanceTasks(numbered(), n_way=4, n_each=5, instance=6)
+
+
+def test_attributes_go_with_their_classes():
+    data = numbered(6, 3)
+    attributes = torch.arange(6.0)[:, None]
+    data = ClassData(data.x, data.y, data.names, attributes=attributes).select([4, 1, 2])
+    assert data.attributes.flatten().tolist() == [4, 1, 2]
+    episode = EpisodeSampler(data, n_way=2, n_shot=0, n_query=1)[0]
+    assert torch.equal(episode.support.attributes, data.attributes[episode.classes])
+    with pytest.raises(DataError, match="attribute vector per class"):
+        ClassData(data.x, data.y, data.names, attributes=attributes)
+
+
+def test_augmented_examples_depend_on_the_episode_alone():
+    data = ClassData(torch.rand(40, 1, 8, 8), torch.arange(40) % 8, list("abcdefgh"))
+    plain, first, second = (
+        EpisodeSampler(data, n_way=3, n_shot=1, n_query=2, augment=augment)
+        for augment in (None, affine, affine)
+    )
+    assert torch.equal(first[3].query.x, second[3].query.x)
+    assert not torch.equal(first[3].query.x, plain[3].query.x)
+    assert torch.equal(first[3].query.y, plain[3].query.y)
 
 
 def test_generated_tasks_depend_on_seed_and_index_alone():

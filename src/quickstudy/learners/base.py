@@ -15,10 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from quickstudy.errors import DataError
+from quickstudy.errors import DataError, UsageError
 from quickstudy.tasks import Episode, Support
 
-__all__ = ["Learner", "MetaGradient", "Predictor", "query_loss"]
+__all__ = [
+    "Learner",
+    "MetaGradient",
+    "Predictor",
+    "check_every_class",
+    "check_ways",
+    "encode_targets",
+    "feature_size",
+    "query_loss",
+]
 
 Predictor = Callable[[Tensor], Tensor]
 """Maps query inputs (n, ...) to logits (n, n_way), or to regression predictions (n, d)."""
@@ -87,6 +96,71 @@ class Learner(nn.Module, ABC):
             loss, list(parameters.values()), allow_unused=True, materialize_grads=True
         )
         return MetaGradient(loss.detach(), dict(zip(parameters, gradients, strict=True)), buffers)
+
+
+def check_ways(support: Support, n_outputs: int, *, fewer: bool = False) -> None:
+    """Refuse a task of other ways than a learner has outputs for.
+
+    Args:
+        fewer: Whether tasks of fewer ways are fine.
+
+    Raises:
+        DataError: If they do not fit.
+    """
+    n_way = support.n_way
+    if n_way is None or n_way == n_outputs or (fewer and n_way < n_outputs):
+        return
+    raise DataError(
+        f"expected {'at most ' if fewer else ''}{n_outputs}-way tasks, as the learner has "
+        f"{n_outputs} outputs, got {n_way}-way: meta-train for that number of ways"
+    )
+
+
+def check_every_class(support: Support, *, empty: bool = False) -> None:
+    """Refuse a regression task, and one with a class that has no example.
+
+    Args:
+        empty: Whether a support set without any example is fine.
+
+    Raises:
+        DataError: If it does not serve.
+    """
+    if support.n_way is None:
+        raise DataError("expected a classification task, got regression targets")
+    if empty and not len(support):
+        return
+    if (found := len(support.y.unique())) != support.n_way:
+        raise DataError(
+            f"expected at least one example of each of {support.n_way} classes, "
+            f"got {found} classes with examples"
+        )
+
+
+def feature_size(backbone: nn.Module) -> int:
+    """Length of the features a backbone makes.
+
+    Raises:
+        UsageError: If it does not say so in `out_features`.
+    """
+    features: Any = getattr(backbone, "out_features", None)
+    if not isinstance(features, int):
+        raise UsageError("expected a backbone with `out_features`: set it to its output size")
+    return features
+
+
+def encode_targets(y: Tensor, n_outputs: int, like: Tensor) -> Tensor:
+    """Targets as vectors to feed a network with, shape (n, n_outputs) and of the type of `like`.
+
+    Labels become one-hot vectors; regression targets stay as they are.
+
+    Raises:
+        DataError: If regression targets have another size.
+    """
+    if not y.is_floating_point():
+        return (y[:, None] == torch.arange(n_outputs, device=y.device)).to(like.dtype)
+    if y.shape[1] != n_outputs:
+        raise DataError(f"expected regression targets of size {n_outputs}, got {y.shape[1]}")
+    return y.to(like.dtype)
 
 
 def query_loss(scores: Tensor, y: Tensor) -> Tensor:

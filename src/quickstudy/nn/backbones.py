@@ -23,23 +23,30 @@ class Conv4(nn.Sequential):
     ReLU comes after the pooling, which gives the same values for a quarter of the work; the
     convolutions have no bias, which the batch norm would subtract. Weights are channels-last.
 
+    Features are the last map of shape `out_shape`, flattened.
+
     Args:
-        in_shape: Shape of one image, (channels, height, width), each side at least 16.
+        in_shape: Shape of one image, (channels, height, width), each side at least 2**pools.
         width: Channels of every block.
+        pools: Number of blocks, the first ones, that pool; 2 keeps a map of a quarter of the side,
+            as relation networks do.
     """
 
-    def __init__(self, in_shape: Sequence[int], width: int = 64) -> None:
-        channels, height, side = _image_shape(in_shape, 16)
+    def __init__(self, in_shape: Sequence[int], width: int = 64, pools: int = 4) -> None:
+        if not 0 <= pools <= 4:
+            raise UsageError(f"expected 0 to 4 pools, got {pools}")
+        channels, height, side = _image_shape(in_shape, 2**pools)
         layers: list[nn.Module] = []
         for block in range(4):
             layers += [
                 nn.Conv2d(channels if block == 0 else width, width, 3, padding=1, bias=False),
                 nn.BatchNorm2d(width),
-                nn.MaxPool2d(2),
+                *([nn.MaxPool2d(2)] if block < pools else []),
                 nn.ReLU(),
             ]
         super().__init__(*layers, nn.Flatten())
-        self.out_features = width * (height // 16) * (side // 16)
+        self.out_shape = (width, height // 2**pools, side // 2**pools)
+        self.out_features = math.prod(self.out_shape)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -30,7 +30,15 @@ from quickstudy.errors import DataError, MissingError, UsageError, unknown
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.nn import BACKBONES
 from quickstudy.recipes import recipe_names, recipe_text
-from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks, Tasks, split_by_share
+from quickstudy.tasks import (
+    ClassData,
+    EpisodeSampler,
+    InstanceTasks,
+    SinusoidTasks,
+    Tasks,
+    split_by_share,
+)
+from quickstudy.tasks.augment import AUGMENTS
 from quickstudy.tasks.datasets import load_dataset
 from quickstudy.tasks.images import Ink, load_image_folder
 
@@ -92,6 +100,7 @@ class Family(_Table):
     n_way: Range | None = None
     n_shot: Range = 1
     n_query: int = Field(5, ge=1)
+    augment: str | None = None
 
 
 class Validation(Family):
@@ -106,6 +115,8 @@ class Test(Family):
 
     `learner` changes options of the learner for this test, such as its number of steps;
     `published` is the score of the paper that the recipe names, in per cent or as an error.
+    With `instance`, examples come in a sequence of n_shot of each class, and the accuracy is that
+    on the given instance of a class, from 1.
     """
 
     title: str
@@ -114,6 +125,7 @@ class Test(Family):
     n_query: int = Field(15, ge=1)
     n_tasks: int = Field(600, ge=2)
     learner: dict[str, Any] = {}
+    instance: int | None = Field(None, ge=1)
     published: float | None = None
 
 
@@ -195,12 +207,25 @@ class Recipe(_Table):
         classes = _load(data, family.split, self.seed)
         if family.n_way is None:
             raise UsageError("expected n_way for classification tasks")
+        if family.augment is not None and family.augment not in AUGMENTS:
+            raise unknown("augment", family.augment, AUGMENTS)
+        if isinstance(family, Test) and family.instance:
+            if not isinstance(family.n_way, int) or not isinstance(family.n_shot, int):
+                raise UsageError("expected one n_way and one n_shot with instance, got a range")
+            return InstanceTasks(
+                classes,
+                n_way=family.n_way,
+                n_each=family.n_shot,
+                instance=family.instance,
+                seed=seed,
+            )
         return EpisodeSampler(
             classes,
             n_way=family.n_way,
             n_shot=family.n_shot,
             n_query=family.n_query,
             seed=seed,
+            augment=AUGMENTS[family.augment] if family.augment else None,
         )
 
     def train_options(self) -> dict[str, Any]:

@@ -2,7 +2,13 @@
 
 from quickstudy.tasks.episode import Batch, Episode, Support, stack
 from quickstudy.tasks.images import load_image_folder
-from quickstudy.tasks.sampler import EpisodeSampler, GeneratedTasks, SinusoidTasks, Tasks
+from quickstudy.tasks.sampler import (
+    EpisodeSampler,
+    GeneratedTasks,
+    InstanceTasks,
+    SinusoidTasks,
+    Tasks,
+)
 from quickstudy.tasks.sources import ClassData, split_by_share, split_classes
 
 __all__ = [
@@ -11,6 +17,7 @@ __all__ = [
     "Episode",
     "EpisodeSampler",
     "GeneratedTasks",
+    "InstanceTasks",
     "SinusoidTasks",
     "Support",
     "Tasks",

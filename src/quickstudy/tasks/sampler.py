@@ -17,9 +17,17 @@ from quickstudy.errors import DataError, UsageError
 from quickstudy.tasks.episode import Batch, Episode, Support
 from quickstudy.tasks.sources import ClassData
 
-__all__ = ["EpisodeSampler", "GeneratedTasks", "SinusoidTasks", "Tasks", "generator_for"]
+__all__ = [
+    "EpisodeSampler",
+    "GeneratedTasks",
+    "InstanceTasks",
+    "SinusoidTasks",
+    "Tasks",
+    "generator_for",
+]
 
 Range = int | tuple[int, int]
+Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 class Tasks(Protocol):
@@ -46,6 +54,7 @@ class EpisodeSampler:
         n_shot: Support examples per class, 0 or more, or a range.
         n_query: Query examples per class.
         seed: Decides every episode.
+        augment: Distorts the drawn examples, as `affine` does: `augment(x, generator)`.
 
     Raises:
         DataError: If `data` has too few classes, or a class too few examples.
@@ -58,9 +67,16 @@ class EpisodeSampler:
     """
 
     def __init__(
-        self, data: ClassData, *, n_way: Range, n_shot: Range, n_query: int, seed: int = 0
+        self,
+        data: ClassData,
+        *,
+        n_way: Range,
+        n_shot: Range,
+        n_query: int,
+        seed: int = 0,
+        augment: Augment | None = None,
     ) -> None:
-        self.data, self.n_query, self.seed = data, n_query, seed
+        self.data, self.n_query, self.seed, self.augment = data, n_query, seed, augment
         self.n_way = _as_range("n_way", n_way, 1)
         self.n_shot = _as_range("n_shot", n_shot, 0)
         if n_query < 1:
@@ -93,12 +109,55 @@ class EpisodeSampler:
             torch.randperm(n_way * n, generator=generator) for n in (n_shot, self.n_query)
         )
         shown, asked = rows[:, :n_shot].flatten()[support], rows[:, n_shot:].flatten()[query]
+        shown_x, asked_x = data.rows(shown), data.rows(asked)
+        if self.augment:
+            shown_x, asked_x = self.augment(shown_x, generator), self.augment(asked_x, generator)
+        attributes = None if data.attributes is None else data.attributes[classes]
         return Episode(
-            Support(data.rows(shown), y[:, :n_shot].flatten()[support], n_way),
-            Batch(data.rows(asked), y[:, n_shot:].flatten()[query]),
+            Support(shown_x, y[:, :n_shot].flatten()[support], n_way, attributes),
+            Batch(asked_x, y[:, n_shot:].flatten()[query]),
             classes,
             None if data.clusters is None else data.clusters[classes],
         )
+
+
+class InstanceTasks:
+    """How well the k-th instance of a class is named, when examples come one after the other.
+
+    An episode is a shuffled sequence of `n_each` examples of each class. Its query is the k-th
+    example of a class, and its support all that came before: the protocol of Santoro et al. 2016,
+    "instance accuracy". The class asked for is another in each episode.
+
+    Args:
+        data: Examples grouped by class.
+        n_way: Classes per sequence.
+        n_each: Examples per class.
+        instance: Which example of its class is asked for, from 1, the first.
+        seed: Decides every episode.
+
+    Example:
+        >>> data = ClassData(torch.rand(40, 3), torch.arange(40) % 8, list("abcdefgh"))
+        >>> episode = InstanceTasks(data, n_way=5, n_each=4, instance=2)[0]
+        >>> int((episode.support.y == episode.query.y).sum())
+        1
+    """
+
+    def __init__(
+        self, data: ClassData, *, n_way: int, n_each: int = 10, instance: int = 2, seed: int = 0
+    ) -> None:
+        if not 1 <= instance <= n_each:
+            raise UsageError(f"expected an instance in 1..{n_each}, got {instance}")
+        self.sequences = EpisodeSampler(data, n_way=n_way, n_shot=0, n_query=n_each, seed=seed)
+        self.instance = instance
+
+    def __getitem__(self, index: int) -> Episode:
+        sequence = self.sequences[index]
+        x, y = sequence.query.x, sequence.query.y
+        asked = index % self.sequences.n_way[0]
+        at = int((y == asked).nonzero()[self.instance - 1])
+        support = Support(x[:at], y[:at], sequence.n_way)
+        query = Batch(x[at : at + 1], y[at : at + 1])
+        return Episode(support, query, sequence.classes, sequence.clusters)
 
 
 class GeneratedTasks:

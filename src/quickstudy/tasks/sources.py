@@ -26,6 +26,7 @@ class ClassData:
         names: A name per class.
         clusters: The independent unit each class belongs to, shape (n_classes,); by default
             each class is its own. Rotations of one character share a cluster.
+        attributes: A vector per class, shape (n_classes, d), for zero-shot learning.
 
     Raises:
         DataError: If the shapes disagree, a class is empty, or a value is not finite.
@@ -40,6 +41,7 @@ class ClassData:
     y: Tensor
     names: list[str]
     clusters: Tensor | None = None
+    attributes: Tensor | None = None
     counts: Tensor = field(init=False)
     index: Tensor = field(init=False)
 
@@ -51,6 +53,9 @@ class ClassData:
             )
         if len(self.y) and not 0 <= int(self.y.min()) <= int(self.y.max()) < len(self.names):
             raise DataError(f"expected class ids in 0..{len(self.names) - 1}, one per name")
+        for what, given in (("cluster", self.clusters), ("attribute vector", self.attributes)):
+            if given is not None and len(given) != len(self.names):
+                raise DataError(f"expected a {what} per class, {len(self.names)}, got {len(given)}")
         counts = torch.bincount(self.y, minlength=len(self.names))
         if not len(self.names) or int(counts.min()) == 0:
             raise DataError("expected at least one example of every class, got an empty class")
@@ -99,7 +104,9 @@ class ClassData:
         y = new_id[self.y]
         keep = y >= 0
         clusters = None if self.clusters is None else self.clusters[list(classes)]
-        return ClassData(self.x[keep], y[keep], [self.names[c] for c in classes], clusters)
+        attributes = None if self.attributes is None else self.attributes[list(classes)]
+        names = [self.names[c] for c in classes]
+        return ClassData(self.x[keep], y[keep], names, clusters, attributes)
 
     def with_rotations(self) -> ClassData:
         """Images (n, channels, side, side) and their quarter turns, each turn a new class."""
@@ -111,6 +118,7 @@ class ClassData:
             torch.cat([self.y + turn * self.n_classes for turn in range(4)]),
             [f"{name}@{90 * turn}" for turn in range(4) for name in self.names],
             own.repeat(4),
+            None if self.attributes is None else self.attributes.repeat(4, 1),
         )
 
 

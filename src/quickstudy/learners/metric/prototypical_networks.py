@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quickstudy.errors import DataError, check_option
-from quickstudy.learners.base import Learner, Predictor, query_loss
+from quickstudy.learners.base import Learner, Predictor, check_every_class, feature_size, query_loss
 from quickstudy.nn import cosine_similarity, squared_euclidean, widen
 from quickstudy.tasks import Episode, Support
 
@@ -26,11 +27,18 @@ class PrototypicalNetworks(Learner):
     meta-training, support and query go through the backbone as one batch, as in the paper's
     code, so batch norm sees both; in evaluation nothing is learned from the queries.
 
+    In the zero-shot form (section 2.7), a class is known by a vector of attributes alone, and its
+    prototype is a linear embedding of that vector, scaled to length one.
+
     Args:
         backbone: Maps inputs (n, ...) to embeddings (n, d).
         distance: "euclidean" (squared, as in the paper) or "cosine".
         scale: Factor on the logits; 1 for distances as in the paper, and 10 for cosines, which
             alone cannot make a confident softmax.
+        n_attributes: Length of the attribute vectors, for the zero-shot form.
+
+    Raises:
+        UsageError: If `n_attributes` is given and the backbone has no `out_features`.
 
     Example:
         >>> learner = PrototypicalNetworks(nn.Flatten())
@@ -46,18 +54,18 @@ class PrototypicalNetworks(Learner):
         backbone: nn.Module,
         distance: Literal["euclidean", "cosine"] = "euclidean",
         scale: float | None = None,
+        n_attributes: int | None = None,
     ) -> None:
         super().__init__()
+        self.attributes = None
+        if n_attributes is not None:
+            self.attributes = nn.Linear(n_attributes, feature_size(backbone), bias=False)
         check_option("distance", distance, ("euclidean", "cosine"))
         self.backbone, self.distance = backbone, distance
         self.scale = scale if scale is not None else 1.0 if distance == "euclidean" else 10.0
 
     def adapt(self, support: Support) -> Predictor:
-        if support.n_way is not None and len(support.y.unique()) != support.n_way:
-            raise DataError(
-                f"expected at least one example of each of {support.n_way} classes, "
-                f"got {len(support.y.unique())} classes with examples"
-            )
+        check_every_class(support, empty=self.attributes is not None)
         prototypes = self._prototypes(self.backbone(support.x), support)
         return lambda x: self._scores(self.backbone(x), prototypes)
 
@@ -70,6 +78,8 @@ class PrototypicalNetworks(Learner):
     def _prototypes(self, embedded: Tensor, support: Support) -> Tensor:
         if support.n_way is None:
             raise DataError("expected a classification task: prototypes need classes")
+        if self.attributes is not None:
+            return self._from_attributes(support)
         if not len(support):
             raise DataError("expected at least one example of each class, got an empty support")
         embedded = widen(embedded)
@@ -78,6 +88,14 @@ class PrototypicalNetworks(Learner):
         with torch.autocast(embedded.device.type, enabled=False):
             sums = onehot.T @ embedded  # (n_way, n) @ (n, d) -> (n_way, d)
         return sums / onehot.sum(0)[:, None]
+
+    def _from_attributes(self, support: Support) -> Tensor:
+        if len(support) or support.attributes is None or self.attributes is None:
+            raise DataError(
+                "expected class attributes and no examples, as the learner has n_attributes, "
+                f"got {len(support)} examples"
+            )
+        return F.normalize(self.attributes(support.attributes), dim=1)
 
     def _scores(self, embedded: Tensor, prototypes: Tensor) -> Tensor:
         if self.distance == "cosine":

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.func import functional_call
 
-from quickstudy.errors import DataError, UsageError, check_option
-from quickstudy.learners.base import Learner, Predictor, query_loss
+from quickstudy.errors import UsageError, check_option
+from quickstudy.learners.base import Learner, Predictor, check_ways, feature_size, query_loss
 from quickstudy.tasks import Support
 
 __all__ = ["MAML"]
@@ -73,15 +73,12 @@ class MAML(Learner):
         batch_norm: Literal["batch", "running"] = "batch",
     ) -> None:
         super().__init__()
-        features: Any = getattr(backbone, "out_features", None)
-        if not isinstance(features, int):
-            raise UsageError("expected a backbone with `out_features`: set it to its output size")
         check_option("batch_norm", batch_norm, ("batch", "running"))
         if min(inner_steps, inner_steps_test or 0) < 0:
             raise UsageError(f"expected inner steps >= 0, got {inner_steps}, {inner_steps_test}")
         self.model = nn.Sequential()
         self.model.add_module("backbone", backbone)
-        self.model.add_module("head", nn.Linear(features, n_outputs))
+        self.model.add_module("head", nn.Linear(feature_size(backbone), n_outputs))
         self.n_outputs = n_outputs
         self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
         self.inner_steps_test = inner_steps_test
@@ -100,11 +97,7 @@ class MAML(Learner):
         return cls(backbone, n_outputs, **options)
 
     def adapt(self, support: Support) -> Predictor:
-        if support.n_way is not None and support.n_way != self.n_outputs:
-            raise DataError(
-                f"expected {self.n_outputs}-way tasks, as the head has {self.n_outputs} outputs, "
-                f"got {support.n_way}-way: meta-train for that number of ways"
-            )
+        check_ways(support, self.n_outputs)
         weights: dict[str, Tensor] = dict(self.model.named_parameters())
         steps = self.inner_steps if len(support) else 0
         if not self.training and self.inner_steps_test is not None and len(support):

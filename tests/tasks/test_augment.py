@@ -1,0 +1,25 @@
+import torch
+
+from quickstudy.tasks.augment import affine
+
+
+def test_affine_keeps_shape_and_range_and_leaves_some_images_alone():
+    x = torch.rand(400, 1, 21, 21)
+    distorted = affine(x, torch.Generator().manual_seed(0))
+    assert distorted.shape == x.shape
+    assert float(distorted.min()) >= 0
+    assert float(distorted.max()) <= 1 + 1e-5
+    same = [torch.allclose(a, b, atol=1e-4) for a, b in zip(x, distorted, strict=True)]
+    assert 0 < sum(same) < 20  # each of seven distortions is left out half the time
+
+
+def test_affine_moves_a_dot_no_further_than_the_paper_allows():
+    side = 105
+    x = torch.zeros(300, 1, side, side)
+    x[:, 0, 52, 72] = 1.0  # 20 pixels from the centre
+    distorted = affine(x, torch.Generator().manual_seed(0))[:, 0]
+    places = distorted.flatten(1).argmax(1)
+    rows, columns = places // side - 52, places % side - 52
+    distance = (rows.square() + columns.square()).double().sqrt()
+    assert float(distance.max()) < 20 * 1.25 * 1.4 + 4
+    assert float(distance.min()) > 20 / 1.2 / 1.4 - 4
