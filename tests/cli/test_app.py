@@ -356,6 +356,46 @@ def test_the_demo_tests_beside_its_baselines_and_draws_a_picture(capsys, tmp_pat
     assert "handwritten digits, 5-way 5-shot" in again[1]
 
 
+def test_reproduce_sets_measured_beside_published(capsys, tmp_path):
+    (tmp_path / "small.toml").write_text(
+        'base = "maml_sinusoid"\ntrain = { steps = 3 }\n'
+        '[[test]]\ntitle = "few"\npublished = 1.5\nn_shot = 10\nn_tasks = 3\n'
+    )
+    folder = tmp_path / "run"
+    code, out, _ = run(capsys, "reproduce", "small.toml", "--run", folder)
+    assert code == 0
+    assert "1.5" in out
+    code, out, _ = run(capsys, "reproduce", "small.toml", "--run", folder, "--json")
+    (row,) = json.loads(out)["gaps"]
+    assert row["gap"] == pytest.approx(row["measured"] - 1.5)
+    assert "maml_omniglot" in run(capsys, "reproduce", "--list")[1]
+    refused(capsys, "expected a recipe, or --list", "reproduce")
+
+
+def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypatch):
+    from quickstudy.recipes import recipe as recipes
+    from quickstudy.tasks.datasets import glyphs
+
+    monkeypatch.setattr(recipes, "_LOADED", {})
+    monkeypatch.setattr(glyphs, "_PARTS", {"train": (3, 0), "validation": (2, 1), "test": (2, 2)})
+    (tmp_path / "pixels.toml").write_text(
+        'about = ""\ndata = { name = "glyphs" }\nbackbone = { name = "flatten" }\n'
+        'learner = { name = "nearest_centroid" }\ntasks = { n_way = 5 }\ntrain = { steps = 9 }\n'
+    )
+    (tmp_path / "small.toml").write_text(
+        'base = "prototypical_glyphs"\nbackbone = { width = 4 }\ntasks = { n_way = 5 }\n'
+    )
+    words = ["compare", "--learners", "pixels.toml,small.toml", "--tasks", 10]
+    code, out, _ = run(capsys, *words, "--budget", "1s", "--run", tmp_path / "out")
+    assert code == 0
+    assert " over " in out
+    with Image.open(tmp_path / "out" / "compare.png") as picture:
+        assert picture.width > 500
+    refused(capsys, "such as 90s", *words, "--budget", "soon", "--run", tmp_path / "other")
+    refused(capsys, "unknown data set", *words, "--dataset", "omniglott", "--run", "other")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("words", [["recipes"], ["data", "list"], ["data", "path"]])
 def test_lists_are_text_or_json(capsys, words):
     assert run(capsys, *words)[1].strip()

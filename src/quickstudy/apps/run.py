@@ -24,7 +24,15 @@ from quickstudy.learners import Learner
 from quickstudy.progress import track
 from quickstudy.recipes.recipe import Recipe, override, parse_recipe
 
-__all__ = ["keep_results", "load_run", "meta_test_all", "provenance", "result_rows", "train_run"]
+__all__ = [
+    "keep_results",
+    "load_run",
+    "meta_test_all",
+    "provenance",
+    "read_json",
+    "result_rows",
+    "train_run",
+]
 
 Results = list[dict[str, Any]]
 """One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""
@@ -52,7 +60,7 @@ def train_run(
     if kept.exists():
         if not resume:
             raise RunError(f"{folder} holds a run already: add --resume, or name another folder")
-        if not recipe.trains_as(parse_recipe(_read_json(kept))):
+        if not recipe.trains_as(parse_recipe(read_json(kept))):
             raise RunError(f"{folder} was made by another recipe: name another folder")
     elif folder.exists() and not (folder.is_dir() and all(map(_is_rest, folder.iterdir()))):
         raise RunError(f"{folder} is there already, and no run: name another folder")
@@ -67,7 +75,7 @@ def train_run(
         callbacks=[_KeepRecipe(recipe, kept), *(callbacks or [])],
         **recipe.train_options(),
     )
-    trained = _read_json(folder / "report.json").get("train", {})
+    trained = read_json(folder / "report.json").get("train", {})
     if trained.get("steps") != report.steps:
         _keep(folder, recipe, {"train": {**vars(report), **provenance(recipe.seed)}})
     return learner, report
@@ -103,7 +111,7 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Learn
             f"expected a run folder at {folder}, found no recipe.json there: "
             "make one with `quickstudy train`"
         )
-    recipe = parse_recipe(override(_read_json(folder / "recipe.json"), overrides))
+    recipe = parse_recipe(override(read_json(folder / "recipe.json"), overrides))
     weights = checkpoints.load_tensors(folder / "weights.safetensors")
     learner = recipe.make_learner()
     try:
@@ -162,7 +170,7 @@ def _score(entry: dict[str, Any]) -> str:
 
 def _keep(folder: Path, recipe: Recipe, part: dict[str, Any]) -> dict[str, Any]:
     path = folder / "report.json"
-    report = {**_read_json(path), "about": recipe.about, **part}
+    report = {**read_json(path), "about": recipe.about, **part}
     write_atomically(path, json.dumps(report, indent=1).encode())
     write_atomically(folder / "MODEL_CARD.md", _card(recipe, report).encode())
     return report
@@ -233,7 +241,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """The object in a file; an empty one if there is no file."""
     if not path.exists():
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -89,6 +90,61 @@ def train(
     _say({"run": str(folder), **vars(report)}, as_json, text)
     if report.stopped == "interrupted":
         raise typer.Exit(130)
+
+
+@app.command(
+    epilog="Example: quickstudy reproduce prototypical_omniglot; quickstudy reproduce --list"
+)
+def reproduce(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name.", autocompletion=_complete_recipe)
+    ] = None,
+    listing: Annotated[
+        bool, typer.Option("--list", help="List published and measured scores of all recipes.")
+    ] = False,
+    run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train and test a recipe, and set its scores beside the published ones.
+
+    An interrupted reproduction goes on where it stopped.
+    """
+    from quickstudy.apps.reproduce import gaps, reproductions
+    from quickstudy.apps.run import keep_results, meta_test_all, train_run
+    from quickstudy.engine import ProgressBar
+    from quickstudy.errors import UsageError
+    from quickstudy.recipes.recipe import load_recipe
+
+    if listing == bool(recipe):
+        raise UsageError("expected a recipe, or --list")
+    if not recipe:
+        rows = reproductions()
+        head = ["recipe", "test", "published", "measured", "gap", "trained in", "why"]
+        lines = [[row["recipe"], *_gap(row), _minutes(row["minutes"]), row["why"]] for row in rows]
+        _say(rows, as_json, _table(head, *lines))
+        return
+    parsed = load_recipe(recipe)
+    folder = run or Path("runs") / Path(recipe).stem
+    learner, trained = train_run(parsed, folder, resume=True, callbacks=[ProgressBar()])
+    if trained.stopped == "interrupted":
+        print(f"stopped after step {trained.steps}; the same command continues", file=sys.stderr)
+        raise typer.Exit(130)
+    results, absent = meta_test_all(parsed, {"score": learner})
+    report = keep_results(folder, parsed, results)
+    rows = gaps(parsed, results["score"])
+    text = _table(["test", "published", "measured", "gap"], *map(_gap, rows))
+    text += "".join(f"\nLeft out, as its data is not here: {title}" for title in absent)
+    _say({**report, "gaps": rows}, as_json, text)
+
+
+def _gap(row: dict[str, Any]) -> list[str]:
+    published = "" if row["published"] is None else f"{row['published']:g}"
+    measured = "" if row["measured"] is None else f"{row['measured']:.2f} ± {row['interval']:.2f}"
+    return [row["test"], published, measured, "" if row["gap"] is None else f"{row['gap']:+.2f}"]
+
+
+def _minutes(minutes: float | None) -> str:
+    return "" if minutes is None else f"{minutes:.0f} min"
 
 
 @app.command("test", epilog="Example: quickstudy test runs/prototypical_glyphs")
@@ -195,6 +251,77 @@ def demo(
     report = keep_results(run, recipe, results)
     picture = draw_episode(recipe, learner, run / "demo.png")
     _say(report, as_json, f"{_results(results, absent)}\nPicture: {picture}")
+
+
+@app.command(
+    "compare",
+    epilog="Example: quickstudy compare --learners maml,prototypical_networks --budget 5m",
+)
+def compare_learners(
+    learners: Annotated[str, typer.Option(help="Learners or recipes, separated by commas.")],
+    dataset: Annotated[str, typer.Option(help="A data set, or a folder of images.")] = "glyphs",
+    budget: Annotated[str, typer.Option(help="Training time of each: 90s, 10m or 1h.")] = "5m",
+    n_way: Annotated[int, typer.Option(help="Classes of a test task.")] = 5,
+    n_shot: Annotated[int, typer.Option(help="Examples a class of a test task.")] = 1,
+    tasks: Annotated[int, typer.Option(help="Test tasks, the same for all.")] = 600,
+    run: Annotated[Path, typer.Option(help="Folder; a comparison begun is continued.")] = Path(
+        "runs/compare"
+    ),
+    seed: Annotated[int, typer.Option(help="Decides weights and tasks.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train several learners under one budget, and compare them on the same unseen tasks."""
+    from quickstudy.apps.compare import compare, draw
+    from quickstudy.errors import require
+
+    require("matplotlib", "demo")
+    is_folder = "/" in dataset or Path(dataset).exists()
+    found = compare(
+        learners.split(","),
+        {"name": "folder", "folder": str(Path(dataset).absolute())}
+        if is_folder
+        else {"name": dataset},
+        run,
+        seconds=_seconds(budget),
+        n_way=n_way,
+        n_shot=n_shot,
+        n_tasks=tasks,
+        seed=seed,
+    )
+    picture = draw(found, run / "compare.png")
+    rows = [
+        [
+            entry["learner"],
+            f"{100 * entry['mean']:.2f} ± {100 * entry['interval']:.2f}",
+            f"± {100 * entry['clustered_interval']:.2f}",
+            f"{entry['steps']} steps, {entry['train_seconds']:.0f} s",
+            f"{1000 * entry['adapt_seconds']:.1f} ms",
+            f"{entry['parameters']:,}",
+        ]
+        for entry in found.learners
+    ]
+    head = ["learner", "accuracy", "by class", "trained", "adapts in", "parameters"]
+    pairs = [
+        [f"{pair.better} over {pair.worse}", f"{100 * pair.difference:.2f}", f"{pair.p:.2g}"]
+        for pair in found.pairs
+    ]
+    parts = [
+        _table(head, *rows),
+        _table(["pair", "points", "p (Wilcoxon, Holm)"], *pairs),
+        f"Picture: {picture}",
+    ]
+    _say(found.as_dict(), as_json, "\n\n".join(parts))
+
+
+def _seconds(text: str) -> float:
+    """The seconds in "90s", "10m" or "1h"."""
+    from quickstudy.errors import UsageError
+
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    try:
+        return float(text[:-1]) * (unit or math.nan)
+    except ValueError:
+        raise UsageError(f"expected a time such as 90s, 10m or 1h, got {text!r}") from None
 
 
 @data_app.command("list", epilog="Example: quickstudy data list")

@@ -61,6 +61,9 @@ class Learner(nn.Module, ABC):
     batchable: ClassVar[bool] = False
     """Whether `loss` may run under `torch.func.vmap`: no `item()`, no branch on a value."""
 
+    any_ways: ClassVar[bool] = True
+    """Whether a task may have more ways than those in meta-training."""
+
     @classmethod
     def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
         """Make the learner from a backbone; `n_outputs` is the ways or target size in training."""

@@ -143,9 +143,13 @@ class Train(_Table):
 
 
 class Recipe(_Table):
-    """One experiment. See the TOML files beside this module for examples."""
+    """One experiment. See the TOML files beside this module for examples.
+
+    `gap` says why the measured scores differ from the published ones.
+    """
 
     about: str
+    gap: str = ""
     seed: int = Field(0, ge=0)
     data: Data
     backbone: _Open
@@ -163,7 +167,12 @@ class Recipe(_Table):
 
     def trains_as(self, other: Recipe) -> bool:
         """Whether both give the same weights after the same number of steps."""
-        apart: Any = {"about": True, "test": True, "train": {"steps", "checkpoint_every"}}
+        apart: Any = {
+            "about": True,
+            "gap": True,
+            "test": True,
+            "train": {"steps", "checkpoint_every"},
+        }
         return self.model_dump(exclude=apart) == other.model_dump(exclude=apart)
 
     def as_json(self) -> str:

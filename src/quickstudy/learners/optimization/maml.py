@@ -59,6 +59,7 @@ class MAML(Learner):
     """
 
     batchable = True
+    any_ways = False
 
     def __init__(
         self,

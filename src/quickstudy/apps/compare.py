@@ -1,0 +1,293 @@
+"""Train several learners under one budget, and compare them on the same tasks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy import stats
+
+from quickstudy.apps.run import provenance, read_json, train_run
+from quickstudy.engine import ProgressBar, meta_train
+from quickstudy.errors import RunError, UsageError, unknown
+from quickstudy.files import write_atomically
+from quickstudy.learners import LEARNERS, Learner
+from quickstudy.recipes import recipe_names
+from quickstudy.recipes.recipe import SINUSOID, Recipe, load_recipe, parse_recipe
+from quickstudy.tasks import Tasks
+
+__all__ = ["Comparison", "Pair", "compare", "draw", "holm", "recipe_of"]
+
+CHECKS = 8
+"""Validations of each learner within its budget, for the plot."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two learners on the same tasks.
+
+    Args:
+        better, worse: Names, by mean score.
+        difference: Mean difference of their scores, in the metric's unit.
+        p: Of the two-sided Wilcoxon signed-rank test over tasks, Holm-corrected over all pairs.
+    """
+
+    better: str
+    worse: str
+    difference: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found: an entry a learner, best first, and every pair of them."""
+
+    about: dict[str, Any]
+    learners: list[dict[str, Any]]
+    pairs: list[Pair]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**vars(self), "pairs": [vars(pair) for pair in self.pairs]}
+
+
+def recipe_of(learner: str) -> Recipe:
+    """The recipe that says how a learner is trained on images: a recipe's own name or file, or
+    the first recipe, in order of names, of that learner on images.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if learner.endswith(".toml") or learner in recipe_names():
+        return load_recipe(learner)
+    if learner not in LEARNERS:
+        raise unknown("learner or recipe", learner, [*LEARNERS, *recipe_names()])
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        if recipe.learner.name == learner and recipe.data.name != SINUSOID:
+            return recipe
+    raise UsageError(f"expected a recipe that trains {learner} on images, found none: write one")
+
+
+def compare(
+    learners: Sequence[str],
+    data: dict[str, Any],
+    folder: Path,
+    *,
+    seconds: float,
+    n_way: int = 5,
+    n_shot: int = 1,
+    n_tasks: int = 600,
+    seed: int = 0,
+) -> Comparison:
+    """Train learners on one data set within one budget each, and test all on the same tasks.
+
+    Each learner is trained as its own recipe says, on this data. A few steps are timed first, so
+    that the number of steps is known and a learning-rate schedule runs to its end; none trains
+    for longer than its recipe. A comparison that was interrupted goes on where it stopped.
+
+    Args:
+        learners: Learners, recipes or recipe files, at least two.
+        data: As a recipe's `data` table.
+        folder: Holds the plan, a run folder a learner, and `compare.json`.
+        seconds: Training time of each learner, without validation.
+        n_way, n_shot, n_tasks: The tasks all are tested on.
+
+    Raises:
+        RunError: If the folder holds another comparison, or something else.
+        KeyboardInterrupt: If training is stopped; there is a checkpoint.
+    """
+    if len(set(learners)) < 2:
+        raise UsageError(f"expected at least two different learners, got {list(learners)}")
+    if not seconds > 0:
+        raise UsageError(f"expected a positive budget, got {seconds} s")
+    options: dict[str, Any] = {
+        "data": data,
+        "seconds": seconds,
+        "n_way": n_way,
+        "n_shot": n_shot,
+        "n_tasks": n_tasks,
+        "seed": seed,
+    }
+    about = {"learners": list(learners), **options}
+    recipes = _kept_plan(folder, about)
+    if recipes is None:
+        chosen = {name: recipe_of(name) for name in learners}
+        recipes = {name: _plan(name, recipe, **options) for name, recipe in chosen.items()}
+        _keep_plan(recipes, folder, about)
+    entries, scores = [], {}
+    for name, recipe in recipes.items():
+        run = folder / Path(name).stem
+        learner, trained = train_run(recipe, run, resume=True, callbacks=[ProgressBar()])
+        if trained.stopped == "interrupted":
+            raise KeyboardInterrupt
+        (test,) = recipe.test
+        report = recipe.run_test(learner, test)
+        scores[name] = report.scores
+        entries.append(
+            {
+                "learner": name,
+                **{k: v for k, v in report.as_dict().items() if k != "scores"},
+                "steps": trained.steps,
+                "train_seconds": trained.seconds,
+                "adapt_seconds": _adapt_seconds(learner, recipe.test_tasks(test)),
+                "parameters": sum(p.numel() for p in learner.parameters()),
+                "curve": _curve(run / "metrics.jsonl"),
+            }
+        )
+    entries.sort(key=lambda entry: -entry["mean"])
+    found = Comparison({**about, **provenance(seed)}, entries, _pairs(scores))
+    content = json.dumps({**found.as_dict(), "scores": scores}, indent=1)
+    write_atomically(folder / "compare.json", content.encode())
+    return found
+
+
+def _plan(
+    name: str,
+    recipe: Recipe,
+    *,
+    data: dict[str, Any],
+    seconds: float,
+    n_way: int,
+    n_shot: int,
+    n_tasks: int,
+    seed: int,
+) -> Recipe:
+    """The recipe of one learner, on this data and within the budget."""
+    plain = json.loads(recipe.as_json())
+    tasks = {**plain["tasks"], "split": "train"}
+    if not LEARNERS[recipe.learner.name].any_ways:
+        tasks["n_way"] = n_way
+    if recipe.tasks.n_shot == 1:  # the shots in training are those of the test
+        tasks["n_shot"] = n_shot
+    plain.update(
+        about=f"{name} on {data.get('folder', data['name'])} within {seconds:.0f} s",
+        seed=seed,
+        data=data,
+        tasks=tasks,
+        validation={"n_way": n_way, "n_shot": n_shot, "n_query": 5, "n_tasks": 100},
+        test=[{"title": "unseen", "n_way": n_way, "n_shot": n_shot, "n_tasks": n_tasks}],
+    )
+    _shorten(plain["train"], _steps_within(parse_recipe(plain), seconds))
+    return parse_recipe(plain)
+
+
+def _steps_within(recipe: Recipe, seconds: float, warm: int = 2, timed: int = 8) -> int:
+    """Number of training steps that fit, at most those of the recipe."""
+    learner, tasks = recipe.make_learner(), recipe.make_tasks(recipe.tasks, recipe.data, 0)
+    recipe.check_tests(learner)
+    options = recipe.train_options()
+    for name in ("validation", "validation_tasks", "validate_every", "patience"):
+        options.pop(name, None)
+    spent = 0.0
+    for steps in (warm, timed):
+        began = time.perf_counter()
+        meta_train(learner, tasks, **{**options, "steps": steps})
+        spent = (time.perf_counter() - began) / steps
+    return max(1, min(recipe.train.steps, math.floor(seconds / spent)))
+
+
+def _shorten(train: dict[str, Any], steps: int) -> None:
+    """Fewer steps, with the learning-rate schedule squeezed into them."""
+    schedule = train.get("schedule") or {}
+    for key in {"step_size", "T_max", "total_iters", "total_steps"} & schedule.keys():
+        schedule[key] = max(1, round(schedule[key] * steps / train["steps"]))
+    every = max(1, steps // CHECKS)
+    train.update(steps=steps, validate_every=every, checkpoint_every=every)
+    train.pop("patience", None)
+
+
+def _keep_plan(recipes: dict[str, Recipe], folder: Path, about: dict[str, Any]) -> None:
+    """Keep the plan, since the timing it rests on would come out otherwise another time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {"about": about, "recipes": {n: json.loads(r.as_json()) for n, r in recipes.items()}}
+    write_atomically(folder / "plan.json", json.dumps(kept, indent=1).encode())
+
+
+def _kept_plan(folder: Path, about: dict[str, Any]) -> dict[str, Recipe] | None:
+    path = folder / "plan.json"
+    if not path.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise RunError(f"{folder} is there already, and no comparison: name another folder")
+        return None
+    kept = read_json(path)
+    if kept["about"] != about:
+        raise RunError(f"{folder} holds another comparison: name another folder")
+    return {name: parse_recipe(plain) for name, plain in kept["recipes"].items()}
+
+
+def _adapt_seconds(learner: Learner, tasks: Tasks, n: int = 20) -> float:
+    """Median seconds to adapt to a task and to predict one query."""
+    spent = []
+    learner.eval()
+    with torch.no_grad():
+        for i in range(n):
+            episode = tasks[i]
+            began = time.perf_counter()
+            learner.adapt(episode.support)(episode.query.x[:1])
+            spent.append(time.perf_counter() - began)
+    return statistics.median(spent)
+
+
+def _curve(log: Path) -> list[tuple[float, float]]:
+    """Training seconds and validation score, from a run's metrics."""
+    curve, seconds = [], 0.0
+    for line in map(json.loads, log.read_text().splitlines()):
+        seconds = line.get("seconds", seconds)
+        if "validation" in line:
+            (score,) = line["validation"].values()
+            curve.append((seconds, score))
+    return curve
+
+
+def _pairs(scores: dict[str, list[float]]) -> list[Pair]:
+    pairs, ps = [], []
+    for one, other in itertools.combinations(scores, 2):
+        differences = [a - b for a, b in zip(scores[one], scores[other], strict=True)]
+        mean = statistics.fmean(differences)
+        better, worse = (one, other) if mean >= 0 else (other, one)
+        pairs.append((better, worse, abs(mean)))
+        test: Any = stats.wilcoxon(differences) if any(differences) else None
+        ps.append(float(test.pvalue) if test else 1.0)
+    return [Pair(b, w, d, p) for (b, w, d), p in zip(pairs, holm(ps), strict=True)]
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjust p-values for being the smallest of several (Holm 1979).
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    adjusted, highest = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[i]))
+        adjusted[i] = highest
+    return adjusted
+
+
+def draw(comparison: Comparison, path: Path) -> Path:
+    """Plot validation score against training time, a line a learner."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for entry in comparison.learners:
+        seconds, scores = zip(*entry["curve"], strict=True)
+        label = f"{entry['learner']} (test {100 * entry['mean']:.1f} %)"
+        axis.plot(seconds, [100 * s for s in scores], marker="o", ms=4, label=label)
+    axis.set_xlabel("training time, seconds")
+    axis.set_ylabel("validation accuracy, %")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.savefig(path, dpi=110)
+    return path

@@ -1,0 +1,83 @@
+import json
+
+import pytest
+from scipy import stats
+
+from quickstudy.apps.compare import compare, holm, recipe_of
+from quickstudy.errors import RunError, UsageError
+from quickstudy.recipes import recipe as recipes
+from quickstudy.tasks.datasets import glyphs
+
+
+@pytest.fixture
+def few_glyphs(monkeypatch):
+    monkeypatch.setattr(recipes, "_LOADED", {})
+    monkeypatch.setattr(glyphs, "_PARTS", {"train": (3, 0), "validation": (2, 1), "test": (2, 2)})
+
+
+LEARNERS = ["small.toml", "nearest.toml"]
+SMALL = """
+base = "prototypical_glyphs"
+[backbone]
+width = 4
+[tasks]
+n_way = 5
+"""
+NEAREST = """
+about = "pixels"
+data = { name = "glyphs" }
+backbone = { name = "flatten" }
+learner = { name = "nearest_centroid" }
+tasks = { n_way = 5 }
+train = { steps = 1 }
+"""
+
+
+@pytest.mark.usefixtures("few_glyphs")
+def test_learners_are_compared_on_the_same_tasks_and_a_comparison_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nearest.toml").write_text(NEAREST)
+    (tmp_path / "small.toml").write_text(SMALL)
+    options = {"seconds": 1, "n_tasks": 30, "seed": 3}
+    found = compare(LEARNERS, {"name": "glyphs"}, tmp_path / "out", **options)
+    kept = json.loads((tmp_path / "out" / "compare.json").read_text())
+    scores = kept["scores"]
+    assert [len(scores[name]) for name in LEARNERS] == [30, 30]
+    assert [entry["learner"] for entry in found.learners] == sorted(
+        LEARNERS, key=lambda name: -sum(scores[name])
+    )
+    (pair,) = found.pairs
+    assert pair.p == pytest.approx(stats.wilcoxon(*(scores[name] for name in LEARNERS)).pvalue)
+    assert pair.difference == pytest.approx(
+        abs(sum(scores[LEARNERS[0]]) - sum(scores[LEARNERS[1]])) / 30
+    )
+    assert all(entry["curve"] and entry["adapt_seconds"] > 0 for entry in found.learners)
+
+    again = compare(LEARNERS, {"name": "glyphs"}, tmp_path / "out", **options)
+    assert [entry["mean"] for entry in again.learners] == [e["mean"] for e in found.learners]
+    with pytest.raises(RunError, match="another comparison"):
+        compare(LEARNERS, {"name": "glyphs"}, tmp_path / "out", **{**options, "seed": 4})
+    with pytest.raises(RunError, match="no comparison"):
+        compare(LEARNERS, {"name": "glyphs"}, tmp_path, **options)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    for names, message in (
+        (["maml"], "two different"),
+        (["maml", "maml"], "two different"),
+        (["maml", "mamll"], "did you mean 'maml'"),
+        (["maml", "nearest_centroid"], "write one"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            compare(names, {"name": "glyphs"}, tmp_path / "out", seconds=1)
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_learner_stands_for_its_recipe_on_images():
+    assert recipe_of("maml").data.name != "sinusoid"
+    assert recipe_of("prototypical_omniglot").tasks.n_way == 60
+
+
+def test_holm_multiplies_the_smallest_by_the_number_of_tests_and_never_falls():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
