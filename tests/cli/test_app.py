@@ -386,8 +386,8 @@ def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypat
         'base = "prototypical_glyphs"\nbackbone = { width = 4 }\ntasks = { n_way = 5 }\n'
     )
     words = ["compare", "--learners", "pixels.toml,small.toml", "--tasks", 10]
-    code, out, _ = run(capsys, *words, "--budget", "1s", "--run", tmp_path / "out")
-    assert code == 0
+    code, out, err = run(capsys, *words, "--budget", "1s", "--run", tmp_path / "out")
+    assert code == 0, err
     assert " over " in out
     with Image.open(tmp_path / "out" / "compare.png") as picture:
         assert picture.width > 500
