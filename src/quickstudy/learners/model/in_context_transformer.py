@@ -28,8 +28,10 @@ class InContextTransformer(InContextLearner):
 
     Differs from the papers: they model numbers, by a binned or Gaussian density, where this gives
     logits, or predictions with squared error. Layers normalise their input, by its root mean
-    square, and not their output. Projections of queries and keys start equal, so at first a token
-    attends to tokens of similar features, without which few-shot images are hard to begin with.
+    square, and not their output. It starts near to a matching network: queries and keys have equal
+    projections, so that a token attends to tokens of similar features, values pass as they are,
+    and the head reads the targets' own directions. From another start, few-shot images leave it
+    on a plateau at chance.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`.
@@ -66,10 +68,10 @@ class InContextTransformer(InContextLearner):
         self.from_target = nn.Linear(n_outputs, width, bias=False)
         self.unknown = nn.Parameter(torch.zeros(width))
         self.layers = nn.ModuleList(_Layer(width, heads) for _ in range(layers))
-        self.head = nn.Sequential(RMSNorm(width), nn.Linear(width, n_outputs))
+        self.norm, self.head = RMSNorm(width), nn.Linear(width, n_outputs)
         nn.init.orthogonal_(self.from_target.weight, gain=5.0)
         with torch.no_grad():
-            self.head[1].weight.copy_(self.from_target.weight.T / 5)
+            self.head.weight.copy_(self.from_target.weight.T / 5)
 
     def read(self, features: Tensor, targets: Tensor) -> Tensor:
         n_support, n_query = len(targets), len(features) - len(targets)
@@ -78,7 +80,7 @@ class InContextTransformer(InContextLearner):
         mask = visible(n_support, n_query).to(tokens.device)
         for layer in self.layers:
             tokens = layer(tokens, mask)
-        return self.head(tokens[n_support:])
+        return self.head(self.norm(tokens[n_support:]))
 
 
 class _Layer(nn.Module):

@@ -6,6 +6,7 @@ Garnelo et al., "Conditional Neural Processes", ICML 2018, arXiv:1807.01613; Kim
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -42,7 +43,7 @@ class NeuralProcess(Learner):
     Differs from the papers: there is no latent variable, h has no self-attention, and x stands
     for the backbone's features. The loss is that of the queries alone, not of the support too.
     The CNP's decoder sees all classes side by side, in an order it has to learn to disregard;
-    here it sees the query with one class at a time.
+    here it sees h(x) of the query with one class at a time, at first their difference.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`.
@@ -87,12 +88,11 @@ class NeuralProcess(Learner):
         if attention:
             self.locate = _perceptron(d, width, width)
             self.attention = MultiHeadAttention(width, width, width, width, heads)
-        if gaussian:
-            self.decoder = _perceptron(d + width, width, width, 2 * n_outputs)
-        else:
-            self.decoder = _perceptron(2 * width, width, width, 1)
-            with torch.no_grad():  # at first a function of h(x) - r, of which equality is plain
-                weight = self.decoder[0].weight
+        x_size, outputs = (d, 2 * n_outputs) if gaussian else (width, 1)
+        self.decoder = _perceptron(x_size + width, width, width, outputs)
+        if not gaussian:
+            with torch.no_grad():  # at first a function of h(x) - r: likeness is hard to learn
+                weight = next(self.decoder.parameters())
                 weight[:, width:] = -weight[:, :width]
 
     @classmethod
@@ -147,7 +147,9 @@ class NeuralProcess(Learner):
         if support.n_way is not None:
             raise DataError('expected a regression task, or likelihood="categorical"')
 
-    def _decode(self, shown: Tensor, asked: Tensor, encoded: Tensor, x: Tensor, members: Tensor) -> Tensor:
+    def _decode(
+        self, shown: Tensor, asked: Tensor, encoded: Tensor, x: Tensor, members: Tensor
+    ) -> Tensor:
         """The decoder's outputs for each query from each group of the support.
 
         Args:
@@ -173,7 +175,7 @@ class NeuralProcess(Learner):
 
 def _perceptron(*sizes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for size, following in zip(sizes, sizes[1:], strict=False):
+    for size, following in itertools.pairwise(sizes):
         layer = nn.Linear(size, following)
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.zeros_(layer.bias)
