@@ -1,5 +1,6 @@
-"""Backbones and distances."""
+"""Backbones, distances and attention."""
 
+from quickstudy.nn.attention import MultiHeadAttention, RMSNorm, attention, visible
 from quickstudy.nn.backbones import BACKBONES, MLP, Conv4, Flatten, StridedConv4
 from quickstudy.nn.distances import cosine_similarity, squared_euclidean, widen
 
@@ -8,8 +9,12 @@ __all__ = [
     "MLP",
     "Conv4",
     "Flatten",
+    "MultiHeadAttention",
+    "RMSNorm",
     "StridedConv4",
+    "attention",
     "cosine_similarity",
     "squared_euclidean",
+    "visible",
     "widen",
 ]

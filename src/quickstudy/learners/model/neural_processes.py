@@ -1,0 +1,183 @@
+"""Neural processes: the support set is encoded example by example, and summed up for a decoder.
+
+Garnelo et al., "Conditional Neural Processes", ICML 2018, arXiv:1807.01613; Kim et al.,
+"Attentive Neural Processes", ICLR 2019, arXiv:1901.05761.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from quickstudy.errors import DataError, UsageError, check_option
+from quickstudy.learners.base import (
+    Learner,
+    Predictor,
+    check_every_class,
+    encode_targets,
+    feature_size,
+    query_loss,
+)
+from quickstudy.nn import MultiHeadAttention, widen
+from quickstudy.tasks import Episode, Support
+
+__all__ = ["NeuralProcess"]
+
+
+class NeuralProcess(Learner):
+    """Decode a query's input together with a representation of the support set.
+
+    Each example is encoded, r_i = h(x_i, y_i). The support is represented by the mean of the r_i
+    (CNP, equations 2 to 4), or by what multi-head attention from the query's input to theirs
+    reads of them (ANP, figure 2, the deterministic path). For regression the decoder gives a
+    normal distribution, with standard deviation 0.1 + 0.9 softplus(.), and the loss is its
+    negative log-likelihood. For labels, each class is represented by itself (CNP, section 4.3),
+    r_i = h(x_i), and the decoder gives its logit; tasks may have any number of ways.
+
+    Differs from the papers: there is no latent variable, h has no self-attention, and x stands
+    for the backbone's features. The loss is that of the queries alone, not of the support too.
+    The CNP's decoder sees all classes side by side, in an order it has to learn to disregard;
+    here it sees h(x) of the query with one class at a time, at first their difference.
+
+    Args:
+        backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`.
+        n_outputs: Size of a regression target; labels need none.
+        likelihood: "categorical" for labels, "gaussian" for regression targets.
+        attention: Attend to the support (ANP), or take its mean (CNP).
+        width: Units of every hidden layer, and length of r; a multiple of `heads`.
+        heads: Attention heads; not used without attention.
+
+    Raises:
+        UsageError: If an option cannot be used.
+
+    Example:
+        >>> from quickstudy.nn import MLP
+        >>> learner = NeuralProcess(MLP((1,)), n_outputs=1, likelihood="gaussian")
+        >>> predict = learner.predict_distribution(Support(torch.rand(10, 1), torch.rand(10, 1)))
+        >>> predict(torch.rand(3, 1)).stddev.shape
+        torch.Size([3, 1])
+    """
+
+    batchable = True
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        n_outputs: int = 1,
+        *,
+        likelihood: Literal["categorical", "gaussian"] = "categorical",
+        attention: bool = True,
+        width: int = 128,
+        heads: int = 8,
+    ) -> None:
+        super().__init__()
+        check_option("likelihood", likelihood, ("categorical", "gaussian"))
+        if width < 1:
+            raise UsageError(f"expected a width of 1 or more, got {width}")
+        gaussian = likelihood == "gaussian"
+        self.backbone, self.n_outputs, self.gaussian = backbone, n_outputs, gaussian
+        d = feature_size(backbone)
+        self.encoder = _perceptron(d + n_outputs if gaussian else d, *[width] * 4)
+        self.locate = self.attention = None
+        if attention:
+            self.locate = _perceptron(d, width, width)
+            self.attention = MultiHeadAttention(width, width, width, width, heads)
+        x_size, outputs = (d, 2 * n_outputs) if gaussian else (width, 1)
+        self.decoder = _perceptron(x_size + width, width, width, outputs)
+        if not gaussian:
+            with torch.no_grad():  # at first a function of h(x) - r: likeness is hard to learn
+                weight = next(self.decoder.parameters())
+                weight[:, width:] = -weight[:, :width]
+
+    @classmethod
+    def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
+        return cls(backbone, n_outputs, **options)
+
+    def adapt(self, support: Support) -> Predictor:
+        if self.gaussian:
+            predict = self.predict_distribution(support)
+            return lambda x: predict(x).mean
+        check_every_class(support)
+        shown = self.backbone(support.x)
+        return lambda x: self._logits(shown, self.backbone(x), support)
+
+    def predict_distribution(self, support: Support) -> Callable[[Tensor], Normal]:
+        """Adapt, and predict a normal distribution over the regression target of each query.
+
+        Raises:
+            UsageError: With the categorical likelihood.
+        """
+        if not self.gaussian:
+            raise UsageError('expected likelihood="gaussian", which alone gives a distribution')
+        self._check_regression(support)
+        shown = self.backbone(support.x)
+        return lambda x: self._normal(shown, self.backbone(x), support)
+
+    def loss(self, episode: Episode) -> Tensor:
+        support, query = episode.support, episode.query
+        features = self.backbone(torch.cat([support.x, query.x]))
+        shown, asked = features[: len(support)], features[len(support) :]
+        if not self.gaussian:
+            return query_loss(self._logits(shown, asked, support), query.y)
+        return -self._normal(shown, asked, support).log_prob(query.y).sum(1).mean()
+
+    def _logits(self, shown: Tensor, asked: Tensor, support: Support) -> Tensor:
+        if support.n_way is None:
+            raise DataError('expected a classification task, or likelihood="gaussian"')
+        label = torch.arange(support.n_way, device=support.y.device)
+        members = support.y == label[:, None]  # (n_way, n_support)
+        encoded, x = self.encoder(shown), self.encoder(asked)
+        return self._decode(shown, asked, encoded, x, members)[..., 0].T
+
+    def _normal(self, shown: Tensor, asked: Tensor, support: Support) -> Normal:
+        self._check_regression(support)
+        y = encode_targets(support.y, self.n_outputs, like=widen(shown))
+        encoded = self.encoder(torch.cat([shown, y], dim=1))
+        everyone = torch.ones(1, len(y), dtype=torch.bool, device=y.device)
+        mean, spread = self._decode(shown, asked, encoded, asked, everyone)[0].chunk(2, dim=1)
+        return Normal(mean, 0.1 + 0.9 * F.softplus(spread), validate_args=False)
+
+    def _check_regression(self, support: Support) -> None:
+        if support.n_way is not None:
+            raise DataError('expected a regression task, or likelihood="categorical"')
+
+    def _decode(
+        self, shown: Tensor, asked: Tensor, encoded: Tensor, x: Tensor, members: Tensor
+    ) -> Tensor:
+        """The decoder's outputs for each query from each group of the support.
+
+        Args:
+            shown: Features of the support, shape (n_support, d).
+            asked: Features of the queries, shape (n_query, d).
+            encoded: The encoded support, shape (n_support, width).
+            members: Which example is of which group, bool of shape (n_groups, n_support).
+
+        Returns:
+            Shape (n_groups, n_query, outputs).
+        """
+        if self.attention is not None and self.locate is not None:
+            query, key = self.locate(asked), self.locate(shown)
+            r = self.attention(query, key, encoded, members[:, None])
+        else:
+            weight = members / members.sum(1, keepdim=True).clamp_min(1)
+            with torch.autocast(encoded.device.type, enabled=False):
+                r = (weight.to(widen(encoded).dtype) @ widen(encoded))[:, None]
+        n_groups, n_query = len(members), len(asked)
+        x, r = x.expand(n_groups, -1, -1), r.expand(-1, n_query, -1)
+        return widen(self.decoder(torch.cat([x, r], dim=2)))
+
+
+def _perceptron(*sizes: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size, following in itertools.pairwise(sizes):
+        layer = nn.Linear(size, following)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+        layers += [layer, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
