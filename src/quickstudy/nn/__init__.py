@@ -1,6 +1,6 @@
 """Backbones and distances."""
 
-from quickstudy.nn.backbones import BACKBONES, MLP, Conv4, Flatten, StridedConv4
+from quickstudy.nn.backbones import BACKBONES, MLP, Conv4, Flatten, KochConv, StridedConv4
 from quickstudy.nn.distances import cosine_similarity, squared_euclidean, widen
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "MLP",
     "Conv4",
     "Flatten",
+    "KochConv",
     "StridedConv4",
     "cosine_similarity",
     "squared_euclidean",
