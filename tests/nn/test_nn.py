@@ -4,13 +4,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from quickstudy.errors import UsageError
-from quickstudy.nn import BACKBONES, MLP, Conv4, StridedConv4, cosine_similarity, squared_euclidean
+from quickstudy.nn import (
+    BACKBONES,
+    MLP,
+    Conv4,
+    KochConv,
+    StridedConv4,
+    cosine_similarity,
+    squared_euclidean,
+)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_says_the_length_of_its_features(name):
-    backbone = BACKBONES[name]((1, 28, 28)).eval()
-    assert backbone(torch.rand(3, 1, 28, 28)).shape == (3, backbone.out_features)
+    side = 105 if name == "koch_conv" else 28
+    backbone = BACKBONES[name]((1, side, side)).eval()
+    assert backbone(torch.rand(3, 1, side, side)).shape == (3, backbone.out_features)
 
 
 def test_conv4_equals_the_published_order_of_relu_then_pooling_with_bias():
@@ -30,6 +39,18 @@ def test_paper_sizes():
     assert Conv4((1, 28, 28)).out_features == 64
     assert Conv4((3, 84, 84)).out_features == 1600
     assert StridedConv4((1, 28, 28)).out_features == 64
+    assert KochConv((1, 105, 105)).out_shape == (256, 6, 6)
+
+
+def test_koch_conv_takes_images_from_65_on_and_starts_as_in_the_paper():
+    torch.manual_seed(0)
+    backbone = KochConv((1, 65, 65))
+    assert backbone(torch.rand(2, 1, 65, 65)).shape == (2, 256)
+    with pytest.raises(UsageError, match="sides of 65 or more"):
+        KochConv((1, 64, 64))
+    for convolution in (m for m in backbone if isinstance(m, nn.Conv2d)):
+        assert convolution.weight.std().item() == pytest.approx(0.01, rel=0.1)
+        assert convolution.bias.mean().item() == pytest.approx(0.5, abs=0.01)
 
 
 def test_unusable_shapes_and_widths_are_refused():

@@ -1,7 +1,7 @@
 """Backbones, distances and attention."""
 
 from quickstudy.nn.attention import MultiHeadAttention, RMSNorm, attention, visible
-from quickstudy.nn.backbones import BACKBONES, MLP, Conv4, Flatten, StridedConv4
+from quickstudy.nn.backbones import BACKBONES, MLP, Conv4, Flatten, KochConv, StridedConv4
 from quickstudy.nn.distances import cosine_similarity, squared_euclidean, widen
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "MLP",
     "Conv4",
     "Flatten",
+    "KochConv",
     "MultiHeadAttention",
     "RMSNorm",
     "StridedConv4",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from quickstudy.errors import UsageError
 
-__all__ = ["BACKBONES", "MLP", "Conv4", "Flatten", "StridedConv4"]
+__all__ = ["BACKBONES", "MLP", "Conv4", "Flatten", "KochConv", "StridedConv4"]
 
 
 class Conv4(nn.Sequential):
@@ -77,6 +77,36 @@ class StridedConv4(nn.Sequential):
         self.out_features = width
 
 
+class KochConv(nn.Sequential):
+    """The network of convolutional Siamese networks (Koch et al. 2015, figure 4), without the
+    fully connected layer: convolutions 10x10, 7x7, 4x4 and 4x4 with ReLU, the first three
+    followed by max-pooling; no batch norm and no padding.
+
+    Weights start as in the paper, from N(0, 0.01) and biases from N(0.5, 0.01).
+
+    Args:
+        in_shape: Shape of one image, (channels, height, width), each side at least 65; 105 in the
+            paper, which makes 9216 features.
+        width: Channels of the first block; the others have 2, 2 and 4 times as many.
+    """
+
+    def __init__(self, in_shape: Sequence[int], width: int = 64) -> None:
+        channels, *sides = _image_shape(in_shape, 65)
+        layers: list[nn.Module] = []
+        blocks = ((width, 10), (2 * width, 7), (2 * width, 4), (4 * width, 4))
+        for block, (out_channels, kernel) in enumerate(blocks):
+            convolution = nn.Conv2d(channels, out_channels, kernel)
+            nn.init.normal_(convolution.weight, std=0.01)
+            nn.init.normal_(convolution.bias, mean=0.5, std=0.01)  # pyright: ignore[reportArgumentType]
+            pool = block < 3
+            layers += [convolution, *([nn.MaxPool2d(2)] if pool else []), nn.ReLU()]
+            sides = [(side - kernel + 1) // (2 if pool else 1) for side in sides]
+            channels = out_channels
+        super().__init__(*layers, nn.Flatten())
+        self.out_shape = (channels, sides[0], sides[1])
+        self.out_features = math.prod(self.out_shape)
+
+
 class MLP(nn.Sequential):
     """Fully connected layers with ReLU, for vectors (or anything flattened).
 
@@ -108,6 +138,7 @@ class Flatten(nn.Flatten):
 BACKBONES: dict[str, type[nn.Module]] = {
     "conv4": Conv4,
     "strided_conv4": StridedConv4,
+    "koch_conv": KochConv,
     "mlp": MLP,
     "flatten": Flatten,
 }

@@ -40,6 +40,7 @@ from quickstudy.tasks import (
 )
 from quickstudy.tasks.augment import AUGMENTS
 from quickstudy.tasks.datasets import load_dataset
+from quickstudy.tasks.datasets.omniglot_runs import OneShotRuns
 from quickstudy.tasks.images import Ink, load_image_folder
 
 __all__ = ["Recipe", "load_recipe", "override", "parse_recipe"]
@@ -48,6 +49,9 @@ Range = int | tuple[int, int]
 
 SINUSOID = "sinusoid"
 """The one name of `data` that is no data set but a family of regression tasks."""
+
+RUNS = "runs"
+"""The one split of Omniglot that is no set of classes but tasks: Lake's one-shot runs."""
 
 
 class _Table(BaseModel):
@@ -213,6 +217,8 @@ class Recipe(_Table):
             if family.n_way is not None:
                 raise UsageError("expected no n_way for sinusoid tasks, which are regression")
             return SinusoidTasks(n_shot=family.n_shot, n_query=family.n_query, seed=seed)
+        if data.name == "omniglot" and family.split == RUNS:
+            return _one_shot_runs(family, data)
         classes = _load(data, family.split, self.seed)
         if family.n_way is None:
             raise UsageError("expected n_way for classification tasks")
@@ -414,6 +420,19 @@ def _load(data: Data, split: str, seed: int) -> ClassData:
             loaded = load_dataset(data.name, split, image_size=data.image_size, seed=seed)
         _LOADED[key] = loaded.with_rotations() if data.rotations else loaded
     return _LOADED[key]
+
+
+def _one_shot_runs(family: Family, data: Data) -> OneShotRuns:
+    fixed = {"n_way", "n_shot", "n_query", "augment", "instance"} & family.model_fields_set
+    if fixed or data.rotations or not isinstance(family, Test):
+        raise UsageError(
+            f"expected the split {RUNS!r} only in a test, of data without rotations, and without "
+            "n_way, n_shot, n_query, augment and instance, as its tasks are fixed"
+        )
+    runs = OneShotRuns(image_size=data.image_size)
+    if family.n_tasks > len(runs):
+        raise UsageError(f"expected n_tasks of at most {len(runs)} runs, got {family.n_tasks}")
+    return runs
 
 
 def _load_folder(data: Data, folder: Path, split: str) -> ClassData:

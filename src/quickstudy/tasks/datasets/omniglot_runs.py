@@ -1,0 +1,96 @@
+"""Lake's one-shot classification runs on Omniglot: fixed 20-way tasks within one alphabet.
+
+Lake, Salakhutdinov & Tenenbaum, "Human-level concept learning through probabilistic program
+induction", Science 2015. People err on 4.5 % of them; the modified Hausdorff distance on 38.8 %.
+The characters are of the "evaluation" alphabets, so train on "background" alone.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+
+from quickstudy.errors import DataError, MissingError
+from quickstudy.tasks.datasets import store
+from quickstudy.tasks.episode import Batch, Episode, Support
+from quickstudy.tasks.images import decode_image
+from quickstudy.tasks.sampler import generator_for
+
+__all__ = ["OneShotRuns"]
+
+FILES = ("all_runs.zip", "one_shot_runs_01_10.zip")
+URL = "https://github.com/brendenlake/omniglot/raw/master/python/one-shot-classification/"
+
+
+class OneShotRuns:
+    """The runs as tasks: `tasks[i]` is run i + 1, one drawing of each of 20 characters to learn
+    from and 20 drawings by another drawer to name.
+
+    The score is the mean over runs of the share of drawings named rightly, each on its own. The
+    label is the number of the class in the run, and the support is in an order of its own for
+    each run.
+
+    Args:
+        path: Zip in the layout of Lake's `all_runs.zip`, or of a part of its runs; by default
+            that of the data folder.
+        image_size: Side to resize to, in pixels; 105 as drawn.
+
+    Raises:
+        MissingError: If there is no such file.
+        DataError: If it is not in that layout.
+    """
+
+    def __init__(self, path: str | Path | None = None, *, image_size: int = 28) -> None:
+        path = _find() if path is None else Path(path)
+        if not path.is_file():
+            raise MissingError(f"expected a zip of one-shot runs at {path}, found none")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                listings = sorted(n for n in archive.namelist() if n.endswith("/class_labels.txt"))
+                self.episodes = [_read(archive, n, i, image_size) for i, n in enumerate(listings)]
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise DataError(f"{path} is not in the layout of all_runs.zip: {error}") from None
+        if not self.episodes:
+            raise DataError(f"expected runs with a class_labels.txt each in {path}, found none")
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, index: int) -> Episode:
+        if not 0 <= index < len(self):
+            raise IndexError(f"expected a run in 0..{len(self) - 1}, got {index}")
+        return self.episodes[index]
+
+
+def _find() -> Path:
+    folder = store.data_folder() / "omniglot"
+    for file in FILES:
+        if (folder / file).exists():
+            return folder / file
+    raise MissingError(
+        f"Lake's one-shot runs are not here (looked for {folder / FILES[0]}): put {URL}{FILES[0]} "
+        "there"
+    )
+
+
+def _read(archive: zipfile.ZipFile, listing: str, index: int, image_size: int) -> Episode:
+    """Read one run; each line of `listing` names a test image and the training image it is like."""
+    root = PurePosixPath(listing).parents[1]
+    pairs = [line.split() for line in archive.read(listing).decode().splitlines() if line.strip()]
+    shown = sorted({answer for _, answer in pairs})
+
+    def images(names: list[str]) -> torch.Tensor:
+        pixels = [
+            decode_image(archive.read(str(root / n)), n, size=image_size, ink="dark") for n in names
+        ]
+        return torch.from_numpy(np.stack(pixels)).float() / 255
+
+    order = torch.randperm(len(shown), generator=generator_for(0, index))
+    support = Support(images(shown)[order], order, n_way=len(shown))
+    asked = Batch(
+        images([item for item, _ in pairs]), torch.tensor([shown.index(a) for _, a in pairs])
+    )
+    return Episode(support, asked)
