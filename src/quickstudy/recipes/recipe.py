@@ -101,6 +101,7 @@ class Family(_Table):
     n_shot: Range = 1
     n_query: int = Field(5, ge=1)
     augment: str | None = None
+    n_labels: int | None = Field(None, ge=1)
 
 
 class Validation(Family):
@@ -181,7 +182,7 @@ class Recipe(_Table):
         else:
             in_shape = (self.data.channels, self.data.image_size, self.data.image_size)
             n_way = self.tasks.n_way or 0
-            n_outputs = n_way if isinstance(n_way, int) else n_way[1]
+            n_outputs = self.tasks.n_labels or (n_way if isinstance(n_way, int) else n_way[1])
         if self.backbone.name not in BACKBONES:
             raise unknown("backbone", self.backbone.name, BACKBONES)
         if self.learner.name not in LEARNERS:
@@ -203,6 +204,8 @@ class Recipe(_Table):
                 raise UsageError("expected one n_shot for sinusoid tasks, got a range")
             if family.n_way is not None:
                 raise UsageError("expected no n_way for sinusoid tasks, which are regression")
+            if family.n_labels is not None:
+                raise UsageError("expected no n_labels for sinusoid tasks, which are regression")
             return SinusoidTasks(n_shot=family.n_shot, n_query=family.n_query, seed=seed)
         classes = _load(data, family.split, self.seed)
         if family.n_way is None:
@@ -218,6 +221,7 @@ class Recipe(_Table):
                 n_each=family.n_shot,
                 instance=family.instance,
                 seed=seed,
+                n_labels=family.n_labels,
             )
         return EpisodeSampler(
             classes,
@@ -226,6 +230,7 @@ class Recipe(_Table):
             n_query=family.n_query,
             seed=seed,
             augment=AUGMENTS[family.augment] if family.augment else None,
+            n_labels=family.n_labels,
         )
 
     def train_options(self) -> dict[str, Any]:
