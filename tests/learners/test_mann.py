@@ -23,6 +23,7 @@ from quickstudy.tasks import (
     InstanceTasks,
     Support,
 )
+from quickstudy.tasks.sampler import generator_for
 from quickstudy.testing import LearnerContract, blob_classes
 
 KINDS = [("lstm", True), ("lstm", False), ("feedforward", True), ("feedforward", False)]
@@ -38,23 +39,31 @@ def sequences(n_way=3, **options) -> EpisodeSampler:
     return EpisodeSampler(blob_classes(), n_way=n_way, n_shot=0, n_query=4, **options)
 
 
+class Sequences:
+    """Tasks as the paper trains on them: ten examples of each in one shuffled sequence."""
+
+    def __init__(self, tasks) -> None:
+        self.tasks = tasks
+
+    def __getitem__(self, index):
+        episode = self.tasks[index]
+        x = torch.cat([episode.support.x, episode.query.x])
+        y = torch.cat([episode.support.y, episode.query.y])
+        order = torch.randperm(len(y), generator=generator_for(1, index))[:10]
+        return Episode(Support(x[:0], y[:0], episode.n_way), Batch(x[order], y[order]))
+
+
 class TestMANN(LearnerContract):
-    steps, meta_batch_size, lr = 300, 16, 5e-3
+    steps, meta_batch_size, lr = 500, 16, 1e-2
 
     def make(self, n_way):
-        return mann(n_way, controller_size=32, memory_shape=(16, 16))
+        return mann(n_way, controller_size=32, memory_shape=(16, 16), n_reads=1)
+
+    def train(self, tasks):
+        return super().train(Sequences(tasks))
 
 
-class TestFeedForwardMANN(LearnerContract):
-    steps, meta_batch_size, lr = 300, 16, 5e-3
-
-    def make(self, n_way):
-        return mann(n_way, controller="feedforward", controller_size=32, memory_shape=(16, 16))
-
-
-class TestLSTM(LearnerContract):
-    steps, meta_batch_size, lr = 400, 16, 5e-3
-
+class TestLSTM(TestMANN):
     def make(self, n_way):
         return mann(n_way, memory=False, controller_size=48)
 
