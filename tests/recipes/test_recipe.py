@@ -145,3 +145,14 @@ def test_patience_needs_validation(tmp_path):
     )
     with pytest.raises(UsageError, match="validation table"):
         load_recipe(tmp_path / "mine.toml")
+
+
+def test_n_labels_reaches_the_learner_and_the_tasks():
+    change = ["tasks.n_labels=7", "test.0.n_labels=9", "test.0.n_tasks=2"]
+    recipe = load_recipe("maml_omniglot", [*change, 'data.name="glyphs"'])
+    assert recipe.make_learner().n_outputs == 7
+    assert recipe.make_tasks(recipe.tasks, recipe.data, 0)[0].n_way == 7
+    assert recipe.test_tasks(recipe.test[0])[0].n_way == 9
+    sinusoid = load_recipe("maml_sinusoid", ["tasks.n_labels=7"])
+    with pytest.raises(UsageError, match="no n_labels"):
+        sinusoid.make_tasks(sinusoid.tasks, sinusoid.data, 0)

@@ -207,3 +207,35 @@ def test_generated_tasks_depend_on_seed_and_index_alone():
     assert torch.equal(first[3].query.x, again[3].query.x)
     assert not torch.equal(first[3].query.x, first[4].query.x)
     assert not torch.equal(first[3].query.x, other[3].query.x)
+
+
+def test_labels_may_be_different_random_ids():
+    data = numbered()
+    tasks = EpisodeSampler(data, n_way=4, n_shot=2, n_query=1, n_labels=50)
+    used = set()
+    for i in range(60):
+        episode = tasks[i]
+        labels = torch.cat([episode.support.y, episode.query.y])
+        drawn = torch.cat([episode.support.x, episode.query.x]).flatten().long()
+        assert torch.equal(data.y[drawn], episode.classes[labels])
+        assert len(labels.unique()) == 4
+        assert episode.n_way == len(episode.classes) == 50
+        assert int((episode.classes >= 0).sum()) == 4
+        used.update(labels.tolist())
+    assert len(used) == 50
+    plain = EpisodeSampler(data, n_way=4, n_shot=2, n_query=1)[7]
+    assert torch.equal(plain.query.x, tasks[7].query.x)  # the same tasks but for the labels
+    with pytest.raises(UsageError, match="n_labels of 4 ways or more"):
+        EpisodeSampler(data, n_way=4, n_shot=2, n_query=1, n_labels=3)
+    described = ClassData(data.x, data.y, data.names, attributes=torch.zeros(12, 2))
+    with pytest.raises(UsageError, match="attributes"):
+        EpisodeSampler(described, n_way=4, n_shot=2, n_query=1, n_labels=50)
+
+
+def test_instance_tasks_with_random_labels_ask_for_every_class():
+    data = numbered()
+    tasks = InstanceTasks(data, n_way=3, n_each=4, instance=2, n_labels=20)
+    for i in range(30):
+        episode = tasks[i]
+        assert int((episode.support.y == episode.query.y).sum()) == 1
+        assert data.y[int(episode.query.x)] == episode.classes[episode.query.y[0]]

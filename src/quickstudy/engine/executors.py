@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
 from quickstudy.errors import UsageError, unknown
@@ -98,7 +98,6 @@ class Vmap(Executor):
         return _mean(parts, [len(group) / len(episodes) for group in groups.values()])
 
     def _batched(self, learner: Learner, episodes: list[Episode]) -> MetaGradient:
-        parameters = {n: p.detach() for n, p in learner.named_parameters() if p.requires_grad}
         buffers = dict(learner.named_buffers())
         tensors, layout = pytree.tree_flatten(stack(episodes))
 
@@ -106,9 +105,18 @@ class Vmap(Executor):
             episode = pytree.tree_unflatten(tensors, layout)
             return functional_call(learner, {**weights, **buffers}, (episode,))
 
+        parameters = {
+            n: p.detach().requires_grad_() for n, p in learner.named_parameters() if p.requires_grad
+        }
         in_dims = (None, *[0] * len(tensors))
-        gradients, losses = vmap(grad_and_value(loss), in_dims=in_dims)(parameters, *tensors)
-        return MetaGradient(losses.mean(), {n: g.mean(0) for n, g in gradients.items()}, buffers)
+        # The gradient of the mean, which needs no gradient of each task in memory.
+        mean = vmap(loss, in_dims=in_dims)(parameters, *tensors).mean()
+        if not parameters:
+            return MetaGradient(mean, {}, buffers)
+        gradients = torch.autograd.grad(
+            mean, list(parameters.values()), allow_unused=True, materialize_grads=True
+        )
+        return MetaGradient(mean.detach(), dict(zip(parameters, gradients, strict=True)), buffers)
 
 
 EXECUTORS: dict[str, type[Executor]] = {"serial": Serial, "threads": Threads, "vmap": Vmap}

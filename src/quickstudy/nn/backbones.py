@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from quickstudy.errors import UsageError
 
-__all__ = ["BACKBONES", "MLP", "Conv4", "Flatten", "KochConv", "StridedConv4"]
+__all__ = ["BACKBONES", "MLP", "Conv4", "Conv5", "Flatten", "KochConv", "StridedConv4"]
 
 
 class Conv4(nn.Sequential):
@@ -107,6 +107,33 @@ class KochConv(nn.Sequential):
         self.out_features = math.prod(self.out_shape)
 
 
+class Conv5(nn.Sequential):
+    """The Omniglot network of meta networks (Munkhdalai & Yu 2017): five blocks of convolution
+    3x3, ReLU and max-pooling, then a linear layer and ReLU, without batch norm or bias.
+
+    ReLU comes after the pooling, which gives the same values for a quarter of the work. Pooling
+    keeps odd borders, so that 28 pixels become 14, 7, 4, 2 and 1.
+
+    Args:
+        in_shape: Shape of one image, (channels, height, width).
+        width: Channels of every block, and features.
+    """
+
+    def __init__(self, in_shape: Sequence[int], width: int = 64) -> None:
+        channels, height, side = _image_shape(in_shape, 1)
+        layers: list[nn.Module] = []
+        for block in range(5):
+            layers += [
+                nn.Conv2d(channels if block == 0 else width, width, 3, padding=1, bias=False),
+                nn.MaxPool2d(2, ceil_mode=True),
+                nn.ReLU(),
+            ]
+        area = math.ceil(height / 32) * math.ceil(side / 32)
+        linear = nn.Linear(width * area, width, bias=False)
+        super().__init__(*layers, nn.Flatten(), linear, nn.ReLU())
+        self.out_features = width
+
+
 class MLP(nn.Sequential):
     """Fully connected layers with ReLU, for vectors (or anything flattened).
 
@@ -137,6 +164,7 @@ class Flatten(nn.Flatten):
 
 BACKBONES: dict[str, type[nn.Module]] = {
     "conv4": Conv4,
+    "conv5": Conv5,
     "strided_conv4": StridedConv4,
     "koch_conv": KochConv,
     "mlp": MLP,

@@ -105,6 +105,7 @@ class Family(_Table):
     n_shot: Range = 1
     n_query: int = Field(5, ge=1)
     augment: str | None = None
+    n_labels: int | None = Field(None, ge=1)
 
 
 class Validation(Family):
@@ -194,7 +195,7 @@ class Recipe(_Table):
         else:
             in_shape = (self.data.channels, self.data.image_size, self.data.image_size)
             n_way = self.tasks.n_way or 0
-            n_outputs = n_way if isinstance(n_way, int) else n_way[1]
+            n_outputs = self.tasks.n_labels or (n_way if isinstance(n_way, int) else n_way[1])
         if self.backbone.name not in BACKBONES:
             raise unknown("backbone", self.backbone.name, BACKBONES)
         if self.learner.name not in LEARNERS:
@@ -216,6 +217,8 @@ class Recipe(_Table):
                 raise UsageError("expected one n_shot for sinusoid tasks, got a range")
             if family.n_way is not None:
                 raise UsageError("expected no n_way for sinusoid tasks, which are regression")
+            if family.n_labels is not None:
+                raise UsageError("expected no n_labels for sinusoid tasks, which are regression")
             return SinusoidTasks(n_shot=family.n_shot, n_query=family.n_query, seed=seed)
         if data.name == "omniglot" and family.split == RUNS:
             return _one_shot_runs(family, data)
@@ -233,6 +236,7 @@ class Recipe(_Table):
                 n_each=family.n_shot,
                 instance=family.instance,
                 seed=seed,
+                n_labels=family.n_labels,
             )
         return EpisodeSampler(
             classes,
@@ -241,6 +245,7 @@ class Recipe(_Table):
             n_query=family.n_query,
             seed=seed,
             augment=AUGMENTS[family.augment] if family.augment else None,
+            n_labels=family.n_labels,
         )
 
     def train_options(self) -> dict[str, Any]:

@@ -89,7 +89,8 @@ class Episode:
     Args:
         support: What the learner adapts to.
         query: What its predictor is judged on.
-        classes: For classification, the data set's class id behind each label, shape (n_way,).
+        classes: For classification, the data set's class id behind each label, shape (n_way,);
+            -1 for a label that the episode does not use.
         clusters: The independent unit behind each label, shape (n_way,); defaults to `classes`.
             Rotations of one character are different classes of one cluster.
     """

@@ -55,9 +55,12 @@ class EpisodeSampler:
         n_query: Query examples per class.
         seed: Decides every episode.
         augment: Distorts the drawn examples, as `affine` does: `augment(x, generator)`.
+        n_labels: Labels are then different random ids below this instead of 0..n_way-1, and the
+            episode's ways are `n_labels`, of which most have no example (and class -1).
 
     Raises:
         DataError: If `data` has too few classes, or a class too few examples.
+        UsageError: If there are fewer labels than ways, or the data has attributes with them.
 
     Example:
         >>> data = ClassData(torch.rand(40, 3), torch.arange(40) % 8, list("abcdefgh"))
@@ -75,10 +78,16 @@ class EpisodeSampler:
         n_query: int,
         seed: int = 0,
         augment: Augment | None = None,
+        n_labels: int | None = None,
     ) -> None:
         self.data, self.n_query, self.seed, self.augment = data, n_query, seed, augment
         self.n_way = _as_range("n_way", n_way, 1)
         self.n_shot = _as_range("n_shot", n_shot, 0)
+        self.n_labels = n_labels
+        if n_labels is not None and n_labels < self.n_way[1]:
+            raise UsageError(f"expected n_labels of {self.n_way[1]} ways or more, got {n_labels}")
+        if n_labels is not None and data.attributes is not None:
+            raise UsageError("expected no n_labels with class attributes")
         if n_query < 1:
             raise UsageError(f"expected n_query of 1 or more, got {n_query}")
         if data.n_classes < self.n_way[1]:
@@ -113,11 +122,18 @@ class EpisodeSampler:
         if self.augment:
             shown_x, asked_x = self.augment(shown_x, generator), self.augment(asked_x, generator)
         attributes = None if data.attributes is None else data.attributes[classes]
+        clusters = None if data.clusters is None else data.clusters[classes]
+        if self.n_labels is not None:
+            ids = torch.randperm(self.n_labels, generator=generator)[:n_way]
+            y, n_way = ids[y], self.n_labels
+            classes = torch.full((n_way,), -1).index_copy_(0, ids, classes)
+            if clusters is not None:
+                clusters = torch.full((n_way,), -1).index_copy_(0, ids, clusters)
         return Episode(
             Support(shown_x, y[:, :n_shot].flatten()[support], n_way, attributes),
             Batch(asked_x, y[:, n_shot:].flatten()[query]),
             classes,
-            None if data.clusters is None else data.clusters[classes],
+            clusters,
         )
 
 
@@ -134,6 +150,7 @@ class InstanceTasks:
         n_each: Examples per class.
         instance: Which example of its class is asked for, from 1, the first.
         seed: Decides every episode.
+        n_labels: As of `EpisodeSampler`.
 
     Example:
         >>> data = ClassData(torch.rand(40, 3), torch.arange(40) % 8, list("abcdefgh"))
@@ -143,17 +160,26 @@ class InstanceTasks:
     """
 
     def __init__(
-        self, data: ClassData, *, n_way: int, n_each: int = 10, instance: int = 2, seed: int = 0
+        self,
+        data: ClassData,
+        *,
+        n_way: int,
+        n_each: int = 10,
+        instance: int = 2,
+        seed: int = 0,
+        n_labels: int | None = None,
     ) -> None:
         if not 1 <= instance <= n_each:
             raise UsageError(f"expected an instance in 1..{n_each}, got {instance}")
-        self.sequences = EpisodeSampler(data, n_way=n_way, n_shot=0, n_query=n_each, seed=seed)
+        self.sequences = EpisodeSampler(
+            data, n_way=n_way, n_shot=0, n_query=n_each, seed=seed, n_labels=n_labels
+        )
         self.instance = instance
 
     def __getitem__(self, index: int) -> Episode:
         sequence = self.sequences[index]
         x, y = sequence.query.x, sequence.query.y
-        asked = index % self.sequences.n_way[0]
+        asked = y.unique()[index % self.sequences.n_way[0]]
         at = int((y == asked).nonzero()[self.instance - 1])
         support = Support(x[:at], y[:at], sequence.n_way)
         query = Batch(x[at : at + 1], y[at : at + 1])

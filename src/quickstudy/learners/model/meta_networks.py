@@ -1,0 +1,266 @@
+"""Meta networks: another network writes fast weights, from the gradients of the support set.
+
+Munkhdalai & Yu, "Meta Networks", ICML 2017, arXiv:1703.00837.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from quickstudy.errors import UsageError
+from quickstudy.learners.base import Learner, Predictor, check_every_class, check_ways, feature_size
+from quickstudy.nn import cosine_similarity, widen
+from quickstudy.tasks import Support
+
+__all__ = ["MetaNetworks"]
+
+Weights = dict[str, Tensor]
+"""A weight per layer: (*shape) for all examples alike, or (n, *shape) with one for each."""
+
+
+class MetaNetworks(Learner):
+    """Augment slow weights, the same for all tasks, by fast weights made from gradients.
+
+    Two networks of one architecture, the base b with slow weights W and the representation u
+    with slow weights Q, have fast weights beside them in every layer (algorithm 1):
+
+    - Q*, one set a task, from the gradients of u's loss: an LSTM reads, coordinate by coordinate,
+      the gradients of `n_chunks` parts of the support set.
+    - W*_i, one set an example, from the gradient of b's loss on support example i, by an MLP.
+      They are the values of a memory whose keys are u(x_i; Q, Q*).
+
+    A query reads its own W* from the memory, the mean of the W*_i weighted by the softmax of the
+    cosines of its key with theirs. A layer adds up what its slow and its fast weights make:
+    ReLU(W h) + ReLU(W* h), and W h + W* h at the output. Gradients are data: there is no
+    derivative through them.
+
+    Differs from the paper: u's loss is the cross-entropy for any number of shots, where the paper
+    takes a contrastive one for more than one shot. The query loss is a mean, not a sum. The
+    meta-learners' last layers start small, so that training starts near the slow weights alone.
+    Convolution and linear layers are augmented wherever they are in the backbone, by their weight
+    alone if they have a bias; batch norm, which the paper's network does not have, comes after
+    the rectified sum, and its running averages are those of the augmented network.
+
+    Args:
+        backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`. It becomes
+            the base; the representation is a copy with weights of its own.
+        n_outputs: Classes; adapting needs the same.
+        n_chunks: Parts of the support set that the LSTM sees one after the other.
+        hidden_size: Units of the LSTM and of the MLP's two hidden layers.
+
+    Raises:
+        UsageError: If a size is not positive.
+
+    Example:
+        >>> from quickstudy.nn import MLP
+        >>> learner = MetaNetworks(MLP((4,), (16,)), n_outputs=3).eval()
+        >>> support = Support(torch.rand(3, 4), torch.arange(3), n_way=3)
+        >>> learner.adapt(support)(torch.rand(6, 4)).shape
+        torch.Size([6, 3])
+    """
+
+    def __init__(
+        self, backbone: nn.Module, n_outputs: int, *, n_chunks: int = 5, hidden_size: int = 20
+    ) -> None:
+        super().__init__()
+        if min(n_outputs, n_chunks, hidden_size) < 1:
+            raise UsageError(
+                f"expected positive sizes, got n_outputs={n_outputs}, n_chunks={n_chunks}, "
+                f"hidden_size={hidden_size}"
+            )
+        self.n_outputs, self.n_chunks = n_outputs, n_chunks
+        self.base = _with_head(backbone, n_outputs)
+        self.representation = _with_head(_another(backbone), n_outputs)
+        kinds = {_kind(layer) for _, layer in _layers(self.base)}
+        self.task_level = nn.ModuleDict({k: _TaskLevel(hidden_size) for k in sorted(kinds)})
+        self.example_level = nn.ModuleDict({k: _ExampleLevel(hidden_size) for k in sorted(kinds)})
+
+    @classmethod
+    def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
+        return cls(backbone, n_outputs, **options)
+
+    def adapt(self, support: Support) -> Predictor:
+        check_every_class(support)
+        check_ways(support, self.n_outputs)
+        task_fast = self._write(self.task_level, self._chunks(support))
+        values = self._write(self.example_level, _gradients(self.base, support))
+        keys = _augmented(self.representation, support.x, task_fast)
+
+        def predict(x: Tensor) -> Tensor:
+            cosines = cosine_similarity(_augmented(self.representation, x, task_fast), keys)
+            attention = cosines.softmax(dim=1)  # (n_query, n_support)
+            fast = {
+                name: (attention.to(value.dtype) @ value.flatten(1)).view(-1, *value.shape[1:])
+                for name, value in values.items()
+            }
+            return _augmented(self.base, x, fast)
+
+        return predict
+
+    def _chunks(self, support: Support) -> Weights:
+        """Gradients of u's loss on the parts of the support set: (n_chunks, *shape) a layer."""
+        parts = min(self.n_chunks, len(support))
+        return {
+            name: torch.stack([part.mean(0) for part in gradients.tensor_split(parts)])
+            for name, gradients in _gradients(self.representation, support).items()
+        }
+
+    def _write(self, writers: nn.ModuleDict, gradients: Weights) -> Weights:
+        """Fast weights of all layers, those of one kind by one writer in one go."""
+        fast: Weights = {}
+        for kind, writer in writers.items():
+            names = [name for name, layer in _layers(self.base) if _kind(layer) == kind]
+            flat = torch.cat([gradients[name].flatten(1) for name in names], dim=1)
+            written = writer(_preprocess(flat))  # (n, n_coordinates), or without n
+            sizes = [gradients[name][0].numel() for name in names]
+            for name, part in zip(names, written.split(sizes, dim=-1), strict=True):
+                fast[name] = part.view(*part.shape[:-1], *gradients[name].shape[1:])
+        return fast
+
+
+class _TaskLevel(nn.Module):
+    """An LSTM along the chunks, each coordinate by itself: (n_chunks, 2, m) -> (m,).
+
+    Coordinates come last in memory, which makes it twice as fast.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.perceive = nn.Linear(2, 4 * hidden_size)
+        self.recall = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
+        self.output = _small(nn.Linear(hidden_size, 1))
+
+    def forward(self, gradients: Tensor) -> Tensor:
+        n = self.hidden_size
+        hidden = cell = gradients.new_zeros(n, gradients.shape[-1])
+        for inputs in gradients:
+            gates = torch.addmm(_across(self.perceive, inputs), self.recall.weight, hidden)
+            keep, add, show = gates[: 3 * n].sigmoid().chunk(3)
+            cell = keep * cell + add * gates[3 * n :].tanh()
+            hidden = show * cell.tanh()
+        return _across(self.output, hidden)[0]
+
+
+class _ExampleLevel(nn.Module):
+    """A perceptron, each coordinate of each example by itself: (n, 2, m) -> (n, m)."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(2, hidden_size)
+        self.second = nn.Linear(hidden_size, hidden_size)
+        self.output = _small(nn.Linear(hidden_size, 1))
+
+    def forward(self, gradients: Tensor) -> Tensor:
+        flat = gradients.transpose(0, 1).flatten(1)  # (n, 2, m) -> (2, n * m)
+        hidden = _across(self.second, _across(self.first, flat).relu()).relu()
+        return _across(self.output, hidden).view(len(gradients), -1)
+
+
+def _across(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer on columns: (in_features, m) -> (out_features, m)."""
+    return torch.addmm(layer.bias[:, None], layer.weight, x)
+
+
+def _small(layer: nn.Linear) -> nn.Linear:
+    nn.init.normal_(layer.weight, std=1e-2)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _preprocess(gradients: Tensor, p: float = 7.0) -> Tensor:
+    """Size and sign of gradients on scales of their own: (n, m) -> (n, 2, m).
+
+    As of Andrychowicz et al. 2016, appendix A.
+    """
+    size = (gradients.abs().log() / p).clamp_min(-1)
+    return torch.stack([size, (gradients * math.exp(p)).clamp(-1, 1)], dim=1)
+
+
+def _with_head(backbone: nn.Module, n_outputs: int) -> nn.Sequential:
+    network = nn.Sequential()
+    network.add_module("backbone", backbone)
+    network.add_module("head", nn.Linear(feature_size(backbone), n_outputs, bias=False))
+    return network
+
+
+def _another(backbone: nn.Module) -> nn.Module:
+    """The same network with initial weights of its own."""
+    other = copy.deepcopy(backbone)
+    for module in other.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    return other
+
+
+def _layers(network: nn.Module) -> Iterator[tuple[str, Any]]:
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return ((n, m) for n, m in network.named_modules() if isinstance(m, kinds))
+
+
+def _kind(layer: nn.Module) -> str:
+    return "linear" if isinstance(layer, nn.Linear) else "conv"
+
+
+def _augmented(network: nn.Module, x: Tensor, fast: Weights) -> Tensor:
+    with _fast_weights(network, fast, rectify=True):
+        return widen(network(x))
+
+
+def _gradients(network: nn.Module, support: Support) -> Weights:
+    """Gradient of the loss on each support example, with the slow weights alone.
+
+    It is that with respect to fast weights of zero, one set an example, that are merely added.
+    """
+    n = len(support)
+    zeros = {
+        name: torch.zeros(n, *w.shape, dtype=w.dtype, device=w.device, requires_grad=True)
+        for name, w in ((name, layer.weight) for name, layer in _layers(network))
+    }
+    slow = {name: p.detach() for name, p in network.named_parameters()}
+    waste = {name: b.clone() for name, b in network.named_buffers()}
+    with torch.enable_grad(), _fast_weights(network, zeros, rectify=False):
+        scores = functional_call(network, {**slow, **waste}, (support.x,))
+        loss = F.cross_entropy(widen(scores), support.y, reduction="sum")
+        gradients = torch.autograd.grad(loss, list(zeros.values()))
+    return dict(zip(zeros, gradients, strict=True))
+
+
+@contextlib.contextmanager
+def _fast_weights(network: nn.Module, fast: Weights, *, rectify: bool) -> Iterator[None]:
+    """Have every layer add what its fast weights make, both rectified but for the head's."""
+
+    def augment(name: str, layer: nn.Module, inputs: tuple[Tensor], slow: Tensor) -> Tensor:
+        # Inside vmap, autocast does not choose the type.
+        extra = _apply(layer, inputs[0].to(slow.dtype), fast[name].to(slow.dtype))
+        return slow.relu() + extra.relu() if rectify and name != "head" else slow + extra
+
+    hooks = [
+        layer.register_forward_hook(partial(augment, name)) for name, layer in _layers(network)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _apply(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
+    """What a layer makes with another weight, or with one for each example; without a bias."""
+
+    def apply(x: Tensor, weight: Tensor) -> Tensor:
+        if isinstance(layer, nn.Linear):
+            return F.linear(x, weight)
+        return layer._conv_forward(x, weight, None)
+
+    return apply(x, weight) if weight.ndim == layer.weight.ndim else torch.vmap(apply)(x, weight)
