@@ -1,6 +1,13 @@
-"""Backbones and distances."""
+"""Backbones, distances, and whose statistics batch norm uses."""
 
 from quickstudy.nn.backbones import BACKBONES, MLP, Conv4, Flatten, StridedConv4
+from quickstudy.nn.batch_norm import (
+    batch_norms,
+    batch_statistics,
+    forget_running_statistics,
+    fresh_running_statistics,
+    give_up_running_statistics,
+)
 from quickstudy.nn.distances import cosine_similarity, squared_euclidean, widen
 
 __all__ = [
@@ -9,7 +16,12 @@ __all__ = [
     "Conv4",
     "Flatten",
     "StridedConv4",
+    "batch_norms",
+    "batch_statistics",
     "cosine_similarity",
+    "forget_running_statistics",
+    "fresh_running_statistics",
+    "give_up_running_statistics",
     "squared_euclidean",
     "widen",
 ]
