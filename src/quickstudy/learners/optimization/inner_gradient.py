@@ -32,12 +32,13 @@ def inner_gradient(
         leaves = {
             n: w if w.requires_grad else w.detach().requires_grad_() for n, w in weights.items()
         }
-    value = loss(leaves)
-    gradients = torch.autograd.grad(
-        value,
-        list(leaves.values()),
-        create_graph=create_graph,
-        allow_unused=True,
-        materialize_grads=True,
-    )
+    with torch.enable_grad():
+        value = loss(leaves)
+        gradients = torch.autograd.grad(
+            value,
+            list(leaves.values()),
+            create_graph=create_graph,
+            allow_unused=True,
+            materialize_grads=True,
+        )
     return dict(zip(leaves, gradients, strict=True)), value if create_graph else value.detach()

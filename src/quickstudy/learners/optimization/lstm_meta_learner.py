@@ -126,7 +126,8 @@ class LSTMMetaLearner(Learner):
                 scores = functional_call(self.model, {**weights, **statistics}, (support.x,))
             return query_loss(scores, support.y)
 
-        cell = None
+        hidden = self.lstm.hidden_size
+        cell: tuple[Tensor, Tensor] | None = None
         before = theta.new_zeros(len(theta), 2)
         for _ in range(self.inner_steps):
             slopes, loss = inner_gradient(support_loss, weights, create_graph=False)
@@ -134,6 +135,8 @@ class LSTMMetaLearner(Learner):
             seen = torch.cat(
                 [log_and_sign(loss.expand(1)).expand(len(slope), 2), log_and_sign(slope)], dim=1
             )
+            if cell is None:  # of zeros, like `seen` also under vmap
+                cell = (torch.zeros_like(seen[:, :1]).expand(-1, hidden),) * 2
             cell = self.lstm(seen, cell)
             before = (
                 widen(cell[0]) @ self.from_hidden

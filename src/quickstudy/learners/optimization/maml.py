@@ -180,16 +180,15 @@ class MAML(Learner):
         steps = self.inner_steps if len(support) else 0
         if not self.training and self.inner_steps_test is not None and len(support):
             steps = self.inner_steps_test
-        with torch.enable_grad():
-            if self.head == "prototypes":
-                # Views, so that the gradient to a weight has no part by way of the prototypes.
-                weights = {name: w.view_as(w) for name, w in weights.items()}
-                weights |= self._prototypes(support)
-            else:
-                check_ways(support, self.n_outputs)
-            path = [weights]
-            for step in range(steps):
-                path.append(self._inner_step(path[-1], support, step))
+        if self.head == "prototypes":
+            # Copies, so that the gradient to a weight has no part by way of the prototypes.
+            weights = {name: w.clone() for name, w in weights.items()}
+            weights |= self._prototypes(support)
+        else:
+            check_ways(support, self.n_outputs)
+        path = [weights]
+        for step in range(steps):
+            path.append(self._inner_step(path[-1], support, step))
         return path
 
     def _inner_step(

@@ -137,27 +137,28 @@ class Reptile(Learner):
         check_ways(support, self.n_outputs)
         if not len(support):
             raise DataError("expected examples to train on, got an empty support")
-        start = {n: p.detach().clone() for n, p in self.model.named_parameters()}
-        names, weights = list(start), list(start.values())
-        flat = self.second_moments.clone()
-        moments = [part.view_as(w) for part, w in zip(flat.split(self.sizes), weights, strict=True)]
+        start = dict(self.model.named_parameters())
+        shapes = [(n, p.shape) for n, p in start.items()]
+        # All weights in one vector: Adam is a few operations, however many layers there are.
+        theta = torch.cat([p.detach().flatten() for p in start.values()])
+
+        def as_weights(theta: Tensor) -> dict[str, Tensor]:
+            parts = zip(shapes, theta.split(self.sizes), strict=True)
+            return {name: part.view(shape) for (name, shape), part in parts}
+
+        moments, taken = self.second_moments.clone(), int(self.adam_steps)
         rows = torch.arange(steps * batch, device=support.y.device) % len(support)
-        taken, total = int(self.adam_steps), flat.new_zeros(())
+        total = theta.new_zeros(())
         for i in range(steps):
             chosen = rows[i * batch : (i + 1) * batch]
-            leaves = [w.requires_grad_() for w in weights]
             with torch.enable_grad():
-                scores = functional_call(
-                    self.model, dict(zip(names, leaves, strict=True)), (support.x[chosen],)
-                )
+                leaf = theta.detach().requires_grad_()
+                scores = functional_call(self.model, as_weights(leaf), (support.x[chosen],))
                 loss = query_loss(scores, support.y[chosen])
-                gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
+                (gradient,) = torch.autograd.grad(loss, leaf)
             total += loss.detach()
-            weights = [w.detach() for w in weights]
-            torch._foreach_mul_(moments, BETA)
-            torch._foreach_addcmul_(moments, gradients, gradients, 1 - BETA)
-            deviations = torch._foreach_sqrt(moments)
-            torch._foreach_div_(deviations, (1 - BETA ** (taken + i + 1)) ** 0.5)
-            torch._foreach_add_(deviations, EPSILON)
-            torch._foreach_addcdiv_(weights, gradients, deviations, -self.inner_lr)
-        return dict(zip(names, weights, strict=True)), total / max(steps, 1), flat
+            moments.mul_(BETA).addcmul_(gradient, gradient, value=1 - BETA)
+            correction = (1 - BETA ** (taken + i + 1)) ** 0.5
+            deviation = moments.sqrt().add_(EPSILON * correction)
+            theta.addcdiv_(gradient, deviation, value=-self.inner_lr * correction)
+        return as_weights(theta), total / max(steps, 1), moments
