@@ -12,7 +12,16 @@ from quickstudy.recipes.recipe import load_recipe, override, parse_recipe
 def test_every_recipe_fits_the_schema_and_makes_its_learner(name):
     recipe = load_recipe(name)
     assert recipe.about == about()[name]
-    assert sum(p.numel() for p in recipe.make_learner().parameters()) > 0
+    n_parameters = sum(p.numel() for p in recipe.make_learner().parameters())
+    assert (n_parameters > 0) is (recipe.learner.name != "nearest_centroid")
+
+
+def test_the_channels_of_a_data_set_are_its_own_and_the_same_in_every_test():
+    recipe = load_recipe("maml_caltech")
+    assert recipe.make_learner().model.backbone[0].weight.shape == (32, 3, 3, 3)
+    mixed = load_recipe("maml_caltech", ['test.0.data={name="digits"}'])
+    with pytest.raises(UsageError, match="3 channels as in training, got 1 of digits"):
+        mixed.test_tasks(mixed.test[0])
 
 
 def test_initial_weights_depend_on_the_seed_alone():

@@ -37,15 +37,16 @@ def adapt_to_folder(
 
     Args:
         ink: "dark" for dark strokes on light paper, which are inverted; "bright" leaves as is.
-            By default as the images of the recipe's folder, or dark.
+            By default as the images of the recipe's folder; else dark, or bright in colour.
 
     Raises:
         MissingError, DataError: If a folder is missing or cannot serve.
     """
     if recipe.data.name == SINUSOID:
         raise UsageError("expected a run trained on images, got one on sinusoids")
-    size, channels = recipe.data.image_size, recipe.data.channels
-    ink = ink or recipe.data.ink
+    size, channels = recipe.data.image_size, recipe.data.colours
+    photographs = channels == 3 and recipe.data.folder is None
+    ink = ink or ("bright" if photographs else recipe.data.ink)
     shots = load_image_folder(support, size=size, channels=channels, ink=ink)
     named = list_images(query)
     pixels = np.stack(

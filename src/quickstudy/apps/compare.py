@@ -163,7 +163,7 @@ def _plan(
     """The recipe of one learner, on this data and within the budget."""
     plain = json.loads(recipe.as_json())
     tasks = {**plain["tasks"], "split": "train"}
-    if not LEARNERS[recipe.learner.name].any_ways:
+    if not recipe.make_learner().any_ways:
         tasks["n_way"] = n_way
     if recipe.tasks.n_shot == 1:  # the shots in training are those of the test
         tasks["n_shot"] = n_shot

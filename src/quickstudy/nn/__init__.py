@@ -1,4 +1,4 @@
-"""Backbones, distances and attention."""
+"""Backbones, distances, attention, and whose statistics batch norm uses."""
 
 from quickstudy.nn.attention import MultiHeadAttention, RMSNorm, attention, visible
 from quickstudy.nn.backbones import (
@@ -9,6 +9,13 @@ from quickstudy.nn.backbones import (
     Flatten,
     KochConv,
     StridedConv4,
+)
+from quickstudy.nn.batch_norm import (
+    batch_norms,
+    batch_statistics,
+    forget_running_statistics,
+    fresh_running_statistics,
+    give_up_running_statistics,
 )
 from quickstudy.nn.distances import cosine_similarity, squared_euclidean, widen
 
@@ -23,7 +30,12 @@ __all__ = [
     "RMSNorm",
     "StridedConv4",
     "attention",
+    "batch_norms",
+    "batch_statistics",
     "cosine_similarity",
+    "forget_running_statistics",
+    "fresh_running_statistics",
+    "give_up_running_statistics",
     "squared_euclidean",
     "visible",
     "widen",

@@ -60,10 +60,11 @@ class StridedConv4(nn.Sequential):
     Args:
         in_shape: Shape of one image, (channels, height, width).
         width: Channels of every block.
+        mean: Average the last map over space; without, it is flattened, as in Reptile.
     """
 
-    def __init__(self, in_shape: Sequence[int], width: int = 64) -> None:
-        channels, _, _ = _image_shape(in_shape, 1)
+    def __init__(self, in_shape: Sequence[int], width: int = 64, mean: bool = True) -> None:
+        channels, height, side = _image_shape(in_shape, 1)
         layers: list[nn.Module] = []
         for block in range(4):
             layers += [
@@ -73,8 +74,8 @@ class StridedConv4(nn.Sequential):
                 nn.BatchNorm2d(width),
                 nn.ReLU(),
             ]
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.out_features = width
+        super().__init__(*layers, *([nn.AdaptiveAvgPool2d(1)] if mean else []), nn.Flatten())
+        self.out_features = width if mean else width * math.ceil(height / 16) * math.ceil(side / 16)
 
 
 class KochConv(nn.Sequential):

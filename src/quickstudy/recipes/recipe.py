@@ -39,7 +39,7 @@ from quickstudy.tasks import (
     split_by_share,
 )
 from quickstudy.tasks.augment import AUGMENTS
-from quickstudy.tasks.datasets import load_dataset
+from quickstudy.tasks.datasets import DATASETS, load_dataset
 from quickstudy.tasks.datasets.omniglot_runs import OneShotRuns
 from quickstudy.tasks.images import Ink, load_image_folder
 
@@ -95,6 +95,13 @@ class Data(_Table):
         if self.name == SINUSOID and self.model_fields_set != {"name"}:
             raise ValueError("expected no further keys with sinusoid tasks")
         return self
+
+    @property
+    def colours(self) -> int:
+        """Channels of an image: of the folder as asked for, or as the data set has them."""
+        if self.folder:
+            return self.channels
+        return getattr(DATASETS.get(self.name), "CHANNELS", 1)
 
 
 class Family(_Table):
@@ -193,7 +200,7 @@ class Recipe(_Table):
         if self.data.name == SINUSOID:
             in_shape, n_outputs = (1,), 1
         else:
-            in_shape = (self.data.channels, self.data.image_size, self.data.image_size)
+            in_shape = (self.data.colours, self.data.image_size, self.data.image_size)
             n_way = self.tasks.n_way or 0
             n_outputs = self.tasks.n_labels or (n_way if isinstance(n_way, int) else n_way[1])
         if self.backbone.name not in BACKBONES:
@@ -271,6 +278,11 @@ class Recipe(_Table):
         data = test.data or self.data
         if data.name != SINUSOID and "image_size" not in data.model_fields_set:
             data = data.model_copy(update={"image_size": self.data.image_size})
+        if data.colours != self.data.colours:
+            raise UsageError(
+                f"expected images of {self.data.colours} channels as in training, got "
+                f"{data.colours} of {data.name}"
+            )
         return self.make_tasks(test, data, stream)
 
     def run_test(self, learner: Learner, test: Test) -> TestReport:

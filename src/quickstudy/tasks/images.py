@@ -172,7 +172,8 @@ def load_image_folder(
         for name, read in track(listed, "decoding images")
     ]
     number = {name: c for c, name in enumerate(names)}
-    x, y = torch.from_numpy(np.stack(images)), torch.tensor([number[o] for o in owners])
+    x = torch.from_numpy(np.ascontiguousarray(np.stack(images)))  # colours come last from Pillow
+    y = torch.tensor([number[o] for o in owners])
     if cache:
         cache.parent.mkdir(parents=True, exist_ok=True)
         coded = torch.tensor(list(json.dumps(names).encode()), dtype=torch.uint8)

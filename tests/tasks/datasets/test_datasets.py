@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from quickstudy.errors import DataError, MissingError, UsageError
-from quickstudy.tasks.datasets import load_dataset, omniglot, store
+from quickstudy.tasks.datasets import caltech, load_dataset, omniglot, store
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 from quickstudy.tasks.images import content_hash
 
@@ -90,6 +90,28 @@ def test_omniglot_ink_is_bright_and_rotations_are_new_classes():
 def test_omniglot_content_is_the_pinned_one():
     for file, digest in omniglot.FILES.items():
         assert content_hash(store.find("omniglot", file)) == digest
+
+
+@pytest.mark.data("caltech101_84")
+def test_caltech_splits_are_disjoint_photographs_in_colour():
+    parts = {split: load_dataset("caltech101_84", split, image_size=84) for split in caltech.SPLITS}
+    assert [part.n_classes for part in parts.values()] == [64, 16, 20]
+    assert len(set().union(*(part.names for part in parts.values()))) == 100
+    assert sum(len(part.y) for part in parts.values()) == 8242
+    assert parts["test"].x.shape[1:] == (3, 84, 84)
+    red, blue = (parts["test"].x[:, channel].float() for channel in (0, 2))
+    assert float((red - blue).abs().mean()) > 5  # colour, not grey three times
+
+
+@pytest.mark.data("caltech101_84")
+def test_caltech_content_is_the_pinned_one():
+    for file, digest in caltech.FILES.items():
+        assert content_hash(store.find("caltech101_84", file)) == digest
+
+
+def test_a_data_set_without_a_place_on_the_web_is_only_added():
+    with pytest.raises(UsageError, match="quickstudy data add caltech101_84 --from"):
+        store.get("caltech101_84")
 
 
 @pytest.fixture

@@ -1,24 +1,39 @@
 """Model-agnostic meta-learning: an initialisation from which a few gradient steps suffice.
 
 Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks",
-ICML 2017, arXiv:1703.03400.
+ICML 2017, arXiv:1703.03400. Its relatives are options here:
+
+- ANIL: Raghu et al., "Rapid Learning or Feature Reuse?", ICLR 2020, arXiv:1909.09157.
+- BOIL: Oh et al., "BOIL: Towards Representation Change for Few-shot Learning", ICLR 2021,
+  arXiv:2008.08882.
+- Meta-SGD: Li et al., "Meta-SGD: Learning to Learn Quickly", 2017, arXiv:1707.09835.
+- MAML++: Antoniou, Edwards & Storkey, "How to Train Your MAML", ICLR 2019, arXiv:1810.09502.
+- ProtoMAML: Triantafillou et al., "Meta-Dataset", ICLR 2020, arXiv:1903.03096.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import Any, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.func import functional_call
 
 from quickstudy.errors import UsageError, check_option
-from quickstudy.learners.base import Learner, Predictor, check_ways, feature_size, query_loss
-from quickstudy.tasks import Support
+from quickstudy.learners.base import (
+    Learner,
+    Predictor,
+    check_every_class,
+    check_ways,
+    feature_size,
+    query_loss,
+)
+from quickstudy.learners.optimization.inner_gradient import inner_gradient
+from quickstudy.nn import batch_statistics, forget_running_statistics, widen
+from quickstudy.tasks import Episode, Support
 
 __all__ = ["MAML"]
 
@@ -29,19 +44,34 @@ class MAML(Learner):
     The inner loop (equation 1) is theta' = theta - inner_lr * gradient of the mean support
     loss; the meta-gradient (equation 2) is that of the query loss at theta'.
 
+    Relatives: `adapted=["head.*"]` is ANIL and `adapted=["backbone.*"]` is BOIL;
+    `inner_rates="per_parameter"` is Meta-SGD; `inner_rates="per_layer_and_step"` with a
+    `multi_step_loss` is MAML++; `head="prototypes"` is ProtoMAML.
+
     Differs from the paper: the paper's code sums the inner cross-entropy over the ways, so its
     inner learning rate of 0.4 at 5 ways would be 2.0 here. Its batch norm has no scale, and a
     shift that only the outer loop changes; here the inner loop changes both, unless `adapted`
-    leaves them out. Weights start as PyTorch's layers do.
+    leaves them out. Weights start as PyTorch's layers do. Learned rates start alike at
+    `inner_lr`, where Meta-SGD draws them. Of MAML++, statistics of batch norm per step are left
+    out, and the weights of its multi-step loss move by the meta-step rather than the epoch.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`. With
             `batch_norm="batch"` its batch norms lose their running statistics.
-        n_outputs: Classes, or size of a regression target; adapting needs the same.
-        inner_lr: Step size of the inner loop.
+        n_outputs: Classes, or size of a regression target; adapting needs the same, but for
+            `head="prototypes"`, which takes any number of classes.
+        inner_lr: Step size of the inner loop, or where learned step sizes start.
+        inner_rates: "fixed", or learned: "per_parameter", one for each weight, or
+            "per_layer_and_step", one for each weight or bias tensor and step; further steps in
+            evaluation use those of the last.
         inner_steps: Gradient steps in meta-training.
         inner_steps_test: Gradient steps in evaluation; `inner_steps` if None.
         first_order: Leave out second derivatives (FOMAML).
+        multi_step_loss: Meta-steps during which the query loss after every inner step counts,
+            with weights that move from all alike to the last alone.
+        head: "linear", meta-learned as all else; "prototypes": for every task the head starts
+            as the nearest prototype in squared distance, W_k = 2 c_k and b_k = -||c_k||^2, with
+            c_k the mean of the features of class k.
         adapted: Patterns of the names of the parameters the inner loop changes.
         batch_norm: "batch": batch norm always uses the statistics of the batch at hand, as in
             the paper, so predictions for a query depend on the other queries (transductive).
@@ -49,7 +79,7 @@ class MAML(Learner):
             meta-training kept of the queries; the inner loop still uses the support's own.
 
     Raises:
-        UsageError: If no parameter matches `adapted`.
+        UsageError: If no parameter matches `adapted`, or an option needs at least one step.
 
     Example:
         >>> from quickstudy.nn import MLP
@@ -60,6 +90,7 @@ class MAML(Learner):
 
     batchable = True
     any_ways = False
+    meta_steps: Tensor
 
     def __init__(
         self,
@@ -67,104 +98,145 @@ class MAML(Learner):
         n_outputs: int,
         *,
         inner_lr: float = 0.4,
+        inner_rates: Literal["fixed", "per_parameter", "per_layer_and_step"] = "fixed",
         inner_steps: int = 1,
         inner_steps_test: int | None = None,
         first_order: bool = False,
+        multi_step_loss: int = 0,
+        head: Literal["linear", "prototypes"] = "linear",
         adapted: Sequence[str] = ("*",),
         batch_norm: Literal["batch", "running"] = "batch",
     ) -> None:
         super().__init__()
         check_option("batch_norm", batch_norm, ("batch", "running"))
-        if min(inner_steps, inner_steps_test or 0) < 0:
-            raise UsageError(f"expected inner steps >= 0, got {inner_steps}, {inner_steps_test}")
+        check_option("head", head, ("linear", "prototypes"))
+        check_option("inner_rates", inner_rates, ("fixed", "per_parameter", "per_layer_and_step"))
+        if min(inner_steps, inner_steps_test or 0, multi_step_loss) < 0:
+            raise UsageError(
+                f"expected steps >= 0, got {inner_steps}, {inner_steps_test}, {multi_step_loss}"
+            )
+        if not inner_steps and (multi_step_loss or inner_rates == "per_layer_and_step"):
+            raise UsageError("expected inner_steps >= 1 with multi_step_loss or rates per step")
+        if inner_rates == "per_parameter" and head == "prototypes":
+            raise UsageError("expected no rates per_parameter with a head of prototypes")
+        linear = (
+            nn.Linear(feature_size(backbone), n_outputs) if head == "linear" else _GivenLinear()
+        )
         self.model = nn.Sequential()
         self.model.add_module("backbone", backbone)
-        self.model.add_module("head", nn.Linear(feature_size(backbone), n_outputs))
-        self.n_outputs = n_outputs
+        self.model.add_module("head", linear)
+        self.n_outputs, self.head = n_outputs, head
+        self.any_ways = head == "prototypes"  # pyright: ignore[reportAttributeAccessIssue]
         self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
         self.inner_steps_test = inner_steps_test
-        self.adapted = [
-            name
-            for name, _ in self.model.named_parameters()
-            if any(fnmatch(name, pattern) for pattern in adapted)
-        ]
+        start: dict[str, Tensor] = dict(self.model.named_parameters())
+        if head == "prototypes":
+            start |= {"head.weight": torch.empty(0), "head.bias": torch.empty(0)}
+        self.adapted = [n for n in start if any(fnmatch(n, pattern) for pattern in adapted)]
         if not self.adapted:
             raise UsageError(f"expected `adapted` to match a parameter, got {list(adapted)}")
+        self.rates = nn.ParameterList()
+        if inner_rates != "fixed":
+            per_step = torch.full((inner_steps,), float(inner_lr))
+            self.rates.extend(
+                torch.full_like(start[n], inner_lr) if inner_rates == "per_parameter" else per_step
+                for n in self.adapted
+            )
+        self.inner_rates = inner_rates
+        self.multi_step_loss = multi_step_loss
+        if multi_step_loss:
+            self.register_buffer("meta_steps", torch.tensor(0))
+            self.batchable = False  # pyright: ignore[reportAttributeAccessIssue] - it counts
         if batch_norm == "batch":
-            _forget_running_statistics(self.model)
+            forget_running_statistics(self.model)
 
     @classmethod
     def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
         return cls(backbone, n_outputs, **options)
 
     def adapt(self, support: Support) -> Predictor:
-        check_ways(support, self.n_outputs)
-        weights: dict[str, Tensor] = dict(self.model.named_parameters())
-        steps = self.inner_steps if len(support) else 0
-        if not self.training and self.inner_steps_test is not None and len(support):
-            steps = self.inner_steps_test
-        with torch.enable_grad():
-            for _ in range(steps):
-                weights = self._inner_step(weights, support)
-        state = {**weights, **dict(self.model.named_buffers())}
+        if self.head == "prototypes":
+            check_every_class(support)
+        state = {**self._learn(support)[-1], **dict(self.model.named_buffers())}
         if not self.training:
             state = {name: value.detach().clone() for name, value in state.items()}
         return lambda x: functional_call(self.model, state, (x,))
 
-    def _inner_step(self, weights: dict[str, Tensor], support: Support) -> dict[str, Tensor]:
+    def loss(self, episode: Episode) -> Tensor:
+        path, query = self._learn(episode.support), episode.query
+        if not self.multi_step_loss:
+            return query_loss(functional_call(self.model, path[-1], (query.x,)), query.y)
+        losses = [query_loss(functional_call(self.model, w, (query.x,)), query.y) for w in path[1:]]
+        early = (1 - self.meta_steps / self.multi_step_loss).clamp_min(0)  # from 1 to 0
+        return early * torch.stack(losses).mean() + (1 - early) * losses[-1]
+
+    def forward(self, episode: Episode) -> Tensor:
+        loss = self.loss(episode)
+        if self.multi_step_loss:
+            self.meta_steps += 1
+        return loss
+
+    def _learn(self, support: Support) -> list[dict[str, Tensor]]:
+        """The weights before the inner loop and after each of its steps."""
+        weights: dict[str, Tensor] = dict(self.model.named_parameters())
+        steps = self.inner_steps if len(support) else 0
+        if not self.training and self.inner_steps_test is not None and len(support):
+            steps = self.inner_steps_test
+        if self.head == "prototypes":
+            # Copies, so that the gradient to a weight has no part by way of the prototypes.
+            weights = {name: w.clone() for name, w in weights.items()}
+            weights |= self._prototypes(support)
+        else:
+            check_ways(support, self.n_outputs)
+        path = [weights]
+        for step in range(steps):
+            path.append(self._inner_step(path[-1], support, step))
+        return path
+
+    def _inner_step(
+        self, weights: dict[str, Tensor], support: Support, step: int
+    ) -> dict[str, Tensor]:
         def loss(adapted: dict[str, Tensor]) -> Tensor:
-            # Running averages are kept of the queries alone, so these go to waste.
-            waste = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            with _batch_statistics(self.model):
-                scores = functional_call(self.model, {**weights, **adapted, **waste}, (support.x,))
+            scores = self._on_support(self.model, {**weights, **adapted}, support.x)
             return query_loss(scores, support.y)
 
         adapted = {name: weights[name] for name in self.adapted}
         second_order = self.training and not self.first_order
-        gradients = _gradient(loss, adapted, create_graph=second_order)
-        return weights | {n: w - self.inner_lr * gradients[n] for n, w in adapted.items()}
+        gradients, _ = inner_gradient(loss, adapted, create_graph=second_order)
+        rates: Sequence[Any] = [self.inner_lr] * len(adapted)
+        if self.inner_rates == "per_parameter":
+            rates = list(self.rates)
+        elif self.inner_rates == "per_layer_and_step":
+            rates = [rate[min(step, self.inner_steps - 1)] for rate in self.rates]
+        moved = zip(adapted.items(), rates, strict=True)
+        return weights | {n: w - rate * gradients[n] for (n, w), rate in moved}
+
+    def _on_support(self, module: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        # Running averages are kept of the queries alone, so these go to waste.
+        waste = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        with batch_statistics(module):
+            return functional_call(module, {**weights, **waste}, (x,))
+
+    def _prototypes(self, support: Support) -> dict[str, Tensor]:
+        """The head that scores by nearness to the class means, up to a constant per query."""
+        if support.n_way is None:
+            check_every_class(support)
+        features = widen(self._on_support(self.model.get_submodule("backbone"), {}, support.x))
+        labels = torch.arange(support.n_way or 0, device=support.y.device)
+        onehot = (support.y[:, None] == labels).to(features.dtype)  # (n, n_way)
+        with torch.autocast(features.device.type, enabled=False):
+            means = (onehot.T @ features) / onehot.sum(0)[:, None]  # (n_way, d)
+        return {"head.weight": 2 * means, "head.bias": -means.square().sum(1)}
 
 
-def _gradient(loss: Any, weights: dict[str, Tensor], *, create_graph: bool) -> dict[str, Tensor]:
-    """Gradient of `loss(weights)`, inside `torch.func` transforms and outside of them."""
-    if _functorch.peek_interpreter_stack() is not None:
-        gradients = torch.func.grad(loss)(weights)
-        return gradients if create_graph else {n: g.detach() for n, g in gradients.items()}
-    if not create_graph:
-        # Gradients to the weights as they are now; the path through earlier steps stays open.
-        leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
-    else:
-        leaves = {
-            n: w if w.requires_grad else w.detach().requires_grad_() for n, w in weights.items()
-        }
-    values = torch.autograd.grad(
-        loss(leaves),
-        list(leaves.values()),
-        create_graph=create_graph,
-        allow_unused=True,
-        materialize_grads=True,
-    )
-    return dict(zip(leaves, values, strict=True))
+class _GivenLinear(nn.Module):
+    """A linear layer without weights of its own: `functional_call` gives them."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", None)
+        self.register_buffer("bias", None)
 
-@contextlib.contextmanager
-def _batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Have batch norm use the statistics of the batch, also in evaluation."""
-    norms = [m for m in _batch_norms(model) if not m.training]
-    for norm in norms:
-        norm.training = True
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.training = False
-
-
-def _forget_running_statistics(model: nn.Module) -> None:
-    for norm in _batch_norms(model):
-        norm.track_running_stats = False
-        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
-
-
-def _batch_norms(model: nn.Module) -> Iterator[Any]:
-    return (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # 8 bits cannot hold the difference
+            return F.linear(widen(x), self.weight, self.bias)  # pyright: ignore

@@ -1,7 +1,7 @@
 """Data sets, one file each, and the literal catalogue of them.
 
 A data set is a function `load(split, *, image_size, seed) -> ClassData` with the splits it
-offers, and, if it does not come with the package, what to fetch.
+offers, its CHANNELS if they are not 1, and, if it does not come with the package, what to fetch.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ from __future__ import annotations
 from types import ModuleType
 
 from quickstudy.errors import unknown
-from quickstudy.tasks.datasets import digits, glyphs, omniglot
+from quickstudy.tasks.datasets import caltech, digits, glyphs, omniglot
 from quickstudy.tasks.sources import ClassData
 
 __all__ = ["DATASETS", "load_dataset"]
 
-DATASETS: dict[str, ModuleType] = {"glyphs": glyphs, "omniglot": omniglot, "digits": digits}
+DATASETS: dict[str, ModuleType] = {
+    "glyphs": glyphs,
+    "omniglot": omniglot,
+    "digits": digits,
+    "caltech101_84": caltech,
+}
 
 
 def load_dataset(name: str, split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:

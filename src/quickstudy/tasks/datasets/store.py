@@ -47,10 +47,16 @@ def get(name: str) -> Path:
     """Download a data set, check its content, and return its folder.
 
     Raises:
+        UsageError: If there is no place to fetch it from.
         MissingError: If it cannot be reached.
         DataError: If what came is not what it should be.
     """
     dataset, files = _files_to_get(name)
+    if dataset.URL is None:
+        raise UsageError(
+            f"data set {name!r} has no place to fetch it from: give a local copy by "
+            f"`quickstudy data add {name} --from FOLDER`"
+        )
     for file, digest in files.items():
         if (data_folder() / name / file).exists():
             continue
