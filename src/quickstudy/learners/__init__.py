@@ -1,22 +1,58 @@
 """Learners under one contract, and the literal catalogue of them."""
 
 from quickstudy.learners.base import Learner, MetaGradient, Predictor
+from quickstudy.learners.metric.matching_networks import MatchingNetworks
 from quickstudy.learners.metric.nearest_centroid import NearestCentroid
 from quickstudy.learners.metric.prototypical_networks import PrototypicalNetworks
+from quickstudy.learners.metric.relation_networks import RelationNetworks
+from quickstudy.learners.metric.siamese_networks import SiameseNetworks
+from quickstudy.learners.model.in_context_transformer import InContextTransformer
+from quickstudy.learners.model.mann import MANN
+from quickstudy.learners.model.meta_networks import MetaNetworks
+from quickstudy.learners.model.neural_processes import NeuralProcess
+from quickstudy.learners.model.snail import SNAIL
+from quickstudy.learners.optimization.lstm_meta_learner import LSTMMetaLearner
 from quickstudy.learners.optimization.maml import MAML
+from quickstudy.learners.optimization.r2d2 import R2D2
+from quickstudy.learners.optimization.reptile import Reptile
 
 __all__ = [
     "LEARNERS",
     "MAML",
+    "MANN",
+    "R2D2",
+    "SNAIL",
+    "InContextTransformer",
+    "LSTMMetaLearner",
     "Learner",
+    "MatchingNetworks",
     "MetaGradient",
+    "MetaNetworks",
     "NearestCentroid",
+    "NeuralProcess",
     "Predictor",
     "PrototypicalNetworks",
+    "RelationNetworks",
+    "Reptile",
+    "SiameseNetworks",
 ]
 
 LEARNERS: dict[str, type[Learner]] = {
+    # metric-based
+    "siamese_networks": SiameseNetworks,
+    "matching_networks": MatchingNetworks,
     "prototypical_networks": PrototypicalNetworks,
+    "relation_networks": RelationNetworks,
     "nearest_centroid": NearestCentroid,
+    # model-based
+    "mann": MANN,
+    "meta_networks": MetaNetworks,
+    "neural_process": NeuralProcess,
+    "snail": SNAIL,
+    "in_context_transformer": InContextTransformer,
+    # optimization-based
+    "lstm_meta_learner": LSTMMetaLearner,
     "maml": MAML,
+    "reptile": Reptile,
+    "r2d2": R2D2,
 }
