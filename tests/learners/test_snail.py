@@ -58,7 +58,8 @@ def test_it_equals_the_pseudocode_over_the_support_and_each_query_alone():
     learner, task = make().double(), episode()
     expected = []
     for x in task.query.x:
-        features = learner.backbone(torch.cat([task.support.x, x[None]])) / math.sqrt(32)
+        features = learner.backbone(torch.cat([task.support.x, x[None]]))
+        features = features / features.square().sum(1, keepdim=True).sqrt()
         labels = torch.eye(3).double()[task.support.y]
         sequence = torch.cat([features, torch.cat([labels, torch.zeros(1, 3)])], dim=1)
         for block in learner.blocks:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quickstudy.errors import UsageError
@@ -27,9 +28,9 @@ class SNAIL(InContextLearner):
     support's rows become depends on no query, so they are computed once for all queries.
 
     Differs from the paper: dilations are 1, 2, 4 and so on, so that a block looks back on every
-    element; the paper's listing begins at 2. Features are those of the backbone, over the root of
-    their number, without a linear layer after it. Projections of queries and keys start equal, so
-    at first an element attends to those of similar features, without which few-shot images are
+    element; the paper's listing begins at 2. Features are those of the backbone, scaled to length
+    one as labels are, without a linear layer after it. Projections of queries and keys start equal,
+    so at first an element attends to those of similar features, without which few-shot images are
     hard to begin with. Regression, with squared error, is not in the paper's experiments.
 
     Args:
@@ -81,7 +82,7 @@ class SNAIL(InContextLearner):
     def read(self, features: Tensor, targets: Tensor) -> Tensor:
         n_support, n_query = len(targets), len(features) - len(targets)
         unknown = targets.new_zeros(n_query, self.n_outputs)
-        features = widen(features) / math.sqrt(features.shape[1])  # about as long as a label is
+        features = F.normalize(widen(features), dim=1)  # as long as a label is
         rows = torch.cat([features, torch.cat([targets, unknown])], dim=1)
         for block in self.blocks:
             rows = torch.cat([rows, block(rows, n_support)], dim=1)
