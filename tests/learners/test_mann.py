@@ -99,14 +99,13 @@ def by_hand(learner: MANN, x: np.ndarray, told: np.ndarray) -> np.ndarray:
             weight, bias = of(learner.interface)
             interface = weight @ h + bias
             ranked = sorted(range(n_slots), key=lambda i: usage[i])
-            least = [1.0 if i in ranked[:heads] else 0.0 for i in range(n_slots)]
             memory[ranked[0]] = 0
             w_write = np.zeros((heads, n_slots))
             for j in range(heads):
                 alpha = sigmoid(interface[j])
                 key = np.tanh(interface[heads + j * size : heads + (j + 1) * size])
                 for i in range(n_slots):
-                    w_write[j, i] = alpha * w_read[j, i] + (1 - alpha) * least[i]
+                    w_write[j, i] = alpha * w_read[j, i] + (1 - alpha) * (i == ranked[j])
                     memory[i] += w_write[j, i] * key
             w_read = np.zeros((heads, n_slots))
             for j in range(heads):
@@ -138,7 +137,7 @@ def test_each_step_is_as_the_equations_say(controller, memory):
     torch.testing.assert_close(learner.loss(episode), F.cross_entropy(outputs, y))
 
 
-def test_the_least_used_slot_is_wiped_and_the_least_used_are_written():
+def test_the_least_used_slot_is_wiped_and_each_head_writes_to_one_of_the_least_used():
     """With a write gate of zero and keys of one value, memory shows where writing went."""
     learner = mann(memory_shape=(6, 4)).eval()
     with torch.no_grad():
@@ -148,8 +147,8 @@ def test_the_least_used_slot_is_wiped_and_the_least_used_are_written():
     state = learner._start()._replace(usage=torch.tensor([5.0, 1.0, 4.0, 0.5, 3.0, 2.0]))
     state = state._replace(memory=torch.full((6, 4), 7.0))
     written = learner._access(state).memory[:, 0]
-    both = 2 * float(torch.tanh(torch.tensor(1.0)))  # two heads write one key each
-    torch.testing.assert_close(written, torch.tensor([7, 7 + both, 7, both, 7, 7]))
+    key = float(torch.tanh(torch.tensor(1.0)))
+    torch.testing.assert_close(written, torch.tensor([7, 7 + key, 7, key, 7, 7]))
 
 
 @pytest.mark.parametrize(("controller", "memory"), KINDS)

@@ -56,11 +56,12 @@ class MANN(Learner):
     `n_shot = 0` all of it is one shuffled sequence, as in the paper. A predictor answers each
     query as the next example of the support's sequence.
 
-    Differs from the paper: where several slots are equally unused, the first ones count as least
-    used, as exactly `n_reads` have to. Keys are squashed by tanh, and the initial memory is 1e-6
-    everywhere, as in public reimplementations; the paper says neither. Regression is by squared
-    error, a Gaussian of fixed variance. A backbone may come before the controller; its batch
-    norm, if any, sees a whole training sequence at once.
+    Differs from the paper: it does not say how several heads share the `n_reads` least used slots;
+    here head j may write to the j-th least used one, and only the very least used is wiped. Of
+    slots equally unused, the first counts as less used. Keys are squashed by tanh, and the
+    initial memory is 1e-6 everywhere, as in public reimplementations; the paper says neither.
+    Regression is by squared error, a Gaussian of fixed variance. A backbone may come before the
+    controller; its batch norm, if any, sees a whole training sequence at once.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`.
@@ -230,7 +231,7 @@ class MANN(Learner):
         order = state.usage.detach().argsort(stable=True)
         slots = torch.arange(self.n_slots, device=order.device)
         least_used = (order[: self.n_reads, None] == slots).to(keys.dtype)  # (n_reads, n_slots)
-        write_weights = gate * state.read_weights + (1 - gate) * least_used.sum(0)
+        write_weights = gate * state.read_weights + (1 - gate) * least_used
         kept = state.memory * (1 - least_used[0])[:, None]
         memory = kept + write_weights.T @ keys
         cosines = F.normalize(keys, dim=1) @ F.normalize(memory, dim=1).T
