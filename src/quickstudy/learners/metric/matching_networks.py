@@ -77,9 +77,10 @@ class MatchingNetworks(Learner):
                 f"got {attention_steps}"
             )
         self.backbone = backbone
-        self.scale, self.log_scale = scale, None
+        self.scale = 10.0 if scale is None else scale
+        self.log_scale = None
         if scale is None:  # as a logarithm, so that learning cannot turn its sign
-            self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+            self.log_scale = nn.Parameter(torch.tensor(math.log(self.scale)))
         self.context = None
         if full_context_embeddings:
             self.context = _FullContext(feature_size(backbone), attention_steps or 3)

@@ -27,7 +27,7 @@ __all__ = ["RelationNetworks"]
 
 
 class RelationNetworks(Learner):
-    """Score each pair of a class and a query by a network (equations 1 to 3).
+    """Score each pair of a class and a query by a network (equations 1 and 2).
 
     A class is the mean of its embedded examples. The comparator sees class and query one behind
     the other, along the channels, and gives a relation score between 0 and 1; the loss is the
@@ -41,7 +41,7 @@ class RelationNetworks(Learner):
 
     Differs from the paper: classes are means instead of sums, so that the number of shots may
     change between training and testing. The squared error is averaged over the pairs, as in the
-    paper's code; equation 3 sums. The convolutions pad everywhere and have no bias.
+    paper's code; equation 2 sums. The convolutions pad everywhere and have no bias.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d), a flattened map of shape `out_shape`
