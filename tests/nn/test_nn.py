@@ -83,3 +83,13 @@ def test_distances_keep_full_precision_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         found = squared_euclidean(a, a[:2]), cosine_similarity(a, a[:2])
     torch.testing.assert_close(found, expected)
+
+
+def test_strided_conv4_without_the_mean_keeps_the_last_map():
+    torch.manual_seed(0)
+    whole = StridedConv4((1, 28, 20), width=3, mean=False).eval()
+    averaged = StridedConv4((1, 28, 20), width=3).eval()
+    averaged.load_state_dict(whole.state_dict())
+    x = torch.rand(2, 1, 28, 20)
+    assert whole(x).shape == (2, whole.out_features) == (2, 3 * 2 * 2)
+    torch.testing.assert_close(whole(x).view(2, 3, 4).mean(2), averaged(x))

@@ -126,7 +126,6 @@ class LSTMMetaLearner(Learner):
                 scores = functional_call(self.model, {**weights, **statistics}, (support.x,))
             return query_loss(scores, support.y)
 
-        hidden = self.lstm.hidden_size
         cell: tuple[Tensor, Tensor] | None = None
         before = theta.new_zeros(len(theta), 2)
         for _ in range(self.inner_steps):
@@ -135,11 +134,13 @@ class LSTMMetaLearner(Learner):
             seen = torch.cat(
                 [log_and_sign(loss.expand(1)).expand(len(slope), 2), log_and_sign(slope)], dim=1
             )
-            if cell is None:  # of zeros, like `seen` also under vmap
-                cell = (torch.zeros_like(seen[:, :1]).expand(-1, hidden),) * 2
-            cell = self.lstm(seen, cell)
+            if cell is None:  # zeros made from `seen`, which vmap gives a task dimension
+                blank = torch.zeros_like(seen[:, :1]).expand(-1, self.lstm.hidden_size)
+                cell = (blank, blank)
+            hidden, memory = self.lstm(seen, cell)
+            cell = (hidden, memory)
             before = (
-                widen(cell[0]) @ self.from_hidden
+                widen(hidden) @ self.from_hidden
                 + theta[:, None] * self.from_weight
                 + before * self.from_before
                 + self.bias

@@ -29,9 +29,9 @@ class R2D2(Learner):
     """Fit a ridge regression to the support's features, and differentiate through its solution.
 
     With features X (n, d) of the support and targets Y, one-hot for classes, the weights are
-    W = (X'X + ridge I)^-1 X'Y (equation 4), which by the Woodbury identity is
-    W = X'(XX' + ridge I)^-1 Y (equation 6); the smaller system of the two is solved. Logits are
-    scale * X'W + bias (equation 7); predictions of regression are X'W itself. `ridge`, `scale`
+    W = (X'X + ridge I)^-1 X'Y, which by the Woodbury identity is W = X'(XX' + ridge I)^-1 Y; the
+    smaller system of the two is solved. With features Q of the queries, logits are
+    scale * QW + bias (section 3.1); predictions of regression are QW itself. `ridge`, `scale`
     and `bias` are meta-learned. A feature that is always one gives W an intercept. In
     meta-training, support and query go through the backbone as one batch.
 
