@@ -3,12 +3,14 @@
 import os
 
 import pytest
+import torch
 
 from quickstudy.tasks.datasets import DATASETS
 from quickstudy.tasks.datasets.store import is_here
 
 
 def pytest_configure(config):
+    torch.set_num_threads(1)  # tests run in a process a core
     config.addinivalue_line("markers", "data(name): needs a data set that may be absent")
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from quickstudy.apps.run import train_run
 from quickstudy.cli import app as commands
 from quickstudy.cli import main
+from quickstudy.recipes import recipe as recipes
 from quickstudy.recipes.recipe import load_recipe
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 
@@ -96,6 +97,7 @@ def recipe(images):
 @pytest.fixture(autouse=True)
 def nothing_here(monkeypatch, tmp_path):
     monkeypatch.setenv("QUICKSTUDY_DATA", str(tmp_path / "no-data"))
+    monkeypatch.setattr(recipes, "_LOADED", {})
     monkeypatch.chdir(tmp_path)
 
 
@@ -330,10 +332,8 @@ def test_a_run_folder_in_the_way_is_left_alone(capsys, trained, recipe, tmp_path
 
 
 def test_the_demo_tests_beside_its_baselines_and_draws_a_picture(capsys, tmp_path, monkeypatch):
-    from quickstudy.recipes import recipe as recipes
     from quickstudy.tasks.datasets import glyphs
 
-    monkeypatch.setattr(recipes, "_LOADED", {})
     monkeypatch.setattr(glyphs, "_PARTS", {"train": (2, 0), "validation": (2, 1), "test": (2, 2)})
     small = [
         f"--set={change}"
@@ -373,10 +373,8 @@ def test_reproduce_sets_measured_beside_published(capsys, tmp_path):
 
 
 def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypatch):
-    from quickstudy.recipes import recipe as recipes
     from quickstudy.tasks.datasets import glyphs
 
-    monkeypatch.setattr(recipes, "_LOADED", {})
     monkeypatch.setattr(glyphs, "_PARTS", {"train": (3, 0), "validation": (2, 1), "test": (2, 2)})
     (tmp_path / "pixels.toml").write_text(
         'about = ""\ndata = { name = "glyphs" }\nbackbone = { name = "flatten" }\n'

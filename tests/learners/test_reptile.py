@@ -193,8 +193,10 @@ def test_threads_give_what_serial_gives():
     episodes = [tasks()[i] for i in range(4)]
     learner = warmed_up()
     one, other = Serial()(learner, episodes), Threads(2)(learner, episodes)
-    assert all(torch.equal(one.gradients[n], other.gradients[n]) for n in one.gradients)
-    assert all(torch.equal(one.buffers[n], other.buffers[n]) for n in one.buffers)
+    for n in one.gradients:
+        torch.testing.assert_close(one.gradients[n], other.gradients[n])
+    for n in one.buffers:
+        torch.testing.assert_close(one.buffers[n], other.buffers[n])
 
 
 def test_it_learns_to_regress_sinusoids():

@@ -60,7 +60,7 @@ class Comparison:
 
 def recipe_of(learner: str) -> Recipe:
     """The recipe that says how a learner is trained on images: a recipe's own name or file, or
-    the first recipe, in order of names, of that learner on images.
+    that learner's recipe on images, if possible on Omniglot, with the shortest name.
 
     Raises:
         UsageError: If there is none.
@@ -69,11 +69,15 @@ def recipe_of(learner: str) -> Recipe:
         return load_recipe(learner)
     if learner not in LEARNERS:
         raise unknown("learner or recipe", learner, [*LEARNERS, *recipe_names()])
-    for name in recipe_names():
-        recipe = load_recipe(name)
-        if recipe.learner.name == learner and recipe.data.name != SINUSOID:
-            return recipe
-    raise UsageError(f"expected a recipe that trains {learner} on images, found none: write one")
+    recipes = {name: load_recipe(name) for name in recipe_names()}
+    fit = [
+        (recipe.data.name != "omniglot", len(name), name)
+        for name, recipe in recipes.items()
+        if recipe.learner.name == learner and recipe.data.name != SINUSOID
+    ]
+    if not fit:
+        raise UsageError(f"expected a recipe that trains {learner} on images: write one")
+    return recipes[min(fit)[2]]
 
 
 def compare(

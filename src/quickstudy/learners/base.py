@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -58,10 +58,10 @@ class Learner(nn.Module, ABC):
     statistics; call `eval()` before adapting to a real task. `meta_train` ends so.
     """
 
-    batchable: ClassVar[bool] = False
+    batchable: bool = False
     """Whether `loss` may run under `torch.func.vmap`: no `item()`, no branch on a value."""
 
-    any_ways: ClassVar[bool] = True
+    any_ways: bool = True
     """Whether a task may have more ways than those in meta-training."""
 
     @classmethod

@@ -85,7 +85,7 @@ class MatchingNetworks(Learner):
         if full_context_embeddings:
             self.context = _FullContext(feature_size(backbone), attention_steps or 3)
             # PyTorch has no batching rule for LSTMs.
-            self.batchable = False  # pyright: ignore[reportAttributeAccessIssue]
+            self.batchable = False
 
     def adapt(self, support: Support) -> Predictor:
         check_every_class(support)

@@ -9,6 +9,7 @@ import math
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -137,8 +138,8 @@ class LSTMMetaLearner(Learner):
             if cell is None:  # zeros made from `seen`, which vmap gives a task dimension
                 blank = torch.zeros_like(seen[:, :1]).expand(-1, self.lstm.hidden_size)
                 cell = (blank, blank)
-            hidden, memory = self.lstm(seen, cell)
-            cell = (hidden, memory)
+            cell = self._lstm_step(seen, cell)
+            hidden, _ = cell
             before = (
                 widen(hidden) @ self.from_hidden
                 + theta[:, None] * self.from_weight
@@ -150,6 +151,15 @@ class LSTMMetaLearner(Learner):
             parts = theta.split([w.numel() for w in weights.values()])
             weights = {n: p.view_as(w) for (n, w), p in zip(weights.items(), parts, strict=True)}
         return {**weights, **statistics}
+
+    def _lstm_step(self, x: Tensor, cell: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """One step of the LSTM over all coordinates; PyTorch's own has no batching rule."""
+        hidden, memory = cell
+        gates = F.linear(x, self.lstm.weight_ih, self.lstm.bias_ih)
+        gates = gates + F.linear(hidden, self.lstm.weight_hh, self.lstm.bias_hh)
+        take, keep, new, show = gates.chunk(4, dim=1)
+        memory = keep.sigmoid() * memory + take.sigmoid() * new.tanh()
+        return show.sigmoid() * memory.tanh(), memory
 
 
 def log_and_sign(x: Tensor, p: float = 10.0) -> Tensor:

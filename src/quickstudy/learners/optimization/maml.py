@@ -126,7 +126,7 @@ class MAML(Learner):
         self.model.add_module("backbone", backbone)
         self.model.add_module("head", linear)
         self.n_outputs, self.head = n_outputs, head
-        self.any_ways = head == "prototypes"  # pyright: ignore[reportAttributeAccessIssue]
+        self.any_ways = head == "prototypes"
         self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
         self.inner_steps_test = inner_steps_test
         start: dict[str, Tensor] = dict(self.model.named_parameters())
@@ -146,7 +146,7 @@ class MAML(Learner):
         self.multi_step_loss = multi_step_loss
         if multi_step_loss:
             self.register_buffer("meta_steps", torch.tensor(0))
-            self.batchable = False  # pyright: ignore[reportAttributeAccessIssue] - it counts
+            self.batchable = False  # it counts
         if batch_norm == "batch":
             forget_running_statistics(self.model)
 
