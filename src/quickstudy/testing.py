@@ -12,10 +12,12 @@ import math
 from abc import ABC, abstractmethod
 from functools import partial
 
+import pytest
 import torch
 from torch.optim import Adam
 
 from quickstudy.engine import meta_test, meta_train
+from quickstudy.errors import DataError
 from quickstudy.learners import Learner
 from quickstudy.tasks import ClassData, Episode, EpisodeSampler, GeneratedTasks, Tasks
 
@@ -62,6 +64,15 @@ class LearnerContract(ABC):
         scores = learner.adapt(episode.support)(episode.query.x)
         assert scores.shape == (12, 3)
         assert bool(torch.isfinite(scores).all())
+
+    def test_it_takes_more_ways_than_it_was_made_for_or_says_why_not(self) -> None:
+        learner = self.make(3).eval()
+        episode = EpisodeSampler(blob_classes(), n_way=4, n_shot=1, n_query=2)[0]
+        if learner.any_ways:
+            assert learner.adapt(episode.support)(episode.query.x).shape == (8, 4)
+            return
+        with pytest.raises(DataError, match="4-way"):
+            learner.adapt(episode.support)
 
     def test_a_query_is_judged_alone_unless_the_learner_is_transductive(self) -> None:
         learner, episode = self.make(3).eval(), self.episode()

@@ -35,6 +35,7 @@ class InContextLearner(Learner):
     """
 
     batchable = True
+    any_ways = False
 
     def __init__(self, backbone: nn.Module, n_outputs: int) -> None:
         super().__init__()

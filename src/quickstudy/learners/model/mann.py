@@ -89,6 +89,7 @@ class MANN(Learner):
     """
 
     batchable = True
+    any_ways = False
 
     def __init__(
         self,

@@ -69,6 +69,8 @@ class MetaNetworks(Learner):
         torch.Size([6, 3])
     """
 
+    any_ways = False
+
     def __init__(
         self, backbone: nn.Module, n_outputs: int, *, n_chunks: int = 5, hidden_size: int = 20
     ) -> None:

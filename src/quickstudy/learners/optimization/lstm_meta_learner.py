@@ -67,6 +67,7 @@ class LSTMMetaLearner(Learner):
     """
 
     batchable = True
+    any_ways = False
 
     def __init__(
         self,

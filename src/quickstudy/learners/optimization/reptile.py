@@ -69,6 +69,7 @@ class Reptile(Learner):
         torch.Size([3, 1])
     """
 
+    any_ways = False
     second_moments: Tensor
     adam_steps: Tensor
 
