@@ -30,7 +30,7 @@ data = { name = "glyphs" }
 backbone = { name = "flatten" }
 learner = { name = "nearest_centroid" }
 tasks = { n_way = 5 }
-train = { steps = 1 }
+train = { steps = 0 }
 """
 
 

@@ -143,7 +143,8 @@ def compare(
                 "train_seconds": trained.seconds,
                 "adapt_seconds": _adapt_seconds(learner, recipe.test_tasks(test)),
                 "parameters": sum(p.numel() for p in learner.parameters()),
-                "curve": _curve(run / "metrics.jsonl"),
+                # A baseline that learns nothing is a point.
+                "curve": _curve(run / "metrics.jsonl") or [(0.0, report.mean)],
             }
         )
     entries.sort(key=lambda entry: -entry["mean"])
@@ -179,7 +180,8 @@ def _plan(
         validation={"n_way": n_way, "n_shot": n_shot, "n_query": 5, "n_tasks": 100},
         test=[{"title": "unseen", "n_way": n_way, "n_shot": n_shot, "n_tasks": n_tasks}],
     )
-    _shorten(plain["train"], _steps_within(parse_recipe(plain), seconds))
+    if recipe.train.steps:
+        _shorten(plain["train"], _steps_within(parse_recipe(plain), seconds))
     return parse_recipe(plain)
 
 
