@@ -1,4 +1,6 @@
 import copy
+import math
+from functools import partial
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ import torch
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import LEARNERS, MAML, NearestCentroid, PrototypicalNetworks
-from quickstudy.nn import MLP, Conv4, Flatten
+from quickstudy.nn import MLP, Conv4, Flatten, SeriesConv4, StridedConv4
 from quickstudy.tasks import ClassData, EpisodeSampler, Support
 from quickstudy.testing import LearnerContract, blob_classes
 
@@ -68,6 +70,32 @@ def test_with_batch_norm_neither_adapting_nor_gradients_change_the_learner(kind)
     assert all(torch.equal(v, before[k]) for k, v in learner.state_dict().items())
     means = [n for n in result.buffers if n.endswith("running_mean")]
     assert all(not torch.equal(result.buffers[n], before[n]) for n in means)
+
+
+DATA = {
+    "images": ((1, 16, 16), partial(Conv4, width=4)),
+    "photographs": ((3, 16, 16), partial(StridedConv4, width=4)),
+    "vectors": ((256,), partial(MLP, widths=(16,))),
+    "series": ((2, 128), partial(SeriesConv4, width=4)),
+    "embeddings": ((256,), Flatten),
+}
+
+
+@pytest.mark.parametrize("what", DATA)
+@pytest.mark.parametrize("kind", LEARNERS.values())
+def test_any_learner_takes_any_backbone_and_any_kind_of_example(kind, what):
+    torch.manual_seed(0)
+    shape, backbone = DATA[what]
+    data = blob_classes(8, 12, d=math.prod(shape))
+    data = ClassData(data.x.view(-1, *shape), data.y, data.names)
+    learner = kind.build(backbone(shape), 3)
+    for n_shot in (1, 2, 3, 5, 10):
+        tasks = EpisodeSampler(data, n_way=3, n_shot=n_shot, n_query=2)
+        report = meta_train(learner, tasks, steps=1)
+        assert report.steps == 1
+        scores = learner.adapt(tasks[1].support)(tasks[1].query.x)
+        assert scores.shape == (6, 3)
+        assert bool(scores.isfinite().all())
 
 
 @pytest.mark.parametrize("name", ["prototypical_networks", "maml"])

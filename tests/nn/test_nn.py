@@ -17,9 +17,9 @@ from quickstudy.nn import (
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_says_the_length_of_its_features(name):
-    side = 105 if name == "koch_conv" else 28
-    backbone = BACKBONES[name]((1, side, side)).eval()
-    assert backbone(torch.rand(3, 1, side, side)).shape == (3, backbone.out_features)
+    shape = {"koch_conv": (1, 105, 105), "series_conv4": (2, 40)}.get(name, (1, 28, 28))
+    backbone = BACKBONES[name](shape).eval()
+    assert backbone(torch.rand(3, *shape)).shape == (3, backbone.out_features)
 
 
 def test_conv4_equals_the_published_order_of_relu_then_pooling_with_bias():

@@ -8,6 +8,7 @@ from quickstudy.nn.backbones import (
     Conv5,
     Flatten,
     KochConv,
+    SeriesConv4,
     StridedConv4,
 )
 from quickstudy.nn.batch_norm import (
@@ -28,6 +29,7 @@ __all__ = [
     "KochConv",
     "MultiHeadAttention",
     "RMSNorm",
+    "SeriesConv4",
     "StridedConv4",
     "attention",
     "batch_norms",

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from quickstudy.errors import UsageError
 
-__all__ = ["BACKBONES", "MLP", "Conv4", "Conv5", "Flatten", "KochConv", "StridedConv4"]
+__all__ = [
+    "BACKBONES",
+    "MLP",
+    "Conv4",
+    "Conv5",
+    "Flatten",
+    "KochConv",
+    "SeriesConv4",
+    "StridedConv4",
+]
 
 
 class Conv4(nn.Sequential):
@@ -135,6 +144,33 @@ class Conv5(nn.Sequential):
         self.out_features = width
 
 
+class SeriesConv4(nn.Sequential):
+    """Four blocks of convolution 3, batch norm, max-pooling and ReLU over time, then the mean over
+    time: Conv4 for series, of any length.
+
+    Args:
+        in_shape: Shape of one series, (channels, time), of 16 steps or more.
+        width: Channels of every block.
+    """
+
+    def __init__(self, in_shape: Sequence[int], width: int = 64) -> None:
+        if len(in_shape) != 2 or in_shape[1] < 16:
+            raise UsageError(
+                f"expected series of shape (channels, time), of 16 steps or more, "
+                f"got {tuple(in_shape)}"
+            )
+        layers: list[nn.Module] = []
+        for block in range(4):
+            layers += [
+                nn.Conv1d(in_shape[0] if block == 0 else width, width, 3, padding=1, bias=False),
+                nn.BatchNorm1d(width),
+                nn.MaxPool1d(2),
+                nn.ReLU(),
+            ]
+        super().__init__(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten())
+        self.out_features = width
+
+
 class MLP(nn.Sequential):
     """Fully connected layers with ReLU, for vectors (or anything flattened).
 
@@ -168,6 +204,7 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "conv5": Conv5,
     "strided_conv4": StridedConv4,
     "koch_conv": KochConv,
+    "series_conv4": SeriesConv4,
     "mlp": MLP,
     "flatten": Flatten,
 }
