@@ -5,6 +5,7 @@ adapt(support) -> predictor            predictor(query) -> scores
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.errors import DataError, UsageError
+from quickstudy.nn import widen
 from quickstudy.tasks import Episode, Support
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Predictor",
     "check_every_class",
     "check_ways",
+    "class_means",
     "encode_targets",
     "feature_size",
     "query_loss",
@@ -66,8 +69,14 @@ class Learner(nn.Module, ABC):
 
     @classmethod
     def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
-        """Make the learner from a backbone; `n_outputs` is the ways or target size in training."""
-        del n_outputs  # most learners take any number of ways
+        """Make the learner from a backbone.
+
+        Args:
+            n_outputs: Ways, or size of a regression target, in training; given to a learner that
+                asks for it.
+        """
+        if "n_outputs" in inspect.signature(cls).parameters:
+            options = {"n_outputs": n_outputs, **options}
         return cls(backbone, **options)  # type: ignore[call-arg]
 
     @abstractmethod
@@ -149,6 +158,17 @@ def feature_size(backbone: nn.Module) -> int:
     if not isinstance(features, int):
         raise UsageError("expected a backbone with `out_features`: set it to its output size")
     return features
+
+
+def class_means(embedded: Tensor, support: Support) -> Tensor:
+    """Mean of the embedded examples of each class: (n, d) -> (n_way, d), of float32 or wider.
+
+    Every class needs an example (see `check_every_class`).
+    """
+    embedded = widen(embedded)
+    onehot = encode_targets(support.y, support.n_way or 0, embedded)
+    with torch.autocast(embedded.device.type, enabled=False):
+        return (onehot.T @ embedded) / onehot.sum(0)[:, None]
 
 
 def encode_targets(y: Tensor, n_outputs: int, like: Tensor) -> Tensor:

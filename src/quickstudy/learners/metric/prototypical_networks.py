@@ -13,8 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quickstudy.errors import DataError, check_option
-from quickstudy.learners.base import Learner, Predictor, check_every_class, feature_size, query_loss
-from quickstudy.nn import cosine_similarity, squared_euclidean, widen
+from quickstudy.learners.base import (
+    Learner,
+    Predictor,
+    check_every_class,
+    class_means,
+    feature_size,
+    query_loss,
+)
+from quickstudy.nn import cosine_similarity, squared_euclidean
 from quickstudy.tasks import Episode, Support
 
 __all__ = ["PrototypicalNetworks"]
@@ -82,12 +89,7 @@ class PrototypicalNetworks(Learner):
             return self._from_attributes(support)
         if not len(support):
             raise DataError("expected at least one example of each class, got an empty support")
-        embedded = widen(embedded)
-        labels = torch.arange(support.n_way, device=support.y.device)
-        onehot = (support.y[:, None] == labels).to(embedded.dtype)  # (n, n_way)
-        with torch.autocast(embedded.device.type, enabled=False):
-            sums = onehot.T @ embedded  # (n_way, n) @ (n, d) -> (n_way, d)
-        return sums / onehot.sum(0)[:, None]
+        return class_means(embedded, support)
 
     def _from_attributes(self, support: Support) -> Tensor:
         if len(support) or support.attributes is None or self.attributes is None:

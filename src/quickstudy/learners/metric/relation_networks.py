@@ -17,6 +17,7 @@ from quickstudy.learners.base import (
     Learner,
     Predictor,
     check_every_class,
+    class_means,
     encode_targets,
     feature_size,
 )
@@ -89,10 +90,7 @@ class RelationNetworks(Learner):
     def _classes(self, embedded: Tensor, support: Support) -> Tensor:
         if support.n_way is None:
             raise DataError("expected a classification task: relations are to classes")
-        embedded = widen(embedded)
-        onehot = encode_targets(support.y, support.n_way, embedded)
-        with torch.autocast(embedded.device.type, enabled=False):
-            return (onehot.T @ embedded) / onehot.sum(0)[:, None]  # (n_way, d)
+        return class_means(embedded, support)
 
 
 class _Comparator(nn.Module):

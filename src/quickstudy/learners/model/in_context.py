@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +40,6 @@ class InContextLearner(Learner):
         super().__init__()
         feature_size(backbone)
         self.backbone, self.n_outputs = backbone, n_outputs
-
-    @classmethod
-    def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
-        return cls(backbone, n_outputs, **options)
 
     @abstractmethod
     def read(self, features: Tensor, targets: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ arXiv:1605.06065).
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -137,10 +137,6 @@ class MANN(Learner):
         self.recall = nn.Linear(past_size, gates, bias=False) if past_size else None
         self.interface = nn.Linear(controller_size, n_reads * (slot_size + 1)) if memory else None
         self.head = nn.Linear(controller_size + read_size, label_size)
-
-    @classmethod
-    def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
-        return cls(backbone, n_outputs, **options)
 
     def adapt(self, support: Support) -> Predictor:
         self._check(support)

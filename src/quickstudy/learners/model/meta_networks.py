@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,10 +86,6 @@ class MetaNetworks(Learner):
         kinds = {_kind(layer) for _, layer in _layers(self.base)}
         self.task_level = nn.ModuleDict({k: _TaskLevel(hidden_size) for k in sorted(kinds)})
         self.example_level = nn.ModuleDict({k: _ExampleLevel(hidden_size) for k in sorted(kinds)})
-
-    @classmethod
-    def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
-        return cls(backbone, n_outputs, **options)
 
     def adapt(self, support: Support) -> Predictor:
         check_every_class(support)

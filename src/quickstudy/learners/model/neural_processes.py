@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -94,10 +94,6 @@ class NeuralProcess(Learner):
             with torch.no_grad():  # at first a function of h(x) - r: likeness is hard to learn
                 weight = next(self.decoder.parameters())
                 weight[:, width:] = -weight[:, :width]
-
-    @classmethod
-    def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
-        return cls(backbone, n_outputs, **options)
 
     def adapt(self, support: Support) -> Predictor:
         if self.gaussian:

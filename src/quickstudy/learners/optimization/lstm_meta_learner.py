@@ -6,7 +6,6 @@ Ravi & Larochelle, "Optimization as a Model for Few-Shot Learning", ICLR 2017.
 from __future__ import annotations
 
 import math
-from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -103,10 +102,6 @@ class LSTMMetaLearner(Learner):
                 parameter.uniform_(-0.01, 0.01)
             self.bias[0].uniform_(4, 5)  # forget little
             self.bias[1].uniform_(-5, -4)  # and step by about a hundredth of the gradient
-
-    @classmethod
-    def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
-        return cls(backbone, n_outputs, **options)
 
     def adapt(self, support: Support) -> Predictor:
         state = self._learn(support)

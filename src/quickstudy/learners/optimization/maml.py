@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ from quickstudy.learners.base import (
     Predictor,
     check_every_class,
     check_ways,
+    class_means,
     feature_size,
     query_loss,
 )
@@ -150,10 +151,6 @@ class MAML(Learner):
         if batch_norm == "batch":
             forget_running_statistics(self.model)
 
-    @classmethod
-    def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
-        return cls(backbone, n_outputs, **options)
-
     def adapt(self, support: Support) -> Predictor:
         if self.head == "prototypes":
             check_every_class(support)
@@ -221,11 +218,8 @@ class MAML(Learner):
         """The head that scores by nearness to the class means, up to a constant per query."""
         if support.n_way is None:
             check_every_class(support)
-        features = widen(self._on_support(self.model.get_submodule("backbone"), {}, support.x))
-        labels = torch.arange(support.n_way or 0, device=support.y.device)
-        onehot = (support.y[:, None] == labels).to(features.dtype)  # (n, n_way)
-        with torch.autocast(features.device.type, enabled=False):
-            means = (onehot.T @ features) / onehot.sum(0)[:, None]  # (n_way, d)
+        features = self._on_support(self.model.get_submodule("backbone"), {}, support.x)
+        means = class_means(features, support)
         return {"head.weight": 2 * means, "head.bias": -means.square().sum(1)}
 
 

@@ -5,8 +5,6 @@ Nichol, Achiam & Schulman, "On First-Order Meta-Learning Algorithms", 2018, arXi
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -101,10 +99,6 @@ class Reptile(Learner):
         self.sizes = [p.numel() for p in self.model.parameters()]
         self.register_buffer("second_moments", torch.zeros(sum(self.sizes)))
         self.register_buffer("adam_steps", torch.tensor(0))
-
-    @classmethod
-    def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
-        return cls(backbone, n_outputs, **options)
 
     def adapt(self, support: Support) -> Predictor:
         if self.training:
