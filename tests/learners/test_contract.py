@@ -7,7 +7,14 @@ import torch
 
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners import LEARNERS, MAML, NearestCentroid, PrototypicalNetworks
+from quickstudy.learners import (
+    LEARNERS,
+    MAML,
+    LSTMMetaLearner,
+    NearestCentroid,
+    PrototypicalNetworks,
+    Reptile,
+)
 from quickstudy.nn import MLP, Conv4, Flatten, SeriesConv4, StridedConv4
 from quickstudy.tasks import ClassData, EpisodeSampler, Support
 from quickstudy.testing import LearnerContract, blob_classes
@@ -69,6 +76,8 @@ def test_with_batch_norm_neither_adapting_nor_gradients_change_the_learner(kind)
     learner.eval().adapt(episode.support)(episode.query.x)
     assert all(torch.equal(v, before[k]) for k, v in learner.state_dict().items())
     means = [n for n in result.buffers if n.endswith("running_mean")]
+    # These have no running averages in the learner: each batch, or each task, has its own.
+    assert bool(means) == (kind not in (MAML, Reptile, LSTMMetaLearner, NearestCentroid))
     assert all(not torch.equal(result.buffers[n], before[n]) for n in means)
 
 

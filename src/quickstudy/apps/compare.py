@@ -224,7 +224,7 @@ def _kept_plan(folder: Path, about: dict[str, Any]) -> dict[str, Recipe] | None:
             raise RunError(f"{folder} is there already, and no comparison: name another folder")
         return None
     kept = read_json(path)
-    if kept["about"] != about:
+    if kept.get("about") != about:
         raise RunError(f"{folder} holds another comparison: name another folder")
     return {name: parse_recipe(plain) for name, plain in kept["recipes"].items()}
 

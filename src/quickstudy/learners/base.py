@@ -30,6 +30,7 @@ __all__ = [
     "encode_targets",
     "feature_size",
     "query_loss",
+    "with_head",
 ]
 
 Predictor = Callable[[Tensor], Tensor]
@@ -158,6 +159,18 @@ def feature_size(backbone: nn.Module) -> int:
     if not isinstance(features, int):
         raise UsageError("expected a backbone with `out_features`: set it to its output size")
     return features
+
+
+def with_head(backbone: nn.Module, n_outputs: int, *, bias: bool = True) -> nn.Sequential:
+    """A backbone and a linear layer on its features, as modules "backbone" and "head".
+
+    Raises:
+        UsageError: If the backbone has no `out_features`.
+    """
+    network = nn.Sequential()
+    network.add_module("backbone", backbone)
+    network.add_module("head", nn.Linear(feature_size(backbone), n_outputs, bias=bias))
+    return network
 
 
 def class_means(embedded: Tensor, support: Support) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.errors import UsageError
-from quickstudy.learners.base import Learner, Predictor, check_every_class, check_ways, feature_size
+from quickstudy.learners.base import Learner, Predictor, check_every_class, check_ways, with_head
 from quickstudy.nn import cosine_similarity, widen
 from quickstudy.tasks import Support
 
@@ -81,8 +81,8 @@ class MetaNetworks(Learner):
                 f"hidden_size={hidden_size}"
             )
         self.n_outputs, self.n_chunks = n_outputs, n_chunks
-        self.base = _with_head(backbone, n_outputs)
-        self.representation = _with_head(_another(backbone), n_outputs)
+        self.base = with_head(backbone, n_outputs, bias=False)
+        self.representation = with_head(_another(backbone), n_outputs, bias=False)
         kinds = {_kind(layer) for _, layer in _layers(self.base)}
         self.task_level = nn.ModuleDict({k: _TaskLevel(hidden_size) for k in sorted(kinds)})
         self.example_level = nn.ModuleDict({k: _ExampleLevel(hidden_size) for k in sorted(kinds)})
@@ -183,13 +183,6 @@ def _preprocess(gradients: Tensor, p: float = 7.0) -> Tensor:
     """
     size = (gradients.abs().log() / p).clamp_min(-1)
     return torch.stack([size, (gradients * math.exp(p)).clamp(-1, 1)], dim=1)
-
-
-def _with_head(backbone: nn.Module, n_outputs: int) -> nn.Sequential:
-    network = nn.Sequential()
-    network.add_module("backbone", backbone)
-    network.add_module("head", nn.Linear(feature_size(backbone), n_outputs, bias=False))
-    return network
 
 
 def _another(backbone: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import Learner, Predictor, check_ways, feature_size, query_loss
+from quickstudy.learners.base import Learner, Predictor, check_ways, query_loss, with_head
 from quickstudy.learners.optimization.inner_gradient import inner_gradient
 from quickstudy.nn import (
     batch_norms,
@@ -83,9 +83,7 @@ class LSTMMetaLearner(Learner):
                 "expected inner_steps and hidden of 1 or more and bn_momentum in (0, 1], got "
                 f"{inner_steps}, {hidden} and {bn_momentum}"
             )
-        self.model = nn.Sequential()
-        self.model.add_module("backbone", backbone)
-        self.model.add_module("head", nn.Linear(feature_size(backbone), n_outputs))
+        self.model = with_head(backbone, n_outputs)
         self.n_outputs, self.inner_steps = n_outputs, inner_steps
         give_up_running_statistics(self.model)
         for norm in batch_norms(self.model).values():

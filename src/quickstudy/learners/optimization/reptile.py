@@ -15,8 +15,8 @@ from quickstudy.learners.base import (
     MetaGradient,
     Predictor,
     check_ways,
-    feature_size,
     query_loss,
+    with_head,
 )
 from quickstudy.nn import batch_norms, forget_running_statistics
 from quickstudy.tasks import Episode, Support
@@ -89,9 +89,7 @@ class Reptile(Learner):
                 "expected inner_steps >= 1, inner_steps_test >= 0 and batches of 1 or more, got "
                 f"{inner_steps}, {inner_steps_test}, {inner_batch} and {inner_batch_test}"
             )
-        self.model = nn.Sequential()
-        self.model.add_module("backbone", backbone)
-        self.model.add_module("head", nn.Linear(feature_size(backbone), n_outputs))
+        self.model = with_head(backbone, n_outputs)
         self.n_outputs, self.inner_lr, self.transductive = n_outputs, inner_lr, transductive
         self.inner_steps, self.inner_batch = inner_steps, inner_batch
         self.inner_steps_test, self.inner_batch_test = inner_steps_test, inner_batch_test
