@@ -230,8 +230,10 @@ class MANN(Learner):
         least_used = (order[: self.n_reads, None] == slots).to(keys.dtype)  # (n_reads, n_slots)
         write_weights = gate * state.read_weights + (1 - gate) * least_used
         kept = state.memory * (1 - least_used[0])[:, None]
-        memory = kept + write_weights.T @ keys
-        cosines = F.normalize(keys, dim=1) @ F.normalize(memory, dim=1).T
+        memory = torch.addmm(kept, write_weights.T, keys)
+        # The memory is the largest tensor by far, so its norms divide the products, not itself.
+        norms = torch.linalg.vector_norm(memory, dim=1).clamp_min(1e-12)
+        cosines = F.normalize(keys, dim=1) @ memory.T / norms
         read_weights = cosines.softmax(dim=1)  # (n_reads, n_slots)
         usage = self.decay * state.usage + (read_weights + write_weights).sum(0)
         return _State(
