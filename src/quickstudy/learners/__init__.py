@@ -15,6 +15,7 @@ from quickstudy.learners.optimization.lstm_meta_learner import LSTMMetaLearner
 from quickstudy.learners.optimization.maml import MAML
 from quickstudy.learners.optimization.r2d2 import R2D2
 from quickstudy.learners.optimization.reptile import Reptile
+from quickstudy.learners.transfer.fine_tuning import FineTuning
 
 __all__ = [
     "LEARNERS",
@@ -22,6 +23,7 @@ __all__ = [
     "MANN",
     "R2D2",
     "SNAIL",
+    "FineTuning",
     "InContextTransformer",
     "LSTMMetaLearner",
     "Learner",
@@ -55,4 +57,6 @@ LEARNERS: dict[str, type[Learner]] = {
     "maml": MAML,
     "reptile": Reptile,
     "r2d2": R2D2,
+    # transfer
+    "fine_tuning": FineTuning,
 }

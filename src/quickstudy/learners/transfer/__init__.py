@@ -1,0 +1,1 @@
+"""Transfer learning, beside meta-learning: pretrain on all classes at once, then tune."""

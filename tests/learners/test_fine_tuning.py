@@ -1,0 +1,98 @@
+"""Fine-tuning against an explicit loop of PyTorch's modules, and nearest neighbours by hand."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from quickstudy.errors import DataError, UsageError
+from quickstudy.learners import FineTuning
+from quickstudy.nn import MLP, Conv4
+from quickstudy.tasks import Batch, Episode, EpisodeSampler, Support
+from quickstudy.testing import LearnerContract, blob_classes
+
+
+def make(**options) -> FineTuning:
+    torch.manual_seed(0)
+    return FineTuning(MLP((8,), (32, 32)), n_classes=200, **options)
+
+
+class TestFineTuning(LearnerContract):
+    steps, lr = 200, 1e-2
+
+    def make(self, n_way):
+        return make()
+
+
+class TestLinearProbe(LearnerContract):
+    steps, lr = 200, 1e-2
+
+    def make(self, n_way):
+        return make(method="linear_probe", adapt_lr=1e-2)
+
+
+class TestNearestNeighbour(LearnerContract):
+    steps, lr = 200, 1e-2
+
+    def make(self, n_way):
+        return make(method="nearest_neighbour")
+
+
+def test_pretraining_is_cross_entropy_over_the_classes_of_the_data():
+    learner = make()
+    episode = EpisodeSampler(blob_classes(), n_way=6, n_shot=1, n_query=2)[0]
+    x = torch.cat([episode.support.x, episode.query.x])
+    y = torch.cat([episode.support.y, episode.query.y])
+    classes = torch.tensor([int(episode.classes[label]) for label in y])
+    logits = learner.classifier(learner.backbone(x))
+    torch.testing.assert_close(learner.loss(episode), F.cross_entropy(logits, classes))
+
+
+@pytest.mark.parametrize("method", ["fine_tune", "linear_probe"])
+def test_adapting_is_adam_on_the_support_set_with_the_statistics_of_pretraining(method):
+    torch.manual_seed(0)
+    learner = FineTuning(Conv4((1, 16, 16), width=4), method=method, adapt_steps=7, adapt_lr=0.01)
+    learner.train()
+    learner.backbone(torch.randn(30, 1, 16, 16))  # some running statistics
+    learner.eval()
+    x, y = torch.randn(6, 1, 16, 16), torch.arange(6) % 3
+    scores = learner.adapt(Support(x, y, n_way=3))(x)
+
+    head = nn.Linear(learner.backbone.out_features, 3)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    backbone = copy.deepcopy(learner.backbone).eval()
+    tuned = [*head.parameters(), *(backbone.parameters() if method == "fine_tune" else [])]
+    optimizer = torch.optim.Adam(tuned, lr=0.01)
+    for _ in range(7):
+        optimizer.zero_grad()
+        F.cross_entropy(head(backbone(x)), y).backward()
+        optimizer.step()
+    torch.testing.assert_close(scores, head(backbone(x)), rtol=1e-4, atol=1e-5)
+
+
+def test_the_nearest_neighbour_is_that_of_greatest_cosine():
+    backbone = nn.Identity()
+    backbone.out_features = 2
+    learner = FineTuning(backbone, method="nearest_neighbour").eval()
+    support = Support(
+        torch.tensor([[1.0, 0.0], [9.0, 9.0], [0.0, 1.0]]), torch.tensor([0, 0, 1]), 2
+    )
+    scores = learner.adapt(support)(torch.tensor([[2.0, 1.0]]))
+    best = max(2 / 5**0.5, 3 / 10**0.5)
+    torch.testing.assert_close(scores, torch.tensor([[best, 1 / 5**0.5]]))
+
+
+def test_what_it_cannot_do_is_refused():
+    with pytest.raises(UsageError, match="n_classes"):
+        make(adapt_steps=-1)
+    with pytest.raises(DataError, match="set n_classes"):
+        learner = FineTuning(MLP((8,)), n_classes=3)
+        learner.loss(EpisodeSampler(blob_classes(), n_way=30, n_shot=0, n_query=1)[0])
+    regression = Support(torch.rand(3, 8), torch.rand(3, 1))
+    with pytest.raises(DataError, match="classification"):
+        make().adapt(regression)
+    with pytest.raises(DataError, match="ids"):
+        make().loss(Episode(regression, Batch(torch.rand(3, 8), torch.rand(3, 1))))
