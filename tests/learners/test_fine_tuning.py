@@ -88,9 +88,9 @@ def test_the_nearest_neighbour_is_that_of_greatest_cosine():
 def test_what_it_cannot_do_is_refused():
     with pytest.raises(UsageError, match="n_classes"):
         make(adapt_steps=-1)
+    many = EpisodeSampler(blob_classes(), n_way=30, n_shot=0, n_query=1)[0]
     with pytest.raises(DataError, match="set n_classes"):
-        learner = FineTuning(MLP((8,)), n_classes=3)
-        learner.loss(EpisodeSampler(blob_classes(), n_way=30, n_shot=0, n_query=1)[0])
+        FineTuning(MLP((8,)), n_classes=3).loss(many)
     regression = Support(torch.rand(3, 8), torch.rand(3, 1))
     with pytest.raises(DataError, match="classification"):
         make().adapt(regression)

@@ -52,6 +52,15 @@ def test_a_zip_holds_the_same_as_its_folder(folder, tmp_path):
     assert content_hash(archive) == content_hash(folder)
 
 
+def test_the_folder_above_a_class_is_its_group(tmp_path):
+    for name in ("greek/alpha", "greek/beta", "latin/a"):
+        place = tmp_path / "letters" / name
+        place.mkdir(parents=True)
+        (place / "1.png").write_bytes(png(gradient()))
+    decoded, cached = (load_image_folder(tmp_path / "letters", size=8) for _ in range(2))
+    assert decoded.groups.tolist() == cached.groups.tolist() == [0, 0, 1]
+
+
 def test_a_changed_folder_is_decoded_anew_and_an_unchanged_one_is_not(folder, monkeypatch):
     first = load_image_folder(folder, size=8)
     monkeypatch.setattr("quickstudy.tasks.images.decode_image", None)  # the cache must serve

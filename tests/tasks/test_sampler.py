@@ -89,6 +89,39 @@ def test_rotations_are_new_classes_of_one_cluster():
     assert torch.equal(turned.x[4 + 2, 0], torch.rot90(images[2, 0]))
 
 
+def grouped() -> ClassData:
+    """Groups of 6, 4 and 2 classes, in mixed order."""
+    data = numbered()
+    groups = torch.tensor([0, 1, 0, 2, 1, 0, 0, 1, 2, 0, 1, 0])
+    return ClassData(data.x, data.y, data.names, groups=groups)
+
+
+def test_within_a_group_an_episode_has_classes_of_one_and_each_group_comes_as_often():
+    data = grouped()
+    tasks = EpisodeSampler(data, n_way=3, n_shot=1, n_query=1, within_group=True)
+    drawn = [data.groups[tasks[i].classes].unique().tolist() for i in range(400)]
+    assert all(len(groups) == 1 for groups in drawn)
+    share = sum(groups == [0] for groups in drawn) / 400
+    assert {groups[0] for groups in drawn} == {0, 1}  # the third has too few classes
+    assert share == pytest.approx(0.5, abs=0.1)
+    seen = {int(c) for i in range(400) for c in tasks[i].classes}
+    assert len(seen) == 10
+
+
+def test_groups_follow_their_classes():
+    data = grouped()
+    assert data.select([3, 0, 4]).groups.tolist() == [2, 0, 1]
+    images = ClassData(torch.rand(2, 1, 3, 3), torch.arange(2), ["a", "b"], groups=torch.arange(2))
+    assert images.with_rotations().groups.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_within_a_group_needs_groups_of_enough_classes():
+    with pytest.raises(DataError, match="groups of at most 6"):
+        EpisodeSampler(grouped(), n_way=7, n_shot=1, n_query=1, within_group=True)
+    with pytest.raises(DataError, match="with groups"):
+        EpisodeSampler(numbered(), n_way=2, n_shot=1, n_query=1, within_group=True)
+
+
 def test_splits_are_disjoint_and_do_not_depend_on_order():
     names = [f"c{i}" for i in range(50)]
     parts, digest = split_classes(names, [30, 10, 10])

@@ -113,6 +113,7 @@ class Family(_Table):
     n_query: int = Field(5, ge=1)
     augment: str | None = None
     n_labels: int | None = Field(None, ge=1)
+    within_group: bool = False
 
 
 class Validation(Family):
@@ -226,6 +227,8 @@ class Recipe(_Table):
                 raise UsageError("expected no n_way for sinusoid tasks, which are regression")
             if family.n_labels is not None:
                 raise UsageError("expected no n_labels for sinusoid tasks, which are regression")
+            if family.within_group:
+                raise UsageError("expected no within_group for sinusoid tasks, which have no group")
             return SinusoidTasks(n_shot=family.n_shot, n_query=family.n_query, seed=seed)
         if data.name == "omniglot" and family.split == RUNS:
             return _one_shot_runs(family, data)
@@ -237,6 +240,8 @@ class Recipe(_Table):
         if isinstance(family, Test) and family.instance:
             if not isinstance(family.n_way, int) or not isinstance(family.n_shot, int):
                 raise UsageError("expected one n_way and one n_shot with instance, got a range")
+            if family.within_group:
+                raise UsageError("expected no within_group with instance")
             return InstanceTasks(
                 classes,
                 n_way=family.n_way,
@@ -253,6 +258,7 @@ class Recipe(_Table):
             seed=seed,
             augment=AUGMENTS[family.augment] if family.augment else None,
             n_labels=family.n_labels,
+            within_group=family.within_group,
         )
 
     def train_options(self) -> dict[str, Any]:
@@ -440,11 +446,18 @@ def _load(data: Data, split: str, seed: int) -> ClassData:
 
 
 def _one_shot_runs(family: Family, data: Data) -> OneShotRuns:
-    fixed = {"n_way", "n_shot", "n_query", "augment", "instance"} & family.model_fields_set
+    fixed = {
+        "n_way",
+        "n_shot",
+        "n_query",
+        "augment",
+        "instance",
+        "within_group",
+    } & family.model_fields_set
     if fixed or data.rotations or not isinstance(family, Test):
         raise UsageError(
             f"expected the split {RUNS!r} only in a test, of data without rotations, and without "
-            "n_way, n_shot, n_query, augment and instance, as its tasks are fixed"
+            "n_way, n_shot, n_query, augment, instance and within_group, as its tasks are fixed"
         )
     runs = OneShotRuns(image_size=data.image_size)
     if family.n_tasks > len(runs):

@@ -137,7 +137,7 @@ def load_image_folder(
     Decoded images are kept in the user's cache folder, so the next load takes no time.
 
     Args:
-        path: Folder or zip; the class of `a/b/1.png` is `a/b`.
+        path: Folder or zip; the class of `a/b/1.png` is `a/b`, of the group `a`.
         size: Side to resize to, in pixels.
         channels: 1 for grey, 3 for colour.
         ink: "dark" inverts, so that dark strokes on white paper become bright on black.
@@ -155,7 +155,8 @@ def load_image_folder(
         with contextlib.suppress(safetensors.SafetensorError, KeyError, ValueError):
             tensors = safetensors.torch.load(cache.read_bytes())
             coded = bytes(tensors["names"].tolist())
-            return ClassData(tensors["x"], tensors["y"], json.loads(coded))
+            names = json.loads(coded)
+            return ClassData(tensors["x"], tensors["y"], names, groups=_groups(names))
     listed = list_images(path)
     owners = [str(PurePosixPath(name).parent) for name, _ in listed]
     names = sorted(set(owners))
@@ -178,7 +179,14 @@ def load_image_folder(
         cache.parent.mkdir(parents=True, exist_ok=True)
         coded = torch.tensor(list(json.dumps(names).encode()), dtype=torch.uint8)
         write_atomically(cache, safetensors.torch.save({"x": x, "y": y, "names": coded}))
-    return ClassData(x, y, names)
+    return ClassData(x, y, names, groups=_groups(names))
+
+
+def _groups(names: list[str]) -> torch.Tensor:
+    """A number for the folder that each class folder is in."""
+    parents = [str(PurePosixPath(name).parent) for name in names]
+    number = {parent: g for g, parent in enumerate(sorted(set(parents)))}
+    return torch.tensor([number[parent] for parent in parents])
 
 
 def _cache_file(path: Path, how: str) -> Path | None:

@@ -57,9 +57,12 @@ class EpisodeSampler:
         augment: Distorts the drawn examples, as `affine` does: `augment(x, generator)`.
         n_labels: Labels are then different random ids below this instead of 0..n_way-1, and the
             episode's ways are `n_labels`, of which most have no example (and class -1).
+        within_group: Draw the classes of an episode from one group of the data, such as an
+            alphabet, each group as often as another. Groups of too few classes are left out.
 
     Raises:
-        DataError: If `data` has too few classes, or a class too few examples.
+        DataError: If `data`, or each of its groups, has too few classes, or a class too few
+            examples.
         UsageError: If there are fewer labels than ways, or the data has attributes with them.
 
     Example:
@@ -79,6 +82,7 @@ class EpisodeSampler:
         seed: int = 0,
         augment: Augment | None = None,
         n_labels: int | None = None,
+        within_group: bool = False,
     ) -> None:
         self.data, self.n_query, self.seed, self.augment = data, n_query, seed, augment
         self.n_way = _as_range("n_way", n_way, 1)
@@ -102,13 +106,14 @@ class EpisodeSampler:
                 f"expected {need} examples of every class ({self.n_shot[1]} shot + {n_query} "
                 f"query), got {least} of {poorest!r}: lower n_shot or n_query, or add examples"
             )
+        self.groups = _groups(data, self.n_way[1]) if within_group else None
 
     def __getitem__(self, index: int) -> Episode:
         generator = generator_for(self.seed, index)
         n_way = _draw(self.n_way, generator)
         n_shot = _draw(self.n_shot, generator)
         data, take = self.data, n_shot + self.n_query
-        classes = torch.randperm(data.n_classes, generator=generator)[:n_way]
+        classes = self._draw_classes(n_way, generator)
         width = data.index.shape[1]
         lots = torch.rand(n_way, width, generator=generator)
         lots[torch.arange(width) >= data.counts[classes, None]] = 2.0  # padding is drawn last
@@ -135,6 +140,12 @@ class EpisodeSampler:
             classes,
             clusters,
         )
+
+    def _draw_classes(self, n_way: int, generator: torch.Generator) -> torch.Tensor:
+        if self.groups is None:
+            return torch.randperm(self.data.n_classes, generator=generator)[:n_way]
+        group = self.groups[_draw((0, len(self.groups) - 1), generator)]
+        return group[torch.randperm(len(group), generator=generator)[:n_way]]
 
 
 class InstanceTasks:
@@ -237,6 +248,20 @@ class SinusoidTasks(GeneratedTasks):
         y = amplitude * torch.sin(x - phase)
         k = self.n_shot
         return Episode(Support(x[:k], y[:k]), Batch(x[k:], y[k:]))
+
+
+def _groups(data: ClassData, n_way: int) -> list[torch.Tensor]:
+    """The classes of each group that has enough of them."""
+    if data.groups is None:
+        raise DataError("expected data with groups of classes, such as folders of class folders")
+    groups = [(data.groups == g).nonzero()[:, 0] for g in data.groups.unique()]
+    largest = max(map(len, groups))
+    if largest < n_way:
+        raise DataError(
+            f"expected a group of at least {n_way} classes for {n_way}-way episodes within a "
+            f"group, got groups of at most {largest}: lower n_way"
+        )
+    return [group for group in groups if len(group) >= n_way]
 
 
 def _as_range(name: str, value: Range, least: int) -> tuple[int, int]:

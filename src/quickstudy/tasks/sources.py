@@ -27,6 +27,7 @@ class ClassData:
         clusters: The independent unit each class belongs to, shape (n_classes,); by default
             each class is its own. Rotations of one character share a cluster.
         attributes: A vector per class, shape (n_classes, d), for zero-shot learning.
+        groups: The family each class is one of, such as its alphabet, shape (n_classes,).
 
     Raises:
         DataError: If the shapes disagree, a class is empty, or a value is not finite.
@@ -42,6 +43,7 @@ class ClassData:
     names: list[str]
     clusters: Tensor | None = None
     attributes: Tensor | None = None
+    groups: Tensor | None = None
     counts: Tensor = field(init=False)
     index: Tensor = field(init=False)
 
@@ -53,7 +55,8 @@ class ClassData:
             )
         if len(self.y) and not 0 <= int(self.y.min()) <= int(self.y.max()) < len(self.names):
             raise DataError(f"expected class ids in 0..{len(self.names) - 1}, one per name")
-        for what, given in (("cluster", self.clusters), ("attribute vector", self.attributes)):
+        told = {"cluster": self.clusters, "attribute vector": self.attributes, "group": self.groups}
+        for what, given in told.items():
             if given is not None and len(given) != len(self.names):
                 raise DataError(f"expected a {what} per class, {len(self.names)}, got {len(given)}")
         counts = torch.bincount(self.y, minlength=len(self.names))
@@ -103,22 +106,27 @@ class ClassData:
         new_id[torch.as_tensor(classes, dtype=torch.int64)] = torch.arange(len(classes))
         y = new_id[self.y]
         keep = y >= 0
-        clusters = None if self.clusters is None else self.clusters[list(classes)]
-        attributes = None if self.attributes is None else self.attributes[list(classes)]
+        told = (self.clusters, self.attributes, self.groups)
         names = [self.names[c] for c in classes]
-        return ClassData(self.x[keep], y[keep], names, clusters, attributes)
+        kept = (None if part is None else part[list(classes)] for part in told)
+        return ClassData(self.x[keep], y[keep], names, *kept)
 
     def with_rotations(self) -> ClassData:
-        """Images (n, channels, side, side) and their quarter turns, each turn a new class."""
+        """Images (n, channels, side, side) and their quarter turns, each turn a new class of a new
+        group."""
         if self.x.ndim != 4 or self.x.shape[-1] != self.x.shape[-2]:
             raise DataError(f"expected square images to rotate, got shape {tuple(self.x.shape)}")
         own = torch.arange(self.n_classes) if self.clusters is None else self.clusters
+        groups = self.groups
+        if groups is not None:
+            groups = torch.cat([groups + turn * (int(groups.max()) + 1) for turn in range(4)])
         return ClassData(
             torch.cat([torch.rot90(self.x, turn, (-2, -1)) for turn in range(4)]),
             torch.cat([self.y + turn * self.n_classes for turn in range(4)]),
             [f"{name}@{90 * turn}" for turn in range(4) for name in self.names],
             own.repeat(4),
             None if self.attributes is None else self.attributes.repeat(4, 1),
+            groups,
         )
 
 

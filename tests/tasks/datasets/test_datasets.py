@@ -80,6 +80,19 @@ def test_omniglot_splits_are_disjoint_and_of_the_published_sizes():
 
 
 @pytest.mark.data("omniglot")
+def test_held_out_alphabets_are_whole_and_only_of_the_background():
+    parts = [
+        load_dataset("omniglot", f"background{part}") for part in ("", "-train", "-validation")
+    ]
+    alphabets = [{name.partition("/")[0] for name in part.names} for part in parts]
+    assert [len(a) for a in alphabets] == [30, 25, 5]
+    assert alphabets[1] | alphabets[2] == alphabets[0]
+    assert parts[1].n_classes + parts[2].n_classes == parts[0].n_classes
+    for part, names in zip(parts, alphabets, strict=True):
+        assert len(part.groups.unique()) == len(names)
+
+
+@pytest.mark.data("omniglot")
 def test_omniglot_ink_is_bright_and_rotations_are_new_classes():
     data = load_dataset("omniglot", "validation")
     assert data.rows(torch.arange(100)).mean() < 0.3

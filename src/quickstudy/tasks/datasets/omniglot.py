@@ -13,7 +13,11 @@ from quickstudy.tasks.datasets import store
 from quickstudy.tasks.images import load_image_folder
 from quickstudy.tasks.sources import ClassData, split_classes
 
-SPLITS = ("train", "validation", "test", "background", "evaluation")
+SPLITS = (
+    *("train", "validation", "test"),
+    *("background", "evaluation"),
+    *("background-train", "background-validation"),
+)
 TITLE = "handwritten characters of 50 alphabets, 1,623 classes x 20 (MIT)"
 URL = "https://github.com/brendenlake/omniglot/raw/master/python/"
 
@@ -33,15 +37,24 @@ def load(split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
 
     "train", "validation" and "test" are the random split of all characters into 1028, 172 and
     423. "background" (964 characters) and "evaluation" (659) are Lake's split by alphabets.
+    "background-train" and "background-validation" are 25 and 5 of the 30 background alphabets, to
+    choose by without a look at the evaluation alphabets. Alphabets are groups of classes.
     """
     del seed
     if split in ("background", "evaluation"):
         return _part(split, image_size)
+    if split.startswith("background-"):
+        background = _part("background", image_size)
+        alphabet = [name.partition("/")[0] for name in background.names]
+        parts, _ = split_classes(sorted(set(alphabet)), (25, 5))
+        chosen = set(parts[split == "background-validation"])
+        return background.select([c for c, g in enumerate(background.groups) if int(g) in chosen])
     both = [_part("background", image_size), _part("evaluation", image_size)]
     everything = ClassData(
         torch.cat([both[0].x, both[1].x]),
         torch.cat([both[0].y, both[1].y + both[0].n_classes]),
         [*both[0].names, *both[1].names],
+        groups=torch.cat([both[0].groups, both[1].groups + int(both[0].groups.max()) + 1]),
     )
     parts, digest = split_classes(everything.names, SIZES)
     if digest != SPLIT_DIGEST:
@@ -52,4 +65,5 @@ def load(split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
 def _part(part: str, image_size: int) -> ClassData:
     path = store.find("omniglot", f"images_{part}.zip")
     data = load_image_folder(path, size=image_size, ink="dark")
-    return ClassData(data.x, data.y, [name.removeprefix(f"images_{part}/") for name in data.names])
+    names = [name.removeprefix(f"images_{part}/") for name in data.names]
+    return ClassData(data.x, data.y, names, groups=data.groups)
