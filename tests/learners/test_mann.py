@@ -112,7 +112,12 @@ def by_hand(learner: MANN, x: np.ndarray, told: np.ndarray) -> np.ndarray:
                     key @ row / max(np.linalg.norm(key) * np.linalg.norm(row), 1e-300)
                     for row in memory
                 ]
-                w_read[j] = np.exp(cosines) / np.exp(cosines).sum()
+                sharp = 1.0
+                if learner.strength is not None:
+                    weight, bias = of(learner.strength)
+                    sharp = np.log1p(np.exp(weight[j] @ h + bias[j]))
+                w_read[j] = np.exp(sharp * np.array(cosines))
+                w_read[j] /= w_read[j].sum()
             read = np.concatenate([w_read[j] @ memory for j in range(heads)])
             usage = learner.decay * usage + w_read.sum(0) + w_write.sum(0)
         weight, bias = of(learner.head)
@@ -121,9 +126,11 @@ def by_hand(learner: MANN, x: np.ndarray, told: np.ndarray) -> np.ndarray:
     return np.array(outputs)
 
 
+@pytest.mark.parametrize("strength", [1.0, 5.0])
 @pytest.mark.parametrize(("controller", "memory"), KINDS)
-def test_each_step_is_as_the_equations_say(controller, memory):
-    learner = mann(controller=controller, memory=memory, decay=0.9).double().eval()
+def test_each_step_is_as_the_equations_say(controller, memory, strength):
+    options = {"controller": controller, "memory": memory, "strength": strength}
+    learner = mann(**options, decay=0.9).double().eval()
     x, y = torch.randn(15, 8).double(), torch.randint(3, (15,))
     told = np.concatenate([np.zeros((1, 3)), np.eye(3)[y.numpy()]])
     for n in (0, 1, 5, 14):

@@ -7,6 +7,7 @@ arXiv:1605.06065).
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -73,6 +74,10 @@ class MANN(Learner):
         memory_shape: Number of slots, and size of each.
         n_reads: Keys per step, each of which reads and writes.
         decay: Factor gamma on the usage of the step before.
+        strength: Factor on the cosines that a key reads by. The paper has none, which is 1: with
+            128 slots the one slot meant then weighs at most a twentieth of all. Above 1 it is
+            where a learned factor starts, one per head and step as the key strength of neural
+            Turing machines (Graves et al. 2014, equation 5).
         labels: "one-hot", or "strings" of five letters of five, as the paper has for many
             classes: label 0..3124 has five base-5 digits, fed as five one-hot vectors and
             predicted by five softmaxes. Tasks have such labels with `n_labels = 3125`.
@@ -102,6 +107,7 @@ class MANN(Learner):
         memory_shape: tuple[int, int] = (128, 40),
         n_reads: int = 4,
         decay: float = 0.99,
+        strength: float = 1.0,
         labels: Literal["one-hot", "strings"] = "one-hot",
     ) -> None:
         super().__init__()
@@ -114,8 +120,10 @@ class MANN(Learner):
                 f"n_outputs={n_outputs}, controller_size={controller_size}, "
                 f"memory_shape={tuple(memory_shape)}, n_reads={n_reads}"
             )
-        if not 0 <= decay <= 1:
-            raise UsageError(f"expected a decay in 0..1, got {decay}")
+        if not 0 <= decay <= 1 or strength < 1:
+            raise UsageError(
+                f"expected a decay in 0..1 and a strength of 1 or more, got {decay} and {strength}"
+            )
         if labels == "strings" and n_outputs != LETTERS**LETTERS:
             raise UsageError(
                 f"expected {LETTERS**LETTERS} outputs with string labels, got {n_outputs}: "
@@ -136,6 +144,9 @@ class MANN(Learner):
         self.perceive = nn.Linear(feature_size(backbone) + label_size, gates)
         self.recall = nn.Linear(past_size, gates, bias=False) if past_size else None
         self.interface = nn.Linear(controller_size, n_reads * (slot_size + 1)) if memory else None
+        self.strength = nn.Linear(controller_size, n_reads) if memory and strength > 1 else None
+        if self.strength is not None:
+            nn.init.constant_(self.strength.bias, math.log(math.expm1(strength)))
         self.head = nn.Linear(controller_size + read_size, label_size)
 
     def adapt(self, support: Support) -> Predictor:
@@ -234,6 +245,8 @@ class MANN(Learner):
         # The memory is the largest tensor by far, so its norms divide the products, not itself.
         norms = torch.linalg.vector_norm(memory, dim=1).clamp_min(1e-12)
         cosines = F.normalize(keys, dim=1) @ memory.T / norms
+        if self.strength is not None:
+            cosines = cosines * F.softplus(self.strength(state.hidden))[:, None]
         read_weights = cosines.softmax(dim=1)  # (n_reads, n_slots)
         usage = self.decay * state.usage + (read_weights + write_weights).sum(0)
         return _State(
