@@ -6,21 +6,41 @@ All executors return the mean over the tasks, equal to rounding.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import math
 import os
+import platform
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import torch
+from platformdirs import user_cache_path
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
 from quickstudy.errors import UsageError, unknown
+from quickstudy.files import write_atomically
 from quickstudy.learners import Learner, MetaGradient
+from quickstudy.learners.base import loss_gradient, trainable
 from quickstudy.tasks import Episode, stack
 
-__all__ = ["EXECUTORS", "Executor", "Serial", "Threads", "Vmap", "make_executor"]
+__all__ = [
+    "EXECUTORS",
+    "Auto",
+    "Compiled",
+    "Executor",
+    "Serial",
+    "Threads",
+    "Vmap",
+    "make_executor",
+    "mean_gradient",
+]
 
 
 class Executor(ABC):
@@ -37,7 +57,7 @@ class Serial(Executor):
     """One task after the other."""
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
-        return _mean([learner.meta_gradient(episode) for episode in episodes])
+        return mean_gradient([learner.meta_gradient(episode) for episode in episodes])
 
 
 class Threads(Executor):
@@ -72,61 +92,259 @@ class Threads(Executor):
             shares = list(self._pool.map(work, range(n)))
         finally:
             torch.set_num_threads(self._main_threads)
-        return _mean([shares[i % n][i // n] for i in range(len(episodes))])
+        return mean_gradient([shares[i % n][i // n] for i in range(len(episodes))])
 
     def close(self) -> None:
         self._pool.shutdown()
 
 
 class Vmap(Executor):
-    """All tasks of one shape in one batched call: many times faster for small networks.
+    """Tasks of one shape in one batched call: many times faster for small networks.
+
+    Args:
+        memory: Bytes that the activations of one call may take; where all tasks would take more,
+            they go in several calls.
 
     Raises:
-        UsageError: For a learner that is not `batchable`, and for a network with a built-in
-            batch, instance or layer norm, whose batched second derivative PyTorch gets wrong
-            without saying so, or with dropout.
+        UsageError: For a learner whose loss cannot be batched (see `torch.func.vmap`: it may not
+            branch on a value), and for a network with a built-in batch, instance or layer norm,
+            whose batched second derivative PyTorch gets wrong without saying so, or with dropout.
     """
+
+    def __init__(self, memory: int = 2**30) -> None:
+        self.memory = memory
+        self._chunk: dict[Any, int] = {}
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
         if reason := _not_for_vmap(learner):
             raise UsageError(f"executor 'vmap' cannot run {reason}: use 'threads' or 'serial'")
-        groups: dict[tuple, list[Episode]] = {}
+        groups: dict[Any, list[Episode]] = {}
         for episode in episodes:
-            shape = (episode.n_way, episode.support.x.shape, episode.query.x.shape)
-            groups.setdefault(shape, []).append(episode)
-        parts = [self._batched(learner, group) for group in groups.values()]
-        return _mean(parts, [len(group) / len(episodes) for group in groups.values()])
+            groups.setdefault(_shape(episode), []).append(episode)
+        parts, shares = [], []
+        for shape, group in groups.items():
+            if shape not in self._chunk:
+                bytes_each = _activation_bytes(learner, group[0])
+                self._chunk[shape] = max(1, self.memory // max(bytes_each, 1))
+            for i in range(0, len(group), self._chunk[shape]):
+                chunk = group[i : i + self._chunk[shape]]
+                parts.append(self._batched(learner, chunk))
+                shares.append(len(chunk) / len(episodes))
+        return mean_gradient(parts, shares)
 
     def _batched(self, learner: Learner, episodes: list[Episode]) -> MetaGradient:
-        buffers = dict(learner.named_buffers())
         tensors, layout = pytree.tree_flatten(stack(episodes))
+        buffers = dict(learner.named_buffers())
+        try:
+            loss, gradients = self._run(
+                lambda weights, buffers, tensors: _mean_loss(
+                    learner, weights, buffers, tensors, layout
+                ),
+                trainable(learner),
+                buffers,
+                tensors,
+            )
+        except (RuntimeError, NotImplementedError) as error:
+            raise UsageError(
+                f"executor 'vmap' cannot run {type(learner).__name__} ({_first_line(error)}): "
+                "use 'threads' or 'serial'"
+            ) from error
+        return MetaGradient(loss, gradients, buffers)
 
-        def loss(weights: dict[str, Tensor], *tensors: Tensor) -> Tensor:
-            episode = pytree.tree_unflatten(tensors, layout)
-            return functional_call(learner, {**weights, **buffers}, (episode,))
-
-        parameters = {
-            n: p.detach().requires_grad_() for n, p in learner.named_parameters() if p.requires_grad
-        }
-        in_dims = (None, *[0] * len(tensors))
+    def _run(
+        self,
+        loss: _Loss,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        tensors: list[Tensor],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         # The gradient of the mean, which needs no gradient of each task in memory.
-        mean = vmap(loss, in_dims=in_dims)(parameters, *tensors).mean()
-        if not parameters:
-            return MetaGradient(mean, {}, buffers)
-        gradients = torch.autograd.grad(
-            mean, list(parameters.values()), allow_unused=True, materialize_grads=True
-        )
-        return MetaGradient(mean.detach(), dict(zip(parameters, gradients, strict=True)), buffers)
+        return loss_gradient(parameters, lambda weights: loss(weights, buffers, tensors))
 
 
-EXECUTORS: dict[str, type[Executor]] = {"serial": Serial, "threads": Threads, "vmap": Vmap}
+_Loss = Callable[[dict[str, Tensor], dict[str, Tensor], list[Tensor]], Tensor]
 
 
-def make_executor(name: str, learner: Learner, meta_batch_size: int) -> Executor:
+def _mean_loss(
+    learner: Learner,
+    weights: dict[str, Tensor],
+    buffers: dict[str, Tensor],
+    tensors: list[Tensor],
+    layout: pytree.TreeSpec,
+) -> Tensor:
+    def one(weights: dict[str, Tensor], *tensors: Tensor) -> Tensor:
+        episode = pytree.tree_unflatten(tensors, layout)
+        return functional_call(learner, {**weights, **buffers}, (episode,))
+
+    return vmap(one, in_dims=(None, *[0] * len(tensors)))(weights, *tensors).mean()
+
+
+class Compiled(Vmap):
+    """The batched call of `Vmap`, its gradient included, compiled by TorchInductor.
+
+    The first call for tasks of one shape traces and compiles, which takes from some seconds to
+    minutes; the learner's options are part of what is compiled. Recurrent learners make long
+    traces, and are refused.
+
+    Raises:
+        UsageError: As `Vmap`, and where there is no C++ compiler, or the trace is too long.
+    """
+
+    MOST_OPERATIONS = 3000
+
+    def __init__(self, memory: int = 2**30) -> None:
+        super().__init__(memory)
+        self._compiled: dict[Any, Callable[[list[Tensor]], list[Tensor]]] = {}
+
+    def _run(
+        self,
+        loss: _Loss,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        tensors: list[Tensor],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        inputs = [t.detach() for t in (*parameters.values(), *buffers.values(), *tensors)]
+        key = (tuple((t.shape, t.dtype) for t in inputs), torch.is_autocast_enabled("cpu"))
+        if key not in self._compiled:
+
+            def flat(*inputs: Tensor) -> list[Tensor]:
+                given = iter(inputs)
+                weights = dict(zip(parameters, given, strict=False))
+                kept = dict(zip(buffers, given, strict=False))
+                rest = list(given)
+                value, gradients = loss_gradient(weights, lambda w: loss(w, kept, rest))
+                return [value, *gradients.values()]
+
+            self._compiled[key] = self._compile(flat, inputs)
+        with torch.no_grad():
+            value, *gradients = self._compiled[key](inputs)
+        return value, dict(zip(parameters, gradients, strict=True))
+
+    def _compile(
+        self, function: Callable[..., list[Tensor]], inputs: list[Tensor]
+    ) -> Callable[[list[Tensor]], list[Tensor]]:
+        from torch import _inductor as inductor
+        from torch._inductor.exc import InvalidCxxCompiler
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        graph: Any = make_fx(function)(*[t.clone() for t in inputs])
+        if (length := len(graph.graph.nodes)) > self.MOST_OPERATIONS:
+            raise UsageError(
+                f"executor 'compiled' cannot run a step of {length} operations, more than "
+                f"{self.MOST_OPERATIONS}: use 'vmap'"
+            )
+        with torch.no_grad():  # a second trace leaves out what only autograd needed
+            graph = make_fx(graph)(*inputs)
+            try:
+                compiled: Any = inductor.compile(graph, inputs, options={"cpp.threads": 1})
+            except InvalidCxxCompiler as error:
+                raise UsageError(
+                    f"executor 'compiled' needs a C++ compiler ({_first_line(error)}): install "
+                    "one, or use 'vmap'"
+                ) from None
+        return lambda inputs: compiled(*inputs)
+
+
+class Auto(Executor):
+    """The executor that is fastest for this learner and these tasks, found by trial.
+
+    The first call tries those that can run the learner, and keeps the seconds that each took in
+    the user's cache folder, so the next training of the like chooses at once, and alike.
+    Compiling is tried only where the steps to come would take longer than it does.
+
+    Args:
+        steps: Meta-steps to come.
+    """
+
+    WORTH_COMPILING = 120.0
+    """Seconds that training would take without compiling."""
+
+    def __init__(self, steps: int = 0) -> None:
+        self.steps = steps
+        self.chosen: str | None = None
+        self._made: dict[str, Executor] = {}
+
+    def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
+        if self.chosen is None:
+            self.chosen = self._choose(learner, episodes)
+        return self._make(self.chosen)(learner, episodes)
+
+    def close(self) -> None:
+        for executor in self._made.values():
+            executor.close()
+
+    def _make(self, name: str) -> Executor:
+        if name not in self._made:
+            self._made[name] = EXECUTORS[name]()
+        return self._made[name]
+
+    def _choose(self, learner: Learner, episodes: Sequence[Episode]) -> str:
+        name = f"{_fingerprint(learner, episodes)}.json"
+        path = user_cache_path("quickstudy") / "executors" / name
+        seconds = _read_seconds(path)
+
+        def took(name: str) -> float:
+            if name not in seconds:
+                seconds[name] = _seconds(self._make(name), learner, episodes)
+            return seconds[name]
+
+        other = "threads" if _cores() > 1 and not _has(learner, DROPOUT) else "serial"
+        best = min(("vmap", other), key=took)
+        long = self.steps * took("vmap") > self.WORTH_COMPILING
+        if best == "vmap" and long and took("compiled") < took("vmap"):
+            best = "compiled"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(seconds).encode())
+        return best
+
+
+def _seconds(executor: Executor, learner: Learner, episodes: Sequence[Episode]) -> float:
+    """Seconds of one meta-batch after a first one; infinity if the executor cannot run it."""
+    try:
+        executor(learner, episodes)
+    except UsageError:
+        return math.inf
+    began = time.perf_counter()
+    executor(learner, episodes)
+    return time.perf_counter() - began
+
+
+def _read_seconds(path: Path) -> dict[str, float]:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def _fingerprint(learner: Learner, episodes: Sequence[Episode]) -> str:
+    """Names what decides how fast an executor is: learner, tasks, machine and PyTorch."""
+    options = {k: v for k, v in vars(learner).items() if isinstance(v, int | float | str)}
+    told = (
+        repr(learner),
+        sorted(options.items()),
+        [repr(_shape(episode)) for episode in episodes],
+        torch.is_autocast_enabled("cpu"),
+        (platform.processor(), _cores(), torch.get_num_threads(), torch.__version__),
+    )
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+
+
+EXECUTORS: dict[str, type[Executor]] = {
+    "serial": Serial,
+    "threads": Threads,
+    "vmap": Vmap,
+    "compiled": Compiled,
+}
+
+
+def make_executor(name: str, learner: Learner, meta_batch_size: int, steps: int = 0) -> Executor:
     """Make an executor by name; "auto" chooses one for this learner.
 
-    "auto" is vmap for small networks it can batch (no convolution), threads where there are
-    several tasks and cores, and serial otherwise.
+    "auto" is threads where there are several tasks and cores, and serial otherwise; for networks
+    that `Vmap` can batch, without convolutions, it tries which is fastest (see `Auto`).
+
+    Args:
+        steps: Meta-steps to come; "auto" compiles only for long trainings.
 
     Raises:
         UsageError: If there is no such executor, or it cannot run the learner.
@@ -134,14 +352,14 @@ def make_executor(name: str, learner: Learner, meta_batch_size: int) -> Executor
     if name not in ("auto", *EXECUTORS):
         raise unknown("executor", name, ["auto", *EXECUTORS])
     reason = _not_for_vmap(learner)
-    if name == "vmap" and reason:
-        raise UsageError(f"executor 'vmap' cannot run {reason}: use 'threads' or 'serial'")
+    if name in ("vmap", "compiled") and reason:
+        raise UsageError(f"executor {name!r} cannot run {reason}: use 'threads' or 'serial'")
     if name != "auto":
         return EXECUTORS[name]()
     if meta_batch_size == 1:
         return Serial()
     if not reason and not _has(learner, (nn.modules.conv._ConvNd,)):
-        return Vmap()
+        return Auto(steps)
     return Serial() if _cores() == 1 or _has(learner, DROPOUT) else Threads()
 
 
@@ -150,7 +368,9 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm)  # _NormBase: batch and i
 
 
 def _not_for_vmap(learner: Learner) -> str | None:
-    if not learner.batchable or type(learner).meta_gradient is not Learner.meta_gradient:
+    if type(learner).meta_gradient is not Learner.meta_gradient:
+        return f"{type(learner).__name__}, whose meta-gradient is not that of a loss"
+    if not learner.batchable:
         return f"{type(learner).__name__}, which does not say it is batchable"
     found = _has(learner, (*NORMS, *DROPOUT))
     return f"a network with {found}" if found else None
@@ -160,6 +380,31 @@ def _has(learner: Learner, kinds: tuple[type, ...]) -> str | None:
     return next((type(m).__name__ for m in learner.modules() if isinstance(m, kinds)), None)
 
 
+def _shape(episode: Episode) -> Any:
+    """What episodes must have in common to be stacked."""
+    parts = (*vars(episode.support).values(), *vars(episode.query).values())
+    parts += (episode.classes, episode.clusters)
+    return tuple((p.shape, p.dtype) if isinstance(p, Tensor) else p for p in parts)
+
+
+def _activation_bytes(learner: Learner, episode: Episode) -> int:
+    """Bytes that autograd keeps for the loss of one task."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        learner.meta_gradient(episode)
+    return sum(kept.values())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
 def _cores() -> int:
     """Cores this process may use, which in a container is fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
@@ -167,8 +412,16 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _mean(parts: Sequence[MetaGradient], shares: Sequence[float] | None = None) -> MetaGradient:
-    """The mean of the parts, weighted by their shares of the tasks, added in their order."""
+def mean_gradient(
+    parts: Sequence[MetaGradient], shares: Sequence[float] | None = None
+) -> MetaGradient:
+    """The mean of meta-gradients, added in their order.
+
+    Args:
+        shares: Weight of each part, such as its share of the tasks; by default all alike.
+    """
+    if len(parts) == 1:
+        return parts[0]
     weights = shares or [1 / len(parts)] * len(parts)
 
     def mean(values: list[Tensor]) -> Tensor:

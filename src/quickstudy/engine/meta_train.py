@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from quickstudy.engine import checkpoints
 from quickstudy.engine.callbacks import Callback, JsonLines
-from quickstudy.engine.executors import make_executor
+from quickstudy.engine.executors import Executor, make_executor
 from quickstudy.engine.meta_test import TestReport, meta_test
 from quickstudy.errors import RunError, UsageError, check_option
 from quickstudy.learners import Learner
@@ -70,7 +70,7 @@ def meta_train(
     optimizer: Callable[[Iterable[Tensor]], Optimizer] = Adam,
     schedule: Callable[[Optimizer], LRScheduler] | None = None,
     clip_norm: float | None = None,
-    executor: str = "auto",
+    executor: str | Executor = "auto",
     precision: Literal["float32", "bfloat16"] = "float32",
     validation: Tasks | None = None,
     validation_tasks: int = 100,
@@ -95,7 +95,7 @@ def meta_train(
         schedule: Makes a learning-rate schedule, stepped once per meta-step
             (`ReduceLROnPlateau`: once per validation, with the error: 1 - accuracy, or mse).
         clip_norm: Largest norm of the meta-gradient; longer ones are scaled down.
-        executor: "serial", "threads", "vmap" or "auto".
+        executor: "serial", "threads", "vmap", "compiled" or "auto", or an executor of your own.
         precision: "bfloat16" computes the networks in half the bits where PyTorch deems it safe;
             weights and gradients stay float32.
         validation: Tasks to choose the best weights by.
@@ -135,7 +135,11 @@ def meta_train(
     plateau = scheduler if isinstance(scheduler, ReduceLROnPlateau) else None
     if plateau and (validation is None or plateau.mode != "min"):
         raise UsageError("expected validation tasks and mode='min' with ReduceLROnPlateau")
-    compute = make_executor(executor, learner, meta_batch_size)
+    compute = (
+        executor
+        if isinstance(executor, Executor)
+        else make_executor(executor, learner, meta_batch_size, steps)
+    )
 
     state = _State(learner, outer, scheduler)
     with contextlib.ExitStack() as ending:

@@ -29,7 +29,9 @@ __all__ = [
     "class_means",
     "encode_targets",
     "feature_size",
+    "loss_gradient",
     "query_loss",
+    "trainable",
     "with_head",
 ]
 
@@ -96,19 +98,31 @@ class Learner(nn.Module, ABC):
 
     def meta_gradient(self, episode: Episode) -> MetaGradient:
         """The gradient of `loss`, without touching the learner's own `.grad` or buffers."""
-        parameters = {
-            name: p.detach().requires_grad_()
-            for name, p in self.named_parameters()
-            if p.requires_grad
-        }
         buffers = {name: b.clone() for name, b in self.named_buffers()}
-        loss = functional_call(self, {**parameters, **buffers}, (episode,))
-        if not parameters:
-            return MetaGradient(loss.detach(), {}, buffers)
-        gradients = torch.autograd.grad(
-            loss, list(parameters.values()), allow_unused=True, materialize_grads=True
+        loss, gradients = loss_gradient(
+            trainable(self),
+            lambda weights: functional_call(self, {**weights, **buffers}, (episode,)),
         )
-        return MetaGradient(loss.detach(), dict(zip(parameters, gradients, strict=True)), buffers)
+        return MetaGradient(loss, gradients, buffers)
+
+
+def trainable(learner: nn.Module) -> dict[str, Tensor]:
+    """The parameters that meta-training changes, by name."""
+    return {name: p for name, p in learner.named_parameters() if p.requires_grad}
+
+
+def loss_gradient(
+    parameters: dict[str, Tensor], loss: Callable[[dict[str, Tensor]], Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Value and gradient of `loss(parameters)`, without touching the parameters' own `.grad`."""
+    leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+    value = loss(leaves)
+    if not leaves:
+        return value.detach(), {}
+    gradients = torch.autograd.grad(
+        value, list(leaves.values()), allow_unused=True, materialize_grads=True
+    )
+    return value.detach(), dict(zip(leaves, gradients, strict=True))
 
 
 def check_ways(support: Support, n_outputs: int, *, fewer: bool = False) -> None:

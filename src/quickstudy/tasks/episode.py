@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -132,6 +134,14 @@ def _check_labels(which: str, y: Tensor, n_way: int) -> None:
         )
 
 
+def _unchecked(cls: type, values: dict[str, Any]) -> Any:
+    """Make an object of fields that need no validation, or cannot have it."""
+    made = object.__new__(cls)
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
 def _register(cls: type[Batch] | type[Episode]) -> None:
     """Let `torch.func` map over the tensors of `cls`; what it rebuilds is not validated again."""
 
@@ -143,10 +153,7 @@ def _register(cls: type[Batch] | type[Episode]) -> None:
 
     def unflatten(values, context) -> Batch | Episode:
         names, fixed = context
-        made = object.__new__(cls)
-        for name, value in [*zip(names, values, strict=True), *fixed]:
-            object.__setattr__(made, name, value)
-        return made
+        return _unchecked(cls, {**dict(zip(names, values, strict=True)), **dict(fixed)})
 
     pytree.register_pytree_node(cls, flatten, unflatten)
 
@@ -163,8 +170,15 @@ def stack(episodes: list[Episode]) -> Episode:
     Raises:
         DataError: If the episodes differ in shape.
     """
-    plain = [replace(e, classes=None, clusters=None) for e in episodes]
+
+    def stacked(parts: Sequence[Batch] | Sequence[Episode]) -> dict[str, Any]:
+        values = {f.name: [getattr(part, f.name) for part in parts] for f in fields(parts[0])}
+        return {k: torch.stack(v) if isinstance(v[0], Tensor) else v[0] for k, v in values.items()}
+
     try:
-        return pytree.tree_map(lambda *tensors: torch.stack(tensors), *plain)
-    except (RuntimeError, ValueError) as error:
+        made = stacked(episodes)
+        made["support"] = _unchecked(Support, stacked([e.support for e in episodes]))
+        made["query"] = _unchecked(Batch, stacked([e.query for e in episodes]))
+    except (RuntimeError, TypeError) as error:
         raise DataError(f"expected episodes of one shape, got several: {error}") from None
+    return _unchecked(Episode, made)
