@@ -265,9 +265,10 @@ def assert_whole(run):
 
 
 def assert_same(run, whole):
-    """The run came to the same end, without litter; at most it kept a checkpoint more."""
+    """The run came to the same end, without litter; at most it kept a whole checkpoint more."""
     left, tensors, log = outcome(run)
     assert not [name for name in left if ".tmp-" in name]
+    assert len({tuple(names(place)) for place in (run / "state").iterdir()}) == 1
     assert tensors.items() >= whole[1].items()
     assert log == whole[2]
 
