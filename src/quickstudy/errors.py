@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "DataError",
+    "DiskError",
     "MissingError",
     "QuickstudyError",
     "RunError",
@@ -35,6 +36,10 @@ class DataError(QuickstudyError, ValueError):
 
 class MissingError(QuickstudyError, FileNotFoundError):
     """A file, folder, data set or package that is not where it was looked for."""
+
+
+class DiskError(QuickstudyError, OSError):
+    """A folder that cannot be written: the disk is full, or writing is not allowed."""
 
 
 class RunError(QuickstudyError, RuntimeError):

@@ -2,22 +2,66 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["sync_folder", "write_atomically", "write_durably"]
+from quickstudy.errors import DiskError
+
+__all__ = [
+    "disk_errors",
+    "make_folder",
+    "remove_leftovers",
+    "sync_folder",
+    "write_atomically",
+    "write_durably",
+]
+
+
+@contextlib.contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """Say of any error in writing what cannot be written, and what to do.
+
+    Raises:
+        DiskError: In place of another OSError.
+    """
+    try:
+        yield
+    except DiskError:
+        raise
+    except OSError as error:
+        raise DiskError(
+            f"cannot write to {place} ({error.strerror or error}): make room or allow writing "
+            "there, and try again, or name another place; what was written before is kept"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either the old one or the new one, also after a power cut."""
+    """Write a file so that it is either the old one or the new one, also after a power cut.
+
+    Raises:
+        DiskError: If it cannot be written; then it is the old one.
+    """
     made = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        write_durably(made, content)
-        made.rename(path)
-    finally:
-        made.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with disk_errors(path):
+        try:
+            write_durably(made, content)
+            made.rename(path)
+        finally:
+            made.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half-written; only for a folder no other writes to."""
+    for left in folder.glob(".tmp-*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -26,6 +70,14 @@ def write_durably(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, and return once they are on the disk."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

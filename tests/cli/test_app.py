@@ -204,9 +204,11 @@ def test_a_damaged_recipe_or_report_is_refused(capsys, trained):
 
 def test_resuming_with_more_steps_and_other_tests_goes_on(capsys, trained, recipe):
     more = ["--set", "train.steps=70", "--set", "test.0.n_tasks=6"]
+    more += ["--set", "train.keep_checkpoints=1"]
     first = json.loads((trained / "report.json").read_text())["train"]
     code, out, _ = run(capsys, "train", recipe, "--run", trained, "--resume", "--json", *more)
     assert (code, json.loads(out)["steps"]) == (0, 70)
+    assert [place.name for place in (trained / "state").iterdir()] == ["step-00000070"]
     second = json.loads((trained / "report.json").read_text())["train"]
     assert (first["steps"], second["steps"]) == (60, 70)
     run(capsys, "train", recipe, "--run", trained, "--resume", *more)  # nothing left to do

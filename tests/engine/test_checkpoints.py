@@ -29,6 +29,20 @@ def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path):
     assert (tensors["weights"]["w"].tolist(), state, complaints) == ([15.0] * 3, {"step": 15}, [])
 
 
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_are_kept_as_asked_for(tmp_path, keep):
+    for step in (5, 10, 15, 20):
+        save_checkpoint(tmp_path, step, {}, {}, keep)
+    assert sorted(int(p.name[-8:]) for p in tmp_path.iterdir()) == [5, 10, 15, 20][-keep:]
+
+
+def test_one_that_was_passed_over_is_not_kept_for_a_good_one(tmp_path):
+    save(tmp_path, 5)
+    spoil(save(tmp_path, 10), "flipped")
+    save_checkpoint(tmp_path, 7, {}, {"step": 7}, 1)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000007"]
+
+
 def test_no_checkpoint_is_none(tmp_path):
     assert latest_checkpoint(tmp_path / "state") is None
 
@@ -55,19 +69,6 @@ def test_a_damaged_checkpoint_is_passed_over_and_said_so(tmp_path, how):
     assert tensors["weights"]["w"].tolist() == [5.0] * 3
     assert len(complaints) == 1
     assert "step-00000010 is damaged" in complaints[0]
-
-
-def test_every_truncation_and_many_bit_flips_are_noticed(tmp_path):
-    save(tmp_path, 5)
-    for file in save(tmp_path, 10).iterdir():
-        whole = file.read_bytes()
-        for i in range(0, len(whole), 3):
-            file.write_bytes(whole[:i])
-            assert latest_checkpoint(tmp_path)[1]["step"] == 5
-            if file.name != "manifest.json":  # whose spaces may change
-                file.write_bytes(whole[:i] + bytes([whole[i] ^ 8]) + whole[i + 1 :])
-                assert latest_checkpoint(tmp_path)[1]["step"] == 5
-        file.write_bytes(whole)
 
 
 def test_with_every_checkpoint_damaged_it_is_refused(tmp_path):

@@ -236,6 +236,15 @@ def test_only_one_process_trains_in_a_folder(tmp_path):
     assert meta_train(learner, tasks, steps=1, run=tmp_path).steps == 1
 
 
+def test_a_run_keeps_as_many_checkpoints_as_asked_for(tmp_path):
+    learner, tasks = made()
+    options = {"steps": 4, "checkpoint_every": 1, "run": tmp_path}
+    with pytest.raises(UsageError, match="keep_checkpoints"):
+        meta_train(learner, tasks, keep_checkpoints=0, **options)
+    meta_train(learner, tasks, keep_checkpoints=3, **options)
+    assert len(list((tmp_path / "state").iterdir())) == 3
+
+
 def test_a_run_folder_is_not_overwritten(tmp_path):
     learner, tasks = made()
     meta_train(learner, tasks, steps=1, run=tmp_path)

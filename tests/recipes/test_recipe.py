@@ -65,6 +65,7 @@ def test_a_test_may_change_the_learner_but_not_its_weights():
         ("test.0.n_wya=1", "did you mean 'test.0.n_way'"),
         ("validation.shots=1", "'validation.shots'"),
         ("train.steps=-1", "train.steps: Input should be greater than or equal to 0, got -1"),
+        ("train.keep_checkpoints=0", "Input should be greater than or equal to 1, got 0"),
         ("train.steps", "expected key=value"),
         ("test.9.n_way=1", "does not name a recipe key"),
         ("about.x=1", "does not name a recipe key"),

@@ -72,7 +72,10 @@ def train(
     tensorboard: Annotated[bool, typer.Option(help="Also log for TensorBoard.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Meta-train a recipe into a run folder. Ctrl-C stops with a checkpoint."""
+    """Meta-train a recipe into a run folder.
+
+    Ctrl-C and SIGTERM stop after the step at hand, with a checkpoint and exit code 130.
+    """
     from quickstudy.apps.run import train_run
     from quickstudy.engine import ProgressBar, TensorBoard
     from quickstudy.recipes.recipe import load_recipe

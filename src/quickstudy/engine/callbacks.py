@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 from quickstudy.errors import require
-from quickstudy.files import write_atomically
+from quickstudy.files import disk_errors, write_atomically
 
 __all__ = ["Callback", "JsonLines", "ProgressBar", "TensorBoard"]
 
@@ -32,7 +33,10 @@ class Callback:
 
 
 class JsonLines(Callback):
-    """One JSON line a step in a file; lines after the step resumed from are dropped."""
+    """One JSON line a step in a file.
+
+    On a resume, lines after the step resumed from are dropped, as are damaged ones.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -40,23 +44,27 @@ class JsonLines(Callback):
     def on_start(self, step: int, steps: int) -> None:
         kept = []
         if self._path.exists():
-            for line in self._path.read_text().splitlines(keepends=True):
-                try:
+            for line in self._path.read_bytes().splitlines():
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a kill
                     if json.loads(line)["step"] <= step:
-                        kept.append(line)
-                except ValueError:  # cut off by a kill
-                    break
-        write_atomically(self._path, "".join(kept).encode())
-        self._file = self._path.open("a", buffering=1)
+                        kept.append(line + b"\n")
+        write_atomically(self._path, b"".join(kept))
+        with disk_errors(self._path):
+            self._file = self._path.open("a", buffering=1)
 
     def on_step(self, step: int, metrics: dict[str, Any]) -> None:
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._write({"step": step, **metrics})
 
     def on_validation(self, step: int, metrics: dict[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, "validation": metrics}) + "\n")
+        self._write({"step": step, "validation": metrics})
 
     def on_end(self) -> None:
-        self._file.close()
+        with disk_errors(self._path):
+            self._file.close()
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        with disk_errors(self._path):
+            self._file.write(json.dumps(entry) + "\n")
 
 
 class ProgressBar(Callback):

@@ -1,7 +1,8 @@
 """Checkpoints: whole or not there at all, and never a pickle.
 
 A checkpoint is a folder of safetensors files and one JSON, with the SHA-256 of each file in
-`manifest.json`. It is written beside its place, flushed to disk, then renamed.
+`manifest.json`, whose own bytes follow from them. It is written beside its place, flushed to disk,
+then renamed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +19,59 @@ import torch
 from torch import Tensor
 
 from quickstudy.errors import RunError
-from quickstudy.files import sync_folder, write_atomically, write_durably
+from quickstudy.files import (
+    disk_errors,
+    make_folder,
+    remove_leftovers,
+    sync_folder,
+    write_atomically,
+    write_durably,
+)
 
 __all__ = ["latest_checkpoint", "load_tensors", "save_checkpoint", "write_tensors"]
 
-KEEP = 2
-
 
 def save_checkpoint(
-    folder: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]
+    folder: Path,
+    step: int,
+    tensors: dict[str, dict[str, Tensor]],
+    state: dict[str, Any],
+    keep: int = 2,
 ) -> Path:
     """Write checkpoint `step` below `folder`, and remove all but the newest ones.
 
     Args:
         tensors: A file name (without suffix) to its tensors by name.
         state: Anything JSON can hold.
+        keep: How many stay, the new one included.
+
+    Raises:
+        DiskError: If it cannot be written; those before are kept.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(".tmp-*"):
-        shutil.rmtree(stale)
-    made = folder / f".tmp-{uuid.uuid4().hex}"
-    made.mkdir()
+    place = folder / f"step-{step:08d}"
+    made = folder / ".tmp-new"
     files = {f"{name}.safetensors": _tensor_bytes(part) for name, part in tensors.items()}
     files["state.json"] = json.dumps(state, indent=1).encode()
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    files["manifest.json"] = json.dumps({"format": 1, "sha256": hashes}, indent=1).encode()
-    for name, content in files.items():
-        write_durably(made / name, content)
-    sync_folder(made)
-    place = folder / f"step-{step:08d}"
-    if place.exists():  # a damaged one that was passed over
-        shutil.rmtree(place)
-    made.rename(place)
-    sync_folder(folder)
-    for old in sorted(folder.glob("step-*"))[:-KEEP]:
-        shutil.rmtree(old)
+    files["manifest.json"] = _manifest({name: _hash(content) for name, content in files.items()})
+    with disk_errors(folder):
+        make_folder(folder)
+        remove_leftovers(folder)
+        try:
+            made.mkdir()
+            for name, content in files.items():
+                write_durably(made / name, content)
+            sync_folder(made)
+            if place.exists():  # a damaged one that was passed over
+                place.rename(folder / f".tmp-{place.name}")
+            made.rename(place)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        sync_folder(folder)
+        found = sorted(folder.glob("step-*"), reverse=True)
+        older = [other for other in found if other < place]  # newer ones were passed over too
+        for other in set(found) - {place, *older[: keep - 1]}:
+            other.rename(folder / f".tmp-{other.name}")  # so that none is ever half-removed
+        remove_leftovers(folder)
     return place
 
 
@@ -74,7 +92,7 @@ def latest_checkpoint(
     for place in places:
         try:
             return (*_load(place), complaints)
-        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             complaints.append(f"{place} is damaged ({error}); falling back to the one before")
     if complaints:
         raise RunError(
@@ -85,14 +103,17 @@ def latest_checkpoint(
 
 
 def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    manifest = json.loads((place / "manifest.json").read_bytes())
+    written = (place / "manifest.json").read_bytes()
+    manifest = json.loads(written)
     if manifest["format"] != 1:
         raise ValueError(f"unknown format {manifest['format']}")
-    contents = {}
-    for name, digest in manifest["sha256"].items():
-        contents[name] = (place / Path(name).name).read_bytes()
-        if hashlib.sha256(contents[name]).hexdigest() != digest:
+    contents = {name: (place / Path(name).name).read_bytes() for name in manifest["sha256"]}
+    hashes = {name: _hash(content) for name, content in contents.items()}
+    for name, found in hashes.items():
+        if manifest["sha256"][name] != found:
             raise ValueError(f"{name} does not match its hash")
+    if _manifest(hashes) != written:
+        raise ValueError("manifest.json is not as it was written")
     state = json.loads(contents.pop("state.json"))
     return {
         name.removesuffix(".safetensors"): safetensors.torch.load(content)
@@ -100,8 +121,20 @@ def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     }, state
 
 
+def _manifest(hashes: dict[str, str]) -> bytes:
+    return json.dumps({"format": 1, "sha256": hashes}, indent=1).encode()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file atomically."""
+    """Write a safetensors file atomically.
+
+    Raises:
+        DiskError: If it cannot be written; then it is the old one.
+    """
     write_atomically(path, _tensor_bytes(tensors))
 
 

@@ -23,6 +23,7 @@ from quickstudy.engine.callbacks import Callback, JsonLines
 from quickstudy.engine.executors import Executor, make_executor
 from quickstudy.engine.meta_test import TestReport, meta_test
 from quickstudy.errors import RunError, UsageError, check_option
+from quickstudy.files import disk_errors, make_folder, remove_leftovers
 from quickstudy.learners import Learner
 from quickstudy.tasks import Tasks
 
@@ -78,6 +79,7 @@ def meta_train(
     patience: int | None = None,
     run: Path | None = None,
     checkpoint_every: int = 200,
+    keep_checkpoints: int = 2,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> TrainReport:
@@ -102,12 +104,15 @@ def meta_train(
         patience: Stop after this many validations without a better score.
         run: Folder for `metrics.jsonl`, checkpoints and `weights.safetensors`.
         checkpoint_every: Meta-steps between checkpoints.
+        keep_checkpoints: How many stay; with 2 or more, a damaged one is passed over for the one
+            before.
         resume: Continue from the newest checkpoint in `run`, or begin if there is none.
 
     Raises:
         UsageError: If an argument cannot be used.
         RunError: If `run` holds a run already and `resume` is false, another process trains in
             it, or loss or gradient are not finite.
+        DiskError: If `run` cannot be written; its last checkpoint is kept.
 
     Example:
         >>> from quickstudy import MAML, SinusoidTasks
@@ -116,8 +121,11 @@ def meta_train(
         >>> meta_train(learner, SinusoidTasks(n_shot=10, n_query=10), steps=2).steps
         2
     """
-    if steps < 0 or min(meta_batch_size, validate_every, checkpoint_every, patience or 1) < 1:
-        raise UsageError("expected steps >= 0, and patience and every size and interval >= 1")
+    counts = (meta_batch_size, validate_every, checkpoint_every, keep_checkpoints, patience or 1)
+    if steps < 0 or min(counts) < 1:
+        raise UsageError(
+            "expected steps >= 0, and patience, keep_checkpoints and every size and interval >= 1"
+        )
     if clip_norm is not None and clip_norm <= 0:
         raise UsageError(f"expected clip_norm > 0, got {clip_norm}")
     check_option("precision", precision, ("float32", "bfloat16"))
@@ -145,7 +153,6 @@ def meta_train(
     with contextlib.ExitStack() as ending:
         ending.callback(compute.close)
         if run is not None:
-            run.mkdir(parents=True, exist_ok=True)
             ending.enter_context(_alone(run))
             if resume:
                 state.restore(run / "state", callbacks)
@@ -198,9 +205,9 @@ def meta_train(
                 for callback in callbacks:
                     callback.on_validation(progress.step, {report.metric: report.mean})
             if run is not None and progress.step % checkpoint_every == 0:
-                state.save(run)
+                state.save(run, keep_checkpoints)
         if run is not None:
-            state.save(run)
+            state.save(run, keep_checkpoints)
     if state.best is not None and stopped != "interrupted":
         learner.load_state_dict(state.best)
     learner.eval()
@@ -253,7 +260,7 @@ class _State:
             progress.best_step = progress.step
             self.best = {k: v.clone() for k, v in self.learner.state_dict().items()}
 
-    def save(self, run: Path) -> None:
+    def save(self, run: Path, keep: int) -> None:
         if self._saved_step != self.progress.step:
             tensors: dict[str, Tensor] = {}
             outer = self.outer.state_dict() if self.outer else {}
@@ -266,7 +273,7 @@ class _State:
             parts = {"weights": self.learner.state_dict(), "optimizer": tensors}
             if self.best is not None:
                 parts["best"] = self.best
-            checkpoints.save_checkpoint(run / "state", self.progress.step, parts, plain)
+            checkpoints.save_checkpoint(run / "state", self.progress.step, parts, plain, keep)
             self._saved_step = self.progress.step
         weights = self.learner.state_dict() if self.best is None else self.best
         checkpoints.write_tensors(run / "weights.safetensors", weights)
@@ -314,13 +321,18 @@ def _own_randomness(step: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(run: Path) -> Iterator[None]:
-    """Keep other processes from training into the same folder."""
+    """Keep other processes from training into the same folder, and clear what they left."""
     lock = FileLock(run / ".lock")
+    with disk_errors(run):
+        make_folder(run)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"another process is training in {run}: wait, or stop it") from None
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(f"another process is training in {run}: wait, or stop it") from None
-    try:
+        with disk_errors(run):
+            remove_leftovers(run)
+            remove_leftovers(run / "state")
         yield
     finally:
         lock.release()

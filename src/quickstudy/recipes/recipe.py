@@ -151,6 +151,7 @@ class Train(_Table):
     validate_every: int = Field(200, ge=1)
     patience: int | None = Field(None, ge=1)
     checkpoint_every: int = Field(200, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
     optimizer: _Optimizer = _Optimizer()
     schedule: _Open | None = None
 
@@ -184,7 +185,7 @@ class Recipe(_Table):
             "about": True,
             "gap": True,
             "test": True,
-            "train": {"steps", "checkpoint_every"},
+            "train": {"steps", "checkpoint_every", "keep_checkpoints"},
         }
         return self.model_dump(exclude=apart) == other.model_dump(exclude=apart)
 
