@@ -10,7 +10,7 @@ from metalearn.inner_optimizers import InnerAdam, InnerSGD
 from metalearn.loss import BaseLoss, CrossEntropy
 from metalearn.loss.categorical_accuracy import CategoricalAccuracy
 from metalearn.model_wrappers import MAML_Model, ProtoNet_Model
-from metalearn.nn_models import ModelTranslator
+from metalearn.nn_models.basic_layers.BatchNormalization import BatchNorm
 from torch import Tensor, nn
 
 from torch_networks import backbone_and_head, in_pool, load_tasks, query_loss, weights_of
@@ -22,11 +22,20 @@ CHUNK = 8  # tasks a batch in meta-testing, the library's default
 
 
 class Plain(nn.Module):
-    """A network that takes the context the library hands on, and leaves it."""
+    """A network that takes the context the library hands on, and leaves it.
+
+    Batch norm is the library's, which vmap differentiates rightly; put in by hand, since its
+    ModelTranslator gives it arguments that it does not take.
+    """
 
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
-        self.layers = ModelTranslator.convert_to_functional(layers)
+        self.layers = layers
+        for name, layer in layers.named_children():
+            if isinstance(layer, nn.BatchNorm2d):
+                norm = BatchNorm(layer.num_features, track_running_stats=layer.track_running_stats)
+                norm.load_state_dict(layer.state_dict(), strict=False)
+                setattr(layers, name, norm.train(layer.training))
 
     def forward(self, x: Tensor, **context) -> Tensor:
         return self.layers(x)

@@ -98,10 +98,11 @@ class Episodes:
 
 
 def meta_test(workload: Workload, data: Arrays) -> Job:
-    learner, tasks = trained(workload, data), Episodes(workload, in_pool(data))
+    learner, pool = trained(workload, data), in_pool(data)
+    tasks = Episodes(workload, pool)
 
     def mean_accuracy() -> float:
-        return run_meta_test(learner, tasks, workload.tasks).mean
+        return run_meta_test(learner, tasks, len(pool)).mean
 
     return Job(lambda: (mean_accuracy(), []), mean_accuracy)
 

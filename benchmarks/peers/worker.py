@@ -52,13 +52,19 @@ class Job:
 Make = Callable[[Workload, Arrays], Job]
 
 
-def serve(makes: dict[str, Make], packages: list[str], notes: dict[str, str] | None = None) -> None:
+def serve(
+    makes: dict[str, Make],
+    packages: list[str],
+    notes: dict[str, str] | None = None,
+    networks: tuple[str, ...] = ("conv4", "mlp"),
+) -> None:
     """Answer requests until there are no more.
 
     Args:
         makes: How to make the job of each kind of workload.
         packages: Whose versions to tell.
         notes: By kind, why values may differ from those of the others.
+        networks: Those it has.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not get between the answers
@@ -67,7 +73,11 @@ def serve(makes: dict[str, Make], packages: list[str], notes: dict[str, str] | N
         request = json.loads(line)
         try:
             if not request:
-                known = [name for name, w in WORKLOADS.items() if w.kind in makes]
+                known = [
+                    name
+                    for name, w in WORKLOADS.items()
+                    if w.kind in makes and w.network in networks
+                ]
                 versions = {package: version(package) for package in packages}
                 answer = {"versions": versions, "workloads": known, "notes": notes or {}}
             else:
