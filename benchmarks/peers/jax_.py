@@ -7,6 +7,7 @@ jax_.py matmul      convolutions as nine shifts and one matrix product, which XL
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -16,6 +17,9 @@ import numpy as np
 
 from worker import Job, serve
 from workloads import INNER_LR_ADAM, OUTER_LR, Arrays, Workload
+
+if os.environ.get("PEERS_DTYPE") == "float64":
+    jax.config.update("jax_enable_x64", True)
 
 MATMUL = sys.argv[1:] == ["matmul"]
 Weights = list  # of arrays, in the order of the layers
@@ -70,7 +74,7 @@ def apply_head(weights: Weights, x: jax.Array) -> jax.Array:
 
 
 def query_loss(scores: jax.Array, y: jax.Array) -> jax.Array:
-    if y.dtype == jnp.float32:
+    if jnp.issubdtype(y.dtype, jnp.floating):
         return jnp.square(scores - y).mean()
     return -jnp.take_along_axis(jax.nn.log_softmax(scores), y[:, None], axis=1).mean()
 
@@ -193,17 +197,18 @@ def job(data: Arrays, update: Callable) -> Job:
 
 def load(data: Arrays) -> tuple[Weights, Arrays]:
     """Weights, and the other arrays; images and kernels with channels last."""
-    names = sorted(name for name in data if name.startswith("weight_"))
-    weights = [
-        jnp.asarray(w.transpose(2, 3, 1, 0) if w.ndim == 4 else w)
-        for w in (data[name] for name in names)
-    ]
-    others = {
-        n: jnp.asarray(np.moveaxis(a, -3, -1) if n.endswith("_x") and a.ndim > 3 else a)
-        for n, a in data.items()
-        if n not in names
-    }
-    return weights, others
+    weights, others = [], {}
+    for name, array in sorted(data.items()):
+        if name.startswith("weight_"):
+            weights.append(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array)
+        else:
+            images = name.endswith("_x") and array.ndim > 3
+            others[name] = np.moveaxis(array, -3, -1) if images else array
+
+    def put(array: np.ndarray) -> jax.Array:
+        return jnp.asarray(array, dtype=int if array.dtype == int else float)
+
+    return jax.tree.map(put, weights), jax.tree.map(put, others)
 
 
 def as_torch(weight: jax.Array) -> np.ndarray:

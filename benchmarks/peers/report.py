@@ -65,6 +65,8 @@ def _errors(found: dict[str, Any]) -> str:
     if "failed" in found:
         return "-"
     errors = [f"{found[key]:.0e}" for key in ("error", "loss_error") if key in found]
+    if "float64_error" in found:
+        errors[-1] += f" (in float64 {found['float64_error']:.0e})"
     return "; ".join(errors) + (" ≠" if found["differs"] else "")
 
 

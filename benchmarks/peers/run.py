@@ -47,7 +47,7 @@ class PeerError(Exception):
 class Worker:
     """A peer's process."""
 
-    def __init__(self, peer: Peer, network: str, log: Path) -> None:
+    def __init__(self, peer: Peer, network: str, log: Path, dtype: str = "float32") -> None:
         command = [str(python_of(peer)), str(HERE / peer.worker[0]), *peer.worker[1:]]
         pipe = subprocess.PIPE
         with log.open("wb") as errors:
@@ -56,7 +56,7 @@ class Worker:
                 stdin=pipe,
                 stdout=pipe,
                 stderr=errors,
-                env={**os.environ, "PEERS_NETWORK": network},
+                env={**os.environ, "PEERS_NETWORK": network, "PEERS_DTYPE": dtype},
             )
         self.log = log
 
@@ -132,7 +132,9 @@ def measure(
     write_arrays(workload, arrays)
     data = dict(np.load(arrays))
     make = torch_loop.MAKES[workload.kind]
-    truth = make(workload, data, torch.float64).values()
+    torch.set_default_dtype(torch.float64)
+    truth = make(workload, data).values()
+    torch.set_default_dtype(torch.float32)
     result: dict[str, Any] = {"title": workload.title, "tasks": workload.tasks, "peers": {}}
     entries: dict[str, Entry] = {}
     able = [p for p, about in peers.items() if name in about.get("workloads", [])]
@@ -142,6 +144,8 @@ def measure(
             entries[peer] = Entry(worker)
             try:
                 begin(entries[peer], name, truth, options, scratch)
+                if entries[peer].told["differs"]:
+                    entries[peer].told |= in_float64(peer, name, truth, options, scratch)
             except PeerError as error:
                 entries.pop(peer).worker.close()
                 result["peers"][peer] = {"failed": str(error)}
@@ -176,6 +180,22 @@ def begin(
     entry.told = {"loss": answer["loss"], **compare(answer["loss"], np.load(values), truth)}
     seconds = entry.worker.ask(options.limit, workload=name, repeat=1)["seconds"][0]
     entry.repeat = min(max(round(options.burst / seconds), 1), 1000)
+
+
+def in_float64(
+    peer: str, name: str, truth: tuple, options: argparse.Namespace, scratch: Path
+) -> dict[str, Any]:
+    """Whether a peer differs in float64 too, or in float32 alone: rounding may tip a max-pool."""
+    worker = Worker(PEERS[peer], options.network, scratch / f"{peer}64.log", "float64")
+    values = scratch / "values.npz"
+    request = {"workload": name, "arrays": str(scratch / f"{name}.npz"), "values": str(values)}
+    try:
+        answer = worker.ask(options.limit, **request, repeat=0)
+    finally:
+        worker.close()
+    found = compare(answer["loss"], np.load(values), truth)
+    errors = [found[key] for key in ("error", "loss_error") if key in found]
+    return {"differs": found["differs"], "float64_error": max(errors)}
 
 
 def compare(loss: float | None, values: Any, truth: tuple) -> dict[str, Any]:

@@ -26,10 +26,10 @@ from workloads import INNER_LR_ADAM, Arrays, Workload
 __all__ = ["MAKES", "anil", "latency", "maml", "meta_test", "protonet", "reptile"]
 
 
-def maml(workload: Workload, data: Arrays, dtype: torch.dtype = torch.float32) -> Job:
+def maml(workload: Workload, data: Arrays) -> Job:
     backbone, head = backbone_and_head(workload, data)
     assert head is not None
-    model, tasks = nn.Sequential(backbone, head).to(dtype), load_tasks(data, dtype)
+    model, tasks = nn.Sequential(backbone, head), load_tasks(data)
 
     def meta_gradient() -> float:
         total = 0.0
@@ -52,10 +52,10 @@ def descend(weights: dict[str, Tensor], loss: Tensor, lr: float) -> dict[str, Te
     return {n: w - lr * g for (n, w), g in zip(weights.items(), gradients, strict=True)}
 
 
-def anil(workload: Workload, data: Arrays, dtype: torch.dtype = torch.float32) -> Job:
+def anil(workload: Workload, data: Arrays) -> Job:
     backbone, head = backbone_and_head(workload, data)
     assert head is not None
-    backbone, head, tasks = backbone.to(dtype), head.to(dtype), load_tasks(data, dtype)
+    tasks = load_tasks(data)
 
     def meta_gradient() -> float:
         total = 0.0
@@ -73,10 +73,10 @@ def anil(workload: Workload, data: Arrays, dtype: torch.dtype = torch.float32) -
     return training([*backbone.parameters(), *head.parameters()], meta_gradient)
 
 
-def reptile(workload: Workload, data: Arrays, dtype: torch.dtype = torch.float32) -> Job:
+def reptile(workload: Workload, data: Arrays) -> Job:
     backbone, head = backbone_and_head(workload, data)
     assert head is not None
-    model, tasks = nn.Sequential(backbone, head).to(dtype), load_tasks(data, dtype)
+    model, tasks = nn.Sequential(backbone, head), load_tasks(data)
 
     def meta_gradient() -> float:
         total = 0.0
@@ -99,9 +99,9 @@ def reptile(workload: Workload, data: Arrays, dtype: torch.dtype = torch.float32
     return training(model.parameters(), meta_gradient, torch.optim.SGD)
 
 
-def protonet(workload: Workload, data: Arrays, dtype: torch.dtype = torch.float32) -> Job:
-    backbone = backbone_and_head(workload, data)[0].to(dtype)
-    (task,) = load_tasks(data, dtype)
+def protonet(workload: Workload, data: Arrays) -> Job:
+    backbone = backbone_and_head(workload, data)[0]
+    (task,) = load_tasks(data)
 
     def meta_gradient() -> float:
         embedded = backbone(torch.cat([task.support_x, task.query_x]))
@@ -119,8 +119,8 @@ def _scores(support: Tensor, y: Tensor, query: Tensor, n_way: int) -> Tensor:
     return -(query[:, None] - means[None]).square().sum(2)
 
 
-def meta_test(workload: Workload, data: Arrays, dtype: torch.dtype = torch.float32) -> Job:
-    backbone, pool = backbone_and_head(workload, data)[0].to(dtype), in_pool(data, dtype)
+def meta_test(workload: Workload, data: Arrays) -> Job:
+    backbone, pool = backbone_and_head(workload, data)[0], in_pool(data)
 
     def mean_accuracy() -> float:
         total = 0.0
@@ -132,9 +132,9 @@ def meta_test(workload: Workload, data: Arrays, dtype: torch.dtype = torch.float
     return Job(lambda: (mean_accuracy(), []), mean_accuracy)
 
 
-def latency(workload: Workload, data: Arrays, dtype: torch.dtype = torch.float32) -> Job:
-    backbone = backbone_and_head(workload, data)[0].to(dtype)
-    (task,) = load_tasks(data, dtype)
+def latency(workload: Workload, data: Arrays) -> Job:
+    backbone = backbone_and_head(workload, data)[0]
+    (task,) = load_tasks(data)
 
     def predict() -> Tensor:
         with torch.no_grad():

@@ -29,6 +29,9 @@ __all__ = [
     "weights_of",
 ]
 
+if os.environ.get("PEERS_DTYPE") == "float64":
+    torch.set_default_dtype(torch.float64)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -38,9 +41,9 @@ class Task:
     query_y: Tensor
 
 
-def load_tasks(data: Arrays, dtype: torch.dtype = torch.float32) -> list[Task]:
+def load_tasks(data: Arrays) -> list[Task]:
     names = ("support_x", "support_y", "query_x", "query_y")
-    parts = [[_tensor(row, dtype) for row in data[name]] for name in names]
+    parts = [[_tensor(row) for row in data[name]] for name in names]
     return [Task(*parts) for parts in zip(*parts, strict=True)]
 
 
@@ -62,9 +65,9 @@ class Pool:
         return Task(support, self.support_y, query, self.query_y)
 
 
-def in_pool(data: Arrays, dtype: torch.dtype = torch.float32) -> Pool:
+def in_pool(data: Arrays) -> Pool:
     names = ("pool_x", "support_rows", "query_rows", "support_y", "query_y")
-    return Pool(*(_tensor(data[name], dtype) for name in names))
+    return Pool(*(_tensor(data[name]) for name in names))
 
 
 def backbone_and_head(workload: Workload, data: Arrays) -> tuple[nn.Sequential, nn.Linear | None]:
@@ -161,6 +164,6 @@ def training(
     return Job(values, step)
 
 
-def _tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
+def _tensor(array: np.ndarray) -> Tensor:
     tensor = torch.from_numpy(array)
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
