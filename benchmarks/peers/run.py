@@ -137,6 +137,12 @@ def measure(
     torch.set_default_dtype(torch.float32)
     result: dict[str, Any] = {"title": workload.title, "tasks": workload.tasks, "peers": {}}
     entries: dict[str, Entry] = {}
+
+    def give_up(peer: str, error: PeerError) -> None:
+        entries.pop(peer).worker.close()
+        result["peers"][peer] = {"failed": str(error)}
+        print(f"{name} {peer}: {error}")
+
     able = [p for p, about in peers.items() if name in about.get("workloads", [])]
     try:
         for peer in track(able, f"{name}: comparing"):
@@ -147,17 +153,21 @@ def measure(
                 if entries[peer].told["differs"]:
                     entries[peer].told |= in_float64(peer, name, truth, options, scratch)
             except PeerError as error:
-                entries.pop(peer).worker.close()
-                result["peers"][peer] = {"failed": str(error)}
-                print(f"{name} {peer}: {error}")
+                give_up(peer, error)
             else:
                 told = entries[peer].told
                 if told["differs"] and (note := peers[peer]["notes"].get(workload.kind)):
                     told["note"] = note
         turns = [(turn, p) for turn in range(options.rounds) for p in rotated(entries, turn)]
         for _, peer in track(turns, f"{name}: timing"):
+            if peer not in entries:
+                continue
             entry = entries[peer]
-            answer = entry.worker.ask(options.limit, workload=name, repeat=entry.repeat)
+            try:
+                answer = entry.worker.ask(options.limit, workload=name, repeat=entry.repeat)
+            except PeerError as error:
+                give_up(peer, error)
+                continue
             entry.seconds.append(median(answer["seconds"]))
             entry.peak_mb = answer["peak_mb"]
     finally:
