@@ -47,8 +47,8 @@ def block(x, kernel, scale, shift, statistics=None) -> jax.Array:
 def pool(x: jax.Array) -> jax.Array:
     """The largest of every 2x2.
 
-    By comparisons: the gradient of jnp.max looks for the elements that equal the maximum, and
-    misses some where XLA computes them a second time, rounded otherwise.
+    By comparisons: with jnp.max the gradient came out wrong under jit and right without, most
+    likely since it looks for the elements that equal a maximum which XLA has rounded otherwise.
     """
     height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     a, b, c, d = (x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
