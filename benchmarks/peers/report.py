@@ -58,7 +58,7 @@ def _ratio(found: dict[str, Any]) -> str:
     if "quickstudy_is_faster_by" not in found:
         return "-"
     ratio = found["quickstudy_is_faster_by"]
-    return f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})"
+    return f"{_short(ratio['median'])} ({_short(ratio['min'])}-{_short(ratio['max'])})"
 
 
 def _errors(found: dict[str, Any]) -> str:

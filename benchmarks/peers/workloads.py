@@ -59,8 +59,8 @@ WORKLOADS: dict[str, Workload] = {
     "w3": Workload("ProtoNet, 60-way step", "protonet", "conv4", 60, 5, 5, 1),
     "w4": Workload("ANIL, Conv4, 5 steps", "anil", "conv4", 5, 5, 15, 16, 5, 0.1),
     "w5b": Workload("Reptile, Conv4, 5 Adam steps", "reptile", "conv4", 5, 2, 1, 5, 5),
-    "w6": Workload("meta-testing ProtoNet", "meta_test", "conv4", 5, 1, 15, 1000),
-    "w7": Workload("adapting to one task", "latency", "conv4", 5, 5, 1, 1),
+    "w6": Workload("ProtoNet, meta-testing", "meta_test", "conv4", 5, 1, 15, 1000),
+    "w7": Workload("ProtoNet, one new task", "latency", "conv4", 5, 5, 1, 1),
 }
 
 WIDTH = 64
