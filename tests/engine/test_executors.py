@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from quickstudy.engine import EXECUTORS, make_executor
-from quickstudy.engine.executors import Serial, Threads, Vmap
+from quickstudy.engine import EXECUTORS, Executor, executors, make_executor, meta_train
+from quickstudy.engine.executors import Auto, Compiled, Serial, Threads, Vmap, mean_gradient
 from quickstudy.errors import UsageError
 from quickstudy.learners import MAML, PrototypicalNetworks
 from quickstudy.nn import MLP, Conv4
@@ -32,11 +32,11 @@ def prototypes_and_tasks():
 
 
 @pytest.mark.parametrize("made", [maml_and_tasks, first_order_and_tasks, prototypes_and_tasks])
-@pytest.mark.parametrize("name", ["threads", "vmap"])
+@pytest.mark.parametrize("name", ["threads", "vmap", "auto"])
 def test_executors_give_the_serial_meta_gradient(made, name):
     learner, episodes = made()
     expected = EXECUTORS["serial"]()(learner, episodes)
-    executor = EXECUTORS[name]()
+    executor = make_executor(name, learner, len(episodes))
     result = executor(learner, episodes)
     executor.close()
     torch.testing.assert_close(result.loss, expected.loss)
@@ -101,10 +101,99 @@ def test_vmap_refuses_batch_norm_whose_batched_second_derivative_is_wrong():
         EXECUTORS["vmap"]()(learner, [])
 
 
-def test_auto_takes_vmap_for_small_networks_and_never_for_batch_norm():
+def test_a_compiled_step_gives_the_serial_meta_gradient():
+    learner, episodes = maml_and_tasks()
+    expected, executor = Serial()(learner, episodes), Compiled()
+    for _ in range(2):
+        result = executor(learner, episodes)
+        torch.testing.assert_close(result.loss, expected.loss)
+        torch.testing.assert_close(result.gradients, expected.gradients)
+
+
+def test_a_step_too_long_to_compile_is_refused():
+    learner, episodes = maml_and_tasks()
+    executor = Compiled()
+    executor.MOST_OPERATIONS = 10
+    with pytest.raises(UsageError, match="more than 10: use 'vmap'"):
+        executor(learner, episodes)
+
+
+def test_vmap_keeps_within_its_memory():
+    learner, episodes = maml_and_tasks()
+    expected, calls = Vmap()(learner, episodes), []
+
+    class Counted(Vmap):
+        def _batched(self, learner, episodes):
+            calls.append(len(episodes))
+            return super()._batched(learner, episodes)
+
+    result = Counted(memory=1)(learner, episodes)
+    assert calls == [1] * 5
+    torch.testing.assert_close(result.gradients, expected.gradients)
+
+
+class Branching(MAML):
+    """Says it is batchable, which it inherits, but branches on a value."""
+
+    def loss(self, episode):
+        return super().loss(episode) * (2 if float(episode.query.x.sum()) > 0 else 1)
+
+
+def test_a_loss_that_cannot_be_batched_is_refused_by_vmap_and_runs_under_auto():
+    torch.manual_seed(0)
+    learner = Branching(MLP((1,), (8,)), 1).train()
+    episodes = [SinusoidTasks(n_shot=5, n_query=5)[i] for i in range(3)]
+    with pytest.raises(UsageError, match="Branching"):
+        Vmap()(learner, episodes)
+    expected, executor = Serial()(learner, episodes), make_executor("auto", learner, 3)
+    torch.testing.assert_close(executor(learner, episodes).gradients, expected.gradients)
+    executor.close()
+
+
+@pytest.mark.parametrize(
+    ("times", "steps", "chosen"),
+    [
+        ({"vmap": 1.0, "threads": 2.0, "serial": 2.0}, 10, "vmap"),
+        ({"vmap": 2.0, "threads": 1.0, "serial": 1.0}, 1000, "other"),
+        ({"vmap": 1.0, "threads": 2.0, "serial": 2.0, "compiled": 0.1}, 1000, "compiled"),
+        ({"vmap": 1.0, "threads": 2.0, "serial": 2.0, "compiled": 3.0}, 1000, "vmap"),
+    ],
+)
+def test_auto_takes_the_fastest_and_remembers_it(times, steps, chosen, monkeypatch):
+    learner, episodes = maml_and_tasks()
+    learner.inner_lr = steps + times["vmap"] + times.get("compiled", 0)  # of each case its own
+    asked = []
+
+    def seconds(executor, learner, episodes):
+        name = next(n for n, kind in EXECUTORS.items() if type(executor) is kind)
+        asked.append(name)
+        return times[name]
+
+    monkeypatch.setattr(executors, "_seconds", seconds)
+    for again in range(2):
+        executor = Auto(steps)
+        assert (executor._choose(learner, episodes) in ("threads", "serial")) == (chosen == "other")
+        assert chosen in ("other", executor._choose(learner, episodes))
+        assert not again or asked == []
+        asked.clear()
+
+
+def test_meta_train_takes_an_executor_of_ones_own():
+    class Backwards(Executor):
+        def __call__(self, learner, episodes):
+            return mean_gradient([learner.meta_gradient(e) for e in reversed(episodes)])
+
+    learner, _ = maml_and_tasks()
+    tasks = SinusoidTasks(n_shot=5, n_query=5)
+    report = meta_train(learner.float(), tasks, steps=2, meta_batch_size=3, executor=Backwards())
+    assert report.steps == 2
+
+
+def test_auto_never_batches_batch_norm_and_one_task_is_serial():
     small, _ = maml_and_tasks()
     convolutional = PrototypicalNetworks(Conv4((1, 16, 16), width=4))
-    assert type(make_executor("auto", small, 4)).__name__ == "Vmap"
+    assert type(make_executor("auto", small, 4)) is Auto
+    assert type(make_executor("auto", small, 4, trial=False)) is Vmap
     executor = make_executor("auto", convolutional, 4)
     assert type(executor).__name__ in ("Threads", "Serial")
     executor.close()

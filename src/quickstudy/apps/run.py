@@ -18,11 +18,12 @@ import torch
 import quickstudy
 from quickstudy.engine import TrainReport, checkpoints, meta_train
 from quickstudy.engine.callbacks import Callback
-from quickstudy.errors import MissingError, RunError
+from quickstudy.errors import MissingError, RunError, UsageError
 from quickstudy.files import write_atomically
 from quickstudy.learners import Learner
 from quickstudy.progress import track
 from quickstudy.recipes.recipe import Recipe, override, parse_recipe
+from quickstudy.tasks import Tasks
 
 __all__ = [
     "keep_results",
@@ -67,6 +68,8 @@ def train_run(
     tasks = recipe.make_tasks(recipe.tasks, recipe.data, 0)
     learner = recipe.make_learner()
     recipe.check_tests(learner)
+    if recipe.train.steps:
+        _rehearse(learner, tasks)
     report = meta_train(
         learner,
         tasks,
@@ -76,9 +79,21 @@ def train_run(
         **recipe.train_options(),
     )
     trained = read_json(folder / "report.json").get("train", {})
-    if trained.get("steps") != report.steps:
+    if trained.get("steps") != report.steps and os.environ.get("RANK", "0") == "0":
         _keep(folder, recipe, {"train": {**vars(report), **provenance(recipe.seed)}})
     return learner, report
+
+
+def _rehearse(learner: Learner, tasks: Tasks) -> None:
+    """Compute the meta-gradient of one task, to fail before anything is written."""
+    episode = tasks[0]
+    try:
+        learner.train().meta_gradient(episode)
+    except (RuntimeError, IndexError) as error:
+        raise UsageError(
+            f"{type(learner).__name__} cannot train on tasks of inputs "
+            f"{tuple(episode.support.x.shape[1:])}: {error}"
+        ) from error
 
 
 class _KeepRecipe(Callback):

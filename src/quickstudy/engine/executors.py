@@ -236,7 +236,8 @@ class Compiled(Vmap):
         with torch.no_grad():  # a second trace leaves out what only autograd needed
             graph = make_fx(graph)(*inputs)
             try:
-                compiled: Any = inductor.compile(graph, inputs, options={"cpp.threads": 1})
+                options = {"cpp.threads": 1}
+                compiled: Any = inductor.compile(graph, [*inputs], options=options)
             except InvalidCxxCompiler as error:
                 raise UsageError(
                     f"executor 'compiled' needs a C++ compiler ({_first_line(error)}): install "
@@ -337,7 +338,9 @@ EXECUTORS: dict[str, type[Executor]] = {
 }
 
 
-def make_executor(name: str, learner: Learner, meta_batch_size: int, steps: int = 0) -> Executor:
+def make_executor(
+    name: str, learner: Learner, meta_batch_size: int, steps: int = 0, *, trial: bool = True
+) -> Executor:
     """Make an executor by name; "auto" chooses one for this learner.
 
     "auto" is threads where there are several tasks and cores, and serial otherwise; for networks
@@ -345,6 +348,7 @@ def make_executor(name: str, learner: Learner, meta_batch_size: int, steps: int 
 
     Args:
         steps: Meta-steps to come; "auto" compiles only for long trainings.
+        trial: Whether "auto" may try; if not, it takes `Vmap` where that can run.
 
     Raises:
         UsageError: If there is no such executor, or it cannot run the learner.
@@ -359,7 +363,7 @@ def make_executor(name: str, learner: Learner, meta_batch_size: int, steps: int 
     if meta_batch_size == 1:
         return Serial()
     if not reason and not _has(learner, (nn.modules.conv._ConvNd,)):
-        return Auto(steps)
+        return Auto(steps) if trial else Vmap()
     return Serial() if _cores() == 1 or _has(learner, DROPOUT) else Threads()
 
 
@@ -406,10 +410,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _cores() -> int:
-    """Cores this process may use, which in a container is fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores this process may use, which in a container is fewer than there are; processes that
+    `torchrun` started on one machine share them."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def mean_gradient(

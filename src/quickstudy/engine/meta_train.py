@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from quickstudy.engine import checkpoints
 from quickstudy.engine.callbacks import Callback, JsonLines
-from quickstudy.engine.executors import Executor, make_executor
+from quickstudy.engine.distributed import Ranks, ranks
+from quickstudy.engine.executors import Auto, Executor, make_executor
 from quickstudy.engine.meta_test import TestReport, meta_test
 from quickstudy.errors import RunError, UsageError, check_option
 from quickstudy.files import disk_errors, make_folder, remove_leftovers
@@ -90,6 +91,9 @@ def meta_train(
     after the step at hand, with a checkpoint. With validation, the learner ends with the best
     weights; without, with the last.
 
+    Under `torchrun` each process takes its share of the tasks of every step and of validation;
+    the first one writes the run, which the others must be able to read.
+
     Args:
         steps: Meta-steps in all, those before a resume included.
         meta_batch_size: Episodes per step.
@@ -143,22 +147,27 @@ def meta_train(
     plateau = scheduler if isinstance(scheduler, ReduceLROnPlateau) else None
     if plateau and (validation is None or plateau.mode != "min"):
         raise UsageError("expected validation tasks and mode='min' with ReduceLROnPlateau")
-    compute = (
-        executor
-        if isinstance(executor, Executor)
-        else make_executor(executor, learner, meta_batch_size, steps)
-    )
-
-    state = _State(learner, outer, scheduler)
     with contextlib.ExitStack() as ending:
+        team = ending.enter_context(ranks())
+        team.check(meta_batch_size, validation_tasks if validation else None)
+        own = team.count(meta_batch_size)
+        compute = executor
+        if not isinstance(compute, Executor):
+            compute = make_executor(compute, learner, own, steps, trial=team.size == 1)
         ending.callback(compute.close)
+        state = _State(learner, outer, scheduler, compute)
+        team.same_weights(learner)
+        if not team.first:
+            callbacks = []
         if run is not None:
-            ending.enter_context(_alone(run))
+            if team.first:
+                ending.enter_context(_alone(run))
+                callbacks = [*callbacks, JsonLines(run / "metrics.jsonl")]
             if resume:
                 state.restore(run / "state", callbacks)
                 if state.progress.step > steps:
                     raise RunError(f"{run} has {state.progress.step} steps already, not {steps}")
-            callbacks = [*callbacks, JsonLines(run / "metrics.jsonl")]
+                team.agree(state.progress.step)
         progress = state.progress
         stopped: Literal["done", "early", "interrupted"] = "done"
         began = time.perf_counter()
@@ -177,13 +186,14 @@ def meta_train(
             if patience and progress.waited(validate_every) >= patience:
                 stopped = "early"
                 break
-            if asked.is_set():
+            if team.any(asked.is_set()):
                 stopped = "interrupted"
                 break
-            first = progress.step * meta_batch_size
-            episodes = [tasks[first + i] for i in range(meta_batch_size)]
+            first = progress.step * meta_batch_size + team.rank
+            episodes = [tasks[first + i * team.size] for i in range(own)]
             with _own_randomness(progress.step), _precision(precision):
                 result = compute(learner, episodes)
+            result = team.mean(result, own, meta_batch_size)
             rate = _step(learner, parameters, result, outer, clip_norm, progress.step)
             if scheduler and not isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step()
@@ -197,16 +207,16 @@ def meta_train(
             for callback in callbacks:
                 callback.on_step(progress.step, metrics)
             if validation and (progress.step % validate_every == 0 or progress.step == steps):
-                report = meta_test(learner, validation, validation_tasks)
+                report = _validate(learner, validation, validation_tasks, team)
                 state.keep_if_best(report)
                 if plateau:
                     plateau.step(_error(report))
                 tick()
                 for callback in callbacks:
                     callback.on_validation(progress.step, {report.metric: report.mean})
-            if run is not None and progress.step % checkpoint_every == 0:
+            if run is not None and team.first and progress.step % checkpoint_every == 0:
                 state.save(run, keep_checkpoints)
-        if run is not None:
+        if run is not None and team.first:
             state.save(run, keep_checkpoints)
     if state.best is not None and stopped != "interrupted":
         learner.load_state_dict(state.best)
@@ -237,6 +247,15 @@ def _step(learner, parameters, result, outer, clip_norm, step) -> float:
     return rate
 
 
+def _validate(learner: Learner, tasks: Tasks, n_tasks: int, team: Ranks) -> TestReport:
+    """Meta-test on tasks that the processes share among them."""
+    report = meta_test(learner, team.share(tasks), team.count(n_tasks))
+    if team.size == 1:
+        return report
+    scores = team.scores(report.scores, n_tasks)
+    return replace(report, mean=sum(scores) / n_tasks, scores=scores)
+
+
 def _error(report: TestReport) -> float:
     """What validation minimises."""
     return report.mean if report.metric == "mse" else 1 - report.mean
@@ -246,9 +265,14 @@ class _State:
     """All that a resumed run needs: weights, the best weights, optimiser, schedule, progress."""
 
     def __init__(
-        self, learner: Learner, outer: Optimizer | None, scheduler: LRScheduler | None
+        self,
+        learner: Learner,
+        outer: Optimizer | None,
+        scheduler: LRScheduler | None,
+        compute: Executor,
     ) -> None:
         self.learner, self.outer, self.scheduler = learner, outer, scheduler
+        self.compute = compute
         self.progress = _Progress()
         self.best: dict[str, Tensor] | None = None
         self._saved_step = -1
@@ -267,6 +291,7 @@ class _State:
             rates = self.scheduler.state_dict() if self.scheduler else {}
             plain = {
                 "progress": vars(self.progress),
+                "executor": self.compute.chosen if isinstance(self.compute, Auto) else None,
                 "optimizer": checkpoints.flatten(outer, tensors, "optimizer"),
                 "schedule": checkpoints.flatten(rates, tensors, "schedule"),
             }
@@ -300,6 +325,8 @@ class _State:
         if self.scheduler:
             kept = checkpoints.unflatten(plain["schedule"], tensors["optimizer"])
             self.scheduler.load_state_dict(kept)
+        if isinstance(self.compute, Auto):  # a resumed run goes on as it began, bit for bit
+            self.compute.chosen = plain.get("executor")
         self.progress = _Progress(**plain["progress"])
         self.best = tensors.get("best")
         self._saved_step = self.progress.step

@@ -185,17 +185,28 @@ class MAML(Learner):
             weights |= self._prototypes(support)
         else:
             check_ways(support, self.n_outputs)
+        module, x = self.model, support.x
+        if steps and all(name.startswith("head.") for name in self.adapted):
+            # Features that no step changes (ANIL) are made once.
+            module, x = (
+                self.model.get_submodule("head"),
+                self._on_support(
+                    self.model.get_submodule("backbone"), _inside("backbone.", weights), support.x
+                ),
+            )
         path = [weights]
         for step in range(steps):
-            path.append(self._inner_step(path[-1], support, step))
+            path.append(self._inner_step(module, path[-1], x, support.y, step))
         return path
 
     def _inner_step(
-        self, weights: dict[str, Tensor], support: Support, step: int
+        self, module: nn.Module, weights: dict[str, Tensor], x: Tensor, y: Tensor, step: int
     ) -> dict[str, Tensor]:
         def loss(adapted: dict[str, Tensor]) -> Tensor:
-            scores = self._on_support(self.model, {**weights, **adapted}, support.x)
-            return query_loss(scores, support.y)
+            given = {**weights, **adapted}
+            if module is not self.model:
+                given = _inside("head.", given)
+            return query_loss(self._on_support(module, given, x), y)
 
         adapted = {name: weights[name] for name in self.adapted}
         second_order = self.training and not self.first_order
@@ -221,6 +232,11 @@ class MAML(Learner):
         features = self._on_support(self.model.get_submodule("backbone"), {}, support.x)
         means = class_means(features, support)
         return {"head.weight": 2 * means, "head.bias": -means.square().sum(1)}
+
+
+def _inside(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of one part of the model, named as that part names them."""
+    return {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
 
 
 class _GivenLinear(nn.Module):

@@ -48,13 +48,13 @@ def load(split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
         alphabet = [name.partition("/")[0] for name in background.names]
         parts, _ = split_classes(sorted(set(alphabet)), (25, 5))
         chosen = set(parts[split == "background-validation"])
-        return background.select([c for c, g in enumerate(background.groups) if int(g) in chosen])
+        return background.select([c for c, g in enumerate(_alphabets(background)) if g in chosen])
     both = [_part("background", image_size), _part("evaluation", image_size)]
     everything = ClassData(
         torch.cat([both[0].x, both[1].x]),
         torch.cat([both[0].y, both[1].y + both[0].n_classes]),
         [*both[0].names, *both[1].names],
-        groups=torch.cat([both[0].groups, both[1].groups + int(both[0].groups.max()) + 1]),
+        groups=torch.tensor([g + 30 * i for i, part in enumerate(both) for g in _alphabets(part)]),
     )
     parts, digest = split_classes(everything.names, SIZES)
     if digest != SPLIT_DIGEST:
@@ -67,3 +67,9 @@ def _part(part: str, image_size: int) -> ClassData:
     data = load_image_folder(path, size=image_size, ink="dark")
     names = [name.removeprefix(f"images_{part}/") for name in data.names]
     return ClassData(data.x, data.y, names, groups=data.groups)
+
+
+def _alphabets(data: ClassData) -> list[int]:
+    """The number of each character's alphabet."""
+    assert data.groups is not None
+    return data.groups.tolist()

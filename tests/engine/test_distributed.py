@@ -1,0 +1,109 @@
+"""Two processes on one machine, started by torchrun, against one."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from quickstudy.engine import checkpoints, meta_train
+from quickstudy.engine.distributed import Ranks
+from quickstudy.errors import UsageError
+from quickstudy.learners import MAML
+from quickstudy.nn import MLP
+from quickstudy.tasks import SinusoidTasks
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+import torch
+from quickstudy import MAML, SinusoidTasks, meta_train
+from quickstudy.engine import Callback
+from quickstudy.nn import MLP
+
+run, die_at = Path(sys.argv[1]), int(sys.argv[2])
+rank = int(os.environ["RANK"])
+
+class Tasks(SinusoidTasks):
+    def __getitem__(self, index):
+        mark = run.with_suffix(f".died")
+        if rank == 1 and die_at and index >= die_at * 5 and not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return super().__getitem__(index)
+
+torch.set_num_threads(1)
+torch.manual_seed(rank)  # the first process's weights are everyone's
+learner = MAML(MLP((1,), (8,)), 1, inner_lr=0.05, inner_steps=2)
+report = meta_train(
+    learner, Tasks(n_shot=5, n_query=5), steps=12, meta_batch_size=5, executor="serial",
+    validation=SinusoidTasks(n_shot=5, n_query=5, seed=1), validation_tasks=7, validate_every=4,
+    run=run, checkpoint_every=4, resume=True,
+)
+print(f"rank {rank} best {report.best!r}")
+"""
+
+
+def together(folder, *, die_at=0, restarts=0):
+    """Train in two processes; returns the last weights and what was printed."""
+    script = folder.with_suffix(".py")
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "--max-restarts", str(restarts), str(script)]
+    done = subprocess.run(
+        [*command, str(folder), str(die_at)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    return newest(folder), done.stdout
+
+
+def newest(folder):
+    tensors, plain, complaints = checkpoints.latest_checkpoint(folder / "state")
+    assert plain["progress"]["step"] == 12
+    assert complaints == []
+    return tensors["weights"]
+
+
+def test_two_processes_train_as_one_does_and_always_alike(tmp_path):
+    first, printed = together(tmp_path / "first")
+    again, _ = together(tmp_path / "again", die_at=6, restarts=1)
+    assert (tmp_path / "again.died").exists()
+    assert all(torch.equal(first[name], again[name]) for name in first)  # though one died
+
+    torch.manual_seed(0)
+    learner = MAML(MLP((1,), (8,)), 1, inner_lr=0.05, inner_steps=2)
+    report = meta_train(
+        learner,
+        SinusoidTasks(n_shot=5, n_query=5),
+        steps=12,
+        meta_batch_size=5,
+        executor="serial",
+        validation=SinusoidTasks(n_shot=5, n_query=5, seed=1),
+        validation_tasks=7,
+        validate_every=4,
+        run=tmp_path / "alone",
+    )
+    for name, value in newest(tmp_path / "alone").items():
+        torch.testing.assert_close(first[name], value, rtol=1e-6, atol=1e-6)
+    best = [float(line.split()[-1]) for line in printed.splitlines() if line.startswith("rank")]
+    assert best == pytest.approx([report.best] * 2, rel=1e-5)
+    lines = (tmp_path / "first" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 12 + 3  # of the first process alone
+
+
+def test_every_task_is_one_process_s():
+    team = [Ranks(rank, 3) for rank in range(3)]
+    taken = [rank.share(range(100))[i] for rank in team for i in range(rank.count(10))]
+    assert sorted(taken) == list(range(10))
+
+
+def test_fewer_tasks_than_processes_are_refused():
+    with pytest.raises(UsageError, match="meta_batch_size of at least 4"):
+        Ranks(0, 4).check(3, None)
+    with pytest.raises(UsageError, match="at least 8 validation tasks"):
+        Ranks(0, 4).check(4, 7)
