@@ -7,12 +7,15 @@ from quickstudy.engine.checkpoints import (
     flatten,
     latest_checkpoint,
     load_tensors,
+    load_weights,
     save_checkpoint,
     unflatten,
     write_tensors,
 )
 from quickstudy.errors import RunError
 from quickstudy.files import write_atomically
+from quickstudy.learners import LSTMMetaLearner
+from quickstudy.nn import Conv4
 
 
 def save(folder, step):
@@ -124,3 +127,11 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         write_atomically(tmp_path / "a", b"new")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]
+
+
+def test_a_batch_norm_without_statistics_of_its_own_is_loaded_from_plain_tensors(tmp_path):
+    learner = LSTMMetaLearner(Conv4((1, 16, 16), width=4), 3)
+    write_tensors(tmp_path / "weights.safetensors", learner.state_dict())
+    other = LSTMMetaLearner(Conv4((1, 16, 16), width=4), 3)
+    load_weights(other, load_tensors(tmp_path / "weights.safetensors"))
+    assert all(torch.equal(v, learner.state_dict()[k]) for k, v in other.state_dict().items())

@@ -130,7 +130,7 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Learn
     weights = checkpoints.load_tensors(folder / "weights.safetensors")
     learner = recipe.make_learner()
     try:
-        learner.load_state_dict(weights)
+        checkpoints.load_weights(learner, weights)
     except RuntimeError:
         raise RunError(
             f"{folder}/weights.safetensors does not fit the run's recipe: train the run anew"

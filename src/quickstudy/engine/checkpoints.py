@@ -16,7 +16,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quickstudy.errors import RunError
 from quickstudy.files import (
@@ -28,7 +28,7 @@ from quickstudy.files import (
     write_durably,
 )
 
-__all__ = ["latest_checkpoint", "load_tensors", "save_checkpoint", "write_tensors"]
+__all__ = ["latest_checkpoint", "load_tensors", "load_weights", "save_checkpoint", "write_tensors"]
 
 
 def save_checkpoint(
@@ -150,6 +150,18 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise RunError(f"expected {path}, found none: train the run first") from None
     except safetensors.SafetensorError as error:
         raise RunError(f"{path} is damaged ({error}): resume the run to write it anew") from None
+
+
+def load_weights(learner: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Give a learner the weights and buffers read from a file.
+
+    Raises:
+        RuntimeError: If they are those of another learner.
+    """
+    state = learner.state_dict()  # for its versions: without, batch norm expects a counter
+    state.clear()
+    state.update(tensors)
+    learner.load_state_dict(state)
 
 
 def flatten(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:

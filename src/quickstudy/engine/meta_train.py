@@ -219,7 +219,7 @@ def meta_train(
         if run is not None and team.first:
             state.save(run, keep_checkpoints)
     if state.best is not None and stopped != "interrupted":
-        learner.load_state_dict(state.best)
+        checkpoints.load_weights(learner, state.best)
     learner.eval()
     return TrainReport(progress.step, progress.seconds, progress.best, stopped)
 
@@ -312,7 +312,7 @@ class _State:
             for callback in callbacks:
                 callback.on_warning(complaint)
         try:
-            self.learner.load_state_dict(tensors["weights"])
+            checkpoints.load_weights(self.learner, tensors["weights"])
         except RuntimeError as error:
             raise RunError(f"{folder} holds another learner's weights: {error}") from None
         if self.outer:
