@@ -56,7 +56,7 @@ def together(folder, *, die_at=0, restarts=0):
         capture_output=True,
         check=True,
         timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
     )
     return newest(folder)
 
