@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import math
 import sys
 from pathlib import Path
@@ -39,7 +40,8 @@ def _complete_recipe(incomplete: str) -> list[str]:
 
 
 def _say(result: Any, as_json: bool, text: str) -> None:
-    print(json.dumps(result, indent=1) if as_json else text)
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
+        print(json.dumps(result, indent=1) if as_json else text)
 
 
 def _table(head: list[str], *rows: list[str]) -> str:
