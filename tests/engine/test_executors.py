@@ -203,3 +203,14 @@ def test_auto_never_batches_batch_norm_and_one_task_is_serial():
 def test_an_unknown_executor_names_the_nearest():
     with pytest.raises(UsageError, match="'threads'"):
         make_executor("thread", maml_and_tasks()[0], 2)
+
+
+def test_auto_does_without_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "quickstudy").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    learner, episodes = maml_and_tasks()
+    executor = Auto()
+    torch.testing.assert_close(
+        executor(learner, episodes).gradients, Serial()(learner, episodes).gradients
+    )
+    executor.close()

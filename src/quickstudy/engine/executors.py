@@ -5,6 +5,7 @@ All executors return the mean over the tasks, equal to rounding.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -146,7 +147,8 @@ class Vmap(Executor):
             )
         except (RuntimeError, NotImplementedError) as error:
             raise UsageError(
-                f"executor 'vmap' cannot run {type(learner).__name__} ({_first_line(error)}): "
+                f"executor {type(self).__name__.lower()!r} cannot run {type(learner).__name__} "
+                f"({_first_line(error)}): "
                 "use 'threads' or 'serial'"
             ) from error
         return MetaGradient(loss, gradients, buffers)
@@ -294,8 +296,9 @@ class Auto(Executor):
         long = self.steps * took("vmap") > self.WORTH_COMPILING
         if best == "vmap" and long and took("compiled") < took("vmap"):
             best = "compiled"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(seconds).encode())
+        with contextlib.suppress(OSError):  # a cache that cannot be written is done without
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(seconds).encode())
         return best
 
 

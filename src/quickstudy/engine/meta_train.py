@@ -26,6 +26,7 @@ from quickstudy.engine.meta_test import TestReport, meta_test
 from quickstudy.errors import RunError, UsageError, check_option
 from quickstudy.files import disk_errors, make_folder, remove_leftovers
 from quickstudy.learners import Learner
+from quickstudy.learners.base import trainable
 from quickstudy.tasks import Tasks
 
 __all__ = ["TrainReport", "meta_train"]
@@ -139,7 +140,7 @@ def meta_train(
         raise UsageError("expected a run folder to resume from, got run=None")
     if run is not None and not resume and (run / "state").exists():
         raise RunError(f"{run} holds a run already: resume it, or name another folder")
-    parameters = {n: p for n, p in learner.named_parameters() if p.requires_grad}
+    parameters = trainable(learner)
     outer = optimizer(parameters.values()) if parameters else None
     if isinstance(outer, LBFGS):
         raise UsageError("expected an optimiser that steps by gradients alone, got LBFGS")
@@ -248,7 +249,10 @@ def _step(learner, parameters, result, outer, clip_norm, step) -> float:
 
 
 def _validate(learner: Learner, tasks: Tasks, n_tasks: int, team: Ranks) -> TestReport:
-    """Meta-test on tasks that the processes share among them."""
+    """Meta-test on tasks that the processes share among them.
+
+    Of several processes, mean and scores are those of all tasks, the intervals of its own alone.
+    """
     report = meta_test(learner, team.share(tasks), team.count(n_tasks))
     if team.size == 1:
         return report

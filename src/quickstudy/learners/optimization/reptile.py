@@ -16,6 +16,7 @@ from quickstudy.learners.base import (
     Predictor,
     check_ways,
     query_loss,
+    trainable,
     with_head,
 )
 from quickstudy.nn import batch_norms, forget_running_statistics
@@ -118,10 +119,9 @@ class Reptile(Learner):
     def meta_gradient(self, episode: Episode) -> MetaGradient:
         task, loss, moments = self._train(episode.support, self.inner_steps, self.inner_batch)
         way = {f"model.{n}": p.detach() - task[n] for n, p in self.model.named_parameters()}
-        trainable = {n for n, p in self.named_parameters() if p.requires_grad}
         kept = {name: buffer.clone() for name, buffer in self.named_buffers()}
         moved = {"second_moments": moments, "adam_steps": self.adam_steps + self.inner_steps}
-        return MetaGradient(loss, {n: g for n, g in way.items() if n in trainable}, kept | moved)
+        return MetaGradient(loss, {n: way[n] for n in trainable(self)}, kept | moved)
 
     def _train(
         self, support: Support, steps: int, batch: int
