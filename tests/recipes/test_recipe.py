@@ -82,6 +82,8 @@ def test_a_test_may_change_the_learner_but_not_its_weights():
         ("train.optimizer.rate=1", "option of optimizer Adam"),
         ("train.schedule.gamma=x", "option gamma of schedule StepLR"),
         ("train.precision=half", "train.precision"),
+        ("curriculum=[{steps=1, n_shots=2}]", "'curriculum.0.n_shots'"),
+        ("curriculum=[{steps=1, n_way=2}]", "expected no n_way for sinusoid"),
         ("train.executor=thread", "did you mean 'threads'"),
         ("data.name=sinusoids", "unknown data set"),
         ("data.folder=x", 'name = "folder"'),
@@ -166,3 +168,12 @@ def test_n_labels_reaches_the_learner_and_the_tasks():
     sinusoid = load_recipe("maml_sinusoid", ["tasks.n_labels=7"])
     with pytest.raises(UsageError, match="no n_labels"):
         sinusoid.make_tasks(sinusoid.tasks, sinusoid.data, 0)
+
+
+def test_a_curriculum_changes_the_shape_of_tasks_for_so_many_steps():
+    recipe = load_recipe("maml_sinusoid", ["curriculum=[{steps=2, n_shot=3}, {steps=1, n_query=4}]"])
+    batch, plain = recipe.train.meta_batch_size, recipe.tasks
+    assert recipe.stage_starts() == [0, 2 * batch, 3 * batch]
+    tasks = recipe.train_tasks()
+    shapes = [(len(tasks[i].support), len(tasks[i].query)) for i in (0, 2 * batch, 3 * batch)]
+    assert shapes == [(3, plain.n_query), (plain.n_shot, 4), (plain.n_shot, plain.n_query)]

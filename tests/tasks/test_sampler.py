@@ -7,6 +7,7 @@ from quickstudy.errors import DataError, UsageError
 from quickstudy.tasks import (
     Batch,
     ClassData,
+    Curriculum,
     Episode,
     EpisodeSampler,
     GeneratedTasks,
@@ -272,3 +273,16 @@ def test_instance_tasks_with_random_labels_ask_for_every_class():
         episode = tasks[i]
         assert int((episode.support.y == episode.query.y).sum()) == 1
         assert data.y[int(episode.query.x)] == episode.classes[episode.query.y[0]]
+
+
+def test_a_curriculum_goes_from_family_to_family_at_the_given_episodes():
+    families = [EpisodeSampler(numbered(), n_way=n, n_shot=1, n_query=1) for n in (2, 3, 5)]
+    tasks = Curriculum([(families[0], 4), (families[1], 2)], families[2])
+    assert [tasks[i].n_way for i in (0, 3, 4, 5, 6, 1000)] == [2, 2, 3, 3, 5, 5]
+    assert torch.equal(tasks[5].query.x, families[1][5].query.x)
+
+
+def test_a_stage_without_episodes_is_refused():
+    family = SinusoidTasks(n_shot=1, n_query=1)
+    with pytest.raises(UsageError, match="1 episode or more"):
+        Curriculum([(family, 0)], family)

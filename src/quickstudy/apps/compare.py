@@ -187,7 +187,7 @@ def _plan(
 
 def _steps_within(recipe: Recipe, seconds: float, warm: int = 2, timed: int = 8) -> int:
     """Number of training steps that fit, at most those of the recipe."""
-    learner, tasks = recipe.make_learner(), recipe.make_tasks(recipe.tasks, recipe.data, 0)
+    learner, tasks = recipe.make_learner(), recipe.train_tasks()
     recipe.check_tests(learner)
     options = recipe.train_options()
     for name in ("validation", "validation_tasks", "validate_every", "patience"):

@@ -23,7 +23,7 @@ from quickstudy.files import write_atomically
 from quickstudy.learners import Learner
 from quickstudy.progress import track
 from quickstudy.recipes.recipe import Recipe, override, parse_recipe
-from quickstudy.tasks import Tasks
+from quickstudy.tasks import Episode
 
 __all__ = [
     "keep_results",
@@ -65,11 +65,12 @@ def train_run(
             raise RunError(f"{folder} was made by another recipe: name another folder")
     elif folder.exists() and not (folder.is_dir() and all(map(_is_rest, folder.iterdir()))):
         raise RunError(f"{folder} is there already, and no run: name another folder")
-    tasks = recipe.make_tasks(recipe.tasks, recipe.data, 0)
+    tasks = recipe.train_tasks()
     learner = recipe.make_learner()
     recipe.check_tests(learner)
     if recipe.train.steps:
-        _rehearse(learner, tasks)
+        for start in recipe.stage_starts():
+            _rehearse(learner, tasks[start])
     report = meta_train(
         learner,
         tasks,
@@ -84,9 +85,8 @@ def train_run(
     return learner, report
 
 
-def _rehearse(learner: Learner, tasks: Tasks) -> None:
+def _rehearse(learner: Learner, episode: Episode) -> None:
     """Compute the meta-gradient of one task, to fail before anything is written."""
-    episode = tasks[0]
     try:
         learner.train().meta_gradient(episode)
     except (RuntimeError, IndexError) as error:

@@ -9,6 +9,7 @@ import copy
 import inspect
 import tomllib
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -32,6 +33,7 @@ from quickstudy.nn import BACKBONES
 from quickstudy.recipes import recipe_names, recipe_text
 from quickstudy.tasks import (
     ClassData,
+    Curriculum,
     EpisodeSampler,
     InstanceTasks,
     SinusoidTasks,
@@ -116,6 +118,15 @@ class Family(_Table):
     within_group: bool = False
 
 
+class Stage(_Table):
+    """Tasks of another shape for a number of meta-steps, before those of the recipe."""
+
+    steps: int = Field(ge=1)
+    n_way: Range | None = None
+    n_shot: Range | None = None
+    n_query: int | None = Field(None, ge=1)
+
+
 class Validation(Family):
     """The tasks to choose the best weights by."""
 
@@ -159,7 +170,8 @@ class Train(_Table):
 class Recipe(_Table):
     """One experiment. See the TOML files beside this module for examples.
 
-    `gap` says why the measured scores differ from the published ones.
+    Training begins with the stages of the `curriculum`, if any, and goes on with `tasks`. `gap`
+    says why the measured scores differ from the published ones.
     """
 
     about: str
@@ -169,6 +181,7 @@ class Recipe(_Table):
     backbone: _Open
     learner: _Open
     tasks: Family
+    curriculum: list[Stage] = []
     validation: Validation | None = None
     train: Train
     test: list[Test] = []
@@ -261,6 +274,21 @@ class Recipe(_Table):
             n_labels=family.n_labels,
             within_group=family.within_group,
         )
+
+    def train_tasks(self) -> Tasks:
+        """The tasks of meta-training, stage after stage."""
+        stages = []
+        for stage in self.curriculum:
+            changed = stage.model_dump(exclude={"steps"}, exclude_none=True)
+            family = self.make_tasks(self.tasks.model_copy(update=changed), self.data, 0)
+            stages.append((family, stage.steps * self.train.meta_batch_size))
+        last = self.make_tasks(self.tasks, self.data, 0)
+        return Curriculum(stages, last) if stages else last
+
+    def stage_starts(self) -> list[int]:
+        """The first episode of each stage of training."""
+        steps = accumulate((stage.steps for stage in self.curriculum), initial=0)
+        return [step * self.train.meta_batch_size for step in steps]
 
     def train_options(self) -> dict[str, Any]:
         """The arguments of `meta_train`, but for run folder and callbacks."""
@@ -423,7 +451,14 @@ def override(plain: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
 
 def _keys(loc: tuple[int | str, ...]) -> list[str]:
     """The keys that could have stood where `loc` points."""
-    models = {"data": Data, "tasks": Family, "validation": Validation, "train": Train, "test": Test}
+    models = {
+        "data": Data,
+        "tasks": Family,
+        "curriculum": Stage,
+        "validation": Validation,
+        "train": Train,
+        "test": Test,
+    }
     model: type[BaseModel] = Recipe
     for part in loc[:-1]:
         model = models.get(str(part), model)

@@ -3,6 +3,7 @@
 from quickstudy.tasks.episode import Batch, Episode, Support, stack
 from quickstudy.tasks.images import load_image_folder
 from quickstudy.tasks.sampler import (
+    Curriculum,
     EpisodeSampler,
     GeneratedTasks,
     InstanceTasks,
@@ -14,6 +15,7 @@ from quickstudy.tasks.sources import ClassData, split_by_share, split_classes
 __all__ = [
     "Batch",
     "ClassData",
+    "Curriculum",
     "Episode",
     "EpisodeSampler",
     "GeneratedTasks",

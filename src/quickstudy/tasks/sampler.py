@@ -7,7 +7,9 @@ spreads over processes by counting alone: there is no generator state to keep.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +20,7 @@ from quickstudy.tasks.episode import Batch, Episode, Support
 from quickstudy.tasks.sources import ClassData
 
 __all__ = [
+    "Curriculum",
     "EpisodeSampler",
     "GeneratedTasks",
     "InstanceTasks",
@@ -146,6 +149,33 @@ class EpisodeSampler:
             return torch.randperm(self.data.n_classes, generator=generator)[:n_way]
         group = self.groups[_draw((0, len(self.groups) - 1), generator)]
         return group[torch.randperm(len(group), generator=generator)[:n_way]]
+
+
+class Curriculum:
+    """Easier tasks first: one family for a number of episodes, then the next, and so on.
+
+    Args:
+        stages: Each family with its number of episodes.
+        last: The family of all episodes after those.
+
+    Raises:
+        UsageError: If a stage has no episode.
+
+    Example:
+        >>> easy, hard = (SinusoidTasks(n_shot=k, n_query=5) for k in (10, 2))
+        >>> tasks = Curriculum([(easy, 100)], hard)
+        >>> len(tasks[99].support), len(tasks[100].support)
+        (10, 2)
+    """
+
+    def __init__(self, stages: Sequence[tuple[Tasks, int]], last: Tasks) -> None:
+        if min((n for _, n in stages), default=1) < 1:
+            raise UsageError("expected stages of 1 episode or more")
+        self.families = [*(family for family, _ in stages), last]
+        self.starts = [0, *accumulate(n for _, n in stages)]
+
+    def __getitem__(self, index: int) -> Episode:
+        return self.families[bisect_right(self.starts, index) - 1][index]
 
 
 class InstanceTasks:
