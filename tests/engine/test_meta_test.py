@@ -3,11 +3,12 @@ import math
 import pytest
 import torch
 from scipy import stats
+from torch import nn
 
 from quickstudy.engine import meta_test
 from quickstudy.engine.meta_test import clustered_interval
 from quickstudy.errors import UsageError
-from quickstudy.learners import NearestCentroid
+from quickstudy.learners import NearestCentroid, PrototypicalNetworks
 from quickstudy.tasks import EpisodeSampler
 from quickstudy.testing import blob_classes
 
@@ -59,3 +60,43 @@ def test_one_task_gives_no_interval_and_is_refused():
     tasks = EpisodeSampler(blob_classes(), n_way=3, n_shot=1, n_query=4)
     with pytest.raises(UsageError, match="at least 2"):
         meta_test(NearestCentroid(), tasks, 1)
+
+
+class Counting(nn.Flatten):
+    """Counts the examples it is given."""
+
+    n = 0
+
+    def forward(self, x):
+        self.n += len(x)
+        return super().forward(x)
+
+
+class Unmapped:
+    """Tasks of which the engine knows no more than `tasks[i]`."""
+
+    def __init__(self, tasks):
+        self.tasks = tasks
+
+    def __getitem__(self, index):
+        return self.tasks[index]
+
+
+@pytest.mark.parametrize("limit", [2**30, 1])
+def test_an_example_is_embedded_once_however_many_tasks_it_is_in(limit, monkeypatch):
+    monkeypatch.setattr("quickstudy.tasks.sampler._Once.MOST_BYTES", limit)
+    data = blob_classes(6, 10)
+    tasks = EpisodeSampler(data, n_way=3, n_shot=2, n_query=4)
+    learner = PrototypicalNetworks(Counting())
+    report = meta_test(learner, tasks, 50)
+    assert (learner.backbone.n <= len(data.y)) is (limit > 1)
+    assert report.scores == meta_test(learner, Unmapped(tasks), 50).scores
+
+
+def test_examples_that_are_distorted_are_embedded_each_time():
+    tasks = EpisodeSampler(
+        blob_classes(6, 10), n_way=3, n_shot=2, n_query=4, augment=lambda x, generator: x + 1
+    )
+    learner = PrototypicalNetworks(Counting())
+    meta_test(learner, tasks, 10)
+    assert learner.backbone.n == 10 * 18

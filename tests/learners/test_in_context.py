@@ -14,7 +14,15 @@ from quickstudy.learners.model.in_context_transformer import InContextTransforme
 from quickstudy.learners.model.neural_processes import NeuralProcess
 from quickstudy.learners.model.snail import SNAIL
 from quickstudy.nn import MLP, Conv4
-from quickstudy.tasks import Batch, ClassData, Episode, EpisodeSampler, SinusoidTasks, Support
+from quickstudy.tasks import (
+    Batch,
+    ClassData,
+    Episode,
+    EpisodeSampler,
+    GeneratedTasks,
+    SinusoidTasks,
+    Support,
+)
 from quickstudy.testing import blob_classes
 
 
@@ -140,6 +148,10 @@ def test_regression_targets_of_another_size_are_refused(make):
 def test_more_ways_than_trained_for_are_refused(kind):
     learner = kind(MLP((8,), (16,)), 3)
     episode = EpisodeSampler(blob_classes(), n_way=4, n_shot=1, n_query=1)[0]
-    for use in (lambda: learner.adapt(episode.support), lambda: learner.loss(episode)):
+    tasks = GeneratedTasks(lambda _: episode)
+    for use in (
+        lambda: learner.adapt(episode.support),
+        lambda: meta_train(learner, tasks, steps=1),
+    ):
         with pytest.raises(DataError, match="at most 3-way"):
             use()

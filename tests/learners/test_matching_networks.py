@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from quickstudy.engine import meta_test
+from quickstudy.engine import meta_test, meta_train
 from quickstudy.engine.executors import Serial, Vmap, make_executor
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners.metric.matching_networks import MatchingNetworks
 from quickstudy.nn import MLP, Conv4, Flatten
-from quickstudy.tasks import Batch, ClassData, Episode, EpisodeSampler, Support
+from quickstudy.tasks import Batch, ClassData, Episode, EpisodeSampler, GeneratedTasks, Support
 from quickstudy.testing import LearnerContract, blob_classes
 
 
@@ -146,16 +146,15 @@ def test_only_full_context_depends_on_the_order_of_the_support(context, same):
 
 
 def test_an_example_is_embedded_by_itself_unless_with_full_context():
-    support = blobs().support
+    support, query = blobs().support, blobs().query
+    few = Support(support.x[support.y < 2], support.y[support.y < 2], 2)
     for context in (False, True):
         learner = matching(full_context_embeddings=context).eval()
-        keys_of_0 = []
-        for other in (1, 2):
-            keep = (support.y == 0) | (support.y == other)
-            part = Support(support.x[keep], (support.y[keep] > 0).long(), 2)
-            keys, _ = learner._keys(learner.backbone(part.x), part)
-            keys_of_0.append(keys[part.y == 0])
-        assert torch.allclose(*keys_of_0) is not context
+        odds = []
+        for part in (few, support):
+            scores = learner.adapt(part)(query.x)
+            odds.append(scores[:, 0] - scores[:, 1])
+        assert torch.allclose(*odds, atol=1e-5) is not context
 
 
 @pytest.mark.parametrize("context", [False, True])
@@ -210,7 +209,7 @@ def test_what_it_cannot_do_is_refused():
     with pytest.raises(DataError, match="classification"):
         matching().adapt(regression.support)
     with pytest.raises(DataError, match="classification"):
-        matching().loss(regression)
+        meta_train(matching(), GeneratedTasks(lambda _: regression), steps=1)
     with pytest.raises(UsageError, match="above 0"):
         matching(scale=0.0)
     for wrong in ({"attention_steps": 2}, {"full_context_embeddings": True, "attention_steps": 0}):

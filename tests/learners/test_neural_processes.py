@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from quickstudy.engine import meta_train
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners.model.neural_processes import NeuralProcess
 from quickstudy.nn import MLP
-from quickstudy.tasks import Batch, Episode, EpisodeSampler, SinusoidTasks, Support
+from quickstudy.tasks import Batch, Episode, EpisodeSampler, GeneratedTasks, SinusoidTasks, Support
 from quickstudy.testing import LearnerContract, blob_classes
 
 
@@ -162,12 +163,12 @@ def test_what_it_cannot_do_is_refused():
     with pytest.raises(DataError, match="classification"):
         make(1, 1).adapt(numbers.support)
     with pytest.raises(DataError, match="classification"):
-        make(1, 1).loss(numbers)
+        meta_train(make(1, 1), GeneratedTasks(lambda _: numbers), steps=1)
     gaussian = make(1, 1, likelihood="gaussian")
     with pytest.raises(DataError, match="regression"):
         gaussian.adapt(labels.support)
     with pytest.raises(DataError, match="regression"):
-        gaussian.loss(labels)
+        meta_train(gaussian, GeneratedTasks(lambda _: labels), steps=1)
     with pytest.raises(DataError, match="each of 3 classes"):
         make().adapt(Support(torch.zeros(2, 8), torch.tensor([0, 1]), n_way=3))
     with pytest.raises(UsageError, match="gaussian"):

@@ -13,7 +13,7 @@ from quickstudy.engine.executors import Serial, Threads, Vmap
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners.metric.relation_networks import RelationNetworks
 from quickstudy.nn import MLP, Conv4
-from quickstudy.tasks import Batch, ClassData, Episode, EpisodeSampler, Support
+from quickstudy.tasks import Batch, ClassData, Episode, EpisodeSampler, GeneratedTasks, Support
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 from quickstudy.testing import LearnerContract, blob_classes
 
@@ -190,7 +190,7 @@ def test_what_it_cannot_do_is_refused():
     with pytest.raises(DataError, match="classification"):
         relation().adapt(regression.support)
     with pytest.raises(DataError, match="classification"):
-        relation().loss(regression)
+        meta_train(relation(), GeneratedTasks(lambda _: regression), steps=1)
     with pytest.raises(UsageError, match="1 or more"):
         relation_of_maps(hidden=0)
     with pytest.raises(UsageError, match="out_features"):

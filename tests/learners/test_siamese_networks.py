@@ -45,9 +45,11 @@ def blobs(n_way=3, n_shot=2, n_query=4, seed=0, n_classes=40) -> EpisodeSampler:
 def same_probability(learner: SiameseNetworks, x1, x2) -> float:
     """Section 3.1 for one pair: a sigmoid of the weighted component-wise L1 distance."""
     with torch.no_grad():
-        h1, h2 = (learner.encoder[0](x[None])[0].numpy() for x in (x1, x2))
-    if len(learner.encoder) > 1:
-        layer = learner.encoder.embedding
+        layers = [*learner.backbone] if isinstance(learner.backbone[0], MLP) else None
+        network = layers[0] if layers else learner.backbone
+        h1, h2 = (network(x[None])[0].numpy() for x in (x1, x2))
+    if layers:
+        layer = layers[1]
         weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
         h1, h2 = (1 / (1 + np.exp(-(weight @ h + bias))) for h in (h1, h2))
     alpha, bias = learner.same.weight[0].tolist(), learner.same.bias.item()
@@ -167,7 +169,7 @@ def test_with_batch_norm_neither_adapting_nor_gradients_change_the_learner():
     learner.eval().adapt(episode.support)(episode.query.x)
     verification_accuracy(learner, GeneratedTasks(lambda _: episode), 2)
     assert all(torch.equal(v, before[k]) for k, v in learner.state_dict().items())
-    name = "encoder.backbone.1.running_mean"
+    name = "backbone.0.1.running_mean"
     assert not torch.equal(result.buffers[name], before[name])
 
 
@@ -189,7 +191,7 @@ def test_what_it_cannot_do_is_refused():
     with pytest.raises(DataError, match="classification"):
         siamese().adapt(regression.support)
     with pytest.raises(DataError, match="classification"):
-        siamese().loss(regression)
+        meta_train(siamese(), GeneratedTasks(lambda _: regression), steps=1)
     with pytest.raises(UsageError, match="0 or more"):
         siamese(-1)
     with pytest.raises(UsageError, match="out_features"):

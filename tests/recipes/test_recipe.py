@@ -171,7 +171,9 @@ def test_n_labels_reaches_the_learner_and_the_tasks():
 
 
 def test_a_curriculum_changes_the_shape_of_tasks_for_so_many_steps():
-    recipe = load_recipe("maml_sinusoid", ["curriculum=[{steps=2, n_shot=3}, {steps=1, n_query=4}]"])
+    recipe = load_recipe(
+        "maml_sinusoid", ["curriculum=[{steps=2, n_shot=3}, {steps=1, n_query=4}]"]
+    )
     batch, plain = recipe.train.meta_batch_size, recipe.tasks
     assert recipe.stage_starts() == [0, 2 * batch, 3 * batch]
     tasks = recipe.train_tasks()

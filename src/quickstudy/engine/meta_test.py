@@ -61,9 +61,10 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
     metric = "accuracy"
     try:
         with torch.no_grad():
+            adapt, tasks = learner.on(tasks)
             for i in range(n_tasks):
                 episode = tasks[i]
-                output = learner.adapt(episode.support)(episode.query.x)
+                output = adapt(episode.support)(episode.query.x)
                 if not bool(torch.isfinite(output).all()):
                     raise DataError(f"task {i} got predictions that are not finite")
                 y = episode.query.y

@@ -192,6 +192,8 @@ def meta_train(
                 break
             first = progress.step * meta_batch_size + team.rank
             episodes = [tasks[first + i * team.size] for i in range(own)]
+            for episode in episodes:
+                learner.check(episode.support)
             with _own_randomness(progress.step), _precision(precision):
                 result = compute(learner, episodes)
             result = team.mean(result, own, meta_batch_size)

@@ -1,6 +1,7 @@
 """Learners under one contract, and the literal catalogue of them."""
 
 from quickstudy.learners.base import Learner, MetaGradient, Predictor
+from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.learners.metric.matching_networks import MatchingNetworks
 from quickstudy.learners.metric.nearest_centroid import NearestCentroid
 from quickstudy.learners.metric.prototypical_networks import PrototypicalNetworks
@@ -23,6 +24,7 @@ __all__ = [
     "MANN",
     "R2D2",
     "SNAIL",
+    "EmbeddingLearner",
     "FineTuning",
     "InContextTransformer",
     "LSTMMetaLearner",

@@ -9,7 +9,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from quickstudy.errors import DataError, UsageError
 from quickstudy.nn import widen
-from quickstudy.tasks import Episode, Support
+from quickstudy.tasks import Episode, Support, Tasks
 
 __all__ = [
     "Learner",
@@ -26,6 +26,7 @@ __all__ = [
     "Predictor",
     "check_every_class",
     "check_ways",
+    "class_maxima",
     "class_means",
     "encode_targets",
     "feature_size",
@@ -57,18 +58,22 @@ class MetaGradient:
 class Learner(nn.Module, ABC):
     """A learner that is meta-trained over many tasks, and adapts to a new one.
 
-    A new algorithm defines `adapt`; it overrides `loss` if it has an objective of its own, and
-    `meta_gradient` if its update is not the gradient of a loss. The engine knows only these.
+    A new algorithm defines `adapt`; it overrides `loss` if it has an objective of its own,
+    `meta_gradient` if its update is not the gradient of a loss, and `check` if there are tasks it
+    cannot do. The engine knows only these.
 
     In training mode, which a new learner is in as any module, batch norm uses and updates
     statistics; call `eval()` before adapting to a real task. `meta_train` ends so.
     """
 
+    n_outputs: int
+    """Classes, or size of a regression target, of a learner whose `ways` are not "any"."""
+
     batchable: bool = False
     """Whether `loss` may run under `torch.func.vmap`: no `item()`, no branch on a value."""
 
-    any_ways: bool = True
-    """Whether a task may have more ways than those in meta-training."""
+    ways: Literal["any", "fewer", "same"] = "any"
+    """Ways that a task may have: any number, up to `n_outputs`, or `n_outputs` alone."""
 
     @classmethod
     def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
@@ -87,7 +92,26 @@ class Learner(nn.Module, ABC):
         """Learn from a support set; in evaluation mode the learner is left as it was.
 
         A predictor serves until its learner is trained further.
+
+        Raises:
+            DataError: If `check` refuses the support set.
         """
+
+    def check(self, support: Support) -> None:
+        """Refuse a task that cannot be learned; the engine asks before it trains on one.
+
+        Raises:
+            DataError: If it cannot.
+        """
+        if self.ways != "any":
+            check_ways(support, self.n_outputs, fewer=self.ways == "fewer")
+
+    def on(self, tasks: Tasks) -> tuple[Callable[[Support], Predictor], Tasks]:
+        """How to meta-test on these tasks: what adapts to them, and the tasks as that takes them.
+
+        A learner that does a part of its work once for all tasks says so here.
+        """
+        return self.adapt, tasks
 
     def loss(self, episode: Episode) -> Tensor:
         """The meta-training objective of one episode, a scalar."""
@@ -196,6 +220,12 @@ def class_means(embedded: Tensor, support: Support) -> Tensor:
     onehot = encode_targets(support.y, support.n_way or 0, embedded)
     with torch.autocast(embedded.device.type, enabled=False):
         return (onehot.T @ embedded) / onehot.sum(0)[:, None]
+
+
+def class_maxima(scores: Tensor, support: Support) -> Tensor:
+    """Greatest score of the examples of each class: (n, n_support) -> (n, n_way)."""
+    best = scores.new_full((len(scores), support.n_way or 0), -torch.inf)
+    return best.scatter_reduce(1, support.y.expand(len(scores), -1), scores, "amax")
 
 
 def encode_targets(y: Tensor, n_outputs: int, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from copy import copy
 from itertools import accumulate
 from typing import Protocol
 
@@ -88,6 +89,7 @@ class EpisodeSampler:
         within_group: bool = False,
     ) -> None:
         self.data, self.n_query, self.seed, self.augment = data, n_query, seed, augment
+        self._rows: Callable[[torch.Tensor], torch.Tensor] = data.rows
         self.n_way = _as_range("n_way", n_way, 1)
         self.n_shot = _as_range("n_shot", n_shot, 0)
         self.n_labels = n_labels
@@ -126,7 +128,7 @@ class EpisodeSampler:
             torch.randperm(n_way * n, generator=generator) for n in (n_shot, self.n_query)
         )
         shown, asked = rows[:, :n_shot].flatten()[support], rows[:, n_shot:].flatten()[query]
-        shown_x, asked_x = data.rows(shown), data.rows(asked)
+        shown_x, asked_x = self._rows(shown), self._rows(asked)
         if self.augment:
             shown_x, asked_x = self.augment(shown_x, generator), self.augment(asked_x, generator)
         attributes = None if data.attributes is None else data.attributes[classes]
@@ -143,6 +145,15 @@ class EpisodeSampler:
             classes,
             clusters,
         )
+
+    def map_examples(self, f: Callable[[torch.Tensor], torch.Tensor]) -> EpisodeSampler | None:
+        """The same episodes with `f(x)` for each example x, made once however often x is drawn;
+        None if examples are distorted, which makes others each time."""
+        if self.augment:
+            return None
+        mapped = copy(self)
+        mapped._rows = _Once(self.data, f)
+        return mapped
 
     def _draw_classes(self, n_way: int, generator: torch.Generator) -> torch.Tensor:
         if self.groups is None:
@@ -226,6 +237,15 @@ class InstanceTasks:
         query = Batch(x[at : at + 1], y[at : at + 1])
         return Episode(support, query, sequence.classes, sequence.clusters)
 
+    def map_examples(self, f: Callable[[torch.Tensor], torch.Tensor]) -> InstanceTasks | None:
+        """As of `EpisodeSampler`."""
+        sequences = self.sequences.map_examples(f)
+        if sequences is None:
+            return None
+        mapped = copy(self)
+        mapped.sequences = sequences
+        return mapped
+
 
 class GeneratedTasks:
     """Tasks made by a function.
@@ -278,6 +298,33 @@ class SinusoidTasks(GeneratedTasks):
         y = amplitude * torch.sin(x - phase)
         k = self.n_shot
         return Episode(Support(x[:k], y[:k]), Batch(x[k:], y[k:]))
+
+
+class _Once:
+    """Rows of data as `f` makes them, each the first time it is asked for.
+
+    Where all of them would take more than a GiB they are made every time.
+    """
+
+    MOST_BYTES = 2**30
+
+    def __init__(self, data: ClassData, f: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._data, self._f = data, f
+        self._made: torch.Tensor | None = None
+        self._known = torch.zeros(len(data.y), dtype=torch.bool)
+
+    def __call__(self, index: torch.Tensor) -> torch.Tensor:
+        new = index[~self._known[index]].unique()
+        if self._made is None:
+            made = self._f(self._data.rows(index))
+            if made.nbytes // max(len(index), 1) * len(self._known) > self.MOST_BYTES:
+                return made
+            self._made = made.new_empty(len(self._known), *made.shape[1:])
+            self._made[index] = made
+        elif len(new):
+            self._made[new] = self._f(self._data.rows(new))
+        self._known[new] = True
+        return self._made[index]
 
 
 def _groups(data: ClassData, n_way: int) -> list[torch.Tensor]:

@@ -11,28 +11,21 @@ import math
 import torch
 from torch import Tensor, nn
 
-from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import (
-    Learner,
-    Predictor,
-    check_every_class,
-    encode_targets,
-    feature_size,
-    query_loss,
-)
+from quickstudy.errors import UsageError
+from quickstudy.learners.base import Predictor, check_every_class, encode_targets, feature_size
+from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.nn import cosine_similarity, widen
-from quickstudy.tasks import Episode, Support
+from quickstudy.tasks import Support
 
 __all__ = ["MatchingNetworks"]
 
 
-class MatchingNetworks(Learner):
+class MatchingNetworks(EmbeddingLearner):
     """Classify a query by attention over the support set (equation 1).
 
     The attention is a(x, x_i) = softmax over i of the scaled cosine of f(x) and g(x_i); the
     probability of a class is the attention its examples get together. Scores are the logarithms
-    of these probabilities. In meta-training, support and query go through the backbone as one
-    batch, so batch norm sees both; in evaluation nothing is learned from the queries.
+    of these probabilities.
 
     With full context embeddings, g reads the support set by a bidirectional LSTM, in the order of
     the episode, and f attends to it in several steps by another LSTM (section 2.1.2, appendix A).
@@ -59,8 +52,6 @@ class MatchingNetworks(Learner):
         tensor([[0.7311, 0.2689]])
     """
 
-    batchable = True
-
     def __init__(
         self,
         backbone: nn.Module,
@@ -68,7 +59,7 @@ class MatchingNetworks(Learner):
         full_context_embeddings: bool = False,
         attention_steps: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone)
         if scale is not None and scale <= 0:
             raise UsageError(f"expected a scale above 0, got {scale}")
         if attention_steps is not None and (attention_steps < 1 or not full_context_embeddings):
@@ -76,7 +67,6 @@ class MatchingNetworks(Learner):
                 "expected attention_steps of 1 or more, and only with full_context_embeddings, "
                 f"got {attention_steps}"
             )
-        self.backbone = backbone
         self.scale = 10.0 if scale is None else scale
         self.log_scale = None
         if scale is None:  # as a logarithm, so that learning cannot turn its sign
@@ -87,33 +77,24 @@ class MatchingNetworks(Learner):
             # PyTorch has no batching rule for LSTMs.
             self.batchable = False
 
-    def adapt(self, support: Support) -> Predictor:
+    def check(self, support: Support) -> None:
         check_every_class(support)
-        keys, labels = self._keys(self.backbone(support.x), support)
-        return lambda x: self._scores(self.backbone(x), keys, labels)
 
-    def loss(self, episode: Episode) -> Tensor:
-        support, query = episode.support, episode.query
-        embedded = self.backbone(torch.cat([support.x, query.x]))
-        keys = self._keys(embedded[: len(support)], support)
-        return query_loss(self._scores(embedded[len(support) :], *keys), query.y)
-
-    def _keys(self, embedded: Tensor, support: Support) -> tuple[Tensor, Tensor]:
-        """What a query is compared with: g(x_i), shape (n_support, d), and their one-hot labels."""
-        if support.n_way is None:
-            raise DataError("expected a classification task: attention is paid to labels")
+    def fit(self, embedded: Tensor, support: Support) -> Predictor:
         embedded = widen(embedded)
-        keys = self.context.embed_support(embedded) if self.context else embedded
-        return keys, encode_targets(support.y, support.n_way, keys)
+        keys = self.context.embed_support(embedded) if self.context else embedded  # g(x_i)
+        labels = encode_targets(support.y, support.n_way or 0, keys)
 
-    def _scores(self, embedded: Tensor, keys: Tensor, labels: Tensor) -> Tensor:
-        embedded = widen(embedded)
-        queries = self.context.embed_query(embedded, keys) if self.context else embedded
-        scale = self.scale if self.log_scale is None else self.log_scale.exp()
-        attention = (scale * cosine_similarity(queries, keys)).log_softmax(1)  # (n, n_support)
-        # The logarithm of a sum stays finite where the sum itself would round to zero.
-        of_class = attention[..., None].masked_fill(labels == 0, -torch.inf)
-        return of_class.logsumexp(1)  # (n, n_support, n_way) -> (n, n_way)
+        def predict(embedded: Tensor) -> Tensor:
+            embedded = widen(embedded)
+            queries = self.context.embed_query(embedded, keys) if self.context else embedded
+            scale = self.scale if self.log_scale is None else self.log_scale.exp()
+            attention = (scale * cosine_similarity(queries, keys)).log_softmax(1)  # (n, n_support)
+            # The logarithm of a sum stays finite where the sum itself would round to zero.
+            of_class = attention[..., None].masked_fill(labels == 0, -torch.inf)
+            return of_class.logsumexp(1)  # (n, n_support, n_way) -> (n, n_way)
+
+        return predict
 
 
 class _FullContext(nn.Module):

@@ -8,31 +8,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quickstudy.errors import DataError, check_option
-from quickstudy.learners.base import (
-    Learner,
-    Predictor,
-    check_every_class,
-    class_means,
-    feature_size,
-    query_loss,
-)
+from quickstudy.learners.base import Predictor, check_every_class, class_means, feature_size
+from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.nn import cosine_similarity, squared_euclidean
-from quickstudy.tasks import Episode, Support
+from quickstudy.tasks import Support
 
 __all__ = ["PrototypicalNetworks"]
 
 
-class PrototypicalNetworks(Learner):
+class PrototypicalNetworks(EmbeddingLearner):
     """Classify a query by its distance to the mean embedding of each class (equations 1 and 2).
 
-    Logits are minus the squared Euclidean distances, or the cosines, times `scale`. In
-    meta-training, support and query go through the backbone as one batch, as in the paper's
-    code, so batch norm sees both; in evaluation nothing is learned from the queries.
+    Logits are minus the squared Euclidean distances, or the cosines, times `scale`.
 
     In the zero-shot form (section 2.7), a class is known by a vector of attributes alone, and its
     prototype is a linear embedding of that vector, scaled to length one.
@@ -54,8 +45,6 @@ class PrototypicalNetworks(Learner):
         tensor([1])
     """
 
-    batchable = True
-
     def __init__(
         self,
         backbone: nn.Module,
@@ -63,43 +52,28 @@ class PrototypicalNetworks(Learner):
         scale: float | None = None,
         n_attributes: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone)
         self.attributes = None
         if n_attributes is not None:
             self.attributes = nn.Linear(n_attributes, feature_size(backbone), bias=False)
         check_option("distance", distance, ("euclidean", "cosine"))
-        self.backbone, self.distance = backbone, distance
+        self.distance = distance
         self.scale = scale if scale is not None else 1.0 if distance == "euclidean" else 10.0
 
-    def adapt(self, support: Support) -> Predictor:
-        check_every_class(support, empty=self.attributes is not None)
-        prototypes = self._prototypes(self.backbone(support.x), support)
-        return lambda x: self._scores(self.backbone(x), prototypes)
-
-    def loss(self, episode: Episode) -> Tensor:
-        support, query = episode.support, episode.query
-        embedded = self.backbone(torch.cat([support.x, query.x]))
-        prototypes = self._prototypes(embedded[: len(support)], support)
-        return query_loss(self._scores(embedded[len(support) :], prototypes), query.y)
-
-    def _prototypes(self, embedded: Tensor, support: Support) -> Tensor:
-        if support.n_way is None:
-            raise DataError("expected a classification task: prototypes need classes")
-        if self.attributes is not None:
-            return self._from_attributes(support)
-        if not len(support):
-            raise DataError("expected at least one example of each class, got an empty support")
-        return class_means(embedded, support)
-
-    def _from_attributes(self, support: Support) -> Tensor:
-        if len(support) or support.attributes is None or self.attributes is None:
+    def check(self, support: Support) -> None:
+        if self.attributes is None:
+            check_every_class(support)
+        elif len(support) or support.attributes is None:
             raise DataError(
                 "expected class attributes and no examples, as the learner has n_attributes, "
                 f"got {len(support)} examples"
             )
-        return F.normalize(self.attributes(support.attributes), dim=1)
 
-    def _scores(self, embedded: Tensor, prototypes: Tensor) -> Tensor:
+    def fit(self, embedded: Tensor, support: Support) -> Predictor:
+        if self.attributes is None:
+            prototypes = class_means(embedded, support)
+        else:
+            prototypes = F.normalize(self.attributes(support.attributes), dim=1)
         if self.distance == "cosine":
-            return self.scale * cosine_similarity(embedded, prototypes)
-        return -self.scale * squared_euclidean(embedded, prototypes)
+            return lambda x: self.scale * cosine_similarity(x, prototypes)
+        return lambda x: -self.scale * squared_euclidean(x, prototypes)

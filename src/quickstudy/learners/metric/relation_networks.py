@@ -12,29 +12,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quickstudy.errors import DataError, UsageError
+from quickstudy.errors import UsageError
 from quickstudy.learners.base import (
-    Learner,
     Predictor,
     check_every_class,
     class_means,
     encode_targets,
     feature_size,
 )
+from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.nn import widen
-from quickstudy.tasks import Episode, Support
+from quickstudy.tasks import Support
 
 __all__ = ["RelationNetworks"]
 
 
-class RelationNetworks(Learner):
+class RelationNetworks(EmbeddingLearner):
     """Score each pair of a class and a query by a network (equations 1 and 2).
 
     A class is the mean of its embedded examples. The comparator sees class and query one behind
     the other, along the channels, and gives a relation score between 0 and 1; the loss is the
     squared error to 1 for the query's class and to 0 for the others. The predictor's scores are
-    the relation scores before the sigmoid. In meta-training, support and query go through the
-    backbone as one batch; in evaluation nothing is learned from the queries.
+    the relation scores before the sigmoid.
 
     If the backbone makes maps (`out_shape`) with sides of 4 or more, the comparator is the
     paper's: two blocks of convolution 3x3, batch norm, ReLU and pooling, and two linear layers.
@@ -62,35 +61,26 @@ class RelationNetworks(Learner):
         torch.Size([3, 5])
     """
 
-    batchable = True
-
     def __init__(self, backbone: nn.Module, width: int = 64, hidden: int = 8) -> None:
-        super().__init__()
+        super().__init__(backbone)
         if min(width, hidden) < 1:
             raise UsageError(f"expected width and hidden of 1 or more, got {width} and {hidden}")
-        self.backbone = backbone
         shape: Any = getattr(backbone, "out_shape", ())
         if len(shape) == 3 and min(shape[1:]) >= 4:
             self.comparator = _compare_maps(shape, width, hidden)
         else:
             self.comparator = _compare_vectors(feature_size(backbone), width, hidden)
 
-    def adapt(self, support: Support) -> Predictor:
+    def check(self, support: Support) -> None:
         check_every_class(support)
-        classes = self._classes(self.backbone(support.x), support)
-        return lambda x: self.comparator(classes, self.backbone(x))
 
-    def loss(self, episode: Episode) -> Tensor:
-        support, query = episode.support, episode.query
-        embedded = self.backbone(torch.cat([support.x, query.x]))
-        classes = self._classes(embedded[: len(support)], support)
-        relations = self.comparator(classes, embedded[len(support) :]).sigmoid()
-        return F.mse_loss(relations, encode_targets(query.y, len(classes), relations))
+    def fit(self, embedded: Tensor, support: Support) -> Predictor:
+        classes = class_means(embedded, support)
+        return lambda x: self.comparator(classes, x)
 
-    def _classes(self, embedded: Tensor, support: Support) -> Tensor:
-        if support.n_way is None:
-            raise DataError("expected a classification task: relations are to classes")
-        return class_means(embedded, support)
+    def objective(self, scores: Tensor, y: Tensor) -> Tensor:
+        relations = scores.sigmoid()
+        return F.mse_loss(relations, encode_targets(y, relations.shape[1], relations))
 
 
 class _Comparator(nn.Module):

@@ -14,21 +14,21 @@ from scipy import stats
 from torch import Tensor, nn
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import Learner, Predictor, check_every_class, feature_size
+from quickstudy.learners.base import Predictor, check_every_class, class_maxima, feature_size
+from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.nn import widen
 from quickstudy.tasks import Episode, Support, Tasks
 
 __all__ = ["SiameseNetworks", "verification_accuracy"]
 
 
-class SiameseNetworks(Learner):
+class SiameseNetworks(EmbeddingLearner):
     """Embed two examples by one network, and judge from their distance whether they are the same.
 
     The probability of that is p = sigmoid(sum_j alpha_j |h1_j - h2_j| + bias), with learned
     weights alpha (section 3.1). The loss is binary cross-entropy over all pairs of a query and a
     support example. A query's score for a class is the greatest log-probability of being the
-    same as one of its examples, which for one shot is the paper's rule (section 4.3). Support and
-    query go through the network as one batch in meta-training.
+    same as one of its examples, which for one shot is the paper's rule (section 4.3).
 
     Differs from the paper: pairs come from episodes, not at random from the whole training set,
     and same and different pairs count equally in the loss, where the paper draws as many of
@@ -53,49 +53,35 @@ class SiameseNetworks(Learner):
         torch.Size([3, 5])
     """
 
-    batchable = True
-
     def __init__(self, backbone: nn.Module, embedding: int = 4096) -> None:
-        super().__init__()
         if embedding < 0:
             raise UsageError(f"expected an embedding of 0 or more units, got {embedding}")
-        self.encoder = nn.Sequential()
-        self.encoder.add_module("backbone", backbone)
         size = feature_size(backbone)
         if embedding:
-            self.encoder.add_module("embedding", nn.Linear(size, embedding))
-            self.encoder.add_module("sigmoid", nn.Sigmoid())
+            backbone = nn.Sequential(backbone, nn.Linear(size, embedding), nn.Sigmoid())
+        super().__init__(backbone)
         self.same = nn.Linear(embedding or size, 1)
 
-    def adapt(self, support: Support) -> Predictor:
+    def check(self, support: Support) -> None:
         check_every_class(support)
-        shown, labels, n_way = self._embed(support.x), support.y, support.n_way
 
-        def predict(x: Tensor) -> Tensor:
-            log_same = F.logsigmoid(self._compare(self._embed(x), shown))  # (n, n_support)
-            best = log_same.new_full((len(x), n_way or 0), -torch.inf)
-            return best.scatter_reduce(1, labels.expand(len(x), -1), log_same, "amax")
-
-        return predict
+    def fit(self, embedded: Tensor, support: Support) -> Predictor:
+        return lambda x: class_maxima(F.logsigmoid(self._compare(x, embedded)), support)
 
     def loss(self, episode: Episode) -> Tensor:
-        support, query = episode.support, episode.query
-        if support.n_way is None:
-            raise DataError("expected a classification task: examples are of one class or not")
-        embedded = self._embed(torch.cat([support.x, query.x]))
-        logits = self._compare(embedded[len(support) :], embedded[: len(support)])
-        same = (query.y[:, None] == support.y).to(logits.dtype)
+        """Binary cross-entropy over the pairs of a query and a support example."""
+        shown, asked = self.embed(episode)
+        logits = self._compare(asked, shown)
+        same = (episode.query.y[:, None] == episode.support.y).to(logits.dtype)
         losses = F.binary_cross_entropy_with_logits(logits, same, reduction="none")
         return (_mean(losses, same) + _mean(losses, 1 - same)) / 2
 
     def compare(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Log-odds that each of `x1` (n, ...) is of the class of each of `x2` (m, ...): (n, m)."""
-        return self._compare(self._embed(x1), self._embed(x2))
-
-    def _embed(self, x: Tensor) -> Tensor:
-        return widen(self.encoder(x))
+        return self._compare(self.backbone(x1), self.backbone(x2))
 
     def _compare(self, a: Tensor, b: Tensor) -> Tensor:
+        a, b = widen(a), widen(b)
         # A weighted L1 distance is an L1 distance of weighted vectors, for weights of one sign;
         # so no (n, m, d) tensor is needed.
         alpha = self.same.weight

@@ -7,39 +7,32 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from quickstudy.learners.base import (
-    Learner,
-    Predictor,
-    check_ways,
-    encode_targets,
-    feature_size,
-    query_loss,
-)
+from quickstudy.learners.base import Predictor, encode_targets, feature_size
+from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.nn import widen
-from quickstudy.tasks import Episode, Support
+from quickstudy.tasks import Support
 
 __all__ = ["InContextLearner"]
 
 
-class InContextLearner(Learner):
-    """A learner without an inner loop: one network reads the support, and answers the queries.
+class InContextLearner(EmbeddingLearner):
+    """One network reads the support, and answers the queries.
 
     A row of the sequence is the features of an example beside its target, which for a query is
     unknown. Rows are in the order support, queries; each query is answered as if it were the only
-    one. In meta-training the backbone sees both as one batch.
+    one.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`.
         n_outputs: Most classes a task may have, or size of a regression target.
     """
 
-    batchable = True
-    any_ways = False
+    ways = "fewer"
 
     def __init__(self, backbone: nn.Module, n_outputs: int) -> None:
-        super().__init__()
+        super().__init__(backbone)
         feature_size(backbone)
-        self.backbone, self.n_outputs = backbone, n_outputs
+        self.n_outputs = n_outputs
 
     @abstractmethod
     def read(self, features: Tensor, targets: Tensor) -> Tensor:
@@ -53,17 +46,11 @@ class InContextLearner(Learner):
             Shape (n_query, n_outputs).
         """
 
-    def adapt(self, support: Support) -> Predictor:
-        check_ways(support, self.n_outputs, fewer=True)
-        shown = self.backbone(support.x)
-        return lambda x: self._scores(torch.cat([shown, self.backbone(x)]), support)
+    def fit(self, embedded: Tensor, support: Support) -> Predictor:
+        targets = encode_targets(support.y, self.n_outputs, like=widen(embedded))
 
-    def loss(self, episode: Episode) -> Tensor:
-        support, query = episode.support, episode.query
-        check_ways(support, self.n_outputs, fewer=True)
-        features = self.backbone(torch.cat([support.x, query.x]))
-        return query_loss(self._scores(features, support), query.y)
+        def predict(asked: Tensor) -> Tensor:
+            scores = self.read(torch.cat([embedded, asked]), targets)
+            return widen(scores)[:, : support.n_way]
 
-    def _scores(self, features: Tensor, support: Support) -> Tensor:
-        targets = encode_targets(support.y, self.n_outputs, like=widen(features))
-        return widen(self.read(features, targets))[:, : support.n_way]
+        return predict

@@ -18,7 +18,6 @@ from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.learners.base import (
     Learner,
     Predictor,
-    check_ways,
     encode_targets,
     feature_size,
     query_loss,
@@ -94,7 +93,7 @@ class MANN(Learner):
     """
 
     batchable = True
-    any_ways = False
+    ways = "fewer"
 
     def __init__(
         self,
@@ -149,8 +148,13 @@ class MANN(Learner):
             nn.init.constant_(self.strength.bias, math.log(math.expm1(strength)))
         self.head = nn.Linear(controller_size + read_size, label_size)
 
+    def check(self, support: Support) -> None:
+        super().check(support)
+        if self.strings and support.n_way is None:
+            raise DataError("expected a classification task, as labels are strings")
+
     def adapt(self, support: Support) -> Predictor:
-        self._check(support)
+        self.check(support)
         null = self.head.weight.new_zeros(1, self.head.out_features)
         told = torch.cat([null, self._encode(support.y)])
         state = self._start()
@@ -167,7 +171,6 @@ class MANN(Learner):
 
     def loss(self, episode: Episode) -> Tensor:
         """Mean loss over all steps of the sequence of support and queries."""
-        self._check(episode.support)
         x = torch.cat([episode.support.x, episode.query.x])
         y = torch.cat([episode.support.y, episode.query.y])
         told = F.pad(self._encode(y)[:-1], (0, 0, 1, 0))  # y_{t-1}, and y_0 is null
@@ -177,11 +180,6 @@ class MANN(Learner):
             if self.strings:  # the joint cross-entropy, without the joint
                 return LETTERS * F.cross_entropy(outputs.view(-1, LETTERS), _letters(y).flatten())
             return query_loss(self._scores(outputs, episode.n_way), y)
-
-    def _check(self, support: Support) -> None:
-        check_ways(support, self.n_outputs, fewer=True)
-        if self.strings and support.n_way is None:
-            raise DataError("expected a classification task, as labels are strings")
 
     def _encode(self, y: Tensor) -> Tensor:
         if not self.strings:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.errors import UsageError
-from quickstudy.learners.base import Learner, Predictor, check_every_class, check_ways, with_head
+from quickstudy.learners.base import Learner, Predictor, check_every_class, with_head
 from quickstudy.nn import cosine_similarity, widen
 from quickstudy.tasks import Support
 
@@ -69,7 +69,7 @@ class MetaNetworks(Learner):
         torch.Size([6, 3])
     """
 
-    any_ways = False
+    ways = "same"
 
     def __init__(
         self, backbone: nn.Module, n_outputs: int, *, n_chunks: int = 5, hidden_size: int = 20
@@ -87,9 +87,12 @@ class MetaNetworks(Learner):
         self.task_level = nn.ModuleDict({k: _TaskLevel(hidden_size) for k in sorted(kinds)})
         self.example_level = nn.ModuleDict({k: _ExampleLevel(hidden_size) for k in sorted(kinds)})
 
-    def adapt(self, support: Support) -> Predictor:
+    def check(self, support: Support) -> None:
         check_every_class(support)
-        check_ways(support, self.n_outputs)
+        super().check(support)
+
+    def adapt(self, support: Support) -> Predictor:
+        self.check(support)
         task_fast = self._write(self.task_level, self._chunks(support))
         values = self._write(self.example_level, _gradients(self.base, support))
         keys = _augmented(self.representation, support.x, task_fast)

@@ -17,20 +17,19 @@ from torch.distributions import Normal
 
 from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.learners.base import (
-    Learner,
     Predictor,
     check_every_class,
     encode_targets,
     feature_size,
-    query_loss,
 )
+from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.nn import MultiHeadAttention, widen
 from quickstudy.tasks import Episode, Support
 
 __all__ = ["NeuralProcess"]
 
 
-class NeuralProcess(Learner):
+class NeuralProcess(EmbeddingLearner):
     """Decode a query's input together with a representation of the support set.
 
     Each example is encoded, r_i = h(x_i, y_i). The support is represented by the mean of the r_i
@@ -64,8 +63,6 @@ class NeuralProcess(Learner):
         torch.Size([3, 1])
     """
 
-    batchable = True
-
     def __init__(
         self,
         backbone: nn.Module,
@@ -76,12 +73,12 @@ class NeuralProcess(Learner):
         width: int = 128,
         heads: int = 8,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone)
         check_option("likelihood", likelihood, ("categorical", "gaussian"))
         if width < 1:
             raise UsageError(f"expected a width of 1 or more, got {width}")
         gaussian = likelihood == "gaussian"
-        self.backbone, self.n_outputs, self.gaussian = backbone, n_outputs, gaussian
+        self.n_outputs, self.gaussian = n_outputs, gaussian
         d = feature_size(backbone)
         self.encoder = _perceptron(d + n_outputs if gaussian else d, *[width] * 4)
         self.locate = self.attention = None
@@ -95,13 +92,16 @@ class NeuralProcess(Learner):
                 weight = next(self.decoder.parameters())
                 weight[:, width:] = -weight[:, :width]
 
-    def adapt(self, support: Support) -> Predictor:
+    def check(self, support: Support) -> None:
+        if not self.gaussian:
+            check_every_class(support)
+        elif support.n_way is not None:
+            raise DataError('expected a regression task, or likelihood="categorical"')
+
+    def fit(self, embedded: Tensor, support: Support) -> Predictor:
         if self.gaussian:
-            predict = self.predict_distribution(support)
-            return lambda x: predict(x).mean
-        check_every_class(support)
-        shown = self.backbone(support.x)
-        return lambda x: self._logits(shown, self.backbone(x), support)
+            return lambda x: self._normal(embedded, x, support).mean
+        return lambda x: self._logits(embedded, x, support)
 
     def predict_distribution(self, support: Support) -> Callable[[Tensor], Normal]:
         """Adapt, and predict a normal distribution over the regression target of each query.
@@ -111,37 +111,28 @@ class NeuralProcess(Learner):
         """
         if not self.gaussian:
             raise UsageError('expected likelihood="gaussian", which alone gives a distribution')
-        self._check_regression(support)
+        self.check(support)
         shown = self.backbone(support.x)
         return lambda x: self._normal(shown, self.backbone(x), support)
 
     def loss(self, episode: Episode) -> Tensor:
-        support, query = episode.support, episode.query
-        features = self.backbone(torch.cat([support.x, query.x]))
-        shown, asked = features[: len(support)], features[len(support) :]
         if not self.gaussian:
-            return query_loss(self._logits(shown, asked, support), query.y)
-        return -self._normal(shown, asked, support).log_prob(query.y).sum(1).mean()
+            return super().loss(episode)
+        predicted = self._normal(*self.embed(episode), episode.support)
+        return -predicted.log_prob(episode.query.y).sum(1).mean()
 
     def _logits(self, shown: Tensor, asked: Tensor, support: Support) -> Tensor:
-        if support.n_way is None:
-            raise DataError('expected a classification task, or likelihood="gaussian"')
-        label = torch.arange(support.n_way, device=support.y.device)
+        label = torch.arange(support.n_way or 0, device=support.y.device)
         members = support.y == label[:, None]  # (n_way, n_support)
         encoded, x = self.encoder(shown), self.encoder(asked)
         return self._decode(shown, asked, encoded, x, members)[..., 0].T
 
     def _normal(self, shown: Tensor, asked: Tensor, support: Support) -> Normal:
-        self._check_regression(support)
         y = encode_targets(support.y, self.n_outputs, like=widen(shown))
         encoded = self.encoder(torch.cat([shown, y], dim=1))
         everyone = torch.ones(1, len(y), dtype=torch.bool, device=y.device)
         mean, spread = self._decode(shown, asked, encoded, asked, everyone)[0].chunk(2, dim=1)
         return Normal(mean, 0.1 + 0.9 * F.softplus(spread), validate_args=False)
-
-    def _check_regression(self, support: Support) -> None:
-        if support.n_way is not None:
-            raise DataError('expected a regression task, or likelihood="categorical"')
 
     def _decode(
         self, shown: Tensor, asked: Tensor, encoded: Tensor, x: Tensor, members: Tensor

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import Learner, Predictor, check_ways, query_loss, with_head
+from quickstudy.learners.base import Learner, Predictor, query_loss, with_head
 from quickstudy.learners.optimization.inner_gradient import inner_gradient
 from quickstudy.nn import (
     batch_norms,
@@ -66,7 +66,7 @@ class LSTMMetaLearner(Learner):
     """
 
     batchable = True
-    any_ways = False
+    ways = "same"
 
     def __init__(
         self,
@@ -101,7 +101,13 @@ class LSTMMetaLearner(Learner):
             self.bias[0].uniform_(4, 5)  # forget little
             self.bias[1].uniform_(-5, -4)  # and step by about a hundredth of the gradient
 
+    def check(self, support: Support) -> None:
+        super().check(support)
+        if not len(support):
+            raise DataError("expected examples to train on, got an empty support")
+
     def adapt(self, support: Support) -> Predictor:
+        self.check(support)
         state = self._learn(support)
         if not self.training:
             state = {name: value.detach() for name, value in state.items()}
@@ -109,9 +115,6 @@ class LSTMMetaLearner(Learner):
 
     def _learn(self, support: Support) -> dict[str, Tensor]:
         """The weights after the last step, and the running statistics of batch norm."""
-        check_ways(support, self.n_outputs)
-        if not len(support):
-            raise DataError("expected examples to train on, got an empty support")
         weights: dict[str, Tensor] = dict(self.model.named_parameters())
         theta = torch.cat([w.flatten() for w in weights.values()])
         statistics = fresh_running_statistics(self.model, like=theta)

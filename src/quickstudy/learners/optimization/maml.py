@@ -27,7 +27,6 @@ from quickstudy.learners.base import (
     Learner,
     Predictor,
     check_every_class,
-    check_ways,
     class_means,
     feature_size,
     query_loss,
@@ -90,7 +89,7 @@ class MAML(Learner):
     """
 
     batchable = True
-    any_ways = False
+    ways = "same"
     meta_steps: Tensor
 
     def __init__(
@@ -127,7 +126,8 @@ class MAML(Learner):
         self.model.add_module("backbone", backbone)
         self.model.add_module("head", linear)
         self.n_outputs, self.head = n_outputs, head
-        self.any_ways = head == "prototypes"
+        if head == "prototypes":
+            self.ways = "any"
         self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
         self.inner_steps_test = inner_steps_test
         start: dict[str, Tensor] = dict(self.model.named_parameters())
@@ -151,9 +151,13 @@ class MAML(Learner):
         if batch_norm == "batch":
             forget_running_statistics(self.model)
 
-    def adapt(self, support: Support) -> Predictor:
+    def check(self, support: Support) -> None:
+        super().check(support)
         if self.head == "prototypes":
             check_every_class(support)
+
+    def adapt(self, support: Support) -> Predictor:
+        self.check(support)
         state = {**self._learn(support)[-1], **dict(self.model.named_buffers())}
         if not self.training:
             state = {name: value.detach().clone() for name, value in state.items()}
@@ -183,8 +187,6 @@ class MAML(Learner):
             # Copies, so that the gradient to a weight has no part by way of the prototypes.
             weights = {name: w.clone() for name, w in weights.items()}
             weights |= self._prototypes(support)
-        else:
-            check_ways(support, self.n_outputs)
         module, x = self.model, support.x
         if steps and all(name.startswith("head.") for name in self.adapted):
             # Features that no step changes (ANIL) are made once.
@@ -227,8 +229,6 @@ class MAML(Learner):
 
     def _prototypes(self, support: Support) -> dict[str, Tensor]:
         """The head that scores by nearness to the class means, up to a constant per query."""
-        if support.n_way is None:
-            check_every_class(support)
         features = self._on_support(self.model.get_submodule("backbone"), {}, support.x)
         means = class_means(features, support)
         return {"head.weight": 2 * means, "head.bias": -means.square().sum(1)}

@@ -12,28 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import (
-    Learner,
-    Predictor,
-    check_every_class,
-    encode_targets,
-    query_loss,
-)
+from quickstudy.learners.base import Predictor, check_every_class, encode_targets
+from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.nn import widen
-from quickstudy.tasks import Episode, Support
+from quickstudy.tasks import Support
 
 __all__ = ["R2D2"]
 
 
-class R2D2(Learner):
+class R2D2(EmbeddingLearner):
     """Fit a ridge regression to the support's features, and differentiate through its solution.
 
     With features X (n, d) of the support and targets Y, one-hot for classes, the weights are
     W = (X'X + ridge I)^-1 X'Y, which by the Woodbury identity is W = X'(XX' + ridge I)^-1 Y; the
     smaller system of the two is solved. With features Q of the queries, logits are
     scale * QW + bias (section 3.1); predictions of regression are QW itself. `ridge`, `scale`
-    and `bias` are meta-learned. A feature that is always one gives W an intercept. In
-    meta-training, support and query go through the backbone as one batch.
+    and `bias` are meta-learned. A feature that is always one gives W an intercept.
 
     Differs from the paper: the logarithms of `ridge` and `scale` are learned, which keeps both
     positive. With the same bias for all classes, as in the paper, softmax gives it no gradient.
@@ -53,33 +47,26 @@ class R2D2(Learner):
         tensor([1])
     """
 
-    batchable = True
-
     def __init__(self, backbone: nn.Module, ridge: float = 1.0, scale: float = 10.0) -> None:
-        super().__init__()
+        super().__init__(backbone)
         if min(ridge, scale) <= 0:
             raise UsageError(f"expected a positive ridge and scale, got {ridge} and {scale}")
-        self.backbone = backbone
         self.log_ridge = nn.Parameter(torch.tensor(math.log(ridge)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.bias = nn.Parameter(torch.tensor(0.0))
 
-    def adapt(self, support: Support) -> Predictor:
+    def check(self, support: Support) -> None:
         if support.n_way is not None:
             check_every_class(support)
-        weights = self._solve(self.backbone(support.x), support)
-        return lambda x: self._scores(self.backbone(x), weights, support)
+        if not len(support):
+            raise DataError("expected examples to fit a ridge regression to, got none")
 
-    def loss(self, episode: Episode) -> Tensor:
-        support, query = episode.support, episode.query
-        features = self.backbone(torch.cat([support.x, query.x]))
-        weights = self._solve(features[: len(support)], support)
-        return query_loss(self._scores(features[len(support) :], weights, support), query.y)
+    def fit(self, embedded: Tensor, support: Support) -> Predictor:
+        weights = self._solve(embedded, support)
+        return lambda x: self._scores(x, weights, support)
 
     def _solve(self, features: Tensor, support: Support) -> Tensor:
         """The weights W, of shape (d + 1, n_way), or (d + 1, size of a target)."""
-        if not len(support):
-            raise DataError("expected examples to fit a ridge regression to, got none")
         x = _with_intercept(features)
         y = encode_targets(support.y, support.n_way or support.y.shape[-1], like=x)
         n, d = x.shape

@@ -14,7 +14,6 @@ from quickstudy.learners.base import (
     Learner,
     MetaGradient,
     Predictor,
-    check_ways,
     query_loss,
     trainable,
     with_head,
@@ -68,7 +67,7 @@ class Reptile(Learner):
         torch.Size([3, 1])
     """
 
-    any_ways = False
+    ways = "same"
     second_moments: Tensor
     adam_steps: Tensor
 
@@ -99,7 +98,13 @@ class Reptile(Learner):
         self.register_buffer("second_moments", torch.zeros(sum(self.sizes)))
         self.register_buffer("adam_steps", torch.tensor(0))
 
+    def check(self, support: Support) -> None:
+        super().check(support)
+        if not len(support):
+            raise DataError("expected examples to train on, got an empty support")
+
     def adapt(self, support: Support) -> Predictor:
+        self.check(support)
         if self.training:
             weights = self._train(support, self.inner_steps, self.inner_batch)[0]
         else:
@@ -127,9 +132,6 @@ class Reptile(Learner):
         self, support: Support, steps: int, batch: int
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Weights after `steps` of Adam on the support set, mean loss, and second moments."""
-        check_ways(support, self.n_outputs)
-        if not len(support):
-            raise DataError("expected examples to train on, got an empty support")
         start = dict(self.model.named_parameters())
         shapes = [(n, p.shape) for n, p in start.items()]
         # All weights in one vector: Adam is a few operations, however many layers there are.

@@ -18,6 +18,7 @@ from quickstudy.learners.base import (
     Learner,
     Predictor,
     check_every_class,
+    class_maxima,
     feature_size,
     query_loss,
 )
@@ -75,8 +76,11 @@ class FineTuning(Learner):
         self.adapt_steps, self.adapt_lr = adapt_steps, adapt_lr
         self.classifier = nn.Linear(feature_size(backbone), n_classes)
 
-    def adapt(self, support: Support) -> Predictor:
+    def check(self, support: Support) -> None:
         check_every_class(support)
+
+    def adapt(self, support: Support) -> Predictor:
+        self.check(support)
         if self.method == "nearest_neighbour":
             return self._nearest(support)
         weights = {name: p.detach() for name, p in self.backbone.named_parameters()}
@@ -105,14 +109,8 @@ class FineTuning(Learner):
         return scores
 
     def _nearest(self, support: Support) -> Predictor:
-        shown, labels = self._directions(support.x), support.y
-
-        def predict(x: Tensor) -> Tensor:
-            cosines = self._directions(x) @ shown.T
-            best = cosines.new_full((len(x), support.n_way or 0), -torch.inf)
-            return best.scatter_reduce(1, labels.expand(len(x), -1), cosines, "amax")
-
-        return predict
+        shown = self._directions(support.x)
+        return lambda x: class_maxima(self._directions(x) @ shown.T, support)
 
     def _directions(self, x: Tensor) -> Tensor:
         return F.normalize(widen(self.backbone(x)), dim=1)
