@@ -52,7 +52,7 @@ def test_learners_are_compared_on_the_same_tasks_and_a_comparison_goes_on(tmp_pa
     assert pair.difference == pytest.approx(
         abs(sum(scores[LEARNERS[0]]) - sum(scores[LEARNERS[1]])) / 30
     )
-    assert all(entry["curve"] and entry["adapt_seconds"] > 0 for entry in found.learners)
+    assert all(entry["curve"] and entry["cost"]["seconds"] > 0 for entry in found.learners)
 
     again = compare(LEARNERS, {"name": "glyphs"}, tmp_path / "out", **options)
     assert [entry["mean"] for entry in again.learners] == [e["mean"] for e in found.learners]

@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from scipy import stats
 
 from quickstudy.apps.run import provenance, read_json, train_run
 from quickstudy.engine import ProgressBar, meta_train
 from quickstudy.errors import RunError, UsageError, unknown
 from quickstudy.files import write_atomically
-from quickstudy.learners import LEARNERS, Learner
+from quickstudy.learners import LEARNERS
 from quickstudy.recipes import recipe_names
 from quickstudy.recipes.recipe import SINUSOID, Recipe, load_recipe, parse_recipe
-from quickstudy.tasks import Tasks
 
 __all__ = ["Comparison", "Pair", "compare", "draw", "holm", "recipe_of"]
 
@@ -141,7 +139,7 @@ def compare(
                 **{k: v for k, v in report.as_dict().items() if k != "scores"},
                 "steps": trained.steps,
                 "train_seconds": trained.seconds,
-                "adapt_seconds": _adapt_seconds(learner, recipe.test_tasks(test)),
+                "cost": vars(recipe.cost(learner, test)),
                 "parameters": sum(p.numel() for p in learner.parameters()),
                 # A baseline that learns nothing is a point.
                 "curve": _curve(run / "metrics.jsonl") or [(0.0, report.mean)],
@@ -168,7 +166,7 @@ def _plan(
     """The recipe of one learner, on this data and within the budget."""
     plain = json.loads(recipe.as_json())
     tasks = {**plain["tasks"], "split": "train"}
-    if not recipe.make_learner().any_ways:
+    if recipe.make_learner().ways != "any":
         tasks["n_way"] = n_way
     if recipe.tasks.n_shot == 1:  # the shots in training are those of the test
         tasks["n_shot"] = n_shot
@@ -227,19 +225,6 @@ def _kept_plan(folder: Path, about: dict[str, Any]) -> dict[str, Recipe] | None:
     if kept.get("about") != about:
         raise RunError(f"{folder} holds another comparison: name another folder")
     return {name: parse_recipe(plain) for name, plain in kept["recipes"].items()}
-
-
-def _adapt_seconds(learner: Learner, tasks: Tasks, n: int = 20) -> float:
-    """Median seconds to adapt to a task and to predict one query."""
-    spent = []
-    learner.eval()
-    with torch.no_grad():
-        for i in range(n):
-            episode = tasks[i]
-            began = time.perf_counter()
-            learner.adapt(episode.support)(episode.query.x[:1])
-            spent.append(time.perf_counter() - began)
-    return statistics.median(spent)
 
 
 def _curve(log: Path) -> list[tuple[float, float]]:

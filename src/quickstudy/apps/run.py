@@ -18,6 +18,7 @@ import torch
 import quickstudy
 from quickstudy.engine import TrainReport, checkpoints, meta_train
 from quickstudy.engine.callbacks import Callback
+from quickstudy.engine.cost import Cost, peak_memory, training_cost
 from quickstudy.errors import MissingError, RunError, UsageError
 from quickstudy.files import write_atomically
 from quickstudy.learners import Learner
@@ -68,9 +69,10 @@ def train_run(
     tasks = recipe.train_tasks()
     learner = recipe.make_learner()
     recipe.check_tests(learner)
+    cost = None
     if recipe.train.steps:
         for start in recipe.stage_starts():
-            _rehearse(learner, tasks[start])
+            cost = _rehearse(learner, tasks[start])
     report = meta_train(
         learner,
         tasks,
@@ -81,14 +83,20 @@ def train_run(
     )
     trained = read_json(folder / "report.json").get("train", {})
     if trained.get("steps") != report.steps and os.environ.get("RANK", "0") == "0":
-        _keep(folder, recipe, {"train": {**vars(report), **provenance(recipe.seed)}})
+        told = {
+            **vars(report),
+            "cost": {**(vars(cost) if cost else {}), "peak_memory": peak_memory()},
+            **provenance(recipe.seed),
+        }
+        _keep(folder, recipe, {"train": told})
     return learner, report
 
 
-def _rehearse(learner: Learner, episode: Episode) -> None:
+def _rehearse(learner: Learner, episode: Episode) -> Cost:
     """Compute the meta-gradient of one task, to fail before anything is written."""
     try:
-        learner.train().meta_gradient(episode)
+        learner.check(episode.support)
+        return training_cost(learner, episode)
     except (RuntimeError, IndexError) as error:
         raise UsageError(
             f"{type(learner).__name__} cannot train on tasks of inputs "
@@ -154,7 +162,8 @@ def meta_test_all(recipe: Recipe, learners: dict[str, Learner]) -> tuple[dict[st
             absent.append(test.title)
             continue
         extra = {} if test.published is None else {"published": test.published}
-        results[name].append({"title": test.title, **extra, **report.as_dict()})
+        cost = vars(recipe.cost(learners[name], test))
+        results[name].append({"title": test.title, **extra, **report.as_dict(), "cost": cost})
     return results, sorted(set(absent), key=absent.index)
 
 
@@ -204,6 +213,7 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
     if train:
         lines += [
             f"- seed {train['seed']}, {train['steps']} meta-steps in {train['seconds']:.0f} s",
+            *_costs(train, test),
             f"- {train['machine']}",
             f"- quickstudy {train['quickstudy']}, torch {train['torch']}, commit {train['commit']}",
             f"- made by `{train['command']}`; every option is in `recipe.json`",
@@ -219,6 +229,25 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _costs(train: dict[str, Any], test: dict[str, Any] | None) -> list[str]:
+    """What a task costs, as lines of a list."""
+    lines, cost = [], train.get("cost", {})
+    if "flops" in cost:
+        lines.append(
+            f"- a task of meta-training takes {cost['flops'] / 1e9:.3g} GFLOP and "
+            f"{cost['activation_bytes'] / 1e6:.3g} MB of activations"
+        )
+    if cost.get("peak_memory"):
+        lines.append(f"- meta-training took at most {cost['peak_memory'] / 1e6:.0f} MB of memory")
+    entry = next(iter(test["results"].values()))[0] if test else {}
+    if cost := entry.get("cost"):
+        lines.append(
+            f"- to adapt and name one query ({entry['title']}) takes "
+            f"{1000 * cost['seconds']:.3g} ms and {cost['flops'] / 1e9:.3g} GFLOP"
+        )
+    return lines
 
 
 INTERVALS = "± 95 % interval over tasks, in brackets clustered by class."

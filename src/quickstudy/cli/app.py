@@ -300,7 +300,7 @@ def compare_learners(
             f"{100 * entry['mean']:.2f} ± {100 * entry['interval']:.2f}",
             f"± {100 * entry['clustered_interval']:.2f}",
             f"{entry['steps']} steps, {entry['train_seconds']:.0f} s",
-            f"{1000 * entry['adapt_seconds']:.1f} ms",
+            f"{1000 * entry['cost']['seconds']:.1f} ms",
             f"{entry['parameters']:,}",
         ]
         for entry in found.learners

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
+from quickstudy.engine.cost import activation_bytes
 from quickstudy.errors import UsageError, unknown
 from quickstudy.files import write_atomically
 from quickstudy.learners import Learner, MetaGradient
@@ -125,7 +126,7 @@ class Vmap(Executor):
         parts, shares = [], []
         for shape, group in groups.items():
             if shape not in self._chunk:
-                bytes_each = _activation_bytes(learner, group[0])
+                bytes_each = activation_bytes(learner, group[0])
                 self._chunk[shape] = max(1, self.memory // max(bytes_each, 1))
             for i in range(0, len(group), self._chunk[shape]):
                 chunk = group[i : i + self._chunk[shape]]
@@ -392,20 +393,6 @@ def _shape(episode: Episode) -> Any:
     parts = (*vars(episode.support).values(), *vars(episode.query).values())
     parts += (episode.classes, episode.clusters)
     return tuple((p.shape, p.dtype) if isinstance(p, Tensor) else p for p in parts)
-
-
-def _activation_bytes(learner: Learner, episode: Episode) -> int:
-    """Bytes that autograd keeps for the loss of one task."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        learner.meta_gradient(episode)
-    return sum(kept.values())
 
 
 def _first_line(error: Exception) -> str:

@@ -27,6 +27,7 @@ from pydantic import (
 from torch import nn
 
 from quickstudy.engine import EXECUTORS, TestReport, meta_test
+from quickstudy.engine.cost import Cost, adapting_cost
 from quickstudy.errors import DataError, MissingError, UsageError, unknown
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.nn import BACKBONES
@@ -323,6 +324,12 @@ class Recipe(_Table):
     def run_test(self, learner: Learner, test: Test) -> TestReport:
         """Meta-test a learner on one of the recipe's tests."""
         return meta_test(self._for_test(learner, test), self.test_tasks(test), test.n_tasks)
+
+    def cost(self, learner: Learner, test: Test, n_tasks: int = 10) -> Cost:
+        """What adapting to one task of a test costs."""
+        tasks = self.test_tasks(test)
+        episodes = [tasks[i] for i in range(min(n_tasks, test.n_tasks))]
+        return adapting_cost(self._for_test(learner, test), episodes)
 
     def _for_test(self, learner: Learner, test: Test) -> Learner:
         if not test.learner:

@@ -1,0 +1,110 @@
+"""What a task costs: arithmetic, memory, time."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from quickstudy.learners import Learner
+from quickstudy.tasks import Episode
+
+__all__ = ["Cost", "activation_bytes", "adapting_cost", "peak_memory", "training_cost"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one task costs.
+
+    Args:
+        flops: Floating-point operations of matrix products and convolutions, a multiplication
+            and an addition being two.
+        seconds: Median time, one task after the other on this machine.
+        activation_bytes: What autograd keeps for the meta-gradient of one task; 0 without one.
+    """
+
+    flops: int
+    seconds: float
+    activation_bytes: int = 0
+
+
+def training_cost(learner: Learner, episode: Episode, repeats: int = 3) -> Cost:
+    """The cost of the meta-gradient of one task. The learner is left as it was.
+
+    Example:
+        >>> from quickstudy import MAML, SinusoidTasks
+        >>> from quickstudy.nn import MLP
+        >>> episode = SinusoidTasks(n_shot=10, n_query=10)[0]
+        >>> first, more = (
+        ...     training_cost(MAML(MLP((1,)), 1, inner_lr=0.01, inner_steps=n), episode)
+        ...     for n in (1, 3)
+        ... )
+        >>> more.flops > 2 * first.flops
+        True
+    """
+    was_training = learner.training
+    learner.train()
+    try:
+        with FlopCounterMode(display=False) as counter:
+            learner.meta_gradient(episode)
+        seconds = _median_seconds(lambda: learner.meta_gradient(episode), repeats)
+        return Cost(counter.get_total_flops(), seconds, activation_bytes(learner, episode))
+    finally:
+        learner.train(was_training)
+
+
+def adapting_cost(learner: Learner, episodes: list[Episode]) -> Cost:
+    """The cost of adapting to a task and of predicting one query: that of the first in
+    operations, and the median of all in time."""
+    was_training = learner.training
+    learner.eval()
+    try:
+        with torch.no_grad():
+            runs = [lambda e=e: learner.adapt(e.support)(e.query.x[:1]) for e in episodes]
+            with FlopCounterMode(display=False) as counter:
+                runs[0]()
+            seconds = statistics.median(_median_seconds(run, 1) for run in runs)
+        return Cost(counter.get_total_flops(), seconds)
+    finally:
+        learner.train(was_training)
+
+
+def _median_seconds(run: Callable[[], object], repeats: int) -> float:
+    spent = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        spent.append(time.perf_counter() - began)
+    return statistics.median(spent)
+
+
+def activation_bytes(learner: Learner, episode: Episode) -> int:
+    """Bytes that autograd keeps for the loss of one task."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        learner.meta_gradient(episode)
+    return sum(kept.values())
+
+
+def peak_memory() -> int | None:
+    """Most bytes of memory that this process has had so far, Python and PyTorch included; None
+    where the system does not say."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+    return None
