@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import itertools
 import json
 import math
 import os
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -59,7 +61,7 @@ class Serial(Executor):
     """One task after the other."""
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
-        return mean_gradient([learner.meta_gradient(episode) for episode in episodes])
+        return mean_gradient(map(learner.meta_gradient, episodes))
 
 
 class Threads(Executor):
@@ -82,19 +84,23 @@ class Threads(Executor):
         if _has(learner, DROPOUT):
             raise UsageError("executor 'threads' cannot run dropout: use 'serial'")
         bfloat16 = torch.is_autocast_enabled("cpu")  # a property of the thread
-        n = min(self.workers, len(episodes))
-
-        def work(worker: int) -> list[MetaGradient]:
+        replicas: SimpleQueue[Learner] = SimpleQueue()
+        for _ in range(min(self.workers, len(episodes))):
             shared = {id(t): t for t in (*learner.parameters(), *learner.buffers())}
-            replica = copy.deepcopy(learner, shared)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16, cache_enabled=False):
-                return [replica.meta_gradient(episode) for episode in episodes[worker::n]]
+            replicas.put(copy.deepcopy(learner, shared))
 
-        try:
-            shares = list(self._pool.map(work, range(n)))
+        def work(episode: Episode) -> MetaGradient:
+            replica = replicas.get()
+            try:
+                with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16, cache_enabled=False):
+                    return replica.meta_gradient(episode)
+            finally:
+                replicas.put(replica)
+
+        try:  # what is added at once need not be kept, between blocks of memory that could be free
+            return mean_gradient(self._pool.map(work, episodes))
         finally:
             torch.set_num_threads(self._main_threads)
-        return mean_gradient([shares[i % n][i // n] for i in range(len(episodes))])
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -408,28 +414,35 @@ def _cores() -> int:
 
 
 def mean_gradient(
-    parts: Sequence[MetaGradient], shares: Sequence[float] | None = None
+    parts: Iterable[MetaGradient], shares: Sequence[float] | None = None
 ) -> MetaGradient:
-    """The mean of meta-gradients, added in their order.
+    """The mean of meta-gradients, added in their order, each as it comes.
 
     Args:
         shares: Weight of each part, such as its share of the tasks; by default all alike.
     """
-    if len(parts) == 1:
-        return parts[0]
-    weights = shares or [1 / len(parts)] * len(parts)
-
-    def mean(values: list[Tensor]) -> Tensor:
-        if not values[0].is_floating_point():  # a counter, the same for every task
-            return values[0]
-        total = values[0] * weights[0]
-        for value, weight in zip(values[1:], weights[1:], strict=True):
-            total = total + value * weight
-        return total
-
-    first = parts[0]
+    each = iter(parts)
+    first = next(each)
+    weights = iter(shares or itertools.repeat(1.0))
+    weight = next(weights)
+    # Counters are the same for every task. A copy, as gradients may share memory.
+    totals = [t * weight if t.is_floating_point() else t for t in _tensors(first)]
+    n = 1
+    for part in each:
+        weight, n = next(weights), n + 1
+        for total, value in zip(totals, _tensors(part), strict=True):
+            if total.is_floating_point():
+                total.add_(value, alpha=weight)
+    if not shares and n > 1:
+        totals = [t / n if t.is_floating_point() else t for t in totals]
+    loss, *rest = totals
+    k = len(first.gradients)
     return MetaGradient(
-        mean([p.loss for p in parts]),
-        {n: mean([p.gradients[n] for p in parts]) for n in first.gradients},
-        {n: mean([p.buffers[n] for p in parts]) for n in first.buffers},
+        loss,
+        dict(zip(first.gradients, rest[:k], strict=True)),
+        dict(zip(first.buffers, rest[k:], strict=True)),
     )
+
+
+def _tensors(part: MetaGradient) -> list[Tensor]:
+    return [part.loss, *part.gradients.values(), *part.buffers.values()]
