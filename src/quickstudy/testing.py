@@ -81,6 +81,17 @@ class LearnerContract(ABC):
         same = torch.allclose(alone, predict(episode.query.x), atol=1e-4)
         assert same or self.transductive
 
+    def test_its_loss_makes_every_tensor_where_the_learner_is(self) -> None:
+        """On the device "meta", which knows shapes alone, and refuses tensors of the CPU."""
+        learner, episode = self.make(3).to("meta").train(), self.episode()
+        try:
+            loss = learner.loss(episode.to(torch.device("meta")))
+        except (RuntimeError, NotImplementedError) as error:
+            if "item() cannot be called on meta" in str(error) or "no fake impl" in str(error):
+                return  # it looks at a value, of which there is none
+            raise
+        assert loss.device.type == "meta"
+
     def test_meta_gradient_is_that_of_the_loss_and_touches_nothing(self) -> None:
         learner, episode = self.make(3).train(), self.episode()
         before = copy.deepcopy(learner.state_dict())

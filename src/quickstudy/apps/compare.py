@@ -185,7 +185,7 @@ def _plan(
 
 def _steps_within(recipe: Recipe, seconds: float, warm: int = 2, timed: int = 8) -> int:
     """Number of training steps that fit, at most those of the recipe."""
-    learner, tasks = recipe.make_learner(), recipe.train_tasks()
+    learner, tasks = recipe.make_learner().to(recipe.device()), recipe.train_tasks()
     recipe.check_tests(learner)
     options = recipe.train_options()
     for name in ("validation", "validation_tasks", "validate_every", "patience"):

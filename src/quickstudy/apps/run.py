@@ -67,7 +67,7 @@ def train_run(
     elif folder.exists() and not (folder.is_dir() and all(map(_is_rest, folder.iterdir()))):
         raise RunError(f"{folder} is there already, and no run: name another folder")
     tasks = recipe.train_tasks()
-    learner = recipe.make_learner()
+    learner = recipe.make_learner().to(recipe.device())
     recipe.check_tests(learner)
     cost = None
     if recipe.train.steps:
@@ -155,6 +155,8 @@ def meta_test_all(recipe: Recipe, learners: dict[str, Learner]) -> tuple[dict[st
     results: dict[str, Results] = {name: [] for name in learners}
     absent = []
     jobs = [(name, test) for test in recipe.test for name in learners]
+    for learner in learners.values():
+        learner.to(recipe.device())
     for name, test in track(jobs, "meta-testing"):
         try:
             report = recipe.run_test(learners[name], test)

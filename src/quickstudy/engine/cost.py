@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from quickstudy.learners import Learner
+from quickstudy.learners.base import device_of
 from quickstudy.tasks import Episode
 
 __all__ = ["Cost", "activation_bytes", "adapting_cost", "peak_memory", "training_cost"]
@@ -51,6 +52,7 @@ def training_cost(learner: Learner, episode: Episode, repeats: int = 3) -> Cost:
     """
     was_training = learner.training
     learner.train()
+    episode = episode.to(device_of(learner))
     try:
         with FlopCounterMode(display=False) as counter:
             learner.meta_gradient(episode)
@@ -65,6 +67,7 @@ def adapting_cost(learner: Learner, episodes: list[Episode]) -> Cost:
     operations, and the median of all in time."""
     was_training = learner.training
     learner.eval()
+    episodes = [episode.to(device_of(learner)) for episode in episodes]
     try:
         with torch.no_grad():
             runs = [lambda e=e: learner.adapt(e.support)(e.query.x[:1]) for e in episodes]
@@ -81,6 +84,8 @@ def _median_seconds(run: Callable[[], object], repeats: int) -> float:
     for _ in range(repeats):
         began = time.perf_counter()
         run()
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         spent.append(time.perf_counter() - began)
     return statistics.median(spent)
 

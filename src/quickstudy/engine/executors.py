@@ -31,7 +31,7 @@ from quickstudy.engine.cost import activation_bytes
 from quickstudy.errors import UsageError, unknown
 from quickstudy.files import write_atomically
 from quickstudy.learners import Learner, MetaGradient
-from quickstudy.learners.base import loss_gradient, trainable
+from quickstudy.learners.base import device_of, loss_gradient, trainable
 from quickstudy.tasks import Episode, stack
 
 __all__ = [
@@ -83,6 +83,8 @@ class Threads(Executor):
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
         if _has(learner, DROPOUT):
             raise UsageError("executor 'threads' cannot run dropout: use 'serial'")
+        if (device := device_of(learner)).type != "cpu":
+            raise UsageError(f"executor 'threads' is for the CPU, got a learner on {device}")
         bfloat16 = torch.is_autocast_enabled("cpu")  # a property of the thread
         replicas: SimpleQueue[Learner] = SimpleQueue()
         for _ in range(min(self.workers, len(episodes))):
@@ -213,7 +215,8 @@ class Compiled(Vmap):
         tensors: list[Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         inputs = [t.detach() for t in (*parameters.values(), *buffers.values(), *tensors)]
-        key = (tuple((t.shape, t.dtype) for t in inputs), torch.is_autocast_enabled("cpu"))
+        device = inputs[0].device.type
+        key = (tuple((t.shape, t.dtype) for t in inputs), torch.is_autocast_enabled(device))
         if key not in self._compiled:
 
             def flat(*inputs: Tensor) -> list[Tensor]:
@@ -245,7 +248,8 @@ class Compiled(Vmap):
         with torch.no_grad():  # a second trace leaves out what only autograd needed
             graph = make_fx(graph)(*inputs)
             try:
-                options = {"cpp.threads": 1}
+                on_cpu = inputs[0].device.type == "cpu"
+                options = {"cpp.threads": 1} if on_cpu else {"triton.cudagraphs": True}
                 compiled: Any = inductor.compile(graph, [*inputs], options=options)
             except InvalidCxxCompiler as error:
                 raise UsageError(
@@ -298,7 +302,7 @@ class Auto(Executor):
                 seconds[name] = _seconds(self._make(name), learner, episodes)
             return seconds[name]
 
-        other = "threads" if _cores() > 1 and not _has(learner, DROPOUT) else "serial"
+        other = _one_by_one(learner)
         best = min(("vmap", other), key=took)
         long = self.steps * took("vmap") > self.WORTH_COMPILING
         if best == "vmap" and long and took("compiled") < took("vmap"):
@@ -312,11 +316,11 @@ class Auto(Executor):
 def _seconds(executor: Executor, learner: Learner, episodes: Sequence[Episode]) -> float:
     """Seconds of one meta-batch after a first one; infinity if the executor cannot run it."""
     try:
-        executor(learner, episodes)
+        float(executor(learner, episodes).loss)  # which waits for a GPU
     except UsageError:
         return math.inf
     began = time.perf_counter()
-    executor(learner, episodes)
+    float(executor(learner, episodes).loss)
     return time.perf_counter() - began
 
 
@@ -334,7 +338,8 @@ def _fingerprint(learner: Learner, episodes: Sequence[Episode]) -> str:
         repr(learner),
         sorted(options.items()),
         [repr(_shape(episode)) for episode in episodes],
-        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled(device_of(learner).type),
+        _device_name(device_of(learner)),
         (platform.processor(), _cores(), torch.get_num_threads(), torch.__version__),
     )
     return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
@@ -354,7 +359,8 @@ def make_executor(
     """Make an executor by name; "auto" chooses one for this learner.
 
     "auto" is threads where there are several tasks and cores, and serial otherwise; for networks
-    that `Vmap` can batch, without convolutions, it tries which is fastest (see `Auto`).
+    that `Vmap` can batch, on a CPU only those without convolutions, it tries which is fastest (see
+    `Auto`).
 
     Args:
         steps: Meta-steps to come; "auto" compiles only for long trainings.
@@ -372,9 +378,20 @@ def make_executor(
         return EXECUTORS[name]()
     if meta_batch_size == 1:
         return Serial()
-    if not reason and not _has(learner, (nn.modules.conv._ConvNd,)):
+    on_cpu = device_of(learner).type == "cpu"
+    if not reason and not (on_cpu and _has(learner, (nn.modules.conv._ConvNd,))):
         return Auto(steps) if trial else Vmap()
-    return Serial() if _cores() == 1 or _has(learner, DROPOUT) else Threads()
+    return EXECUTORS[_one_by_one(learner)]()
+
+
+def _one_by_one(learner: Learner) -> str:
+    """The executor for tasks that cannot be batched."""
+    alone = _cores() == 1 or _has(learner, DROPOUT) or device_of(learner).type != "cpu"
+    return "serial" if alone else "threads"
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 DROPOUT = (nn.modules.dropout._DropoutNd,)

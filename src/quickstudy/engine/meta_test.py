@@ -12,7 +12,7 @@ from torch import Tensor
 
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import Learner
-from quickstudy.learners.base import query_loss
+from quickstudy.learners.base import device_of, query_loss
 from quickstudy.tasks import Episode, Tasks
 
 __all__ = ["TestReport", "clustered_interval", "meta_test"]
@@ -46,7 +46,8 @@ class TestReport:
 def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
     """Adapt to the first `n_tasks` tasks, and score the predictors on their queries.
 
-    The learner is in evaluation mode meanwhile, and unchanged afterwards.
+    The learner is in evaluation mode meanwhile, and unchanged afterwards. Tasks are moved to the
+    learner's device.
 
     Raises:
         UsageError: With fewer than two tasks, which give no interval.
@@ -58,13 +59,14 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
     learner.eval()
     scores: list[float] = []
     classes: list[_ClassScores] = []
-    metric = "accuracy"
+    metric, device = "accuracy", device_of(learner)
     try:
         with torch.no_grad():
             adapt, tasks = learner.on(tasks)
             for i in range(n_tasks):
                 episode = tasks[i]
-                output = adapt(episode.support)(episode.query.x)
+                there = episode.to(device)
+                output = adapt(there.support)(there.query.x).cpu()
                 if not bool(torch.isfinite(output).all()):
                     raise DataError(f"task {i} got predictions that are not finite")
                 y = episode.query.y

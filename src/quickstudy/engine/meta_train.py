@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from quickstudy.engine.meta_test import TestReport, meta_test
 from quickstudy.errors import RunError, UsageError, check_option
 from quickstudy.files import disk_errors, make_folder, remove_leftovers
 from quickstudy.learners import Learner
-from quickstudy.learners.base import trainable
+from quickstudy.learners.base import device_of, trainable
 from quickstudy.tasks import Tasks
 
 __all__ = ["TrainReport", "meta_train"]
@@ -92,6 +93,8 @@ def meta_train(
     after the step at hand, with a checkpoint. With validation, the learner ends with the best
     weights; without, with the last.
 
+    Training is where the learner is: `learner.to("cuda")` first, to train on a GPU.
+
     Under `torchrun` each process takes its share of the tasks of every step and of validation;
     the first one writes the run, which the others must be able to read.
 
@@ -140,7 +143,7 @@ def meta_train(
         raise UsageError("expected a run folder to resume from, got run=None")
     if run is not None and not resume and (run / "state").exists():
         raise RunError(f"{run} holds a run already: resume it, or name another folder")
-    parameters = trainable(learner)
+    parameters, device = trainable(learner), device_of(learner)
     outer = optimizer(parameters.values()) if parameters else None
     if isinstance(outer, LBFGS):
         raise UsageError("expected an optimiser that steps by gradients alone, got LBFGS")
@@ -191,10 +194,10 @@ def meta_train(
                 stopped = "interrupted"
                 break
             first = progress.step * meta_batch_size + team.rank
-            episodes = [tasks[first + i * team.size] for i in range(own)]
+            episodes = [tasks[first + i * team.size].to(device) for i in range(own)]
             for episode in episodes:
                 learner.check(episode.support)
-            with _own_randomness(progress.step), _precision(precision):
+            with _own_randomness(progress.step, device), _precision(precision, device):
                 result = compute(learner, episodes)
             result = team.mean(result, own, meta_batch_size)
             rate = _step(learner, parameters, result, outer, clip_norm, progress.step)
@@ -338,16 +341,17 @@ class _State:
         self._saved_step = self.progress.step
 
 
-def _precision(precision: str) -> torch.autocast:
+def _precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    if precision == "float32":
+        return contextlib.nullcontext()
     # The cache of converted weights is shared by threads, and outlives a task.
-    bfloat16 = precision == "bfloat16"
-    return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16, cache_enabled=False)
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 @contextlib.contextmanager
-def _own_randomness(step: int) -> Iterator[None]:
+def _own_randomness(step: int, device: torch.device) -> Iterator[None]:
     """Let what is drawn in a step, as by dropout, depend on the step alone."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
         torch.manual_seed(step)
         yield
 

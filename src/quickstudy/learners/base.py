@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.nn import widen
+from quickstudy.nn import full_precision, widen
 from quickstudy.tasks import Episode, Support, Tasks
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "check_ways",
     "class_maxima",
     "class_means",
+    "device_of",
     "encode_targets",
     "feature_size",
     "loss_gradient",
@@ -135,6 +136,11 @@ def trainable(learner: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in learner.named_parameters() if p.requires_grad}
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's tensors are; the CPU if it has none."""
+    return next((t.device for t in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+
+
 def loss_gradient(
     parameters: dict[str, Tensor], loss: Callable[[dict[str, Tensor]], Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -218,7 +224,7 @@ def class_means(embedded: Tensor, support: Support) -> Tensor:
     """
     embedded = widen(embedded)
     onehot = encode_targets(support.y, support.n_way or 0, embedded)
-    with torch.autocast(embedded.device.type, enabled=False):
+    with full_precision(embedded):
         return (onehot.T @ embedded) / onehot.sum(0)[:, None]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from quickstudy.learners.base import Learner, Predictor, query_loss
+from quickstudy.learners.base import Learner, Predictor, device_of, query_loss
 from quickstudy.tasks import Episode, Support, Tasks
 
 __all__ = ["EmbeddingLearner"]
@@ -63,7 +63,8 @@ class EmbeddingLearner(Learner):
 
     def on(self, tasks: Tasks) -> tuple[Callable[[Support], Predictor], Tasks]:
         map_examples = getattr(tasks, "map_examples", None)
-        embedded = map_examples(self.backbone) if map_examples else None
+        device = device_of(self)
+        embedded = map_examples(lambda x: self.backbone(x.to(device))) if map_examples else None
         if embedded is None:
             return super().on(tasks)
 

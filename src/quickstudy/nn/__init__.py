@@ -18,7 +18,8 @@ from quickstudy.nn.batch_norm import (
     fresh_running_statistics,
     give_up_running_statistics,
 )
-from quickstudy.nn.distances import cosine_similarity, squared_euclidean, widen
+from quickstudy.nn.distances import cosine_similarity, squared_euclidean
+from quickstudy.nn.precision import full_precision, widen
 
 __all__ = [
     "BACKBONES",
@@ -37,6 +38,7 @@ __all__ = [
     "cosine_similarity",
     "forget_running_statistics",
     "fresh_running_statistics",
+    "full_precision",
     "give_up_running_statistics",
     "squared_euclidean",
     "visible",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.errors import UsageError
-from quickstudy.nn.distances import widen
+from quickstudy.nn.precision import full_precision, widen
 
 __all__ = ["MultiHeadAttention", "RMSNorm", "attention", "visible"]
 
@@ -29,7 +29,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = N
         >>> attention(torch.zeros(1, 2), torch.eye(2), torch.tensor([[1.0], [3.0]]))
         tensor([[2.]])
     """
-    with torch.autocast(query.device.type, enabled=False):
+    with full_precision(query):
         query, key, value = widen(query), widen(key), widen(value)
         scores = query @ key.mT / math.sqrt(query.shape[-1])  # (..., n, m)
         if mask is not None:

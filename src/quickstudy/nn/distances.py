@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cosine_similarity", "squared_euclidean", "widen"]
+from quickstudy.nn.precision import full_precision, widen
+
+__all__ = ["cosine_similarity", "squared_euclidean"]
 
 
 def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
@@ -17,7 +18,7 @@ def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
         tensor([[25.]])
     """
     # Expanded, so that it is one matrix product; rounding may leave it a little below zero.
-    with torch.autocast(a.device.type, enabled=False):  # 8 bits cannot hold the difference
+    with full_precision(a):  # 8 bits cannot hold the difference
         a, b = widen(a), widen(b)
         centre = b.mean(0)  # far from the origin, the squares would swallow the difference
         a, b = a - centre, b - centre
@@ -27,10 +28,5 @@ def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
 
 def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
     """Cosine of the angle between every row of `a` (n, d) and of `b` (m, d): (n, m)."""
-    with torch.autocast(a.device.type, enabled=False):
+    with full_precision(a):
         return F.normalize(widen(a), dim=1) @ F.normalize(widen(b), dim=1).T
-
-
-def widen(x: Tensor) -> Tensor:
-    """As float32, if it is of half precision."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

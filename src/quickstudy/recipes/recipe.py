@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import tomllib
 from collections.abc import Sequence
 from itertools import accumulate
@@ -30,6 +31,7 @@ from quickstudy.engine import EXECUTORS, TestReport, meta_test
 from quickstudy.engine.cost import Cost, adapting_cost
 from quickstudy.errors import DataError, MissingError, UsageError, unknown
 from quickstudy.learners import LEARNERS, Learner
+from quickstudy.learners.base import device_of
 from quickstudy.nn import BACKBONES
 from quickstudy.recipes import recipe_names, recipe_text
 from quickstudy.tasks import (
@@ -155,8 +157,13 @@ class Test(Family):
 
 
 class Train(_Table):
+    """How to meta-train. The device is "cpu", "cuda" or the like; "auto" is a GPU if there is one,
+    another for each process that `torchrun` starts on a machine.
+    """
+
     steps: int = Field(ge=0)
     meta_batch_size: int = Field(1, ge=1)
+    device: str = "auto"
     executor: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     clip_norm: float | None = Field(None, gt=0)
@@ -199,7 +206,7 @@ class Recipe(_Table):
             "about": True,
             "gap": True,
             "test": True,
-            "train": {"steps", "checkpoint_every", "keep_checkpoints"},
+            "train": {"steps", "checkpoint_every", "keep_checkpoints", "device"},
         }
         return self.model_dump(exclude=apart) == other.model_dump(exclude=apart)
 
@@ -276,6 +283,21 @@ class Recipe(_Table):
             within_group=family.within_group,
         )
 
+    def device(self) -> torch.device:
+        """Where to train and test.
+
+        Raises:
+            UsageError: If there is no such device here.
+        """
+        name, gpus = self.train.device, torch.cuda.device_count()
+        if name == "auto":
+            name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % gpus}" if gpus else "cpu"
+        try:
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UsageError(f"device {name!r} cannot be used here: {reason}") from None
+
     def train_tasks(self) -> Tasks:
         """The tasks of meta-training, stage after stage."""
         stages = []
@@ -295,7 +317,7 @@ class Recipe(_Table):
         """The arguments of `meta_train`, but for run folder and callbacks."""
         if self.train.executor not in ("auto", *EXECUTORS):
             raise unknown("executor", self.train.executor, ("auto", *EXECUTORS))
-        plain = self.train.model_dump(exclude={"optimizer", "schedule"})
+        plain = self.train.model_dump(exclude={"device", "optimizer", "schedule"})
         outer, schedule = self.train.optimizer, self.train.schedule
         options: dict[str, Any] = {
             **plain,
@@ -334,7 +356,7 @@ class Recipe(_Table):
     def _for_test(self, learner: Learner, test: Test) -> Learner:
         if not test.learner:
             return learner
-        changed = self.make_learner(**test.learner)
+        changed = self.make_learner(**test.learner).to(device_of(learner))
         changed.load_state_dict(learner.state_dict())
         return changed
 
@@ -353,7 +375,8 @@ class Recipe(_Table):
             try:
                 judged = self._for_test(learner, test).eval()
                 with torch.no_grad():
-                    judged.adapt(self.test_tasks(test)[0].support)
+                    episode = self.test_tasks(test)[0].to(device_of(judged))
+                    judged.adapt(episode.support)
             except MissingError:
                 continue
             except (UsageError, DataError) as error:

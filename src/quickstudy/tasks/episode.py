@@ -118,6 +118,9 @@ class Episode:
     def to(self, target: torch.device | torch.dtype) -> Episode:
         """Move to a device, or convert floating-point tensors to a dtype."""
 
+        if isinstance(target, torch.device) and target == self.query.x.device:
+            return self
+
         def move(t: Tensor) -> Tensor:
             keep = isinstance(target, torch.dtype) and not t.is_floating_point()
             return t if keep else t.to(target)

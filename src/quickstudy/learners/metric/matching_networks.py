@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from quickstudy.errors import UsageError
 from quickstudy.learners.base import Predictor, check_every_class, encode_targets, feature_size
 from quickstudy.learners.embedding import EmbeddingLearner
-from quickstudy.nn import cosine_similarity, widen
+from quickstudy.nn import cosine_similarity, full_precision, widen
 from quickstudy.tasks import Support
 
 __all__ = ["MatchingNetworks"]
@@ -108,7 +108,7 @@ class _FullContext(nn.Module):
 
     def embed_support(self, embedded: Tensor) -> Tensor:
         """g(x_i, S) = forward state i + backward state i + g'(x_i), shape (n_support, d)."""
-        with torch.autocast(embedded.device.type, enabled=False):
+        with full_precision(embedded):
             states, _ = self.support_lstm(embedded)
         ahead, back = states.chunk(2, dim=1)
         return ahead + back + embedded
@@ -116,7 +116,7 @@ class _FullContext(nn.Module):
     def embed_query(self, embedded: Tensor, keys: Tensor) -> Tensor:
         """f(x, S) after `steps` readings of the support set (equations 3 to 6), shape (n, d)."""
         hidden = cell = torch.zeros_like(embedded)
-        with torch.autocast(embedded.device.type, enabled=False):
+        with full_precision(embedded):
             for _ in range(self.steps):
                 read = (hidden @ keys.T).softmax(1) @ keys
                 # The gates are linear in [f'(x), h, r], so r may join the input.

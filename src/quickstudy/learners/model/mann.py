@@ -22,7 +22,7 @@ from quickstudy.learners.base import (
     feature_size,
     query_loss,
 )
-from quickstudy.nn import widen
+from quickstudy.nn import full_precision, widen
 from quickstudy.tasks import Episode, Support
 
 __all__ = ["MANN"]
@@ -163,7 +163,7 @@ class MANN(Learner):
 
         def predict(x: Tensor) -> Tensor:
             inputs = self._perceive(x, told[-1:].expand(len(x), -1))
-            with torch.autocast(inputs.device.type, enabled=False):
+            with full_precision(inputs):
                 seen = torch.vmap(lambda one: self._seen(self._step(one, state)))(inputs)
                 return self._scores(self.head(seen), support.n_way)
 
@@ -175,7 +175,7 @@ class MANN(Learner):
         y = torch.cat([episode.support.y, episode.query.y])
         told = F.pad(self._encode(y)[:-1], (0, 0, 1, 0))  # y_{t-1}, and y_0 is null
         _, seen = self._run(self._perceive(x, told), self._start())
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             outputs = self.head(seen)
             if self.strings:  # the joint cross-entropy, without the joint
                 return LETTERS * F.cross_entropy(outputs.view(-1, LETTERS), _letters(y).flatten())
@@ -189,7 +189,7 @@ class MANN(Learner):
     def _perceive(self, x: Tensor, told: Tensor) -> Tensor:
         """The input's part of the controller's preactivation, for all steps at once: (n, gates)."""
         features = widen(self.backbone(x))
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             return self.perceive(torch.cat([features, told], dim=1))
 
     def _start(self) -> _State:
@@ -203,7 +203,7 @@ class MANN(Learner):
     def _run(self, inputs: Tensor, state: _State) -> tuple[_State, Tensor]:
         """Go through a sequence; returns the last state, and what each output is made from."""
         seen = []
-        with torch.autocast(inputs.device.type, enabled=False):  # 8 bits cannot hold the state
+        with full_precision(inputs):  # 8 bits cannot hold the state
             for one in inputs.unbind():
                 state = self._step(one, state)
                 seen.append(self._seen(state))

@@ -23,7 +23,7 @@ from quickstudy.learners.base import (
     feature_size,
 )
 from quickstudy.learners.embedding import EmbeddingLearner
-from quickstudy.nn import MultiHeadAttention, widen
+from quickstudy.nn import MultiHeadAttention, full_precision, widen
 from quickstudy.tasks import Episode, Support
 
 __all__ = ["NeuralProcess"]
@@ -153,7 +153,7 @@ class NeuralProcess(EmbeddingLearner):
             r = self.attention(query, key, encoded, members[:, None])
         else:
             weight = members / members.sum(1, keepdim=True).clamp_min(1)
-            with torch.autocast(encoded.device.type, enabled=False):
+            with full_precision(encoded):
                 r = (weight.to(widen(encoded).dtype) @ widen(encoded))[:, None]
         n_groups, n_query = len(members), len(asked)
         x, r = x.expand(n_groups, -1, -1), r.expand(-1, n_query, -1)

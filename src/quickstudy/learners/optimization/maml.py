@@ -32,7 +32,7 @@ from quickstudy.learners.base import (
     query_loss,
 )
 from quickstudy.learners.optimization.inner_gradient import inner_gradient
-from quickstudy.nn import batch_statistics, forget_running_statistics, widen
+from quickstudy.nn import batch_statistics, forget_running_statistics, full_precision, widen
 from quickstudy.tasks import Episode, Support
 
 __all__ = ["MAML"]
@@ -248,5 +248,5 @@ class _GivenLinear(nn.Module):
         self.register_buffer("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # 8 bits cannot hold the difference
+        with full_precision(x):  # 8 bits cannot hold the difference
             return F.linear(widen(x), self.weight, self.bias)  # pyright: ignore

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners.base import Predictor, check_every_class, encode_targets
 from quickstudy.learners.embedding import EmbeddingLearner
-from quickstudy.nn import widen
+from quickstudy.nn import full_precision, widen
 from quickstudy.tasks import Support
 
 __all__ = ["R2D2"]
@@ -70,14 +70,14 @@ class R2D2(EmbeddingLearner):
         x = _with_intercept(features)
         y = encode_targets(support.y, support.n_way or support.y.shape[-1], like=x)
         n, d = x.shape
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             ridge = self.log_ridge.exp() * torch.eye(min(n, d), dtype=x.dtype, device=x.device)
             if n <= d:
                 return x.T @ torch.linalg.solve(x @ x.T + ridge, y)
             return torch.linalg.solve(x.T @ x + ridge, x.T @ y)
 
     def _scores(self, features: Tensor, weights: Tensor, support: Support) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
+        with full_precision(features):
             fitted = _with_intercept(features) @ weights
         return fitted if support.n_way is None else self.log_scale.exp() * fitted + self.bias
 

@@ -22,7 +22,7 @@ from quickstudy.learners.base import (
     feature_size,
     query_loss,
 )
-from quickstudy.nn import widen
+from quickstudy.nn import full_precision, widen
 from quickstudy.tasks import Episode, Support
 
 __all__ = ["FineTuning"]
@@ -127,5 +127,5 @@ class FineTuning(Learner):
                 f"{largest}: set n_classes to the number of classes in the training data"
             )
         features = widen(self.backbone(x))
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             return F.cross_entropy(self.classifier(features), classes)
