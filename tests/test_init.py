@@ -9,7 +9,7 @@ import quickstudy
 def test_the_package_exports_tasks_learners_and_engine():
     names = {}
     exec("from quickstudy import *", names)
-    assert {"MAML", "EpisodeSampler", "meta_train"} <= set(names)
+    assert {"MAML", "EpisodeSampler", "meta_train", "load_run"} <= set(names)
     assert {"MAML", "EpisodeSampler", "meta_train", "__version__"} <= set(dir(quickstudy))
     with pytest.raises(AttributeError, match="no attribute 'MAMl'"):
         quickstudy.MAMl  # noqa: B018

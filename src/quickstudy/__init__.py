@@ -1,6 +1,7 @@
 """quickstudy learns to learn: meta-train over many tasks, adapt to a new one from few examples.
 
-What `quickstudy.tasks`, `quickstudy.learners` and `quickstudy.engine` export is here too.
+What `quickstudy.tasks`, `quickstudy.learners` and `quickstudy.engine` export is here too, and
+`load_run`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from quickstudy.apps.run import load_run as load_run
     from quickstudy.engine import *  # noqa: F403
     from quickstudy.learners import *  # noqa: F403
     from quickstudy.tasks import *  # noqa: F403
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 def _exports() -> dict[str, str]:
     """The name of everything exported, and the package it comes from."""
     packages = [f"{__name__}.{package}" for package in ("tasks", "learners", "engine")]
-    return {name: p for p in packages for name in importlib.import_module(p).__all__}
+    names = {name: p for p in packages for name in importlib.import_module(p).__all__}
+    return {**names, "load_run": f"{__name__}.apps.run"}
 
 
 def __getattr__(name: str) -> Any:

@@ -119,8 +119,10 @@ def _is_rest(path: Path) -> bool:
     return path.name == ".lock" or path.name.startswith(".tmp-")
 
 
-def load_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Learner]:
+def load_run(folder: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Learner]:
     """Bring back a recipe and its meta-trained learner; the folder is only read.
+
+        recipe, learner = load_run("runs/prototypical_glyphs")
 
     Args:
         overrides: Changes of the recipe, as for `load_recipe`.
@@ -129,6 +131,7 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Learn
         MissingError: If `folder` is not a run folder.
         RunError: If its recipe or weights are missing or damaged, or do not fit each other.
     """
+    folder = Path(folder)
     if not (folder / "recipe.json").is_file():
         raise MissingError(
             f"expected a run folder at {folder}, found no recipe.json there: "

@@ -80,7 +80,7 @@ def meta_train(
     validation_tasks: int = 100,
     validate_every: int = 200,
     patience: int | None = None,
-    run: Path | None = None,
+    run: str | Path | None = None,
     checkpoint_every: int = 200,
     keep_checkpoints: int = 2,
     resume: bool = False,
@@ -141,6 +141,7 @@ def meta_train(
         raise UsageError("expected validation tasks with patience, got none")
     if resume and run is None:
         raise UsageError("expected a run folder to resume from, got run=None")
+    run = None if run is None else Path(run)
     if run is not None and not resume and (run / "state").exists():
         raise RunError(f"{run} holds a run already: resume it, or name another folder")
     parameters, device = trainable(learner), device_of(learner)
