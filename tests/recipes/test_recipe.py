@@ -180,3 +180,17 @@ def test_a_curriculum_changes_the_shape_of_tasks_for_so_many_steps():
     tasks = recipe.train_tasks()
     shapes = [(len(tasks[i].support), len(tasks[i].query)) for i in (0, 2 * batch, 3 * batch)]
     assert shapes == [(3, plain.n_query), (plain.n_shot, 4), (plain.n_shot, plain.n_query)]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "{name='MultiStepLR', milestones=[3]}",
+        "{name='CosineAnnealingLR', T_max=5}",
+        "{name='ExponentialLR', gamma=0.9}",
+    ],
+)
+def test_schedules_of_torch_can_be_used_by_name(schedule):
+    options = load_recipe("maml_sinusoid", [f"train.schedule={schedule}"]).train_options()
+    optimizer = options["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
+    assert options["schedule"](optimizer).get_last_lr() == [optimizer.param_groups[0]["lr"]]

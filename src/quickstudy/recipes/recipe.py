@@ -575,7 +575,10 @@ def _check_options(kind: Any, table: _Open, where: str) -> None:
         for n in inspect.signature(kind).parameters
         if n not in ("backbone", "in_shape", "n_outputs", "params", "optimizer")
     ]
-    hints = get_type_hints(kind.__init__)
+    try:
+        hints = get_type_hints(kind.__init__)
+    except NameError:  # a type that its module imports for type checkers alone
+        hints = {}
     for option, value in table.options.items():
         if option not in known:
             raise unknown(f"option of {where} {table.name}", option, known)
