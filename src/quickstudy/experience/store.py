@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,6 @@ from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-import quickstudy
 from quickstudy.errors import (
     DataError,
     DiskError,
@@ -343,7 +343,7 @@ class ExperienceStore:
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         config.attributes["connection"] = conn
         command.upgrade(config, "head")
-        now = {"quickstudy": quickstudy.__version__, "at": datetime.now(UTC)}
+        now = {"quickstudy": version("quickstudy"), "at": datetime.now(UTC)}
         conn.execute(sa.insert(UPGRADES), {"revision": SCHEMA, **now})
 
 
