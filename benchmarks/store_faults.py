@@ -2,10 +2,10 @@
 
     python benchmarks/store_faults.py --kills 100 --processes 8 --transactions 1000 [--url URL]
 
-First, four writers are killed with SIGKILL again and again; afterwards the store must be sound, hold
-each transaction that was acknowledged, and none in part. Then processes contend: no transaction may
-fail or be lost. Writes benchmarks/results/store_faults.json (with the part of the database it ran
-on), and exits with 1 if anything was lost.
+First, writers are killed with SIGKILL again and again; afterwards the store must be sound, and
+hold each transaction that was acknowledged, and none in part. Then processes contend: none of their
+transactions may fail or be lost. Writes benchmarks/results/store_faults.json, or what --out names,
+and exits with 1 if anything was lost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from quickstudy.experience import ExperienceStore
 from quickstudy.progress import track
 
 RESULT = Path(__file__).parent / "results" / "store_faults.json"
-WRITERS = 4
 TRIALS = 3
 """Trials of a transaction, which also holds a run."""
 
@@ -79,10 +78,10 @@ def verdict(place: str, promised: list[str], seconds: float) -> dict[str, Any]:
     }
 
 
-def kill(place: str, kills: int, moments: random.Random) -> dict[str, Any]:
+def kill(place: str, processes: int, kills: int, moments: random.Random) -> dict[str, Any]:
     """Kill one of some writers at a random moment after it was ready, and start another."""
     began, promised = time.perf_counter(), []
-    writers = [start(place, 10**9) for _ in range(WRITERS)]
+    writers = [start(place, 10**9) for _ in range(processes)]
     for writer in writers:
         assert writer.stdout
         writer.stdout.readline()
@@ -97,7 +96,11 @@ def kill(place: str, kills: int, moments: random.Random) -> dict[str, Any]:
     for writer in writers:
         writer.kill()
         promised += acknowledged(writer.communicate()[0])
-    return {"kills": kills, **verdict(place, promised, time.perf_counter() - began)}
+    return {
+        "kills": kills,
+        "processes": processes,
+        **verdict(place, promised, time.perf_counter() - began),
+    }
 
 
 def contend(place: str, processes: int, transactions: int) -> dict[str, Any]:
@@ -126,7 +129,7 @@ def contend(place: str, processes: int, transactions: int) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--processes", type=int, default=8, help="at once")
     parser.add_argument("--transactions", type=int, default=1000, help="of each process")
     parser.add_argument("--url", "--store", help="an empty store; by default a new SQLite file")
     parser.add_argument("--out", type=Path, default=RESULT)
@@ -135,7 +138,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         place = options.url or str(Path(scratch) / "experience.db")
         ExperienceStore(place)
-        killed = kill(place, options.kills, random.Random(options.seed))
+        killed = kill(place, options.processes, options.kills, random.Random(options.seed))
         contended = contend(place, options.processes, options.transactions)
     database = "postgresql" if place.startswith("postgres") else "sqlite"
     result = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,9 @@ def types_of(kind: type[Any]) -> dict[str, str]:
     return {part.name: str(part.type).removesuffix(" | None") for part in fields(kind)}
 
 
-def write_rows(path: Path, types: dict[str, str], batches: Iterable[list[dict[str, Any]]]) -> None:
+def write_rows(
+    path: Path, types: dict[str, str], batches: Iterable[Sequence[Mapping[str, Any]]]
+) -> None:
     """Write a new Parquet file, and return once it is on the disk; dicts become JSON."""
     require("pyarrow", "experience")
     import pyarrow as pa
