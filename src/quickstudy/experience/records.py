@@ -56,7 +56,7 @@ def fingerprint_of(definition: Any) -> Fingerprint:
 
     Example:
         >>> fingerprint_of({"data": "glyphs", "ways": 5})[:8]
-        'b8e23d6f'
+        '03c90a42'
     """
     return hashlib.sha256(canonical_json(definition).encode()).hexdigest()
 

@@ -315,13 +315,15 @@ class ExperienceStore:
             except QuickstudyError:
                 raise
             except (SQLAlchemyError, ValueError, TypeError) as error:
-                raise DataError(f"{self.place} is damaged ({error}): {_RESTORE}") from error
+                reason = str(error).partition("\n")[0]
+                raise DataError(f"{self.place} is damaged ({reason}): {_RESTORE}") from error
         raise AssertionError
 
     def _upgrade(self, conn: sa.Connection) -> None:
         """Bring the store to the newest schema, unless another process just has."""
         from alembic import command
         from alembic.config import Config
+        from alembic.util import CommandError
 
         if conn.dialect.name == "postgresql":
             conn.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('quickstudy'))"))
@@ -342,7 +344,10 @@ class ExperienceStore:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         config.attributes["connection"] = conn
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise DataError(f"{self.place} is damaged ({error}): {_RESTORE}") from None
         now = {"quickstudy": version("quickstudy"), "at": datetime.now(UTC)}
         conn.execute(sa.insert(UPGRADES), {"revision": SCHEMA, **now})
 
