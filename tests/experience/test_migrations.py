@@ -104,3 +104,14 @@ def test_an_older_store_is_upgraded_by_many_at_once_also_after_a_kill(place, tmp
     assert "more" in names
     with pytest.raises(ValueError, match="got 0002 of quickstudy"):
         ExperienceStore(place)
+
+
+def test_a_store_of_no_known_schema_is_refused_in_a_line(golden):
+    path = golden("0001")
+    conn = sqlite3.connect(path)
+    conn.execute("UPDATE experience_schema SET version_num = '0000'")
+    conn.commit()
+    conn.close()
+    with pytest.raises(ValueError, match="is damaged") as found:
+        ExperienceStore(path)
+    assert "\n" not in str(found.value)
