@@ -71,7 +71,18 @@ def maml_on_images() -> dict[str, Callable[[], object]]:
     jobs["+ tasks spread over cores (what `auto` takes)"] = gradient_of(
         MAML(Conv4((1, 28, 28)), 5), episodes, "threads"
     )
+    jobs['+ bfloat16 (`precision = "bfloat16"`)'] = in_bfloat16(
+        gradient_of(MAML(Conv4((1, 28, 28)), 5), episodes, "threads")
+    )
     return jobs
+
+
+def in_bfloat16(job: Callable[[], object]) -> Callable[[], object]:
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            job()
+
+    return run
 
 
 def maml_on_sinusoids() -> dict[str, Callable[[], object]]:
@@ -87,6 +98,10 @@ def maml_on_sinusoids() -> dict[str, Callable[[], object]]:
         name: gradient_of(MAML(MLP((1,)), 1, inner_lr=0.01), episodes, executor)
         for executor, name in names.items()
     }
+    mixed = [SinusoidTasks(n_shot=2 * (i % 5 + 1), n_query=10)[i] for i in range(25)]
+    jobs["the same of five different shots, in five batches"] = gradient_of(
+        MAML(MLP((1,)), 1, inner_lr=0.01), mixed, "compiled"
+    )
     return {**jobs, "drawing the tasks, for comparison": lambda: [tasks[i] for i in range(25)]}
 
 
