@@ -77,7 +77,6 @@ class Threads(Executor):
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or _cores()
-        self._main_threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self.workers, initializer=lambda: torch.set_num_threads(1))
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
@@ -99,10 +98,9 @@ class Threads(Executor):
             finally:
                 replicas.put(replica)
 
-        try:  # what is added at once need not be kept, between blocks of memory that could be free
+        # What is added at once need not be kept, between blocks of memory that could be free.
+        with _one_thread():
             return mean_gradient(self._pool.map(work, episodes))
-        finally:
-            torch.set_num_threads(self._main_threads)
 
     def close(self) -> None:
         self._pool.shutdown()
