@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from quickstudy.engine import meta_train
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import FineTuning
 from quickstudy.nn import MLP, Conv4
@@ -92,6 +93,14 @@ def test_adapting_is_adam_on_the_support_set_with_the_statistics_of_pretraining(
         F.cross_entropy(head(backbone(x)), y).backward()
         optimizer.step()
     torch.testing.assert_close(scores, head(backbone(x)), rtol=1e-4, atol=1e-5)
+
+
+def test_pretraining_takes_episodes_without_shots_and_adapting_does_not():
+    tasks = EpisodeSampler(blob_classes(), n_way=20, n_shot=0, n_query=2)
+    learner = make()
+    assert meta_train(learner, tasks, steps=2).steps == 2
+    with pytest.raises(DataError, match="0 classes with examples"):
+        learner.adapt(tasks[0].support)
 
 
 def test_the_nearest_neighbour_is_that_of_greatest_cosine():

@@ -121,7 +121,7 @@ def _take_backbone(learner: Learner, folder: Path) -> None:
 def _rehearse(learner: Learner, episode: Episode) -> Cost:
     """Compute the meta-gradient of one task, to fail before anything is written."""
     try:
-        learner.check(episode.support)
+        learner.train().check(episode.support)
         return training_cost(learner, episode)
     except (RuntimeError, IndexError) as error:
         raise UsageError(

@@ -174,19 +174,14 @@ def check_ways(support: Support, n_outputs: int, *, fewer: bool = False) -> None
     )
 
 
-def check_every_class(support: Support, *, empty: bool = False) -> None:
+def check_every_class(support: Support) -> None:
     """Refuse a regression task, and one with a class that has no example.
-
-    Args:
-        empty: Whether a support set without any example is fine.
 
     Raises:
         DataError: If it does not serve.
     """
     if support.n_way is None:
         raise DataError("expected a classification task, got regression targets")
-    if empty and not len(support):
-        return
     if (found := len(support.y.unique())) != support.n_way:
         raise DataError(
             f"expected at least one example of each of {support.n_way} classes, "

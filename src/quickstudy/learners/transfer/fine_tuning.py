@@ -120,10 +120,11 @@ class FineTuning(Learner):
         self.register_buffer("centre", torch.zeros(size))
 
     def check(self, support: Support) -> None:
-        check_every_class(support)
+        if not self.training:  # pretraining takes examples, however they come
+            check_every_class(support)
 
     def adapt(self, support: Support) -> Predictor:
-        self.check(support)
+        check_every_class(support)
         if self.method in ("fine_tune", "linear_probe"):
             return self._train(support)
         if self.method == "nearest_neighbour":
