@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from quickstudy.engine import meta_train
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import FineTuning
 from quickstudy.nn import MLP, Conv4
@@ -38,6 +39,27 @@ class TestNearestNeighbour(LearnerContract):
 
     def make(self, n_way):
         return make(method="nearest_neighbour")
+
+
+class TestBaselinePlusPlus(LearnerContract):
+    steps, lr = 200, 1e-2
+
+    def make(self, n_way):
+        return make(method="linear_probe", classifier="cosine", adapt_lr=1e-2)
+
+
+class TestSimpleShot(LearnerContract):
+    steps, lr = 200, 1e-2
+
+    def make(self, n_way):
+        return make(method="nearest_centroid")
+
+
+class TestRidgeHead(LearnerContract):
+    steps, lr = 200, 1e-2
+
+    def make(self, n_way):
+        return make(method="ridge")
 
 
 def test_pretraining_is_cross_entropy_over_the_classes_of_the_data():
@@ -73,6 +95,14 @@ def test_adapting_is_adam_on_the_support_set_with_the_statistics_of_pretraining(
     torch.testing.assert_close(scores, head(backbone(x)), rtol=1e-4, atol=1e-5)
 
 
+def test_pretraining_takes_episodes_without_shots_and_adapting_does_not():
+    tasks = EpisodeSampler(blob_classes(), n_way=20, n_shot=0, n_query=2)
+    learner = make()
+    assert meta_train(learner, tasks, steps=2).steps == 2
+    with pytest.raises(DataError, match="0 classes with examples"):
+        learner.adapt(tasks[0].support)
+
+
 def test_the_nearest_neighbour_is_that_of_greatest_cosine():
     backbone = nn.Identity()
     backbone.out_features = 2
@@ -83,6 +113,67 @@ def test_the_nearest_neighbour_is_that_of_greatest_cosine():
     scores = learner.adapt(support)(torch.tensor([[2.0, 1.0]]))
     best = max(2 / 5**0.5, 3 / 10**0.5)
     torch.testing.assert_close(scores, torch.tensor([[best, 1 / 5**0.5]]))
+
+
+def flat(**options) -> FineTuning:
+    """Its features are the inputs, two numbers; centred at (1, 0)."""
+    backbone = nn.Identity()
+    backbone.out_features = 2
+    learner = FineTuning(backbone, **options).eval()
+    learner.centre.copy_(torch.tensor([1.0, 0.0]))
+    return learner
+
+
+SUPPORT = Support(
+    torch.tensor([[4.0, 4.0], [1.0, 2.0], [2.0, 0.0]]), torch.tensor([0, 0, 1]), n_way=2
+)
+
+
+def test_simple_shot_is_the_nearest_mean_of_centred_features_of_length_one():
+    scores = flat(method="nearest_centroid").adapt(SUPPORT)(torch.tensor([[1.0, 5.0]]))
+    first = (torch.tensor([0.6, 0.8]) + torch.tensor([0.0, 1.0])) / 2
+    query = torch.tensor([0.0, 1.0])
+    expected = [-float((query - c).square().sum()) for c in (first, torch.tensor([1.0, 0.0]))]
+    torch.testing.assert_close(scores, torch.tensor([expected]))
+
+
+def test_the_ridge_head_is_the_closed_form():
+    scores = flat(method="ridge", ridge=0.5).adapt(SUPPORT)(torch.tensor([[1.0, 5.0]]))
+    x = torch.tensor([[0.6, 0.8], [0.0, 1.0], [1.0, 0.0]])
+    y = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    weights = torch.linalg.inv(x.T @ x + 0.5 * torch.eye(2)) @ x.T @ y
+    torch.testing.assert_close(scores, torch.tensor([[0.0, 1.0]]) @ weights)
+
+
+def test_a_cosine_layer_starts_at_the_class_means_and_learns():
+    options = {"method": "linear_probe", "classifier": "cosine", "adapt_lr": 0.1}
+    before, after = (
+        flat(adapt_steps=n, **options).adapt(SUPPORT)(SUPPORT.x).detach() for n in (0, 20)
+    )
+    means = [F.normalize(SUPPORT.x, dim=1)[SUPPORT.y == c].mean(0) for c in (0, 1)]
+    expected = 10 * F.cosine_similarity(SUPPORT.x[:, None], torch.stack(means), dim=2)
+    torch.testing.assert_close(before, expected)
+    assert F.cross_entropy(after, SUPPORT.y) < F.cross_entropy(before, SUPPORT.y)
+
+
+def test_the_centre_is_the_moving_average_of_the_features_of_pretraining():
+    learner = make().train()
+    episode = EpisodeSampler(blob_classes(), n_way=6, n_shot=0, n_query=2)[0]
+    moved = learner.meta_gradient(episode).buffers["centre"]
+    assert not learner.centre.any()
+    torch.testing.assert_close(moved, 0.05 * learner.backbone(episode.query.x).mean(0).detach())
+
+
+def test_parts_of_the_backbone_can_be_left_as_they_are():
+    support = Support(torch.randn(6, 8), torch.arange(6) % 3, n_way=3)
+    probe, last, everything = (
+        make(**options).eval().adapt(support)(support.x)
+        for options in ({"method": "linear_probe"}, {"tuned": ["3.*"]}, {})
+    )
+    assert not torch.allclose(probe, last)
+    assert not torch.allclose(last, everything)
+    with pytest.raises(UsageError, match="tuned"):
+        make(tuned=["nothing"])
 
 
 def test_what_it_cannot_do_is_refused():

@@ -9,6 +9,7 @@ from quickstudy.nn import (
     MLP,
     Conv4,
     KochConv,
+    ResNet12,
     StridedConv4,
     cosine_similarity,
     squared_euclidean,
@@ -35,7 +36,21 @@ def test_conv4_equals_the_published_order_of_relu_then_pooling_with_bias():
     torch.testing.assert_close(mine(x), nn.Sequential(*published, nn.Flatten())(x))
 
 
+def test_a_residual_block_equals_the_published_order_of_activation_then_pooling():
+    torch.manual_seed(0)
+    x = torch.rand(6, 3, 16, 16)
+    network = ResNet12((3, 16, 16), width=4)
+    block = network[0]
+    summed = block.layers(x) + block.shortcut(x)
+    expected = F.max_pool2d(F.leaky_relu(summed, 0.1), 2)
+    torch.testing.assert_close(block(x), expected)
+    assert len([m for m in network.modules() if isinstance(m, nn.Conv2d)]) == 12 + 4
+
+
 def test_paper_sizes():
+    resnet = ResNet12((3, 84, 84))
+    assert resnet.out_features == 640
+    assert round(sum(p.numel() for p in resnet.parameters()) / 1e6, 1) == 12.4
     assert Conv4((1, 28, 28)).out_features == 64
     assert Conv4((3, 84, 84)).out_features == 1600
     assert StridedConv4((1, 28, 28)).out_features == 64

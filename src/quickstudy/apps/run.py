@@ -68,6 +68,8 @@ def train_run(
         raise RunError(f"{folder} is there already, and no run: name another folder")
     tasks = recipe.train_tasks()
     learner = recipe.make_learner().to(recipe.device())
+    if recipe.train.start:
+        _take_backbone(learner, recipe.train.start)
     recipe.check_tests(learner)
     cost = None
     if recipe.train.steps:
@@ -92,10 +94,34 @@ def train_run(
     return learner, report
 
 
+def _take_backbone(learner: Learner, folder: Path) -> None:
+    """Give a learner the weights of a run's backbone."""
+    kept = {
+        name.rpartition("backbone.")[2]: tensor
+        for name, tensor in checkpoints.load_tensors(folder / "weights.safetensors").items()
+        if "backbone." in name
+    }
+    own = {n: t for n, t in learner.state_dict().items() if "backbone." in n}
+    parameters = dict(learner.named_parameters())
+    for name, tensor in own.items():
+        given = kept.get(name.rpartition("backbone.")[2])
+        if given is None and name not in parameters:
+            continue  # running statistics, which not every learner keeps
+        if given is None or given.shape != tensor.shape:
+            found = "none" if given is None else f"{tuple(given.shape)}"
+            raise UsageError(
+                f"expected a backbone in {folder} like the learner's own, with {name} of shape "
+                f"{tuple(tensor.shape)}, got {found}: give both recipes the same backbone"
+            )
+        tensor.copy_(given)
+    if not own:
+        raise UsageError(f"expected a learner with a backbone to start from {folder}")
+
+
 def _rehearse(learner: Learner, episode: Episode) -> Cost:
     """Compute the meta-gradient of one task, to fail before anything is written."""
     try:
-        learner.check(episode.support)
+        learner.train().check(episode.support)
         return training_cost(learner, episode)
     except (RuntimeError, IndexError) as error:
         raise UsageError(

@@ -15,7 +15,7 @@ import os
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -77,7 +77,6 @@ class Threads(Executor):
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or _cores()
-        self._main_threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self.workers, initializer=lambda: torch.set_num_threads(1))
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
@@ -99,10 +98,9 @@ class Threads(Executor):
             finally:
                 replicas.put(replica)
 
-        try:  # what is added at once need not be kept, between blocks of memory that could be free
+        # What is added at once need not be kept, between blocks of memory that could be free.
+        with _one_thread():
             return mean_gradient(self._pool.map(work, episodes))
-        finally:
-            torch.set_num_threads(self._main_threads)
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -121,24 +119,32 @@ class Vmap(Executor):
             whose batched second derivative PyTorch gets wrong without saying so, or with dropout.
     """
 
+    SMALL = 2**24
+    """Bytes of activations of one call below which a second thread would only be waited for."""
+
     def __init__(self, memory: int = 2**30) -> None:
         self.memory = memory
-        self._chunk: dict[Any, int] = {}
+        self._bytes: dict[Any, int] = {}
+        self._able: Learner | None = None
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
-        if reason := _not_for_vmap(learner):
-            raise UsageError(f"executor 'vmap' cannot run {reason}: use 'threads' or 'serial'")
+        if learner is not self._able:
+            if reason := _not_for_vmap(learner):
+                raise UsageError(f"executor 'vmap' cannot run {reason}: use 'threads' or 'serial'")
+            self._able = learner
         groups: dict[Any, list[Episode]] = {}
         for episode in episodes:
             groups.setdefault(_shape(episode), []).append(episode)
         parts, shares = [], []
         for shape, group in groups.items():
-            if shape not in self._chunk:
-                bytes_each = activation_bytes(learner, group[0])
-                self._chunk[shape] = max(1, self.memory // max(bytes_each, 1))
-            for i in range(0, len(group), self._chunk[shape]):
-                chunk = group[i : i + self._chunk[shape]]
-                parts.append(self._batched(learner, chunk))
+            if shape not in self._bytes:
+                self._bytes[shape] = max(1, activation_bytes(learner, group[0]))
+            size = max(1, self.memory // self._bytes[shape])
+            for i in range(0, len(group), size):
+                chunk = group[i : i + size]
+                small = self._bytes[shape] * len(chunk) < self.SMALL
+                with _one_thread() if small else contextlib.nullcontext():
+                    parts.append(self._batched(learner, chunk))
                 shares.append(len(chunk) / len(episodes))
         return mean_gradient(parts, shares)
 
@@ -413,9 +419,24 @@ def _has(learner: Learner, kinds: tuple[type, ...]) -> str | None:
 
 def _shape(episode: Episode) -> Any:
     """What episodes must have in common to be stacked."""
-    parts = (*vars(episode.support).values(), *vars(episode.query).values())
-    parts += (episode.classes, episode.clusters)
-    return tuple((p.shape, p.dtype) if isinstance(p, Tensor) else p for p in parts)
+    support, query = episode.support, episode.query
+    told = (support.attributes, episode.classes, episode.clusters)
+    return (
+        support.n_way,
+        *(t.shape for t in (support.x, support.y, query.x, query.y)),
+        *(t.dtype for t in (support.x, support.y, query.x, query.y)),
+        *(None if t is None else t.shape for t in told),
+    )
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _first_line(error: Exception) -> str:
@@ -438,6 +459,8 @@ def mean_gradient(
     Args:
         shares: Weight of each part, such as its share of the tasks; by default all alike.
     """
+    if isinstance(parts, list) and len(parts) == 1:
+        return parts[0]
     each = iter(parts)
     first = next(each)
     weights = iter(shares or itertools.repeat(1.0))

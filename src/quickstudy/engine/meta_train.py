@@ -65,13 +65,18 @@ class _Progress:
         return self.step // validate_every - self.best_step // validate_every
 
 
+def fused_adam(parameters: Iterable[Tensor]) -> Adam:
+    """Adam at PyTorch's own rates, in one pass over the weights."""
+    return Adam(parameters, fused=True)
+
+
 def meta_train(
     learner: Learner,
     tasks: Tasks,
     *,
     steps: int,
     meta_batch_size: int = 1,
-    optimizer: Callable[[Iterable[Tensor]], Optimizer] = Adam,
+    optimizer: Callable[[Iterable[Tensor]], Optimizer] = fused_adam,
     schedule: Callable[[Optimizer], LRScheduler] | None = None,
     clip_norm: float | None = None,
     executor: str | Executor = "auto",

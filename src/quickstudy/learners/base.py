@@ -31,6 +31,7 @@ __all__ = [
     "device_of",
     "encode_targets",
     "feature_size",
+    "fit_ridge",
     "loss_gradient",
     "query_loss",
     "trainable",
@@ -173,19 +174,14 @@ def check_ways(support: Support, n_outputs: int, *, fewer: bool = False) -> None
     )
 
 
-def check_every_class(support: Support, *, empty: bool = False) -> None:
+def check_every_class(support: Support) -> None:
     """Refuse a regression task, and one with a class that has no example.
-
-    Args:
-        empty: Whether a support set without any example is fine.
 
     Raises:
         DataError: If it does not serve.
     """
     if support.n_way is None:
         raise DataError("expected a classification task, got regression targets")
-    if empty and not len(support):
-        return
     if (found := len(support.y.unique())) != support.n_way:
         raise DataError(
             f"expected at least one example of each of {support.n_way} classes, "
@@ -247,6 +243,19 @@ def encode_targets(y: Tensor, n_outputs: int, like: Tensor) -> Tensor:
     if y.shape[1] != n_outputs:
         raise DataError(f"expected regression targets of size {n_outputs}, got {y.shape[1]}")
     return y.to(like.dtype)
+
+
+def fit_ridge(x: Tensor, y: Tensor, ridge: Tensor | float) -> Tensor:
+    """Weights W (d, k) of the ridge regression of y (n, k) on x (n, d), in closed form.
+
+    W = (x'x + ridge I)^-1 x'y = x'(xx' + ridge I)^-1 y; the smaller system of the two is solved.
+    """
+    n, d = x.shape
+    with full_precision(x):
+        penalty = ridge * torch.eye(min(n, d), dtype=x.dtype, device=x.device)
+        if n <= d:
+            return x.T @ torch.linalg.solve(x @ x.T + penalty, y)
+        return torch.linalg.solve(x.T @ x + penalty, x.T @ y)
 
 
 def query_loss(scores: Tensor, y: Tensor) -> Tensor:

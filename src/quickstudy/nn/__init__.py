@@ -8,6 +8,7 @@ from quickstudy.nn.backbones import (
     Conv5,
     Flatten,
     KochConv,
+    ResNet12,
     SeriesConv4,
     StridedConv4,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "KochConv",
     "MultiHeadAttention",
     "RMSNorm",
+    "ResNet12",
     "SeriesConv4",
     "StridedConv4",
     "attention",

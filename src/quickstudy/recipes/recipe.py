@@ -158,11 +158,13 @@ class Test(Family):
 
 class Train(_Table):
     """How to meta-train. The device is "cpu", "cuda" or the like; "auto" is a GPU if there is one,
-    another for each process that `torchrun` starts on a machine.
+    another for each process that `torchrun` starts on a machine. `start` names a run folder whose
+    backbone's weights are the first of this learner's, as of a pretrained classifier.
     """
 
     steps: int = Field(ge=0)
     meta_batch_size: int = Field(1, ge=1)
+    start: Path | None = None
     device: str = "auto"
     executor: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -317,7 +319,7 @@ class Recipe(_Table):
         """The arguments of `meta_train`, but for run folder and callbacks."""
         if self.train.executor not in ("auto", *EXECUTORS):
             raise unknown("executor", self.train.executor, ("auto", *EXECUTORS))
-        plain = self.train.model_dump(exclude={"device", "optimizer", "schedule"})
+        plain = self.train.model_dump(exclude={"device", "start", "optimizer", "schedule"})
         outer, schedule = self.train.optimizer, self.train.schedule
         options: dict[str, Any] = {
             **plain,
@@ -557,6 +559,8 @@ def _factory(namespace: Any, base: type, table: _Open, where: str) -> Any:
         ]
         raise unknown(where, table.name, known)
     _check_options(kind, table, where)
+    if "fused" in inspect.signature(kind).parameters:  # one pass over the weights, not several
+        table = _Open(**{"fused": True, **table.model_dump()})
     return lambda target: _call(kind, table, target, where=where)
 
 

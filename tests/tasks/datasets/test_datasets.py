@@ -180,3 +180,10 @@ def test_add_takes_a_local_copy_and_names_what_is_missing(parcel, tmp_path):
         store.add("omniglot", tmp_path)
     store.add("omniglot", source)
     assert (home / "omniglot/few.zip").exists()
+
+
+def test_a_missing_data_set_is_fetched_only_where_it_can_be(tmp_path, monkeypatch):
+    monkeypatch.setenv("QUICKSTUDY_DATA", str(tmp_path))
+    with pytest.raises(MissingError, match="data add caltech101_84 --from") as caught:
+        load_dataset("caltech101_84", "train")
+    assert "data get" not in str(caught.value)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import Predictor, check_every_class, encode_targets
+from quickstudy.learners.base import Predictor, check_every_class, encode_targets, fit_ridge
 from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.nn import full_precision, widen
 from quickstudy.tasks import Support
@@ -69,12 +69,7 @@ class R2D2(EmbeddingLearner):
         """The weights W, of shape (d + 1, n_way), or (d + 1, size of a target)."""
         x = _with_intercept(features)
         y = encode_targets(support.y, support.n_way or support.y.shape[-1], like=x)
-        n, d = x.shape
-        with full_precision(x):
-            ridge = self.log_ridge.exp() * torch.eye(min(n, d), dtype=x.dtype, device=x.device)
-            if n <= d:
-                return x.T @ torch.linalg.solve(x @ x.T + ridge, y)
-            return torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+        return fit_ridge(x, y, self.log_ridge.exp())
 
     def _scores(self, features: Tensor, weights: Tensor, support: Support) -> Tensor:
         with full_precision(features):

@@ -31,9 +31,10 @@ def find(name: str, file: str) -> Path:
     """
     path = data_folder() / name / file
     if not path.exists():
+        fetch = f"run `quickstudy data get {name}`, or " if _files_to_get(name)[0].URL else ""
         raise MissingError(
-            f"data set {name!r} is not here (looked for {path}): run `quickstudy data get {name}`, "
-            f"or `quickstudy data add {name} --from PATH` for a local copy"
+            f"data set {name!r} is not here (looked for {path}): {fetch}take a local copy by "
+            f"`quickstudy data add {name} --from FOLDER`"
         )
     return path
 
