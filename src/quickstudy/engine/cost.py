@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -107,6 +108,9 @@ def activation_bytes(learner: Learner, episode: Episode) -> int:
 def peak_memory() -> int | None:
     """Most bytes of memory that this process has had so far, Python and PyTorch included; None
     where the system does not say."""
+    with contextlib.suppress(OSError, StopIteration):  # Linux; rusage counts the parent's too
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
     with contextlib.suppress(ImportError):
         import resource
 
