@@ -124,7 +124,7 @@ def measure() -> dict[str, Any]:
         for shape in track(shapes, what):
             for kind in ("maml", "prototypical") if what != "inner steps" else ("maml",):
                 learner, tasks = learner_and_tasks(kind, **shape)
-                cost = training_cost(learner, tasks[0], 1)
+                cost = training_cost(learner, tasks[0])
                 rows.append(
                     {
                         "learner": kind,

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 
@@ -24,6 +26,15 @@ def test_a_run_can_start_from_the_backbone_of_another(pretrained, tmp_path):
     assert old.keys() == new.keys()
     for name, tensor in new.items():
         assert torch.equal(tensor, old[name]) is ("backbone" in name), name
+
+
+def test_a_run_is_resumed_without_the_one_it_started_from(pretrained, tmp_path):
+    changes = [f"train.start={str(pretrained)!r}", *QUICK]
+    for i, steps in enumerate((2, 3)):
+        recipe = load_recipe("maml_sinusoid", [f"train.steps={steps}", *changes])
+        _, report = train_run(recipe, tmp_path / "new", resume=bool(i))
+        assert report.steps == steps
+        shutil.rmtree(pretrained, ignore_errors=True)
 
 
 def test_a_backbone_that_does_not_fit_is_refused(pretrained, tmp_path):

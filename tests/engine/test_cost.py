@@ -1,9 +1,11 @@
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from quickstudy.engine.cost import adapting_cost, training_cost
+from quickstudy.engine.cost import adapting_cost, peak_memory, training_cost
 from quickstudy.learners import MAML, PrototypicalNetworks
 from quickstudy.nn import MLP
 from quickstudy.tasks import EpisodeSampler
@@ -26,7 +28,7 @@ def test_operations_are_those_of_the_matrix_products():
 def test_memory_of_maml_grows_linearly_with_steps():
     def activations(inner_steps):
         learner = MAML(MLP((8,), (64, 64)), 3, inner_steps=inner_steps)
-        return training_cost(learner, blobs()[0], 1).activation_bytes
+        return training_cost(learner, blobs()[0]).activation_bytes
 
     one, two, three = map(activations, (1, 2, 3))
     assert three - two == pytest.approx(two - one, rel=0.2)
@@ -40,3 +42,16 @@ def test_measuring_leaves_the_learner_as_it_was():
     adapting_cost(learner.train(), [blobs()[0]])
     assert learner.training
     assert all(torch.equal(v, before[k]) for k, v in learner.state_dict().items())
+
+
+def test_peak_memory_is_that_of_the_process_itself():
+    before = peak_memory()
+    if before is None:
+        pytest.skip("the system does not say")
+    block = torch.ones(2**26)  # 256 MiB
+    grown = peak_memory()
+    assert grown >= before
+    assert grown >= block.nbytes
+    code = "from quickstudy.engine.cost import peak_memory; print(peak_memory())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert int(child.stdout) < grown

@@ -1,6 +1,7 @@
 """Fine-tuning against an explicit loop of PyTorch's modules, and nearest neighbours by hand."""
 
 import copy
+from typing import ClassVar
 
 import pytest
 import torch
@@ -20,46 +21,36 @@ def make(**options) -> FineTuning:
     return FineTuning(MLP((8,), (32, 32)), n_classes=200, **options)
 
 
-class TestFineTuning(LearnerContract):
+class Pretrained(LearnerContract):
     steps, lr = 200, 1e-2
+    options: ClassVar = {}
 
     def make(self, n_way):
-        return make()
+        return make(**self.options)
 
 
-class TestLinearProbe(LearnerContract):
-    steps, lr = 200, 1e-2
-
-    def make(self, n_way):
-        return make(method="linear_probe", adapt_lr=1e-2)
+class TestFineTuning(Pretrained):
+    pass
 
 
-class TestNearestNeighbour(LearnerContract):
-    steps, lr = 200, 1e-2
-
-    def make(self, n_way):
-        return make(method="nearest_neighbour")
+class TestLinearProbe(Pretrained):
+    options: ClassVar = {"method": "linear_probe", "adapt_lr": 1e-2}
 
 
-class TestBaselinePlusPlus(LearnerContract):
-    steps, lr = 200, 1e-2
-
-    def make(self, n_way):
-        return make(method="linear_probe", classifier="cosine", adapt_lr=1e-2)
+class TestNearestNeighbour(Pretrained):
+    options: ClassVar = {"method": "nearest_neighbour"}
 
 
-class TestSimpleShot(LearnerContract):
-    steps, lr = 200, 1e-2
-
-    def make(self, n_way):
-        return make(method="nearest_centroid")
+class TestBaselinePlusPlus(Pretrained):
+    options: ClassVar = {"method": "linear_probe", "classifier": "cosine", "adapt_lr": 1e-2}
 
 
-class TestRidgeHead(LearnerContract):
-    steps, lr = 200, 1e-2
+class TestSimpleShot(Pretrained):
+    options: ClassVar = {"method": "nearest_centroid"}
 
-    def make(self, n_way):
-        return make(method="ridge")
+
+class TestRidgeHead(Pretrained):
+    options: ClassVar = {"method": "ridge"}
 
 
 def test_pretraining_is_cross_entropy_over_the_classes_of_the_data():

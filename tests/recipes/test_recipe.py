@@ -176,8 +176,8 @@ def test_a_curriculum_changes_the_shape_of_tasks_for_so_many_steps():
         "maml_sinusoid", ["curriculum=[{steps=2, n_shot=3}, {steps=1, n_query=4}]"]
     )
     batch, plain = recipe.train.meta_batch_size, recipe.tasks
-    assert recipe.stage_starts() == [0, 2 * batch, 3 * batch]
     tasks = recipe.train_tasks()
+    assert tasks.starts == [0, 2 * batch, 3 * batch]
     shapes = [(len(tasks[i].support), len(tasks[i].query)) for i in (0, 2 * batch, 3 * batch)]
     assert shapes == [(3, plain.n_query), (plain.n_shot, 4), (plain.n_shot, plain.n_query)]
 

@@ -68,12 +68,12 @@ def train_run(
         raise RunError(f"{folder} is there already, and no run: name another folder")
     tasks = recipe.train_tasks()
     learner = recipe.make_learner().to(recipe.device())
-    if recipe.train.start:
+    if recipe.train.start and not any((folder / "state").glob("step-*")):
         _take_backbone(learner, recipe.train.start)
     recipe.check_tests(learner)
     cost = None
     if recipe.train.steps:
-        for start in recipe.stage_starts():
+        for start in tasks.starts:
             cost = _rehearse(learner, tasks[start])
     report = meta_train(
         learner,

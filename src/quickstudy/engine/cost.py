@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class Cost:
     Args:
         flops: Floating-point operations of matrix products and convolutions, a multiplication
             and an addition being two.
-        seconds: Median time, one task after the other on this machine.
+        seconds: Time on this machine; to adapt, the median of several tasks.
         activation_bytes: What autograd keeps for the meta-gradient of one task; 0 without one.
     """
 
@@ -36,7 +37,7 @@ class Cost:
     activation_bytes: int = 0
 
 
-def training_cost(learner: Learner, episode: Episode, repeats: int = 3) -> Cost:
+def training_cost(learner: Learner, episode: Episode) -> Cost:
     """The cost of the meta-gradient of one task. The learner is left as it was.
 
     Example:
@@ -55,9 +56,9 @@ def training_cost(learner: Learner, episode: Episode, repeats: int = 3) -> Cost:
     episode = episode.to(device_of(learner))
     try:
         with FlopCounterMode(display=False) as counter:
-            learner.meta_gradient(episode)
-        seconds = _median_seconds(lambda: learner.meta_gradient(episode), repeats)
-        return Cost(counter.get_total_flops(), seconds, activation_bytes(learner, episode))
+            kept = activation_bytes(learner, episode)
+        seconds = _seconds(lambda: learner.meta_gradient(episode))
+        return Cost(counter.get_total_flops(), seconds, kept)
     finally:
         learner.train(was_training)
 
@@ -73,21 +74,18 @@ def adapting_cost(learner: Learner, episodes: list[Episode]) -> Cost:
             runs = [lambda e=e: learner.adapt(e.support)(e.query.x[:1]) for e in episodes]
             with FlopCounterMode(display=False) as counter:
                 runs[0]()
-            seconds = statistics.median(_median_seconds(run, 1) for run in runs)
+            seconds = statistics.median(map(_seconds, runs))
         return Cost(counter.get_total_flops(), seconds)
     finally:
         learner.train(was_training)
 
 
-def _median_seconds(run: Callable[[], object], repeats: int) -> float:
-    spent = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        run()
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        spent.append(time.perf_counter() - began)
-    return statistics.median(spent)
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 def activation_bytes(learner: Learner, episode: Episode) -> int:
@@ -107,6 +105,9 @@ def activation_bytes(learner: Learner, episode: Episode) -> int:
 def peak_memory() -> int | None:
     """Most bytes of memory that this process has had so far, Python and PyTorch included; None
     where the system does not say."""
+    with contextlib.suppress(OSError, StopIteration):  # Linux; rusage counts the parent's too
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
     with contextlib.suppress(ImportError):
         import resource
 

@@ -14,6 +14,7 @@ def squared_euclidean(a: Tensor, b: Tensor) -> Tensor:
     """Squared Euclidean distance of every row of `a` (n, d) to every row of `b` (m, d): (n, m).
 
     Example:
+        >>> import torch
         >>> squared_euclidean(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
         tensor([[25.]])
     """

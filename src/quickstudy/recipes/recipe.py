@@ -10,7 +10,6 @@ import inspect
 import os
 import tomllib
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -300,20 +299,14 @@ class Recipe(_Table):
             reason = str(error).partition("\n")[0]
             raise UsageError(f"device {name!r} cannot be used here: {reason}") from None
 
-    def train_tasks(self) -> Tasks:
+    def train_tasks(self) -> Curriculum:
         """The tasks of meta-training, stage after stage."""
         stages = []
         for stage in self.curriculum:
             changed = stage.model_dump(exclude={"steps"}, exclude_none=True)
             family = self.make_tasks(self.tasks.model_copy(update=changed), self.data, 0)
             stages.append((family, stage.steps * self.train.meta_batch_size))
-        last = self.make_tasks(self.tasks, self.data, 0)
-        return Curriculum(stages, last) if stages else last
-
-    def stage_starts(self) -> list[int]:
-        """The first episode of each stage of training."""
-        steps = accumulate((stage.steps for stage in self.curriculum), initial=0)
-        return [step * self.train.meta_batch_size for step in steps]
+        return Curriculum(stages, self.make_tasks(self.tasks, self.data, 0))
 
     def train_options(self) -> dict[str, Any]:
         """The arguments of `meta_train`, but for run folder and callbacks."""

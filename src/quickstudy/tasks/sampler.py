@@ -237,15 +237,6 @@ class InstanceTasks:
         query = Batch(x[at : at + 1], y[at : at + 1])
         return Episode(support, query, sequence.classes, sequence.clusters)
 
-    def map_examples(self, f: Callable[[torch.Tensor], torch.Tensor]) -> InstanceTasks | None:
-        """As of `EpisodeSampler`."""
-        sequences = self.sequences.map_examples(f)
-        if sequences is None:
-            return None
-        mapped = copy(self)
-        mapped.sequences = sequences
-        return mapped
-
 
 class GeneratedTasks:
     """Tasks made by a function.

@@ -39,6 +39,7 @@ class PrototypicalNetworks(EmbeddingLearner):
         UsageError: If `n_attributes` is given and the backbone has no `out_features`.
 
     Example:
+        >>> import torch
         >>> learner = PrototypicalNetworks(nn.Flatten())
         >>> support = Support(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]), n_way=2)
         >>> learner.adapt(support)(torch.tensor([[0.9]])).argmax(1)
