@@ -199,18 +199,21 @@ def _mean_loss(
 class Compiled(Vmap):
     """The batched call of `Vmap`, its gradient included, compiled by TorchInductor.
 
-    The first call for tasks of one shape traces and compiles, which takes from some seconds to
-    minutes; the learner's options are part of what is compiled. Recurrent learners make long
-    traces, and are refused.
+    The first call for tasks of one shape traces and compiles, which takes about a minute per 3000
+    operations; the learner's options are part of what is compiled. Recurrent learners make long
+    traces: five classes of ten examples are 13,000 operations to a memory-augmented network.
+
+    Args:
+        memory: As `Vmap`.
+        longest: Operations of the longest trace that is compiled.
 
     Raises:
         UsageError: As `Vmap`, and where there is no C++ compiler, or the trace is too long.
     """
 
-    MOST_OPERATIONS = 3000
-
-    def __init__(self, memory: int = 2**30) -> None:
+    def __init__(self, memory: int = 2**30, longest: int = 20_000) -> None:
         super().__init__(memory)
+        self.longest = longest
         self._compiled: dict[Any, Callable[[list[Tensor]], list[Tensor]]] = {}
 
     def _run(
@@ -246,10 +249,10 @@ class Compiled(Vmap):
         from torch.fx.experimental.proxy_tensor import make_fx
 
         graph: Any = make_fx(function)(*[t.clone() for t in inputs])
-        if (length := len(graph.graph.nodes)) > self.MOST_OPERATIONS:
+        if (length := len(graph.graph.nodes)) > self.longest:
             raise UsageError(
                 f"executor 'compiled' cannot run a step of {length} operations, more than "
-                f"{self.MOST_OPERATIONS}: use 'vmap'"
+                f"{self.longest}: use 'vmap'"
             )
         with torch.no_grad():  # a second trace leaves out what only autograd needed
             graph = make_fx(graph)(*inputs)
@@ -295,7 +298,8 @@ class Auto(Executor):
 
     def _make(self, name: str) -> Executor:
         if name not in self._made:
-            self._made[name] = EXECUTORS[name]()
+            short = {"longest": 3000} if name == "compiled" else {}
+            self._made[name] = EXECUTORS[name](**short)
         return self._made[name]
 
     def _choose(self, learner: Learner, episodes: Sequence[Episode]) -> str:
