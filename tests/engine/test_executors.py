@@ -112,8 +112,7 @@ def test_a_compiled_step_gives_the_serial_meta_gradient():
 
 def test_a_step_too_long_to_compile_is_refused():
     learner, episodes = maml_and_tasks()
-    executor = Compiled()
-    executor.MOST_OPERATIONS = 10
+    executor = Compiled(longest=10)
     with pytest.raises(UsageError, match="more than 10: use 'vmap'"):
         executor(learner, episodes)
 
