@@ -48,14 +48,32 @@ for _ in range(int(sys.argv[2])):
 """
 
 
-def start(place: str, transactions: int) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", WRITER, place, str(transactions)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+class Writer:
+    """A process that writes, and prints into a file, which never makes it wait, what it wrote."""
 
+    def __init__(self, place: str, transactions: int) -> None:
+        self._printed = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        words = [sys.executable, "-c", WRITER, place, str(transactions)]
+        self.process = subprocess.Popen(words, stdout=self._printed, stderr=self._errors)
 
-def acknowledged(output: str) -> list[str]:
-    """The ids of the runs that a writer printed whole."""
-    return [line for line in output.split("\n")[:-1] if line != "ready"]
+    def wait_until_ready(self) -> None:
+        while not self._lines():
+            assert self.process.poll() is None, self.errors()
+            time.sleep(0.01)
+
+    def acknowledged(self) -> list[str]:
+        """The ids of the runs that it printed whole."""
+        self.process.wait()
+        return self._lines()[1:]
+
+    def errors(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def _lines(self) -> list[str]:
+        self._printed.seek(0)
+        return self._printed.read().split("\n")[:-1]
 
 
 def verdict(place: str, promised: list[str], seconds: float) -> dict[str, Any]:
@@ -81,21 +99,18 @@ def verdict(place: str, promised: list[str], seconds: float) -> dict[str, Any]:
 def kill(place: str, processes: int, kills: int, moments: random.Random) -> dict[str, Any]:
     """Kill one of some writers at a random moment after it was ready, and start another."""
     began, promised = time.perf_counter(), []
-    writers = [start(place, 10**9) for _ in range(processes)]
-    for writer in writers:
-        assert writer.stdout
-        writer.stdout.readline()
+    writers = [Writer(place, 10**9) for _ in range(processes)]
     for _ in track(range(kills), "killing"):
+        for writer in writers:
+            writer.wait_until_ready()
         time.sleep(moments.uniform(0, 0.3))
         victim = writers.pop(moments.randrange(len(writers)))
-        victim.kill()
-        promised += acknowledged(victim.communicate()[0])
-        writers.append(new := start(place, 10**9))
-        assert new.stdout
-        new.stdout.readline()
+        victim.process.kill()
+        promised += victim.acknowledged()
+        writers.append(Writer(place, 10**9))
     for writer in writers:
-        writer.kill()
-        promised += acknowledged(writer.communicate()[0])
+        writer.process.kill()
+        promised += writer.acknowledged()
     return {
         "kills": kills,
         "processes": processes,
@@ -107,12 +122,11 @@ def contend(place: str, processes: int, transactions: int) -> dict[str, Any]:
     """Let processes write at once, and count what failed."""
     began, promised, errors = time.perf_counter(), [], 0
     before = {run.id for run in ExperienceStore(place).runs()}
-    writers = [start(place, transactions) for _ in range(processes)]
+    writers = [Writer(place, transactions) for _ in range(processes)]
     for writer in track(writers, "contending"):
-        output, problems = writer.communicate()
-        promised += acknowledged(output)
-        errors += bool(problems or writer.returncode)
-        sys.stderr.write(problems)
+        promised += writer.acknowledged()
+        errors += bool(writer.errors() or writer.process.returncode)
+        sys.stderr.write(writer.errors())
     seconds = time.perf_counter() - began
     found = verdict(place, promised, seconds)
     found["found"] -= len(before)

@@ -93,7 +93,7 @@ def test_a_full_disk_is_named_and_what_was_written_before_is_kept(tmp_path):
 
         def fill():
             while True:
-                store.add_trial(trial(2000))
+                store.record(trials=[trial(2000)])
                 kept.append(1)
 
         with pytest.raises(DiskError, match=f"cannot write to {disk}/x.db .*full.*make room"):
@@ -120,7 +120,7 @@ def test_a_read_only_disk_can_be_read_and_is_named_when_written(tmp_path):
         store = ExperienceStore(disk / "x.db")
         assert len(store.trials()) == 1
         with pytest.raises(DiskError, match=r"cannot write to .*x.db .*readonly"):
-            store.add_trial(trial())
+            store.record(trials=[trial()])
         for new in (disk / "y.db", disk / "folder" / "y.db"):
             with pytest.raises(DiskError, match=f"cannot write to {new}"):
                 ExperienceStore(new)

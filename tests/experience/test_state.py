@@ -76,7 +76,7 @@ class Store(RuleBasedStateMachine):
 
     @rule(target=known_runs, n=st.integers(0, 1), run=runs)
     def add_run(self, n, run):
-        self.stores[n].add_run(run)
+        self.stores[n].record(run=run)
         self.keep(n, run)
         return run
 
@@ -90,7 +90,7 @@ class Store(RuleBasedStateMachine):
         more=plain,
         whole=st.booleans(),
     )
-    def add_trial(self, n, task, strategy, run, scores, at, more, whole):
+    def add_one(self, n, task, strategy, run, scores, at, more, whole):
         trial = Trial(
             task.fingerprint, strategy.fingerprint, run and run.id, "mse", scores, cost=more, at=at
         )
@@ -100,7 +100,7 @@ class Store(RuleBasedStateMachine):
         keys = {getattr(one, "fingerprint", None) or one.id for one in referred}
         if not whole and not keys <= known:
             with pytest.raises(UsageError, match="that are in"):
-                self.stores[n].add_trial(trial)
+                self.stores[n].record(trials=[trial])
             return
         self.stores[n].record(trials=[trial], **belongs)
         self.keep(n, *(referred if whole else []), trial)

@@ -92,7 +92,7 @@ class TestStore:
             store.record(run=run(), tasks=[task()], strategies=[strategy()], trials=[trial(run())])
         assert everything(store) == ([], [], [], [])
         with pytest.raises(UsageError, match="that are in"):
-            store.add_trial(trial())
+            store.record(trials=[trial()])
 
     def test_trials_are_found_by_kind_task_strategy_and_metric(self, place):
         store = ExperienceStore(place)
@@ -124,7 +124,7 @@ class TestStore:
             with pytest.raises(UsageError, match="none"):
                 store.show(unknown)
         twice = [trial(id=f"{uuid.UUID(int=n)}") for n in (1, 2)]
-        store.add_trials(twice)
+        store.record(trials=twice)
         with pytest.raises(UsageError, match="several"):
             store.show("00000000")
 
@@ -194,7 +194,7 @@ class TestStore:
         store, other = ExperienceStore(new_place()), ExperienceStore(new_place())
         fill(store)
         trials = [trial(seconds=n) for n in range(1200)]  # some batches
-        store.add_trials(trials)
+        store.record(trials=trials)
         assert other.import_(store.export(tmp_path / "out"))["trials"] == 1203
         assert other.trials(task="ta%k_0") == store.trials(task="ta%k_0")
         assert len(store.table()) == 1203
@@ -260,7 +260,7 @@ def test_sqlite_is_set_for_safety(tmp_path):
     store = ExperienceStore(tmp_path / "x.db")
     names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
     found = store._read(lambda conn: [conn.exec_driver_sql(f"PRAGMA {n}").scalar() for n in names])
-    assert found == ["delete", 2, 1, 60000]
+    assert found == ["delete", 3, 1, 60000]
 
 
 def test_a_transaction_waits_its_turn(tmp_path, monkeypatch):

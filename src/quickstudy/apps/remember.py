@@ -5,6 +5,7 @@ Needs the packages of quickstudy's extra `experience`, when a function is called
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import uuid
@@ -119,6 +120,12 @@ def strategy_of(recipe: Recipe, test: Test | None = None) -> Strategy:
     parts = {"backbone", "learner", "tasks", "curriculum", "validation", "train"}
     plain = recipe.model_dump(mode="json", exclude_defaults=True, include=parts)
     plain["train"] = {k: v for k, v in plain["train"].items() if k not in HOW_NOT_WHAT}
+    if start := recipe.train.start:
+        weights = start / "weights.safetensors"
+        here = weights.exists()
+        plain["train"]["start"] = (
+            hashlib.sha256(weights.read_bytes()).hexdigest() if here else start.name
+        )
     options = {**plain.pop("learner"), **(test.learner if test else {})}
     name = options.pop("name")
     return Strategy("learner", name, {**plain, "data": _identity(recipe.data), "options": options})

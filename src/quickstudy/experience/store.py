@@ -127,18 +127,6 @@ class ExperienceStore:
         ]
         return self._write(lambda conn: _insert(conn, batches))
 
-    def add_run(self, run: Run) -> None:
-        """Keep a run."""
-        self.record(run=run)
-
-    def add_trials(self, trials: Iterable[Trial]) -> None:
-        """Keep trials of tasks and strategies that are in the store."""
-        self.record(trials=trials)
-
-    def add_trial(self, trial: Trial) -> None:
-        """Keep a trial of a task and a strategy that are in the store."""
-        self.add_trials([trial])
-
     def runs(self) -> list[Run]:
         """All runs, in the order they finished."""
         table = RECORDS[Run]
@@ -404,7 +392,8 @@ def _engine(url: sa.URL) -> sa.Engine:
         @event.listens_for(engine, "connect")
         def connect(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # the driver begins no transaction of its own
-            for pragma in ("journal_mode = DELETE", "synchronous = FULL", "foreign_keys = ON"):
+            # EXTRA: as FULL, and a committed journal's removal is on the disk too.
+            for pragma in ("journal_mode = DELETE", "synchronous = EXTRA", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
 
         @event.listens_for(engine, "begin")
