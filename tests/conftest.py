@@ -28,3 +28,9 @@ def pytest_runtest_setup(item):
 def own_cache(tmp_path_factory, monkeypatch):
     """Keep the user's cache out of the tests; decoded data sets are kept for the session."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def no_experience(monkeypatch):
+    """Keep the user's experience out of the tests."""
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", "off")

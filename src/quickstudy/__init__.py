@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
     """Load a name when it is first used, so that the command line need not wait for torch."""
     if name == "__all__":
         return list(_exports())
-    if name in ("engine", "learners", "nn", "recipes", "tasks", "testing"):
+    if name in ("engine", "experience", "learners", "nn", "recipes", "tasks", "testing"):
         return importlib.import_module(f"{__name__}.{name}")
     if not name.startswith("_") and name in (home := _exports()):
         return getattr(importlib.import_module(home[name]), name)

@@ -420,6 +420,6 @@ def test_help_does_not_load_torch():
         "from quickstudy.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "sys.exit(len({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
+        "sys.exit(len({'torch', 'numpy', 'pydantic', 'sqlalchemy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from quickstudy.cli.experience import Forget, experience_app, keep
+from quickstudy.cli.output import Json
+from quickstudy.cli.output import say as _say
+from quickstudy.cli.output import table as _table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,9 +23,9 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="List, fetch and find data sets.")
 app.add_typer(data_app, name="data")
+app.add_typer(experience_app, name="experience")
 
 Ink = Literal["dark", "bright"]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Seed = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Change a recipe key, as in train.steps=100.")
@@ -37,19 +42,6 @@ def _complete_recipe(incomplete: str) -> list[str]:
 
     files = [str(path) for path in Path().glob(f"{incomplete}*.toml")]
     return [name for name in recipe_names() if name.startswith(incomplete)] + files
-
-
-def _say(result: Any, as_json: bool, text: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
-        print(json.dumps(result, indent=1) if as_json else text)
-
-
-def _table(head: list[str], *rows: list[str]) -> str:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = [head, ["-" * w for w in widths], *rows]
-    return "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)).rstrip() for x in lines
-    )
 
 
 @app.command(epilog="Example: quickstudy recipes")
@@ -72,16 +64,19 @@ def train(
     overrides: Overrides = None,
     seed: Seed = None,
     tensorboard: Annotated[bool, typer.Option(help="Also log for TensorBoard.")] = False,
+    forget: Forget = False,
     as_json: Json = False,
 ) -> None:
     """Meta-train a recipe into a run folder.
 
     Ctrl-C and SIGTERM stop after the step at hand, with a checkpoint and exit code 130.
     """
-    from quickstudy.apps.run import train_run
+    from quickstudy.apps.remember import remember
+    from quickstudy.apps.run import read_json, train_run
     from quickstudy.engine import ProgressBar, TensorBoard
     from quickstudy.recipes.recipe import load_recipe
 
+    began = datetime.now(UTC)
     parsed = load_recipe(recipe, _changes(overrides, seed))
     folder = run or Path("runs") / Path(recipe).stem
     callbacks = [ProgressBar(), *([TensorBoard(folder / "tensorboard")] if tensorboard else [])]
@@ -95,6 +90,8 @@ def train(
     _say({"run": str(folder), **vars(report)}, as_json, text)
     if report.stopped == "interrupted":
         raise typer.Exit(130)
+    kept = read_json(folder / "report.json")
+    keep(forget, lambda store: remember(parsed, kept, "train", store, began=began))
 
 
 @app.command(
@@ -108,12 +105,14 @@ def reproduce(
         bool, typer.Option("--list", help="List published and measured scores of all recipes.")
     ] = False,
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
+    forget: Forget = False,
     as_json: Json = False,
 ) -> None:
     """Train and test a recipe, and set its scores beside the published ones.
 
     An interrupted reproduction goes on where it stopped.
     """
+    from quickstudy.apps.remember import remember
     from quickstudy.apps.reproduce import gaps, reproductions
     from quickstudy.apps.run import keep_results, meta_test_all, train_run
     from quickstudy.engine import ProgressBar
@@ -128,6 +127,7 @@ def reproduce(
         lines = [[row["recipe"], *_gap(row), _minutes(row["minutes"]), row["why"]] for row in rows]
         _say(rows, as_json, _table(head, *lines))
         return
+    began = datetime.now(UTC)
     parsed = load_recipe(recipe)
     folder = run or Path("runs") / Path(recipe).stem
     learner, trained = train_run(parsed, folder, resume=True, callbacks=[ProgressBar()])
@@ -140,6 +140,8 @@ def reproduce(
     text = _table(["test", "published", "measured", "gap"], *map(_gap, rows))
     text += "".join(f"\nLeft out, as its data is not here: {title}" for title in absent)
     _say({**report, "gaps": rows}, as_json, text)
+    keep(forget, lambda store: remember(parsed, report, "train", store, began=began))
+    keep(forget, lambda store: remember(parsed, report, "test", store, began=began))
 
 
 def _gap(row: dict[str, Any]) -> list[str]:
@@ -157,15 +159,19 @@ def meta_test_run(
     run: Run,
     overrides: Overrides = None,
     seed: Annotated[int | None, typer.Option(help="Draws other test tasks.")] = None,
+    forget: Forget = False,
     as_json: Json = False,
 ) -> None:
     """Meta-test a run on every test of its recipe, and keep report.json and MODEL_CARD.md."""
+    from quickstudy.apps.remember import remember
     from quickstudy.apps.run import keep_results, load_run, meta_test_all
 
+    began = datetime.now(UTC)
     recipe, learner = load_run(run, _changes(overrides, seed))
     results, absent = meta_test_all(recipe, {"score": learner})
     report = keep_results(run, recipe, results)
     _say(report, as_json, _results(results, absent))
+    keep(forget, lambda store: remember(recipe, report, "test", store, began=began))
 
 
 def _results(results: dict[str, Any], absent: list[str]) -> str:
@@ -187,10 +193,12 @@ def adapt(
         typer.Option(help="Strokes are darker or brighter than the paper; default as in training."),
     ] = None,
     overrides: Overrides = None,
+    forget: Forget = False,
     as_json: Json = False,
 ) -> None:
     """Learn classes from a few images each, and predict new images. The run is not changed."""
     from quickstudy.apps.adapt import adapt_to_folder
+    from quickstudy.apps.remember import remember_adapting
     from quickstudy.apps.run import load_run
     from quickstudy.errors import UsageError
     from quickstudy.files import write_atomically
@@ -199,6 +207,7 @@ def adapt(
         raise UsageError(f"expected --out to end in .csv or .json, got {out}")
     if out and not out.parent.is_dir():
         raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
+    began = datetime.now(UTC)
     recipe, learner = load_run(run, overrides or [])
     predictions = adapt_to_folder(recipe, learner, support, query, ink=ink)
     plain = [vars(p) for p in predictions]
@@ -209,6 +218,8 @@ def adapt(
         print(f"{len(plain)} predictions in {out}", file=sys.stderr)
     else:
         print(text, end="")
+    n_queries = len(plain)
+    keep(forget, lambda store: remember_adapting(recipe, support, n_queries, store, began=began))
 
 
 def _csv(predictions: list[dict[str, Any]]) -> str:
@@ -273,12 +284,15 @@ def compare_learners(
         "runs/compare"
     ),
     seed: Annotated[int, typer.Option(help="Decides weights and tasks.")] = 0,
+    forget: Forget = False,
     as_json: Json = False,
 ) -> None:
     """Train several learners under one budget, and compare them on the same unseen tasks."""
     from quickstudy.apps.compare import compare, draw
+    from quickstudy.apps.remember import remember_comparison
     from quickstudy.errors import require
 
+    began = datetime.now(UTC)
     require("matplotlib", "demo")
     is_folder = "/" in dataset or Path(dataset).exists()
     found = compare(
@@ -316,6 +330,7 @@ def compare_learners(
         f"Picture: {picture}",
     ]
     _say(found.as_dict(), as_json, "\n\n".join(parts))
+    keep(forget, lambda store: remember_comparison(run, store, began=began))
 
 
 def _seconds(text: str) -> float:

@@ -1,0 +1,249 @@
+"""Turn what the commands find into experience.
+
+Needs the packages of quickstudy's extra `experience`, when a function is called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from quickstudy.apps.run import provenance, read_json
+from quickstudy.recipes.recipe import SINUSOID, Data, Family, Recipe, Test, parse_recipe
+from quickstudy.tasks import ClassData, EpisodeSampler, InstanceTasks, Tasks
+from quickstudy.tasks.images import content_hash, list_images
+
+if TYPE_CHECKING:
+    from quickstudy.experience import ExperienceStore, Run, Strategy, Task, Trial
+
+__all__ = ["remember", "remember_adapting", "remember_comparison", "strategy_of", "task_of"]
+
+REPORTS = uuid.UUID("6d1c3d4c-5a0f-4b57-9d2f-1e6d1b3b8f0a")
+"""The namespace of runs' ids: the same report is the same run."""
+
+HOW_NOT_WHAT = {"device", "executor", "checkpoint_every", "keep_checkpoints"}
+"""Options of training that leave what is learned as it is, to rounding."""
+
+
+def remember(
+    recipe: Recipe,
+    report: dict[str, Any],
+    part: Literal["train", "test"],
+    store: ExperienceStore,
+    *,
+    began: datetime,
+) -> None:
+    """Keep a part of a run's report as a run with its tasks, strategies and trials.
+
+    The training is a trial without scores on the training tasks; each test is one with a score a
+    task. The same part is kept once.
+
+    Args:
+        recipe: That of the run, with its overrides.
+        report: As in `report.json`.
+        began: When the command began.
+    """
+    told = report[part]
+    run = _run(told, recipe.as_json(), {"about": report["about"], **_without_scores(told)}, began)
+    if part == "train":
+        strategy = strategy_of(recipe)
+        task = task_of(recipe.data, recipe.tasks, recipe.make_tasks(recipe.tasks, recipe.data, 0))
+        trial = _trial(run, 0, task, strategy, seconds=told["seconds"], cost=told.get("cost", {}))
+        store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
+        return
+    left = list(told["results"]["score"])
+    tasks, strategies, trials = [], [], []
+    for test in recipe.test:
+        if left and left[0]["title"] == test.title:  # the data of the others is not here
+            entry = left.pop(0)
+            tasks.append(_tested(recipe, test))
+            strategies.append(strategy_of(recipe, test))
+            trials.append(_scored(run, len(trials), tasks[-1], strategies[-1], entry))
+    store.record(run=run, tasks=tasks, strategies=strategies, trials=trials)
+
+
+def remember_comparison(folder: Path, store: ExperienceStore, *, began: datetime) -> None:
+    """Keep what `compare` left in its folder: a trial a learner, all on the same task."""
+    found, plan = read_json(folder / "compare.json"), read_json(folder / "plan.json")
+    told = found["about"]
+    run = _run(told, json.dumps(plan["about"]), _without_scores(found), began)
+    tasks, strategies, trials = [], [], []
+    for entry in found["learners"]:
+        recipe = parse_recipe(plan["recipes"][entry["learner"]])
+        tasks.append(_tested(recipe, recipe.test[0]))
+        strategies.append(strategy_of(recipe))
+        scored = {**entry, "scores": found["scores"][entry["learner"]]}
+        trials.append(_scored(run, len(trials), tasks[-1], strategies[-1], scored))
+    store.record(run=run, tasks=tasks, strategies=strategies, trials=trials)
+
+
+def remember_adapting(
+    recipe: Recipe, support: Path, n_queries: int, store: ExperienceStore, *, began: datetime
+) -> None:
+    """Keep that a run was adapted to class folders: a task of their content, a trial without
+    scores.
+    """
+    from quickstudy.experience import Task
+
+    names = [PurePosixPath(name).parent for name, _ in list_images(support)]
+    n_way = len(set(names))
+    features = {
+        "ways": n_way,
+        "shots": len(names) / n_way,
+        "queries": n_queries / n_way,
+        "classes": n_way,
+        "examples": len(names),
+        "image_size": recipe.data.image_size,
+        "channels": recipe.data.colours,
+    }
+    name = f"{support.absolute().name}, {n_way}-way"
+    task = Task(content_hash(support), "few-shot", name, features, {"data": {"name": "folder"}})
+    strategy = strategy_of(recipe)
+    run = _run(provenance(recipe.seed), recipe.as_json(), {"queries": n_queries}, began)
+    trial = _trial(run, 0, task, strategy)
+    store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
+
+
+def strategy_of(recipe: Recipe, test: Test | None = None) -> Strategy:
+    """The learner of a recipe, with all that decides what it has learned but the seed.
+
+    Args:
+        test: One that may change options of the learner.
+    """
+    from quickstudy.experience import Strategy
+
+    parts = {"backbone", "learner", "tasks", "curriculum", "validation", "train"}
+    plain = recipe.model_dump(mode="json", exclude_defaults=True, include=parts)
+    plain["train"] = {k: v for k, v in plain["train"].items() if k not in HOW_NOT_WHAT}
+    if start := recipe.train.start:
+        weights = start / "weights.safetensors"
+        here = weights.exists()
+        plain["train"]["start"] = (
+            hashlib.sha256(weights.read_bytes()).hexdigest() if here else start.name
+        )
+    options = {**plain.pop("learner"), **(test.learner if test else {})}
+    name = options.pop("name")
+    return Strategy("learner", name, {**plain, "data": _identity(recipe.data), "options": options})
+
+
+def task_of(data: Data, family: Family, tasks: Tasks) -> Task:
+    """A family of tasks; which of them are drawn, its seed says, which is no part of it.
+
+    Args:
+        data, family: The recipe's tables.
+        tasks: What they made, for the number of classes and examples.
+    """
+    from quickstudy.experience import Task, fingerprint_of
+
+    shape = family.model_dump(mode="json", include={*Family.model_fields, "instance"})
+    shape = {k: v for k, v in shape.items() if v not in (None, False)}
+    definition = {"data": _identity(data), "tasks": shape}
+    features = {
+        "ways": _middle(family.n_way),
+        "shots": _middle(family.n_shot),
+        "queries": family.n_query,
+        "image_size": None if data.name == SINUSOID else data.image_size,
+        "channels": None if data.name == SINUSOID else data.colours,
+    }
+    if classes := _classes(tasks):
+        features |= {"classes": classes.n_classes, "examples": len(classes.y)}
+    source = data.folder.name if data.folder else data.name
+    ways = "" if family.n_way is None else f"{_words(family.n_way)}-way "
+    name = f"{source} {family.split}, {ways}{_words(family.n_shot)}-shot"
+    known = {k: float(v) for k, v in features.items() if v is not None}
+    return Task(fingerprint_of(definition), "few-shot", name, known, definition)
+
+
+def _tested(recipe: Recipe, test: Test) -> Task:
+    """The task of one of a recipe's tests, whose images are read at the learner's size."""
+    data = test.data or recipe.data
+    if data.name != SINUSOID and "image_size" not in data.model_fields_set:
+        data = data.model_copy(update={"image_size": recipe.data.image_size})
+    return task_of(data, test, recipe.test_tasks(test))
+
+
+def _identity(data: Data) -> dict[str, Any]:
+    """A data table in which the content of a folder stands for its place."""
+    plain = data.model_dump(mode="json", exclude_defaults=True)
+    if data.folder:  # a run is adapted on machines that do not have its images, too
+        here = data.folder.exists()
+        plain["folder"] = content_hash(data.folder) if here else data.folder.name
+    return plain
+
+
+def _classes(tasks: Tasks) -> ClassData | None:
+    """The classes that tasks are drawn from, where it is known."""
+    sampler = tasks.sequences if isinstance(tasks, InstanceTasks) else tasks
+    return sampler.data if isinstance(sampler, EpisodeSampler) else None
+
+
+def _middle(size: int | tuple[int, int] | None) -> float | None:
+    return sum(size) / 2 if isinstance(size, tuple) else size
+
+
+def _words(size: int | tuple[int, int]) -> str:
+    return f"{size[0]} to {size[1]}" if isinstance(size, tuple) else str(size)
+
+
+def _run(told: dict[str, Any], recipe: str, report: dict[str, Any], began: datetime) -> Run:
+    """A run, told of by the provenance it kept."""
+    from quickstudy.experience import Run, canonical_json
+
+    report = _finite(report)
+    return Run(
+        command=told["command"],
+        started=began,
+        finished=datetime.now(UTC),
+        recipe=json.loads(recipe),
+        commit=told["commit"],
+        machine=told["machine"],
+        report=report,
+        id=str(uuid.uuid5(REPORTS, canonical_json([json.loads(recipe), report]))),
+    )
+
+
+def _trial(run: Run, number: int, task: Task, strategy: Strategy, **more: Any) -> Trial:
+    from quickstudy.experience import Trial
+
+    return Trial(
+        task.fingerprint,
+        strategy.fingerprint,
+        run.id,
+        at=run.finished,
+        id=str(uuid.uuid5(uuid.UUID(run.id), str(number))),
+        **_finite(more),
+    )
+
+
+def _scored(run: Run, number: int, task: Task, strategy: Strategy, entry: dict[str, Any]) -> Trial:
+    return _trial(
+        run,
+        number,
+        task,
+        strategy,
+        metric=entry["metric"],
+        scores=entry["scores"],
+        seconds=entry["cost"]["seconds"],
+        cost=entry["cost"],
+    )
+
+
+def _without_scores(plain: Any) -> Any:
+    """A report without the scores of single tasks, which trials hold."""
+    if isinstance(plain, dict):
+        return {k: _without_scores(v) for k, v in plain.items() if k != "scores"}
+    return [_without_scores(v) for v in plain] if isinstance(plain, list) else plain
+
+
+def _finite(plain: Any) -> Any:
+    """A report with None for numbers that are not finite, which JSON does not have."""
+    if isinstance(plain, dict):
+        return {k: _finite(v) for k, v in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_finite(v) for v in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

@@ -1,0 +1,180 @@
+"""The commands of the experience store, and how other commands keep their results in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from quickstudy.cli.output import Json, say, table
+from quickstudy.errors import QuickstudyError, UsageError, require
+
+if TYPE_CHECKING:
+    from quickstudy.experience import ExperienceStore
+
+__all__ = ["Forget", "experience_app", "keep"]
+
+experience_app = typer.Typer(
+    no_args_is_help=True, help="See and move what was learned from earlier runs."
+)
+
+Forget = Annotated[
+    bool, typer.Option("--no-experience", help="Do not keep the results in the experience store.")
+]
+What = Literal["trials", "tasks", "strategies", "runs"]
+PACKAGES = ("sqlalchemy", "alembic")
+
+
+def keep(forget: bool, remember: Callable[[ExperienceStore], None]) -> None:
+    """Let a command keep its results, unless it is not to; an error is a line of warning, since
+    the results are in their files already.
+    """
+    if forget or os.environ.get("RANK", "0") != "0":
+        return
+    if not all(map(importlib.util.find_spec, PACKAGES)):
+        return
+    from quickstudy.experience import ExperienceStore, experience_place
+
+    if experience_place() is None:
+        return
+    try:
+        remember(ExperienceStore())
+    except (QuickstudyError, OSError) as error:
+        print(f"warning: not kept in the experience store: {error}", file=sys.stderr)
+
+
+def _store(*, create: bool = False) -> ExperienceStore:
+    for package in PACKAGES:
+        require(package, "experience")
+    from quickstudy.experience import ExperienceStore
+
+    return ExperienceStore(create=create)
+
+
+def _complete_id(incomplete: str) -> list[str]:
+    try:
+        store = _store()
+        records = [*store.trials(), *store.tasks(), *store.strategies(), *store.runs()]
+    except (QuickstudyError, OSError):
+        return []
+    found = [getattr(record, "fingerprint", None) or record.id for record in records]  # pyright: ignore
+    return [one for one in found if one.startswith(incomplete)]
+
+
+@experience_app.command("list", epilog="Example: quickstudy experience list --task omniglot")
+def experience_list(
+    what: Annotated[What, typer.Argument(help="What to list.")] = "trials",
+    kind: Annotated[str | None, typer.Option(help="Trials on tasks of this kind alone.")] = None,
+    task: Annotated[str | None, typer.Option(help="On this task: its name or id.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Of this strategy: its name or id.")] = None,
+    metric: Annotated[str | None, typer.Option(help="With scores of this metric.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List trials with their task, strategy and score; or tasks, strategies or runs."""
+    from quickstudy.experience import as_plain
+
+    chosen = {"kind": kind, "task": task, "strategy": strategy, "metric": metric}
+    store = _store()
+    if what == "trials":
+        rows = [_plain(row) for row in store.table(**chosen)]
+        head, lines = ["trial", "when", "task", "strategy", "score"], map(_trial, rows)
+    else:
+        if any(chosen.values()):
+            raise UsageError(
+                f"expected --kind, --task, --strategy and --metric with trials, not {what}"
+            )
+        found: list[Any] = getattr(store, what)()
+        rows = [as_plain(record) for record in found]
+        if what == "runs":
+            head = ["run", "when", "command"]
+            lines = ([row["id"][:8], _minute(row["finished"]), row["command"]] for row in rows)
+        else:
+            head = [what.removesuffix("s").replace("ie", "y"), "kind", "name"]
+            lines = ([row["fingerprint"][:8], row["kind"], row["name"]] for row in rows)
+    say(rows, as_json, table(head, *lines))
+
+
+@experience_app.command("show", epilog="Example: quickstudy experience show 3f2a")
+def experience_show(
+    id: Annotated[
+        str,
+        typer.Argument(
+            help="The beginning of the id of a trial, task, strategy or run.",
+            autocompletion=_complete_id,
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Show all that is known of a trial, task, strategy or run."""
+    import json
+
+    from quickstudy.experience import as_plain
+
+    record = _store().show(id)
+    plain = {"record": type(record).__name__.lower(), **as_plain(record)}
+    lines = [
+        [name, value if isinstance(value, str) else json.dumps(value)]
+        for name, value in plain.items()
+    ]
+    say(plain, as_json, table(["field", "value"], *lines))
+
+
+@experience_app.command("export", epilog="Example: quickstudy experience export my-experience")
+def experience_export(
+    place: Annotated[
+        Path, typer.Argument(help="A new folder; or a .parquet file, for the table of trials.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Write the store into a folder that can be imported, or its table of trials into a file."""
+    path = _store().export(place)
+    say({"path": str(path)}, as_json, str(path))
+
+
+@experience_app.command("import", epilog="Example: quickstudy experience import my-experience")
+def experience_import(
+    folder: Annotated[Path, typer.Argument(help="A folder that `export` wrote.")],
+    as_json: Json = False,
+) -> None:
+    """Take in what was exported elsewhere; what is here already is passed over."""
+    _say_new(_store(create=True).import_(folder), as_json)
+
+
+@experience_app.command("merge", epilog="Example: quickstudy experience merge ../lab/experience.db")
+def experience_merge(
+    other: Annotated[str, typer.Argument(help="Another store: a file, or a URL.")],
+    as_json: Json = False,
+) -> None:
+    """Take in another store; what is here already is passed over."""
+    _say_new(_store(create=True).merge(other), as_json)
+
+
+def _say_new(new: dict[str, int], as_json: bool) -> None:
+    counted = ", ".join(f"{number} {what}" for what, number in new.items())
+    say(new, as_json, f"new: {counted}")
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()}
+
+
+def _trial(row: dict[str, Any]) -> list[str]:
+    score = row["failure"] or ""
+    if row["mean"] is not None:
+        is_share = row["metric"] == "accuracy"
+        score = (
+            f"{row['metric']} {row['mean']:.1%}"
+            if is_share
+            else f"{row['metric']} {row['mean']:.4g}"
+        )
+    return [row["trial"][:8], _minute(row["at"]), row["task_name"], row["strategy_name"], score]
+
+
+def _minute(time: str) -> str:
+    return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M")
