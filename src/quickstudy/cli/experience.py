@@ -118,9 +118,12 @@ def experience_show(
 
     record = _store().show(id)
     plain = {"record": type(record).__name__.lower(), **as_plain(record)}
+    shown = dict(plain)
+    if len(scores := shown.get("scores", [])) > 5:
+        shown["scores"] = f"{', '.join(f'{score:.4g}' for score in scores[:5])}, … {len(scores)}"
     lines = [
         [name, value if isinstance(value, str) else json.dumps(value)]
-        for name, value in plain.items()
+        for name, value in shown.items()
     ]
     say(plain, as_json, table(["field", "value"], *lines))
 
