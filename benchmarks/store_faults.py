@@ -1,6 +1,6 @@
 """Kill writers of the experience store at random moments, and let many write at once.
 
-    python benchmarks/store_faults.py --kills 100 --processes 8 --transactions 1000 [--url URL]
+    python benchmarks/store_faults.py [--url URL]
 
 First, writers are killed with SIGKILL again and again; afterwards the store must be sound, and
 hold each transaction that was acknowledged, and none in part. Then processes contend: none of their
@@ -143,7 +143,8 @@ def contend(place: str, processes: int, transactions: int) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--processes", type=int, default=8, help="at once")
+    parser.add_argument("--writers", type=int, default=4, help="at once, that are killed")
+    parser.add_argument("--processes", type=int, default=8, help="at once, that contend")
     parser.add_argument("--transactions", type=int, default=1000, help="of each process")
     parser.add_argument("--url", "--store", help="an empty store; by default a new SQLite file")
     parser.add_argument("--out", type=Path, default=RESULT)
@@ -152,7 +153,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         place = options.url or str(Path(scratch) / "experience.db")
         ExperienceStore(place)
-        killed = kill(place, options.processes, options.kills, random.Random(options.seed))
+        killed = kill(place, options.writers, options.kills, random.Random(options.seed))
         contended = contend(place, options.processes, options.transactions)
     database = "postgresql" if place.startswith("postgres") else "sqlite"
     result = {

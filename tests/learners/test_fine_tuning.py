@@ -168,8 +168,10 @@ def test_parts_of_the_backbone_can_be_left_as_they_are():
 
 
 def test_what_it_cannot_do_is_refused():
-    with pytest.raises(UsageError, match="n_classes"):
+    with pytest.raises(UsageError, match="adapt_steps"):
         make(adapt_steps=-1)
+    with pytest.raises(UsageError, match="n_classes"):
+        FineTuning(MLP((8,)), n_classes=0)
     many = EpisodeSampler(blob_classes(), n_way=30, n_shot=0, n_query=1)[0]
     with pytest.raises(DataError, match="set n_classes"):
         FineTuning(MLP((8,)), n_classes=3).loss(many)

@@ -1,0 +1,171 @@
+"""Ways to bring a trained backbone to a new task, by itself or by a few steps of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from quickstudy.errors import UsageError, check_option
+from quickstudy.learners.base import (
+    Predictor,
+    check_every_class,
+    class_maxima,
+    class_means,
+    encode_targets,
+    fit_ridge,
+    query_loss,
+)
+from quickstudy.nn import cosine_similarity, squared_euclidean, widen
+from quickstudy.tasks import Support
+
+__all__ = ["TransferStrategy", "cosine_scores"]
+
+Method = Literal["fine_tune", "linear_probe", "nearest_neighbour", "nearest_centroid", "ridge"]
+
+COSINE_SCALE = 10.0
+"""Factor on cosines, which alone cannot make a confident softmax."""
+
+
+@dataclass(frozen=True)
+class TransferStrategy:
+    """How a new task is learned with a backbone that was trained on others.
+
+    A new layer is trained on the support set by Adam, together with the backbone or alone, or the
+    features are compared without training. Batch norm keeps its statistics. A linear layer starts
+    at zero, one of cosines at the class means.
+
+    Args:
+        method: "fine_tune", "linear_probe" to train the new layer alone, or without training:
+            "nearest_neighbour", the class of the example of greatest cosine similarity;
+            "nearest_centroid", of the nearest mean of centred features of length one; "ridge",
+            the closed form of a ridge regression to one-hot labels, on such features.
+        classifier: The new layer: "linear", or "cosine", ten times the cosine with a weight vector
+            per class.
+        tuned: Patterns of the names of the backbone's parameters that "fine_tune" changes.
+        adapt_steps: Steps of Adam on the support set, which is one batch.
+        adapt_lr: Their learning rate.
+        ridge: Strength of the regularisation of "ridge".
+
+    Raises:
+        UsageError: If an option is out of range.
+
+    Example:
+        >>> support = Support(torch.rand(6, 4), torch.arange(6) % 3, n_way=3)
+        >>> predict = TransferStrategy("ridge").adapt(nn.Flatten(), torch.zeros(4), support)
+        >>> predict(torch.rand(2, 4)).shape
+        torch.Size([2, 3])
+    """
+
+    method: Method = "fine_tune"
+    classifier: Literal["linear", "cosine"] = "linear"
+    tuned: Sequence[str] = ("*",)
+    adapt_steps: int = 50
+    adapt_lr: float = 1e-3
+    ridge: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_option("method", self.method, get_args(Method))
+        check_option("classifier", self.classifier, ("linear", "cosine"))
+        if self.adapt_steps < 0 or min(self.adapt_lr, self.ridge) <= 0:
+            raise UsageError(
+                "expected adapt_steps >= 0 and a positive adapt_lr and ridge, got "
+                f"{self.adapt_steps}, {self.adapt_lr} and {self.ridge}"
+            )
+
+    @property
+    def keeps_backbone(self) -> bool:
+        """Whether features stay as they are, so that each example needs embedding once."""
+        return self.method != "fine_tune"
+
+    def adapt(self, backbone: nn.Module, centre: Tensor, support: Support) -> Predictor:
+        """Learn a classification task.
+
+        Args:
+            backbone: Maps inputs (n, ...) to features (n, d); it is left as it is.
+            centre: Mean of features over training, shape (d,).
+            support: With an example of every class.
+
+        Raises:
+            DataError: If a class has no example.
+            UsageError: If `tuned` matches no parameter of the backbone.
+        """
+        check_every_class(support)
+
+        def features(x: Tensor) -> Tensor:
+            return widen(backbone(x))
+
+        def directions(x: Tensor) -> Tensor:
+            return F.normalize(features(x) - centre, dim=1)
+
+        if self.method in ("fine_tune", "linear_probe"):
+            return self._train(backbone, features(support.x), support)
+        if self.method == "nearest_neighbour":
+            shown = F.normalize(features(support.x), dim=1)
+            return lambda x: class_maxima(cosine_similarity(features(x), shown), support)
+        shown = directions(support.x)
+        if self.method == "nearest_centroid":
+            centroids = class_means(shown, support)
+            return lambda x: -squared_euclidean(directions(x), centroids)
+        targets = encode_targets(support.y, support.n_way or 0, like=shown)
+        weights = fit_ridge(shown, targets, self.ridge)
+        return lambda x: directions(x) @ weights
+
+    def names(self, backbone: nn.Module) -> list[str]:
+        """The backbone's parameters that "fine_tune" changes.
+
+        Raises:
+            UsageError: If there are none.
+        """
+        all_names = [name for name, _ in backbone.named_parameters()]
+        found = [n for n in all_names if any(fnmatch(n, pattern) for pattern in self.tuned)]
+        if all_names and not found:
+            raise UsageError(f"expected `tuned` to match a parameter, got {list(self.tuned)}")
+        return found
+
+    def _train(self, backbone: nn.Module, shown: Tensor, support: Support) -> Predictor:
+        """Fine-tune, or train the new layer alone."""
+        weights = {name: p.detach() for name, p in backbone.named_parameters()}
+        shown = shown.detach()
+        tuned: dict[str, Tensor] = {}
+        if self.classifier == "cosine":
+            tuned["weight"] = class_means(F.normalize(shown, dim=1), support)
+        else:
+            tuned["weight"] = shown.new_zeros(support.n_way or 0, shown.shape[1])
+            tuned["bias"] = shown.new_zeros(support.n_way or 0)
+        if not self.keeps_backbone:
+            tuned |= {f"backbone.{name}": weights[name].clone() for name in self.names(backbone)}
+        for value in tuned.values():
+            value.requires_grad_()
+
+        def classify(features: Tensor) -> Tensor:
+            if self.classifier == "cosine":
+                return cosine_scores(features, tuned["weight"])
+            return F.linear(features, tuned["weight"], tuned["bias"])
+
+        def scores(x: Tensor) -> Tensor:
+            own = {n: tuned.get(f"backbone.{n}", w) for n, w in weights.items()}
+            buffers = {n: b.clone() for n, b in backbone.named_buffers()}
+            return classify(widen(functional_call(backbone, {**own, **buffers}, (x,))))
+
+        optimizer = torch.optim.Adam(tuned.values(), lr=self.adapt_lr)
+        with torch.enable_grad():
+            for _ in range(self.adapt_steps):
+                optimizer.zero_grad()
+                given = classify(shown) if self.keeps_backbone else scores(support.x)
+                query_loss(given, support.y).backward()
+                optimizer.step()
+        for value in tuned.values():
+            value.requires_grad_(False)
+        return scores
+
+
+def cosine_scores(features: Tensor, weight: Tensor) -> Tensor:
+    """Scores by a layer of cosines: (n, d), (n_way, d) -> (n, n_way)."""
+    return COSINE_SCALE * cosine_similarity(features, weight)
