@@ -3,9 +3,9 @@
     python benchmarks/store_faults.py [--url URL]
 
 First, writers are killed with SIGKILL again and again; afterwards the store must be sound, and
-hold each transaction that was acknowledged, and none in part. Then processes contend: none of their
-transactions may fail or be lost. Writes benchmarks/results/store_faults.json, or what --out names,
-and exits with 1 if anything was lost.
+hold each transaction that was acknowledged, and none in part. Then processes contend: none of
+their transactions may fail or be lost. Writes benchmarks/results/store_faults_DATABASE.json, or
+what --out names, and exits with 1 if anything was lost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from quickstudy.apps.run import provenance
 from quickstudy.experience import ExperienceStore
 from quickstudy.progress import track
 
-RESULT = Path(__file__).parent / "results" / "store_faults.json"
+RESULTS = Path(__file__).parent / "results"
 TRIALS = 3
 """Trials of a transaction, which also holds a run."""
 
@@ -147,7 +147,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=8, help="at once, that contend")
     parser.add_argument("--transactions", type=int, default=1000, help="of each process")
     parser.add_argument("--url", "--store", help="an empty store; by default a new SQLite file")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -163,7 +163,8 @@ def main() -> int:
         "contended": contended,
     }
     print(json.dumps({"killed": killed, "contended": contended}, indent=1))
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    out = options.out or RESULTS / f"store_faults_{database}.json"
+    out.write_text(json.dumps(result, indent=1) + "\n")
     bad = killed["lost"] + contended["lost"] + contended["errors"] + contended["duplicates"]
     return int(bad > 0)
 

@@ -149,14 +149,14 @@ class LearnerContract(ABC):
 
     def test_frozen_parameters_stay_frozen_and_get_no_gradient(self) -> None:
         learner = self.make(3).train()
-        first = next(iter(learner.parameters()), None)
-        if first is None:
+        changed = [p for p in learner.parameters() if p.requires_grad]
+        if not changed:
             return
-        first.requires_grad_(False)
+        first = changed[0].requires_grad_(False)
         result = learner.meta_gradient(self.episode())
         assert not first.requires_grad
         assert all(result.gradients[n].isfinite().all() for n in result.gradients)
-        assert len(result.gradients) == len(list(learner.parameters())) - 1
+        assert len(result.gradients) == len(changed) - 1
 
     def test_saved_and_loaded_it_predicts_the_same(self) -> None:
         learner, other, episode = self.make(3).eval(), self.make(3).eval(), self.episode()

@@ -16,6 +16,7 @@ from quickstudy.learners.optimization.lstm_meta_learner import LSTMMetaLearner
 from quickstudy.learners.optimization.maml import MAML
 from quickstudy.learners.optimization.r2d2 import R2D2
 from quickstudy.learners.optimization.reptile import Reptile
+from quickstudy.learners.transfer.auto_adapt import AutoAdapt
 from quickstudy.learners.transfer.fine_tuning import FineTuning
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "MANN",
     "R2D2",
     "SNAIL",
+    "AutoAdapt",
     "EmbeddingLearner",
     "FineTuning",
     "InContextTransformer",
@@ -61,4 +63,5 @@ LEARNERS: dict[str, type[Learner]] = {
     "r2d2": R2D2,
     # transfer
     "fine_tuning": FineTuning,
+    "auto_adapt": AutoAdapt,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatch
 from typing import Literal, get_args
 
@@ -79,10 +79,24 @@ class TransferStrategy:
                 f"{self.adapt_steps}, {self.adapt_lr} and {self.ridge}"
             )
 
+    def __str__(self) -> str:
+        """The method, and the options that are not the default."""
+        options = [
+            f"{f.name}={getattr(self, f.name)}"
+            for f in fields(self)[1:]
+            if getattr(self, f.name) != f.default
+        ]
+        return f"{self.method}({', '.join(options)})" if options else self.method
+
     @property
     def keeps_backbone(self) -> bool:
         """Whether features stay as they are, so that each example needs embedding once."""
         return self.method != "fine_tune"
+
+    @property
+    def is_closed_form(self) -> bool:
+        """Whether nothing is trained, so that trying it costs next to nothing."""
+        return self.method not in ("fine_tune", "linear_probe")
 
     def adapt(self, backbone: nn.Module, centre: Tensor, support: Support) -> Predictor:
         """Learn a classification task.
@@ -104,7 +118,7 @@ class TransferStrategy:
         def directions(x: Tensor) -> Tensor:
             return F.normalize(features(x) - centre, dim=1)
 
-        if self.method in ("fine_tune", "linear_probe"):
+        if not self.is_closed_form:
             return self._train(backbone, features(support.x), support)
         if self.method == "nearest_neighbour":
             shown = F.normalize(features(support.x), dim=1)
