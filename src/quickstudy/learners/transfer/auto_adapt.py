@@ -37,8 +37,8 @@ STRATEGIES: tuple[Mapping[str, Any], ...] = (
     {"method": "nearest_neighbour"},
     {"method": "ridge", "ridge": 0.1},
     {"method": "ridge", "ridge": 1.0},
-    {"method": "linear_probe", "adapt_lr": 1e-2, "adapt_steps": 100},
-    {"method": "linear_probe", "classifier": "cosine", "adapt_lr": 1e-2, "adapt_steps": 50},
+    {"method": "linear_probe"},
+    {"method": "linear_probe", "classifier": "cosine", "adapt_lr": 1e-2},
 )
 
 MOMENTUM = 0.01
