@@ -16,6 +16,7 @@ from quickstudy.learners.optimization.lstm_meta_learner import LSTMMetaLearner
 from quickstudy.learners.optimization.maml import MAML
 from quickstudy.learners.optimization.r2d2 import R2D2
 from quickstudy.learners.optimization.reptile import Reptile
+from quickstudy.learners.transfer.closed_form import GaussianClasses, LeaveOneOutRidge
 from quickstudy.learners.transfer.fine_tuning import FineTuning
 
 __all__ = [
@@ -26,9 +27,11 @@ __all__ = [
     "SNAIL",
     "EmbeddingLearner",
     "FineTuning",
+    "GaussianClasses",
     "InContextTransformer",
     "LSTMMetaLearner",
     "Learner",
+    "LeaveOneOutRidge",
     "MatchingNetworks",
     "MetaGradient",
     "MetaNetworks",
