@@ -365,7 +365,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
     def _check_options(self) -> None:
         for name, lowest in (("temperature", 0.0), ("threshold", -math.inf)):
             value: Any = getattr(self, name)
-            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
             if value != "auto" and not (number and lowest < value < math.inf):
                 kind = "a positive number" if name == "temperature" else "a number"
                 raise UsageError(f'expected {name} to be {kind} or "auto", got {value!r}')
@@ -376,23 +376,27 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         """Adapt to all examples, and learn what scores mean; refused examples change nothing."""
         classes, y = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise DataError(f"expected at least 2 classes, got 1 class, {classes[0]!r}: add one")
+            raise DataError(
+                f"expected at least 2 classes, got 1 class, {classes.item()!r}: add one"
+            )
         if self.unknown is not None:
             (label,) = _labels([self.unknown])
             if _is_text(label) != _is_text(classes):
-                raise _mixed(classes[0], label)
+                raise _mixed(classes[0], self.unknown)
             if label in classes:
-                raise DataError(f"expected `unknown` to be a label of no class, got {label!r}")
+                raise DataError(
+                    f"expected `unknown` to be a label of no class, got {self.unknown!r}"
+                )
         support = Support(x, torch.as_tensor(y, device=x.device), len(classes))
         learns_threshold = self.unknown is not None and self.threshold == "auto"
-        rare = classes[np.bincount(y).argmin()] if np.bincount(y).min() < 2 else None
-        if learns_threshold and rare is not None:
+        rare = classes[np.bincount(y) < 2].tolist()
+        if learns_threshold and rare:
             raise DataError(
                 "expected at least 2 examples of each class to learn a threshold from, got 1 of "
-                f"{rare!r}: add one, or give a threshold"
+                f"{rare[0]!r}: add one, or give a threshold"
             )
         temperature, threshold = self.temperature, self.threshold
-        if (temperature == "auto" and rare is None) or learns_threshold:
+        if (temperature == "auto" and not rare) or learns_threshold:
             scores, targets = self._left_out(support)
             if temperature == "auto":
                 temperature = fit_temperature([(scores, targets)])
@@ -618,19 +622,20 @@ def _is_text(labels: np.ndarray | np.generic) -> bool:
 
 def _not_a_label(value: Any) -> DataError:
     return DataError(
-        f"expected labels that are strings or integers, got {value!r} of type "
+        f"expected labels that are strings or integers, got {_plain(value)!r} of type "
         f"{type(value).__name__}: for continuous targets, use FewShotRegressor"
     )
 
 
 def _mixed(one: Any, other: Any) -> DataError:
     return DataError(
-        f"expected labels all strings or all integers, got {one!r} and {other!r}: make them alike"
+        f"expected labels all strings or all integers, got {_plain(one)!r} and {_plain(other)!r}: "
+        "make them alike"
     )
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy scalar as JSON can hold it."""
+    """A NumPy scalar as Python's own."""
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -19,6 +19,9 @@ from quickstudy.errors import DataError, UsageError
 
 __all__ = ["expected_calibration_error", "fit_temperature"]
 
+PRIOR_DEVIATION = 0.5
+"""Of the logarithm of a temperature, before any query is seen."""
+
 
 def expected_calibration_error(probabilities: Tensor, y: Tensor, n_bins: int = 15) -> float:
     """Mean distance of accuracy from confidence, over bins of confidence (Guo et al., equation 3).
@@ -55,37 +58,34 @@ def expected_calibration_error(probabilities: Tensor, y: Tensor, n_bins: int = 1
 def fit_temperature(tasks: Sequence[tuple[Tensor, Tensor]]) -> float:
     """The temperature T for which softmax(scores / T) fits the labels best (Guo et al., 4.2).
 
-    Scores that are all right would have a temperature of zero. So the label of one of n queries
-    counts (n + 1) / (n + n_way), and each other class 1 / (n + n_way), as in Platt (1999),
-    "Probabilistic Outputs for Support Vector Machines".
+    Differs from the paper: few queries say little, and those that are all right would have a
+    temperature of zero. So the logarithm of T has a normal prior, of mean 0 and deviation
+    `PRIOR_DEVIATION`.
 
     Args:
         tasks: Scores (n, n_way) and labels (n,) of each task; tasks may differ in ways.
 
+    Raises:
+        DataError: If there is no query.
+
     Example:
-        >>> y = torch.arange(100) % 2
+        >>> y = torch.arange(1000) % 2
         >>> scores = 40.0 * torch.eye(2)[y]
-        >>> scores[:20] = scores[:20].flip(1)  # 20 in 100 are wrong, at 40 each
+        >>> scores[:200] = scores[:200].flip(1)  # 1 in 5 is wrong, at 40 each
         >>> temperature = fit_temperature([(scores, y)])
         >>> (scores / temperature).softmax(1).amax(1).mean().round(decimals=1)
         tensor(0.8000)
     """
-    n = sum(len(y) for _, y in tasks)
-    if not n:
+    if not any(len(y) for _, y in tasks):
         raise DataError("expected queries to learn a temperature from, got none")
-    smooth = [
-        (scores.double(), (F.one_hot(y, k) * n + 1) / (n + k))
-        for scores, y in tasks
-        for k in [scores.shape[1]]
-    ]
 
     def loss(log_temperature: float) -> float:
         scale = math.exp(-log_temperature)
-        return sum(float(F.cross_entropy(s * scale, t, reduction="sum")) for s, t in smooth)
+        unlikely = sum(
+            float(F.cross_entropy(scale * scores.double(), y, reduction="sum"))
+            for scores, y in tasks
+        )
+        return unlikely + (log_temperature / PRIOR_DEVIATION) ** 2 / 2
 
-    spread = max(float((s.amax(1) - s.amin(1)).max()) for s, _ in smooth)
-    centre = math.log(spread) if spread > 0 else 0.0
-    found: Any = optimize.minimize_scalar(
-        loss, bounds=(centre - 10, centre + 10), method="bounded", options={"xatol": 1e-6}
-    )
+    found: Any = optimize.minimize_scalar(loss, bounds=(-15, 15), method="bounded")
     return math.exp(found.x)
