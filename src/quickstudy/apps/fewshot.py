@@ -57,6 +57,8 @@ REFUSED = 0.05
 
 Encoder = Callable[[Sequence[Any]], Any]
 
+_CODE = "a callable"
+
 
 class _FewShotEstimator(BaseEstimator):
     """What classifier and regressor share: examples in, a predictor out, and a file between."""
@@ -105,13 +107,14 @@ class _FewShotEstimator(BaseEstimator):
             _refuse_listing(X)
             array = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric")
         else:
-            if isinstance(X, str | bytes) or not len(X):
+            examples = [] if isinstance(X, str | bytes) else list(X)
+            if not examples:
                 raise DataError(f"expected a sequence of examples, got {X!r}")
-            encoded = self.encoder_(list(X))
+            encoded = self.encoder_(examples)
             if isinstance(encoded, Tensor):
                 encoded = encoded.detach().cpu()
             array = check_array(encoded, allow_nd=True, input_name="the encoder's output")
-            check_consistent_length(array, list(X))
+            check_consistent_length(array, examples)
         x = torch.tensor(array).to(device_of(self.learner_), _dtype(self.learner_))
         if not reset and (known := self.support_.x.shape[1:]) != x.shape[1:]:
             raise DataError(
@@ -153,6 +156,9 @@ class _FewShotEstimator(BaseEstimator):
         check_is_fitted(self)
         return self._predictor(self._inputs(X, reset=False))
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "support_")
+
     def __getstate__(self) -> dict[str, Any]:
         """A copy adapts again, since a predictor is any function."""
         state: Any = super().__getstate__()
@@ -182,7 +188,7 @@ class _FewShotEstimator(BaseEstimator):
             "estimator": type(self).__name__,
             "learner": None if self.learner is None else type(self.learner_).__name__,
             "recipe": json.loads(self.recipe_.as_json()) if self.recipe_ else None,
-            "encoder": vars(encoder) if isinstance(encoder, Images) else encoder and "a callable",
+            "encoder": vars(encoder) if isinstance(encoder, Images) else _CODE if encoder else None,
             "options": {
                 name: _plain(value)
                 for name, value in self.get_params(deep=False).items()
@@ -234,7 +240,7 @@ class _FewShotEstimator(BaseEstimator):
                 if learner is None
                 else "expected no learner=, since the saved one is whole"
             )
-        if (encoder is None) == (state["encoder"] == "a callable"):
+        if (encoder is None) == (state["encoder"] == _CODE):
             raise UsageError(
                 "expected encoder=, the saved one's, since a callable cannot be saved"
                 if encoder is None
@@ -258,7 +264,8 @@ class _FewShotEstimator(BaseEstimator):
             made.n_features_in_ = state["n_features"]
         if state["feature_names"]:
             made.feature_names_in_ = np.array(state["feature_names"], dtype=object)
-        made._restore(tensors["support"]["x"], tensors["support"]["y"], state)
+        support = {name: t.to(device_of(made.learner_)) for name, t in tensors["support"].items()}
+        made._restore(support["x"], support["y"], state)
         return made
 
     def _fitted(self) -> dict[str, Any]:
@@ -280,7 +287,8 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
             does. Without, X is an array of what the learner takes; for a run on images, they are
             prepared as in its training.
         temperature: What scores are divided by before softmax. "auto" learns it from the examples,
-            each left out once, if every class has two; else it is 1. See `calibrate`.
+            each left out once, if every class has two; else it is 1. That takes an adaptation for
+            each example, up to 64; a number spares them. See `calibrate`.
         unknown: Label of a query whose greatest score is below the threshold; None names a class
             always. Like the labels, a string or an integer.
         threshold: Of the greatest score. "auto" learns it from the examples, each left out once:
@@ -365,8 +373,8 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
     def _check_options(self) -> None:
         for name, lowest in (("temperature", 0.0), ("threshold", -math.inf)):
             value: Any = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if value != "auto" and not (number and lowest < value < math.inf):
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if value != "auto" and not (number and lowest < float(value) < math.inf):
                 kind = "a positive number" if name == "temperature" else "a number"
                 raise UsageError(f'expected {name} to be {kind} or "auto", got {value!r}')
         if self.unknown is None and self.threshold != "auto":
@@ -410,8 +418,8 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
     def _left_out(self, support: Support) -> tuple[Tensor, Tensor]:
         """Scores (n, n_way) and labels (n,) of the examples, each by what the others teach.
 
-        An example is left out alone, or of many with others of its class or not. No class loses
-        its last: in the order of classes, those left out together are `n_folds` apart.
+        Each is left out alone, or, of more than `MOST_FOLDS`, with a few others, which in the
+        order of classes are `n_folds` apart, so that no class of two or more loses all.
         """
         order = support.y.argsort(stable=True)
         n_folds = min(len(order), MOST_FOLDS)
@@ -427,8 +435,9 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
     def calibrate(self, tasks: Tasks, n_tasks: int = 100) -> Self:
         """Learn the temperature from the queries of the first `n_tasks` tasks, and set it.
 
-        It becomes the option `temperature`, for this and later support sets. The tasks should be
-        like those to come, of classes that the learner was not trained on.
+        It becomes the option `temperature`, for this and later support sets. The tasks, whose
+        examples are as the learner takes them, should be like those to come, of classes that it
+        was not trained on.
 
         Raises:
             UsageError: With fewer than one task.
@@ -458,7 +467,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         """The label of each query, shape (n,)."""
         best, index = self._scores(X).max(1)
         labels = self.classes_[index.numpy()]
-        if self.unknown is None:
+        if self.threshold_ is None:
             return labels
         return np.where(best.numpy() < self.threshold_, np.asarray(self.unknown), labels)
 
@@ -589,9 +598,10 @@ def _labels(y: Any) -> np.ndarray:
     """
     if y is None:
         raise DataError("a classifier requires y to be passed, but the target y is None")
-    if isinstance(y, list | tuple):  # NumPy would turn integers beside strings into strings
-        y = np.array(y, dtype=object)
-    y = column_or_1d(np.asarray(y), warn=True)
+    plain = np.asarray(y)
+    if plain.dtype.kind in "US":  # of integers beside strings, NumPy makes strings
+        plain = np.asarray(y, dtype=object)
+    y = column_or_1d(plain, warn=True)
     if not len(y):
         raise DataError("expected at least one label, got none")
     if y.dtype == object:
@@ -602,8 +612,11 @@ def _labels(y: Any) -> np.ndarray:
         if 0 < len(texts) < len(y):
             raise _mixed(texts[0], next(v for v in y if not isinstance(v, str)))
         return np.array(y.tolist())
-    if y.dtype.kind == "f" and bool((y == np.floor(y)).all()) and np.isfinite(y).all():
-        return y.astype(np.int64)  # scikit-learn takes 1.0 for a label
+    if y.dtype.kind == "f":  # scikit-learn takes 1.0 for a label
+        whole = np.isfinite(y) & (y == np.floor(y))
+        if not whole.all():
+            raise _not_a_label(y[~whole][0])
+        return y.astype(np.int64)
     if y.dtype.kind not in "biuU":
         raise _not_a_label(y[0])
     return y
@@ -640,4 +653,4 @@ def _plain(value: Any) -> Any:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.name.startswith(("step-", ".tmp-"))
+    return path.name == "step-00000000" or path.name.startswith(".tmp-")

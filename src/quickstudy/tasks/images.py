@@ -9,7 +9,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -110,9 +110,15 @@ def decode_image(
     Raises:
         DataError: If the file is no image, is damaged, or is far too large.
     """
+    with _readable(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        return _prepare(image, name, size, channels, ink)
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Say which image cannot be read."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return _prepare(image, name, size, channels, ink)
+        yield
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
@@ -187,14 +193,17 @@ class Images:
                 raise MissingError(f"expected an image at {path}, found none")
             pixels = decode_image(_read_file(path), str(path), **how)
         elif isinstance(image, Image.Image):
-            pixels = _prepare(image, name, **how)
+            with _readable(name):
+                pixels = _prepare(image, name, **how)
         else:
             pixels = np.asarray(image)
             expected = (self.channels, self.size, self.size)
-            if pixels.shape != expected or pixels.dtype.kind not in "fiu":
+            if pixels.shape != expected or not (
+                pixels.dtype == np.uint8 or pixels.dtype.kind == "f"
+            ):
                 raise DataError(
-                    f"expected paths, Pillow images or arrays {expected}, got as {name} "
-                    f"{type(image).__name__} {pixels.shape}"
+                    f"expected paths, Pillow images or arrays {expected} of bytes or floats, got "
+                    f"as {name} {type(image).__name__} {pixels.shape} of {pixels.dtype}"
                 )
         scale = 255 if pixels.dtype == np.uint8 else 1
         return torch.from_numpy(pixels.astype(np.float32) / scale)
