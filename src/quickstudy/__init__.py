@@ -1,7 +1,7 @@
 """quickstudy learns to learn: meta-train over many tasks, adapt to a new one from few examples.
 
 What `quickstudy.tasks`, `quickstudy.learners` and `quickstudy.engine` export is here too, and
-`load_run`.
+`load_run`; so are `FewShotClassifier` and `FewShotRegressor`, which need scikit-learn.
 """
 
 from __future__ import annotations
@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+_EXTRA = {name: f"{__name__}.apps.fewshot" for name in ("FewShotClassifier", "FewShotRegressor")}
+"""Exports that need more packages, so `import *` leaves them out."""
+
 if TYPE_CHECKING:
+    from quickstudy.apps.fewshot import FewShotClassifier as FewShotClassifier
+    from quickstudy.apps.fewshot import FewShotRegressor as FewShotRegressor
     from quickstudy.apps.run import load_run as load_run
     from quickstudy.engine import *  # noqa: F403
     from quickstudy.learners import *  # noqa: F403
@@ -31,10 +36,10 @@ def __getattr__(name: str) -> Any:
         return list(_exports())
     if name in ("engine", "experience", "learners", "nn", "recipes", "tasks", "testing"):
         return importlib.import_module(f"{__name__}.{name}")
-    if not name.startswith("_") and name in (home := _exports()):
+    if not name.startswith("_") and name in (home := {**_exports(), **_EXTRA}):
         return getattr(importlib.import_module(home[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_exports()]
+    return [*globals(), *_exports(), *_EXTRA]

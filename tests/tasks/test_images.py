@@ -7,8 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from quickstudy.errors import DataError, MissingError
-from quickstudy.tasks.images import content_hash, decode_image, list_images, load_image_folder
+from quickstudy.errors import DataError, MissingError, UsageError
+from quickstudy.tasks.images import (
+    Images,
+    content_hash,
+    decode_image,
+    list_images,
+    load_image_folder,
+)
 
 
 def png(pixels, mode=None) -> bytes:
@@ -161,3 +167,45 @@ def test_names_survive_the_cache(tmp_path):
     names = load_image_folder(tmp_path, size=8).names
     assert load_image_folder(tmp_path, size=8).names == names
     assert json.loads(json.dumps(names)) == ["ä", "日本"]
+
+
+def test_images_of_any_kind_are_read_alike(tmp_path):
+    grey = np.full((8, 8), 200, np.uint8)
+    kinds = {
+        "grey.png": Image.fromarray(grey),
+        "deep.png": Image.fromarray(grey.astype(np.uint16) * 257),
+        "cmyk.jpg": Image.merge("CMYK", [Image.new("L", (8, 8), v) for v in (0, 0, 0, 55)]),
+        "alpha.png": Image.fromarray(np.dstack([grey] * 3 + [np.full_like(grey, 255)])),
+    }
+    for name, image in kinds.items():
+        image.save(tmp_path / name)
+    both = [*kinds.values(), *(tmp_path / name for name in kinds)]
+    pixels = Images(8)(both)
+    assert pixels.shape == (8, 1, 8, 8)
+    torch.testing.assert_close(pixels, torch.full_like(pixels, 200 / 255), atol=0.01, rtol=0)
+
+
+def test_images_that_cannot_be_read_are_refused_by_name(tmp_path, monkeypatch):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no more")
+    content = io.BytesIO()
+    Image.new("L", (64, 64), 9).save(content, "PNG")
+    (tmp_path / "cut.png").write_bytes(content.getvalue()[:-30])
+    (tmp_path / "big.png").write_bytes(content.getvalue())
+    read = Images(8)
+    with pytest.raises(MissingError, match=r"expected an image at .*none.png"):
+        read([tmp_path / "none.png"])
+    for name in ("broken.png", "cut.png"):
+        with pytest.raises(DataError, match=f"{name} is not a readable image"):
+            read([tmp_path / name])
+    with pytest.raises(DataError, match="image 1 has pixels of mode 'F'"):
+        read([Image.new("L", (8, 8)), Image.new("F", (8, 8))])
+    with pytest.raises(DataError, match=r"arrays \(1, 8, 8\) .* image 0 ndarray \(8, 8\)"):
+        read([np.zeros((8, 8))])
+    with pytest.raises(DataError, match="image 0 is not a readable image"):
+        read([Image.open(tmp_path / "cut.png")])
+    monkeypatch.setattr("quickstudy.tasks.images.MOST_PIXELS", 1000)
+    for big in (tmp_path / "big.png", Image.new("L", (64, 64))):
+        with pytest.raises(DataError, match="has 64x64 pixels: make it smaller"):
+            read([big])
+    with pytest.raises(UsageError, match="1 or 3 channels"):
+        Images(8, channels=2)

@@ -13,9 +13,9 @@ from quickstudy.learners import Learner
 from quickstudy.progress import track
 from quickstudy.recipes.recipe import SINUSOID, Recipe
 from quickstudy.tasks import Support
-from quickstudy.tasks.images import Ink, decode_image, list_images, load_image_folder
+from quickstudy.tasks.images import Images, Ink, decode_image, list_images, load_image_folder
 
-__all__ = ["Prediction", "adapt_to_folder"]
+__all__ = ["Prediction", "adapt_to_folder", "images_of"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,23 @@ class Prediction:
     probabilities: dict[str, float]
 
 
+def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:
+    """How a recipe's learner takes images: in the size, colours and ink it is trained with.
+
+    Args:
+        ink: Of the images to come. By default as the images of the recipe's folder; else dark, or
+            bright in colour.
+
+    Raises:
+        UsageError: If the recipe is not of images.
+    """
+    if recipe.data.name == SINUSOID:
+        raise UsageError("expected a run trained on images, got one on sinusoids")
+    photographs = recipe.data.colours == 3 and recipe.data.folder is None
+    ink = ink or ("bright" if photographs else recipe.data.ink)
+    return Images(recipe.data.image_size, recipe.data.colours, ink)
+
+
 def adapt_to_folder(
     recipe: Recipe, learner: Learner, support: Path, query: Path, *, ink: Ink | None = None
 ) -> list[Prediction]:
@@ -36,22 +53,18 @@ def adapt_to_folder(
     learner was trained with.
 
     Args:
-        ink: "dark" for dark strokes on light paper, which are inverted; "bright" leaves as is.
-            By default as the images of the recipe's folder; else dark, or bright in colour.
+        ink: "dark" for dark strokes on light paper, which are inverted; "bright" leaves as is;
+            by default as `images_of` says.
 
     Raises:
         MissingError, DataError: If a folder is missing or cannot serve.
     """
-    if recipe.data.name == SINUSOID:
-        raise UsageError("expected a run trained on images, got one on sinusoids")
-    size, channels = recipe.data.image_size, recipe.data.colours
-    photographs = channels == 3 and recipe.data.folder is None
-    ink = ink or ("bright" if photographs else recipe.data.ink)
-    shots = load_image_folder(support, size=size, channels=channels, ink=ink)
+    how = vars(images_of(recipe, ink))
+    shots = load_image_folder(support, **how)
     named = list_images(query)
     pixels = np.stack(
         [
-            decode_image(read(), f"{query}/{name}", size=size, channels=channels, ink=ink)
+            decode_image(read(), f"{query}/{name}", **how)
             for name, read in track(named, "decoding images")
         ]
     )

@@ -1,5 +1,6 @@
 """The engine: meta-training, meta-testing, executors and checkpoints."""
 
+from quickstudy.engine.calibration import expected_calibration_error
 from quickstudy.engine.callbacks import Callback, JsonLines, ProgressBar, TensorBoard
 from quickstudy.engine.executors import EXECUTORS, Executor, make_executor
 from quickstudy.engine.meta_test import TestReport, meta_test
@@ -14,6 +15,7 @@ __all__ = [
     "TensorBoard",
     "TestReport",
     "TrainReport",
+    "expected_calibration_error",
     "make_executor",
     "meta_test",
     "meta_train",

@@ -17,6 +17,7 @@ from quickstudy.learners.optimization.maml import MAML
 from quickstudy.learners.optimization.r2d2 import R2D2
 from quickstudy.learners.optimization.reptile import Reptile
 from quickstudy.learners.transfer.auto_adapt import AutoAdapt
+from quickstudy.learners.transfer.closed_form import GaussianClasses, LeaveOneOutRidge
 from quickstudy.learners.transfer.fine_tuning import FineTuning
 
 __all__ = [
@@ -28,9 +29,11 @@ __all__ = [
     "AutoAdapt",
     "EmbeddingLearner",
     "FineTuning",
+    "GaussianClasses",
     "InContextTransformer",
     "LSTMMetaLearner",
     "Learner",
+    "LeaveOneOutRidge",
     "MatchingNetworks",
     "MetaGradient",
     "MetaNetworks",

@@ -1,7 +1,7 @@
 """Tasks: episodes, the families they are drawn from, and the data sets behind them."""
 
 from quickstudy.tasks.episode import Batch, Episode, Support, stack
-from quickstudy.tasks.images import load_image_folder
+from quickstudy.tasks.images import Images, load_image_folder
 from quickstudy.tasks.sampler import (
     Curriculum,
     EpisodeSampler,
@@ -19,6 +19,7 @@ __all__ = [
     "Episode",
     "EpisodeSampler",
     "GeneratedTasks",
+    "Images",
     "InstanceTasks",
     "SinusoidTasks",
     "Support",

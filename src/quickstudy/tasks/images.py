@@ -9,10 +9,11 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import safetensors
@@ -20,13 +21,14 @@ import safetensors.torch
 import torch
 from PIL import Image, ImageOps
 from platformdirs import user_cache_path
+from torch import Tensor
 
-from quickstudy.errors import DataError, MissingError
+from quickstudy.errors import DataError, MissingError, UsageError, check_option
 from quickstudy.files import write_atomically
 from quickstudy.progress import track
 from quickstudy.tasks.sources import ClassData
 
-__all__ = ["content_hash", "decode_image", "list_images", "load_image_folder"]
+__all__ = ["Images", "content_hash", "decode_image", "list_images", "load_image_folder"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -108,25 +110,103 @@ def decode_image(
     Raises:
         DataError: If the file is no image, is damaged, or is far too large.
     """
-    mode, paper = ("RGB" if channels == 3 else "L"), (255 if ink == "dark" else 0)
+    with _readable(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        return _prepare(image, name, size, channels, ink)
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Say which image cannot be read."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DataError(f"{name} has {image.width}x{image.height} pixels: make it smaller")
-            upright = ImageOps.exif_transpose(image)
-            if upright.has_transparency_data:
-                sheet = Image.new("RGBA", upright.size, (paper, paper, paper, 255))
-                upright = Image.alpha_composite(sheet, upright.convert("RGBA"))
-            flat = upright.convert(mode)
-            if flat.size != (size, size):
-                colour = (paper, paper, paper) if channels == 3 else paper
-                flat = ImageOps.pad(flat, (size, size), Image.Resampling.LANCZOS, colour)
+        yield
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise DataError(f"{name} is not a readable image: replace or remove it") from None
+
+
+def _prepare(image: Image.Image, name: str, size: int, channels: int, ink: Ink) -> np.ndarray:
+    """Bring an image to uint8 of shape (channels, size, size)."""
+    mode, paper = ("RGB" if channels == 3 else "L"), (255 if ink == "dark" else 0)
+    if image.width * image.height > MOST_PIXELS:
+        raise DataError(f"{name} has {image.width}x{image.height} pixels: make it smaller")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # Pillow would clip at 255
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    if upright.mode in ("I", "F"):
+        raise DataError(f"{name} has pixels of mode {upright.mode!r}: convert it to 8 or 16 bits")
+    if upright.has_transparency_data:
+        sheet = Image.new("RGBA", upright.size, (paper, paper, paper, 255))
+        upright = Image.alpha_composite(sheet, upright.convert("RGBA"))
+    flat = upright.convert(mode)
+    if flat.size != (size, size):
+        colour = (paper, paper, paper) if channels == 3 else paper
+        flat = ImageOps.pad(flat, (size, size), Image.Resampling.LANCZOS, colour)
     pixels = np.asarray(flat, dtype=np.uint8).reshape(size, size, channels).transpose(2, 0, 1)
     return 255 - pixels if ink == "dark" else pixels
+
+
+@dataclass(frozen=True)
+class Images:
+    """Turns images into what a learner takes: a tensor (n, channels, size, size) from 0 to 1.
+
+    Args:
+        size: Side to resize to, in pixels.
+        channels: 1 for grey, 3 for colour.
+        ink: "dark" inverts, so that dark strokes on white paper become bright on black.
+
+    Raises:
+        UsageError: If an option is out of range.
+
+    Example:
+        >>> Images(28)([Image.new("L", (40, 40), 255)]).shape
+        torch.Size([1, 1, 28, 28])
+    """
+
+    size: int = 28
+    channels: int = 1
+    ink: Ink = "bright"
+
+    def __post_init__(self) -> None:
+        check_option("ink", self.ink, get_args(Ink))
+        if self.size < 1 or self.channels not in (1, 3):
+            raise UsageError(
+                f"expected size >= 1 and 1 or 3 channels, got {self.size} and {self.channels}"
+            )
+
+    def __call__(self, images: Sequence[Any]) -> Tensor:
+        """Read paths and prepare Pillow images; arrays (channels, size, size) are taken as they
+        are, but for bytes, which are divided by 255.
+
+        Raises:
+            MissingError: If a path leads to no file.
+            DataError: If a file is no image, an image is damaged or far too large, or an array
+                has another shape.
+        """
+        return torch.stack([self._one(image, f"image {i}") for i, image in enumerate(images)])
+
+    def _one(self, image: Any, name: str) -> Tensor:
+        how = {"size": self.size, "channels": self.channels, "ink": self.ink}
+        if isinstance(image, str | os.PathLike):
+            path = Path(image)
+            if not path.is_file():
+                raise MissingError(f"expected an image at {path}, found none")
+            pixels = decode_image(_read_file(path), str(path), **how)
+        elif isinstance(image, Image.Image):
+            with _readable(name):
+                pixels = _prepare(image, name, **how)
+        else:
+            pixels = np.asarray(image)
+            expected = (self.channels, self.size, self.size)
+            if pixels.shape != expected or not (
+                pixels.dtype == np.uint8 or pixels.dtype.kind == "f"
+            ):
+                raise DataError(
+                    f"expected paths, Pillow images or arrays {expected} of bytes or floats, got "
+                    f"as {name} {type(image).__name__} {pixels.shape} of {pixels.dtype}"
+                )
+        scale = 255 if pixels.dtype == np.uint8 else 1
+        return torch.from_numpy(pixels.astype(np.float32) / scale)
 
 
 def load_image_folder(
@@ -150,7 +230,7 @@ def load_image_folder(
         DataError: If it holds fewer than two class folders, or a damaged image.
     """
     path = Path(path)
-    cache = _cache_file(path, f"decoder 2/{size}/{channels}/{ink}")
+    cache = _cache_file(path, f"decoder 3/{size}/{channels}/{ink}")
     if cache and cache.exists():
         with contextlib.suppress(safetensors.SafetensorError, KeyError, ValueError):
             tensors = safetensors.torch.load(cache.read_bytes())

@@ -1,0 +1,656 @@
+"""Few-shot learning as scikit-learn estimators: any learner, behind `fit` and `predict`.
+
+Needs scikit-learn, which quickstudy's extra `fewshot` installs.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import numbers
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from quickstudy.apps.adapt import images_of
+from quickstudy.apps.run import load_run
+from quickstudy.engine import checkpoints
+from quickstudy.engine.calibration import expected_calibration_error, fit_temperature
+from quickstudy.errors import DataError, MissingError, RunError, UsageError, require
+from quickstudy.learners import Learner, Predictor
+from quickstudy.learners.base import device_of
+from quickstudy.learners.transfer.closed_form import GaussianClasses, LeaveOneOutRidge
+from quickstudy.recipes.recipe import SINUSOID, Recipe, parse_recipe
+from quickstudy.tasks import Support, Tasks
+from quickstudy.tasks.images import Images
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils.validation import (
+        check_array,
+        check_consistent_length,
+        check_is_fitted,
+        column_or_1d,
+        validate_data,
+    )
+except ImportError:
+    require("sklearn", "fewshot")
+    raise
+
+__all__ = ["FewShotClassifier", "FewShotRegressor"]
+
+BATCH = 1000
+"""Queries that are predicted at once."""
+
+MOST_FOLDS = 64
+"""Up to so many examples, each is left out alone; of more, each is left out with some others."""
+
+REFUSED = 0.05
+"""Share of the examples left out that a learned threshold takes for unknown."""
+
+Encoder = Callable[[Sequence[Any]], Any]
+
+_CODE = "a callable"
+
+
+class _FewShotEstimator(BaseEstimator):
+    """What classifier and regressor share: examples in, a predictor out, and a file between."""
+
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    _default: type[Learner]
+
+    def __init__(
+        self, learner: Learner | str | Path | None = None, *, encoder: Encoder | None = None
+    ) -> None:
+        self.learner = learner
+        self.encoder = encoder
+
+    @classmethod
+    def from_run(cls, folder: str | Path, **options: Any) -> Self:
+        """An estimator that adapts the learner of a run folder.
+
+        Raises:
+            MissingError, RunError: If there is none, or it is damaged.
+        """
+        load_run(folder)
+        return cls(learner=folder, **options)
+
+    def _start(self) -> None:
+        """Get the learner and encoder ready."""
+        self.recipe_: Recipe | None = None
+        self.encoder_ = self.encoder
+        if self.learner is None:
+            self.learner_: Learner = self._default().eval()
+        elif isinstance(self.learner, Learner):
+            self.learner_ = copy.deepcopy(self.learner).eval()
+        elif isinstance(self.learner, str | os.PathLike):
+            self.recipe_, self.learner_ = load_run(self.learner)
+            if self.encoder is None and self.recipe_.data.name != SINUSOID:
+                self.encoder_ = images_of(self.recipe_)
+        else:
+            raise UsageError(
+                "expected as learner a Learner, a run folder or None, got "
+                f"{type(self.learner).__name__}"
+            )
+
+    def _inputs(self, X: Any, *, reset: bool) -> Tensor:
+        """Examples as the learner takes them, of shape (n, ...)."""
+        if self.encoder_ is None:
+            _refuse_listing(X)
+            array = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric")
+        else:
+            examples = [] if isinstance(X, str | bytes) else list(X)
+            if not examples:
+                raise DataError(f"expected a sequence of examples, got {X!r}")
+            encoded = self.encoder_(examples)
+            if isinstance(encoded, Tensor):
+                encoded = encoded.detach().cpu()
+            array = check_array(encoded, allow_nd=True, input_name="the encoder's output")
+            check_consistent_length(array, examples)
+        x = torch.tensor(array).to(device_of(self.learner_), _dtype(self.learner_))
+        if not reset and (known := self.support_.x.shape[1:]) != x.shape[1:]:
+            raise DataError(
+                f"expected examples of shape {tuple(known)} as in the support set, got "
+                f"{tuple(x.shape[1:])}"
+            )
+        return x
+
+    def _adapt(self, support: Support) -> Predictor:
+        """The learner's predictor, which takes any number of queries and computes no gradient."""
+        learner, shape = type(self.learner_).__name__, tuple(support.x.shape[1:])
+
+        def refuse(error: Exception) -> DataError:
+            return DataError(f"{learner} cannot learn from examples of shape {shape}: {error}")
+
+        with torch.no_grad():
+            try:
+                predictor = self.learner_.adapt(support)
+            except (RuntimeError, IndexError) as error:
+                raise refuse(error) from error
+
+        def predict(x: Tensor) -> Tensor:
+            with torch.no_grad():
+                try:
+                    scores = torch.cat([predictor(part) for part in x.split(BATCH)]).cpu()
+                except (RuntimeError, IndexError) as error:
+                    raise refuse(error) from error
+            if not bool(scores.isfinite().all()):
+                raise DataError(f"{learner} made predictions that are not finite: scale the inputs")
+            return scores.double()
+
+        return predict
+
+    def _learn(self, support: Support) -> None:
+        self._predictor = self._adapt(support)
+        self.support_ = support
+
+    def _scores(self, X: Any) -> Tensor:
+        check_is_fitted(self)
+        return self._predictor(self._inputs(X, reset=False))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "support_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy adapts again, since a predictor is any function."""
+        state: Any = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_predictor"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "support_" in state:
+            self._learn(self.support_)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a fitted estimator: the learner's weights, the examples, the options; no pickle.
+
+        With a run's learner, its recipe is written too. Another learner, and an encoder other
+        than `Images`, are code: give them to `load`.
+
+        Raises:
+            RunError: If the folder holds something else.
+            DiskError: If it cannot be written.
+        """
+        check_is_fitted(self)
+        folder = Path(folder)
+        if folder.exists() and not (folder.is_dir() and all(map(_is_ours, folder.iterdir()))):
+            raise RunError(f"{folder} is there already, and no saved estimator: name another")
+        encoder = self.encoder_
+        state = {
+            "estimator": type(self).__name__,
+            "learner": None if self.learner is None else type(self.learner_).__name__,
+            "recipe": json.loads(self.recipe_.as_json()) if self.recipe_ else None,
+            "encoder": vars(encoder) if isinstance(encoder, Images) else _CODE if encoder else None,
+            "options": {
+                name: _plain(value)
+                for name, value in self.get_params(deep=False).items()
+                if name not in ("learner", "encoder")
+            },
+            "n_features": getattr(self, "n_features_in_", None),
+            "feature_names": list(getattr(self, "feature_names_in_", [])),
+            **self._fitted(),
+        }
+        tensors = {
+            "weights": self.learner_.state_dict(),
+            "support": {"x": self.support_.x, "y": self.support_.y},
+        }
+        checkpoints.save_checkpoint(folder, 0, tensors, state, keep=1)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        learner: Learner | None = None,
+        encoder: Encoder | None = None,
+    ) -> Self:
+        """Bring back what `save` wrote; it predicts the same.
+
+        Args:
+            learner: One made as the saved one was, for its weights, if that was of no run.
+            encoder: The saved one's, if that was not `Images`.
+
+        Raises:
+            MissingError: If nothing is saved there.
+            RunError: If it is damaged, or of another kind.
+            UsageError: If the learner or encoder is code that has to be given, and is not.
+        """
+        found = checkpoints.latest_checkpoint(Path(folder))
+        if found is None:
+            raise MissingError(f"expected a saved estimator at {folder}, found none: save one")
+        tensors, state, _ = found
+        if state.get("estimator") != cls.__name__:
+            raise RunError(
+                f"expected a {cls.__name__} in {folder}, got {state.get('estimator')}: "
+                "load it with its own class"
+            )
+        recipe = parse_recipe(state["recipe"]) if state["recipe"] else None
+        name = state["learner"]
+        if (learner is None) == (name is not None and recipe is None):
+            raise UsageError(
+                f"expected learner=, a {name} made as the saved one, since its code is not saved"
+                if learner is None
+                else "expected no learner=, since the saved one is whole"
+            )
+        if (encoder is None) == (state["encoder"] == _CODE):
+            raise UsageError(
+                "expected encoder=, the saved one's, since a callable cannot be saved"
+                if encoder is None
+                else "expected no encoder=, since the saved one is whole or had none"
+            )
+        if isinstance(state["encoder"], dict):
+            encoder = Images(**state["encoder"])
+        learner = recipe.make_learner() if recipe else learner
+        made = cls(learner=learner, encoder=encoder, **state["options"])
+        made._start()
+        made.recipe_ = recipe
+        try:
+            checkpoints.load_weights(made.learner_, tensors["weights"])
+        except RuntimeError:
+            raise UsageError(
+                f"expected a {name} made as the saved one, whose weights do not fit that given"
+            ) from None
+        if made.learner is not None:
+            made.learner = made.learner_
+        if state["n_features"] is not None:
+            made.n_features_in_ = state["n_features"]
+        if state["feature_names"]:
+            made.feature_names_in_ = np.array(state["feature_names"], dtype=object)
+        support = {name: t.to(device_of(made.learner_)) for name, t in tensors["support"].items()}
+        made._restore(support["x"], support["y"], state)
+        return made
+
+    def _fitted(self) -> dict[str, Any]:
+        """What more was learned, as JSON."""
+        return {}
+
+    def _restore(self, x: Tensor, y: Tensor, state: dict[str, Any]) -> None:
+        """Take up what `_fitted` gave, and adapt to the examples again."""
+        self._learn(Support(x, y))
+
+
+class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
+    """A classifier of few examples a class: `fit` adapts a learner to them.
+
+    Args:
+        learner: Any learner, meta-trained or not; a run folder; or None for `GaussianClasses`,
+            which takes numbers and needs no meta-training. It stays as it is.
+        encoder: Turns a list of examples of any kind into numbers of shape (n, ...), as `Images`
+            does. Without, X is an array of what the learner takes; for a run on images, they are
+            prepared as in its training.
+        temperature: What scores are divided by before softmax. "auto" learns it from the examples,
+            each left out once, if every class has two; else it is 1. That takes an adaptation for
+            each example, up to 64; a number spares them. See `calibrate`.
+        unknown: Label of a query whose greatest score is below the threshold; None names a class
+            always. Like the labels, a string or an integer.
+        threshold: Of the greatest score. "auto" learns it from the examples, each left out once:
+            one in twenty of them is below. It needs two examples of each class.
+
+    Attributes:
+        classes_: The labels, sorted.
+        temperature_, threshold_: As given or learned; the threshold is None without `unknown`.
+        learner_, encoder_: What adapts, and what prepares the examples.
+        support_: The examples seen, as tensors.
+
+    Example:
+        >>> X, y = [[0.0], [0.2], [1.0], [1.2]], ["low", "low", "high", "high"]
+        >>> print(*FewShotClassifier().fit(X, y).predict([[0.1], [1.1]]))
+        low high
+    """
+
+    _default = GaussianClasses
+
+    def __init__(
+        self,
+        learner: Learner | str | Path | None = None,
+        *,
+        encoder: Encoder | None = None,
+        temperature: float | Literal["auto"] = "auto",
+        unknown: str | int | None = None,
+        threshold: float | Literal["auto"] = "auto",
+    ) -> None:
+        super().__init__(learner, encoder=encoder)
+        self.temperature = temperature
+        self.unknown = unknown
+        self.threshold = threshold
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Adapt to examples, and forget those seen before.
+
+        Args:
+            X: Numbers of shape (n, ...), or n examples for the encoder.
+            y: Labels of shape (n,), all strings or all integers.
+
+        Raises:
+            ValueError: If the examples cannot serve; a `DataError` or of scikit-learn.
+        """
+        self._check_options()
+        labels = _labels(y)
+        self._start()
+        x = self._inputs(X, reset=True)
+        check_consistent_length(x, labels)
+        self._settle(x, labels)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """Adapt to these examples and all seen before; they may be of new classes.
+
+        Args:
+            classes: All labels, if known; each needs an example by now.
+
+        Raises:
+            ValueError: If the examples cannot serve; a `DataError` or of scikit-learn.
+        """
+        first = not hasattr(self, "support_")
+        self._check_options()
+        labels = _labels(y)
+        if first:
+            self._start()
+        x = self._inputs(X, reset=first)
+        check_consistent_length(x, labels)
+        if not first:
+            if _is_text(labels) != _is_text(self.classes_):
+                raise _mixed(self.classes_[0], labels[0])
+            labels = np.concatenate([self.classes_[self.support_.y.cpu().numpy()], labels])
+            x = torch.cat([self.support_.x, x])
+        absent = [] if classes is None else np.setdiff1d(_labels(classes), labels).tolist()
+        if absent:
+            raise DataError(
+                f"expected at least one example of each class, got none of {absent[0]!r}: "
+                "add one, or leave the class out"
+            )
+        self._settle(x, labels)
+        return self
+
+    def _check_options(self) -> None:
+        for name, lowest in (("temperature", 0.0), ("threshold", -math.inf)):
+            value: Any = getattr(self, name)
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if value != "auto" and not (number and lowest < float(value) < math.inf):
+                kind = "a positive number" if name == "temperature" else "a number"
+                raise UsageError(f'expected {name} to be {kind} or "auto", got {value!r}')
+        if self.unknown is None and self.threshold != "auto":
+            raise UsageError("expected a label `unknown` together with a threshold, got none")
+
+    def _settle(self, x: Tensor, labels: np.ndarray) -> None:
+        """Adapt to all examples, and learn what scores mean; refused examples change nothing."""
+        classes, y = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise DataError(
+                f"expected at least 2 classes, got 1 class, {classes.item()!r}: add one"
+            )
+        if self.unknown is not None:
+            (label,) = _labels([self.unknown])
+            if _is_text(label) != _is_text(classes):
+                raise _mixed(classes[0], self.unknown)
+            if label in classes:
+                raise DataError(
+                    f"expected `unknown` to be a label of no class, got {self.unknown!r}"
+                )
+        support = Support(x, torch.as_tensor(y, device=x.device), len(classes))
+        learns_threshold = self.unknown is not None and self.threshold == "auto"
+        rare = classes[np.bincount(y) < 2].tolist()
+        if learns_threshold and rare:
+            raise DataError(
+                "expected at least 2 examples of each class to learn a threshold from, got 1 of "
+                f"{rare[0]!r}: add one, or give a threshold"
+            )
+        temperature, threshold = self.temperature, self.threshold
+        if (temperature == "auto" and not rare) or learns_threshold:
+            scores, targets = self._left_out(support)
+            if temperature == "auto":
+                temperature = fit_temperature([(scores, targets)])
+            if learns_threshold:
+                threshold = torch.quantile(scores.amax(1), REFUSED).item()
+        self._learn(support)
+        self.classes_ = classes
+        self.temperature_ = 1.0 if temperature == "auto" else float(temperature)
+        self.threshold_ = None if self.unknown is None else float(threshold)
+
+    def _left_out(self, support: Support) -> tuple[Tensor, Tensor]:
+        """Scores (n, n_way) and labels (n,) of the examples, each by what the others teach.
+
+        Each is left out alone, or, of more than `MOST_FOLDS`, with a few others, which in the
+        order of classes are `n_folds` apart, so that no class of two or more loses all.
+        """
+        order = support.y.argsort(stable=True)
+        n_folds = min(len(order), MOST_FOLDS)
+        scores, targets = [], []
+        for fold in range(n_folds):
+            out = torch.zeros(len(order), dtype=torch.bool, device=order.device)
+            out[order[fold::n_folds]] = True
+            shown = Support(support.x[~out], support.y[~out], support.n_way)
+            scores.append(self._adapt(shown)(support.x[out]))
+            targets.append(support.y[out].cpu())
+        return torch.cat(scores), torch.cat(targets)
+
+    def calibrate(self, tasks: Tasks, n_tasks: int = 100) -> Self:
+        """Learn the temperature from the queries of the first `n_tasks` tasks, and set it.
+
+        It becomes the option `temperature`, for this and later support sets. The tasks, whose
+        examples are as the learner takes them, should be like those to come, of classes that it
+        was not trained on.
+
+        Raises:
+            UsageError: With fewer than one task.
+            DataError: If a task is not of classes.
+        """
+        if n_tasks < 1:
+            raise UsageError(f"expected n_tasks >= 1, got {n_tasks}")
+        if not hasattr(self, "support_"):
+            self._start()
+        device, dtype = device_of(self.learner_), _dtype(self.learner_)
+        answers = []
+        for i in range(n_tasks):
+            episode = tasks[i].to(device).to(dtype)
+            if episode.n_way is None:
+                raise DataError("expected tasks of classes to calibrate on, got regression")
+            answers.append((self._adapt(episode.support)(episode.query.x), episode.query.y.cpu()))
+        self.temperature = fit_temperature(answers)
+        if hasattr(self, "support_"):
+            self.temperature_ = self.temperature
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class, in the order of `classes_`, shape (n, n_way)."""
+        return (self._scores(X) / self.temperature_).softmax(1).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The label of each query, shape (n,)."""
+        best, index = self._scores(X).max(1)
+        labels = self.classes_[index.numpy()]
+        if self.threshold_ is None:
+            return labels
+        return np.where(best.numpy() < self.threshold_, np.asarray(self.unknown), labels)
+
+    def calibration_error(self, X: Any, y: Any, n_bins: int = 15) -> float:
+        """The expected calibration error of `predict_proba` on queries of known labels.
+
+        Raises:
+            DataError: If there is a label of no class.
+        """
+        probabilities, labels = self.predict_proba(X), _labels(y)
+        if strange := np.setdiff1d(labels, self.classes_).tolist():
+            raise DataError(f"expected labels of the classes fitted, got {strange[0]!r}")
+        y = torch.from_numpy(np.searchsorted(self.classes_, labels))
+        return expected_calibration_error(torch.from_numpy(probabilities), y, n_bins)
+
+    def _fitted(self) -> dict[str, Any]:
+        return {
+            "classes": self.classes_.tolist(),
+            "temperature": self.temperature_,
+            "threshold": self.threshold_,
+        }
+
+    def _restore(self, x: Tensor, y: Tensor, state: dict[str, Any]) -> None:
+        self.classes_ = np.array(state["classes"])
+        self.temperature_, self.threshold_ = state["temperature"], state["threshold"]
+        self._learn(Support(x, y, len(self.classes_)))
+
+
+class FewShotRegressor(RegressorMixin, _FewShotEstimator):
+    """A regressor of few examples: `fit` adapts a learner to them.
+
+    Args:
+        learner: Any learner of regression; a run folder; or None for `LeaveOneOutRidge`, which
+            needs no meta-training. It stays as it is.
+        encoder: Turns a list of examples of any kind into numbers of shape (n, ...). Without, X is
+            an array of what the learner takes.
+
+    Attributes:
+        learner_, encoder_: What adapts, and what prepares the examples.
+        support_: The examples seen, as tensors.
+
+    Example:
+        >>> regressor = FewShotRegressor().fit([[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0])
+        >>> print(regressor.predict([[3.0]]).round(1))
+        [7.]
+    """
+
+    _default = LeaveOneOutRidge
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Adapt to examples, and forget those seen before.
+
+        Args:
+            X: Numbers of shape (n, ...), or n examples for the encoder.
+            y: Targets of shape (n,) or (n, d).
+
+        Raises:
+            ValueError: If the examples cannot serve; a `DataError` or of scikit-learn.
+        """
+        return self._fit(X, y, first=True)
+
+    def partial_fit(self, X: Any, y: Any) -> Self:
+        """Adapt to these examples and all seen before.
+
+        Raises:
+            ValueError: If the examples cannot serve; a `DataError` or of scikit-learn.
+        """
+        return self._fit(X, y, first=not hasattr(self, "support_"))
+
+    def _fit(self, X: Any, y: Any, *, first: bool) -> Self:
+        targets = _targets(y)
+        if first:
+            self._start()
+        x = self._inputs(X, reset=first)
+        check_consistent_length(x, targets)
+        flat = targets.ndim == 1
+        y = torch.tensor(targets).to(x).reshape(len(x), -1)
+        if not first:
+            if (flat, y.shape[1]) != (self.flat_, self.support_.y.shape[1]):
+                raise DataError(
+                    f"expected targets of size {self.support_.y.shape[1]} as before, got "
+                    f"{targets.shape}"
+                )
+            x, y = torch.cat([self.support_.x, x]), torch.cat([self.support_.y, y])
+        self._learn(Support(x, y))
+        self.flat_ = flat
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The prediction for each query, shaped as the targets were: (n,) or (n, d)."""
+        predictions = self._scores(X).numpy()
+        return predictions[:, 0] if self.flat_ else predictions
+
+    def _fitted(self) -> dict[str, Any]:
+        return {"flat": self.flat_}
+
+    def _restore(self, x: Tensor, y: Tensor, state: dict[str, Any]) -> None:
+        super()._restore(x, y, state)
+        self.flat_ = state["flat"]
+
+
+def _dtype(learner: Learner) -> torch.dtype:
+    """The type of the learner's numbers; float64 for one that has none."""
+    tensors = (*learner.parameters(), *learner.buffers())
+    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float64)
+
+
+def _refuse_listing(X: Any) -> None:
+    """Refuse strings, paths and images where there is no encoder for them."""
+    first = X[0] if isinstance(X, list | tuple) and len(X) else None
+    if isinstance(first, str | os.PathLike | Image.Image):
+        raise UsageError(
+            f"expected numbers without an encoder, got {type(first).__name__}: give encoder=, for "
+            "images quickstudy's Images"
+        )
+
+
+def _labels(y: Any) -> np.ndarray:
+    """Labels of shape (n,), all strings or all integers.
+
+    Raises:
+        DataError: If they are something else.
+    """
+    if y is None:
+        raise DataError("a classifier requires y to be passed, but the target y is None")
+    plain = np.asarray(y)
+    if plain.dtype.kind in "US":  # of integers beside strings, NumPy makes strings
+        plain = np.asarray(y, dtype=object)
+    y = column_or_1d(plain, warn=True)
+    if not len(y):
+        raise DataError("expected at least one label, got none")
+    if y.dtype == object:
+        strange = [v for v in y if not isinstance(v, str | numbers.Integral)]
+        if strange:
+            raise _not_a_label(strange[0])
+        texts = [v for v in y if isinstance(v, str)]
+        if 0 < len(texts) < len(y):
+            raise _mixed(texts[0], next(v for v in y if not isinstance(v, str)))
+        return np.array(y.tolist())
+    if y.dtype.kind == "f":  # scikit-learn takes 1.0 for a label
+        whole = np.isfinite(y) & (y == np.floor(y))
+        if not whole.all():
+            raise _not_a_label(y[~whole][0])
+        return y.astype(np.int64)
+    if y.dtype.kind not in "biuU":
+        raise _not_a_label(y[0])
+    return y
+
+
+def _targets(y: Any) -> np.ndarray:
+    if y is None:
+        raise DataError("a regressor requires y to be passed, but the target y is None")
+    y = check_array(y, ensure_2d=False, dtype="float64", input_name="y")
+    return y if y.ndim == 2 else column_or_1d(y)
+
+
+def _is_text(labels: np.ndarray | np.generic) -> bool:
+    return labels.dtype.kind == "U"
+
+
+def _not_a_label(value: Any) -> DataError:
+    return DataError(
+        f"expected labels that are strings or integers, got {_plain(value)!r} of type "
+        f"{type(value).__name__}: for continuous targets, use FewShotRegressor"
+    )
+
+
+def _mixed(one: Any, other: Any) -> DataError:
+    return DataError(
+        f"expected labels all strings or all integers, got {_plain(one)!r} and {_plain(other)!r}: "
+        "make them alike"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name == "step-00000000" or path.name.startswith(".tmp-")

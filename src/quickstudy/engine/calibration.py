@@ -1,0 +1,91 @@
+"""Calibration: whether a probability of 0.8 is right 8 times in 10, and how to make it so.
+
+Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
+arXiv:1706.04599.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from scipy import optimize
+from torch import Tensor
+
+from quickstudy.errors import DataError, UsageError
+
+__all__ = ["expected_calibration_error", "fit_temperature"]
+
+PRIOR_DEVIATION = 0.5
+"""Of the logarithm of a temperature, before any query is seen."""
+
+
+def expected_calibration_error(probabilities: Tensor, y: Tensor, n_bins: int = 15) -> float:
+    """Mean distance of accuracy from confidence, over bins of confidence (Guo et al., equation 3).
+
+    Args:
+        probabilities: Shape (n, n_way).
+        y: Labels 0..n_way-1, shape (n,).
+        n_bins: Number of bins of equal width.
+
+    Returns:
+        From 0, calibrated, to 1.
+
+    Raises:
+        DataError, UsageError: If there is nothing to bin, or no bin.
+
+    Example:
+        >>> right_half_the_time = torch.tensor([[0.8, 0.2], [0.8, 0.2]])
+        >>> round(expected_calibration_error(right_half_the_time, torch.tensor([0, 1])), 3)
+        0.3
+    """
+    if n_bins < 1:
+        raise UsageError(f"expected n_bins >= 1, got {n_bins}")
+    if probabilities.ndim != 2 or probabilities.shape[:1] != y.shape or not len(y):
+        raise DataError(
+            "expected probabilities (n, n_way) and labels (n,), got "
+            f"{tuple(probabilities.shape)} and {tuple(y.shape)}"
+        )
+    confidence, named = probabilities.double().max(1)
+    over = confidence - (named == y).double()
+    bins = (confidence * n_bins).long().clamp_max(n_bins - 1)
+    return float(torch.bincount(bins, over, minlength=n_bins).abs().sum() / len(y))
+
+
+def fit_temperature(tasks: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """The temperature T for which softmax(scores / T) fits the labels best (Guo et al., 4.2).
+
+    Differs from the paper: few queries say little, and those that are all right would have a
+    temperature of zero. So the logarithm of T has a normal prior, of mean 0 and deviation
+    `PRIOR_DEVIATION`.
+
+    Args:
+        tasks: Scores (n, n_way) and labels (n,) of each task; tasks may differ in ways.
+
+    Raises:
+        DataError: If there is no query.
+
+    Example:
+        >>> y = torch.arange(1000) % 2
+        >>> scores = 40.0 * torch.eye(2)[y]
+        >>> scores[:200] = scores[:200].flip(1)  # 1 in 5 is wrong, at 40 each
+        >>> temperature = fit_temperature([(scores, y)])
+        >>> (scores / temperature).softmax(1).amax(1).mean().round(decimals=1)
+        tensor(0.8000)
+    """
+    if not any(len(y) for _, y in tasks):
+        raise DataError("expected queries to learn a temperature from, got none")
+
+    def loss(log_temperature: float) -> float:
+        scale = math.exp(-log_temperature)
+        unlikely = sum(
+            float(F.cross_entropy(scale * scores.double(), y, reduction="sum"))
+            for scores, y in tasks
+        )
+        return unlikely + (log_temperature / PRIOR_DEVIATION) ** 2 / 2
+
+    found: Any = optimize.minimize_scalar(loss, bounds=(-15, 15), method="bounded")
+    return math.exp(found.x)
