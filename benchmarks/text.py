@@ -3,7 +3,7 @@
     python benchmarks/text.py
 
 Needs the data set clinc150 and the extra "text". A class is the mean of its embedded queries, and
-the score of a query its cosine with that; the zero-shot mean is the embedded name of the intent.
+the frozen score of a query its cosine with that; zero-shot, the mean is the intent's embedded name.
 "All intents" are the 150 of the authors' test queries, "unseen domains" the 45 of the test split.
 The meta-learned head, a linear map that begins as the identity, is trained on the 75 intents of the
 training split and chosen by the 30 of validation, which share no domain with those of the test.

