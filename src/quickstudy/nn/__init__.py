@@ -1,4 +1,4 @@
-"""Backbones, distances, attention, and whose statistics batch norm uses."""
+"""Backbones, pretrained encoders, distances, attention, and whose statistics batch norm uses."""
 
 from quickstudy.nn.attention import MultiHeadAttention, RMSNorm, attention, visible
 from quickstudy.nn.backbones import (
@@ -20,6 +20,14 @@ from quickstudy.nn.batch_norm import (
     give_up_running_statistics,
 )
 from quickstudy.nn.distances import cosine_similarity, squared_euclidean
+from quickstudy.nn.encoders import (
+    Encoder,
+    Preprocess,
+    efficientnet_lite0,
+    minilm,
+    module_encoder,
+    text_encoder,
+)
 from quickstudy.nn.precision import full_precision, widen
 
 __all__ = [
@@ -27,9 +35,11 @@ __all__ = [
     "MLP",
     "Conv4",
     "Conv5",
+    "Encoder",
     "Flatten",
     "KochConv",
     "MultiHeadAttention",
+    "Preprocess",
     "RMSNorm",
     "ResNet12",
     "SeriesConv4",
@@ -38,11 +48,15 @@ __all__ = [
     "batch_norms",
     "batch_statistics",
     "cosine_similarity",
+    "efficientnet_lite0",
     "forget_running_statistics",
     "fresh_running_statistics",
     "full_precision",
     "give_up_running_statistics",
+    "minilm",
+    "module_encoder",
     "squared_euclidean",
+    "text_encoder",
     "visible",
     "widen",
 ]

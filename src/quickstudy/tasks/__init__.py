@@ -10,7 +10,7 @@ from quickstudy.tasks.sampler import (
     SinusoidTasks,
     Tasks,
 )
-from quickstudy.tasks.sources import ClassData, split_by_share, split_classes
+from quickstudy.tasks.sources import ClassData, TextData, split_by_share, split_classes
 
 __all__ = [
     "Batch",
@@ -24,6 +24,7 @@ __all__ = [
     "SinusoidTasks",
     "Support",
     "Tasks",
+    "TextData",
     "load_image_folder",
     "split_by_share",
     "split_classes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,10 @@ from torch import Tensor
 
 from quickstudy.errors import DataError
 
-__all__ = ["ClassData", "split_by_share", "split_classes"]
+__all__ = ["ClassData", "Encode", "TextData", "split_by_share", "split_classes"]
+
+Encode = Callable[[Sequence[Any]], Tensor]
+"""Maps n examples, texts or tensors, to vectors (n, d); see `quickstudy.nn.Encoder`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +103,11 @@ class ClassData:
             return x.float() / 255
         return x if x.is_floating_point() else x.float()
 
+    def embed(self, encode: Encode) -> ClassData:
+        """The same classes with the embeddings of their examples."""
+        x, told = encode(list(self.x)), (self.clusters, self.attributes, self.groups)
+        return ClassData(x, self.y, self.names, *told)
+
     def select(self, classes: Sequence[int]) -> ClassData:
         """The part that holds these classes, renumbered in the order given."""
         new_id = torch.full((self.n_classes,), -1)
@@ -128,6 +136,33 @@ class ClassData:
             None if self.attributes is None else self.attributes.repeat(4, 1),
             groups,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class TextData:
+    """Labelled texts, grouped by class; `embed` makes of them what episodes are drawn from.
+
+    Args:
+        texts: One an example, n in all.
+        y: Class ids, int64 of shape (n,).
+        names: A name per class, in words.
+        groups: The family each class is one of, such as its domain, shape (n_classes,).
+
+    Example:
+        >>> data = TextData(["hi", "bye now"], torch.tensor([0, 1]), ["greeting", "goodbye"])
+        >>> data.embed(lambda texts: torch.tensor([[float(len(t))] for t in texts])).x.tolist()
+        [[2.0], [7.0]]
+    """
+
+    texts: list[str]
+    y: Tensor
+    names: list[str]
+    groups: Tensor | None = None
+
+    def embed(self, encode: Encode) -> ClassData:
+        """The embedded texts; the attributes of a class are its embedded name."""
+        x, attributes = encode(self.texts), encode(self.names)
+        return ClassData(x, self.y, self.names, attributes=attributes, groups=self.groups)
 
 
 def split_classes(

