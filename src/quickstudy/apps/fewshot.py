@@ -183,12 +183,14 @@ class _FewShotEstimator(BaseEstimator):
         folder = Path(folder)
         if folder.exists() and not (folder.is_dir() and all(map(_is_ours, folder.iterdir()))):
             raise RunError(f"{folder} is there already, and no saved estimator: name another")
-        encoder = self.encoder_
+        encoder: Any = self.encoder_
+        if encoder is not None:
+            encoder = vars(encoder) if isinstance(encoder, Images) else _CODE
         state = {
             "estimator": type(self).__name__,
             "learner": None if self.learner is None else type(self.learner_).__name__,
             "recipe": json.loads(self.recipe_.as_json()) if self.recipe_ else None,
-            "encoder": vars(encoder) if isinstance(encoder, Images) else _CODE if encoder else None,
+            "encoder": encoder,
             "options": {
                 name: _plain(value)
                 for name, value in self.get_params(deep=False).items()
