@@ -154,12 +154,17 @@ def test_a_module_is_frozen_as_it_was_given():
 
 
 def test_preprocess_shifts_scales_and_repeats_grey_images():
-    grey = torch.full((2, 1, 5, 7), 255, dtype=torch.uint8)
+    grey = torch.ones(2, 1, 5, 7)
     found = Preprocess(4, mean=(0.5, 0.0, 0.0), std=(0.5, 1.0, 2.0))(grey)
     expected = torch.tensor([1.0, 1.0, 0.5])[:, None, None].expand(2, 3, 4, 4)
     torch.testing.assert_close(found, expected)
     one, other = (module_encoder(Preprocess(n, (0.5,), (1.0,)), "p").version for n in (4, 5))
     assert one != other
+
+
+def test_a_module_reads_bytes_as_class_data_does():
+    x = torch.arange(6, dtype=torch.uint8).view(2, 1, 1, 3)
+    torch.testing.assert_close(module_encoder(nn.Flatten(), "pixels")(x), x.view(2, 3) / 255)
 
 
 def test_a_sentence_transformer_is_an_encoder():

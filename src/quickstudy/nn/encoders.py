@@ -146,8 +146,9 @@ def module_encoder(
     """Make an encoder of any module that maps tensors (n, ...) to features (n, d).
 
     The module is copied, and the copy put in evaluation mode; the version is a hash of its
-    description and weights. A model of timm is made without its classifier, by `num_classes=0`,
-    and put behind a `Preprocess` of the size, mean and standard deviation in its `pretrained_cfg`.
+    description and weights. Bytes are read as x / 255, as in `ClassData`. A model of timm is made
+    without its classifier, by `num_classes=0`, and put behind a `Preprocess` of the size, mean and
+    standard deviation in its `pretrained_cfg`.
 
     Args:
         module: The network.
@@ -162,13 +163,12 @@ def module_encoder(
     """
     module = deepcopy(module).eval()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    return Encoder(
-        lambda inputs: module(torch.stack(inputs).to(device)),
-        name,
-        _digest(module),
-        seen=seen,
-        batch_size=batch_size,
-    )
+
+    def embed(inputs: list[Tensor]) -> Tensor:
+        x = torch.stack(inputs).to(device)
+        return module(x.float() / 255 if x.dtype == torch.uint8 else x)
+
+    return Encoder(embed, name, _digest(module), seen=seen, batch_size=batch_size)
 
 
 def text_encoder(model: Any, name: str, *, seen: str = "", batch_size: int = 64) -> Encoder:
@@ -190,8 +190,8 @@ def text_encoder(model: Any, name: str, *, seen: str = "", batch_size: int = 64)
 
 
 class Preprocess(nn.Module):
-    """Images (n, 1 or 3, height, width), of bytes or in 0..1, as pretrained networks take them:
-    three channels, square, shifted and scaled.
+    """Images (n, 1 or 3, height, width) in 0..1 as pretrained networks take them: three channels,
+    square, shifted and scaled.
 
     Args:
         size: Side to resize to, in pixels.
@@ -212,7 +212,6 @@ class Preprocess(nn.Module):
         return f"size={self.size}"
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
         x = x.expand(-1, 3, -1, -1)
         if x.shape[2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True)

@@ -57,7 +57,7 @@ def load_dataset(
         return data.embed(encoder)
     if isinstance(data, TextData):
         raise UsageError(
-            f"expected an encoder for the texts of {name}, got none: give encoder=minilm() of "
-            "quickstudy.nn, or another"
+            f"expected an encoder for the texts of {name}, got none: give load_dataset "
+            "encoder=minilm() of quickstudy.nn, or another; recipes have no encoders"
         )
     return data

@@ -7,6 +7,7 @@ EMNLP 2019, arXiv:1909.02027. CC BY 3.0. With 1,200 queries that are of none of 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 
@@ -70,5 +71,5 @@ def out_of_scope(part: str = "test") -> list[str]:
     return [text for text, _ in _read("data_full.json")[f"oos_{PARTS[part]}"]]
 
 
-def _read(file: str):
+def _read(file: str) -> Any:
     return json.loads(store.find("clinc150", file).read_text())
