@@ -14,6 +14,11 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "data(name): needs a data set that may be absent")
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that fork come first: a process in which libraries have started threads cannot."""
+    items.sort(key=lambda item: item.path.name != "test_faults.py")
+
+
 def pytest_runtest_setup(item):
     for marker in item.iter_markers("data"):
         name = marker.args[0]
