@@ -6,7 +6,6 @@ The choice among algorithms by properties of the problem: Rice, "The Algorithm S
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ STRATEGIES: tuple[Mapping[str, Any], ...] = (
 )
 
 MOMENTUM = 0.01
-"""Least share of a task in the moving averages over tasks; the first ones have more."""
+"""Least share of a meta-step in the moving averages over tasks; the first ones have more."""
 
 FARTHEST = 3.0
 """Standard deviations beyond which a meta-feature counts as this far."""
@@ -103,7 +102,7 @@ class AutoAdapt(Learner):
     feature_mean: Tensor
     feature_square: Tensor
     accuracies: Tensor
-    seen: Tensor
+    steps: Tensor
 
     def __init__(
         self, backbone: nn.Module, *, strategies: Sequence[Mapping[str, Any]] = STRATEGIES
@@ -129,7 +128,7 @@ class AutoAdapt(Learner):
         self.register_buffer("feature_mean", torch.zeros(n))
         self.register_buffer("feature_square", torch.ones(n))
         self.register_buffer("accuracies", torch.zeros(len(strategies)))
-        self.register_buffer("seen", torch.tensor(0))
+        self.register_buffer("steps", torch.tensor(0))
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -140,21 +139,30 @@ class AutoAdapt(Learner):
         check_every_class(support)
 
     def adapt(self, support: Support) -> Predictor:
-        return self.advise(support).strategy.adapt(self.backbone, self.centre, support)
+        self.check(support)
+        shown = self._embedded(support)
+        strategy = self._advise(shown).strategy
+        if not strategy.keeps_backbone:
+            return strategy.adapt(self.backbone, self.centre, support)
+        predict = strategy.adapt(nn.Identity(), self.centre, shown)
+        return lambda x: predict(self.backbone(x))
 
     def advise(self, support: Support) -> Advice:
         """Which strategy is chosen for a task, and why."""
         self.check(support)
+        return self._advise(self._embedded(support))
+
+    def _advise(self, shown: Support) -> Advice:
         with torch.no_grad():
-            features = self._features(self._embedded(support))
+            features = self._features(shown)
             shares = self.chooser(self._standardised(features)).softmax(0)
         best = int(shares.argmax())
         told = {n: round(v, 3) for n, v in zip(self.names, features.tolist(), strict=True)}
         known = {n: v for n, v in told.items() if not math.isnan(v)}
         reason = f"{self.strategies[best]} has the greatest share, {float(shares[best]):.0%}"
-        if int(self.seen):
+        if int(self.steps):
             reason += (
-                f"; over {int(self.seen)} tasks of meta-training it named "
+                f"; over {int(self.steps)} steps of meta-training it named "
                 f"{float(self.accuracies[best]):.0%} right (the best on average: "
                 f"{self.strategies[int(self.accuracies.argmax())]})"
             )
@@ -169,9 +177,12 @@ class AutoAdapt(Learner):
         embedded = map_examples(lambda x: widen(self.backbone(x.to(device))))
         if embedded is None:
             return super().on(tasks)
-        on_features = copy.copy(self)
-        on_features._modules = {**self._modules, "backbone": nn.Identity()}
-        return on_features.adapt, embedded
+
+        def adapt(shown: Support) -> Predictor:
+            self.check(shown)
+            return self._advise(shown).strategy.adapt(nn.Identity(), self.centre, shown)
+
+        return adapt, embedded
 
     def loss(self, episode: Episode) -> Tensor:
         """The expected error rate of the choice."""
@@ -194,8 +205,8 @@ class AutoAdapt(Learner):
         return (shares * (1 - accuracies)).sum()
 
     def _remember(self, embedded: Tensor, features: Tensor, accuracies: Tensor) -> None:
-        self.seen += 1
-        share = max(MOMENTUM, 1 / int(self.seen))
+        self.steps += 1
+        share = max(MOMENTUM, 1 / int(self.steps))
         known = torch.where(features.isnan(), self.feature_mean, features)
         self.centre.lerp_(embedded.mean(0), share)
         self.feature_mean.lerp_(known, share)
