@@ -314,8 +314,8 @@ class Auto(Executor):
 
     def _make(self, name: str) -> Executor:
         if name not in self._made:
-            short = {"longest": 3000} if name == "compiled" else {}
-            self._made[name] = EXECUTORS[name](**short)
+            made = Compiled(longest=3000) if name == "compiled" else EXECUTORS[name]()
+            self._made[name] = made
         return self._made[name]
 
     def _choose(self, learner: Learner, episodes: Sequence[Episode]) -> str:
