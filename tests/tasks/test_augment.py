@@ -1,6 +1,6 @@
 import torch
 
-from quickstudy.tasks.augment import affine
+from quickstudy.tasks.augment import affine, crop_and_mirror
 
 
 def test_affine_keeps_shape_and_range_and_leaves_some_images_alone():
@@ -23,3 +23,15 @@ def test_affine_moves_a_dot_no_further_than_the_paper_allows():
     distance = (rows.square() + columns.square()).double().sqrt()
     assert float(distance.max()) < 20 * 1.25 * 1.4 + 4
     assert float(distance.min()) > 20 / 1.2 / 1.4 - 4
+
+
+def test_crop_and_mirror_shows_a_part_of_each_image_in_either_direction():
+    ramp = torch.linspace(0.25, 0.75, 84).expand(400, 3, 84, 84)  # brighter to the right
+    seen = crop_and_mirror(ramp, torch.Generator().manual_seed(0))
+    assert seen.shape == ramp.shape
+    assert float(seen.min()) >= 0
+    assert float(seen.max()) <= 1
+    slope = (seen[..., -1] - seen[..., 0]).mean((1, 2))
+    assert 150 < int((slope < 0).sum()) < 250
+    assert float(slope.abs().max()) <= 0.5 * 1.3**2
+    assert float(slope.abs().min()) >= 0.5 * 0.6 * 0.7**2 - 0.01
