@@ -232,6 +232,12 @@ def test_augmented_examples_depend_on_the_episode_alone():
     assert torch.equal(first[3].query.y, plain[3].query.y)
 
 
+def test_augmented_episodes_may_have_no_shots():
+    data = ClassData(torch.rand(8, 1, 8, 8), torch.arange(8) % 4, list("abcd"))
+    episode = EpisodeSampler(data, n_way=4, n_shot=0, n_query=2, augment=affine)[0]
+    assert (len(episode.support), len(episode.query)) == (0, 8)
+
+
 def test_generated_tasks_depend_on_seed_and_index_alone():
     def draw(generator):
         x = torch.rand(4, 1, generator=generator)

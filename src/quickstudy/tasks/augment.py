@@ -48,7 +48,8 @@ def crop_and_mirror(x: Tensor, generator: torch.Generator) -> Tensor:
     """Random crops, mirror images and exposure, for photographs.
 
     Each image: a square of 0.6 to 1 of its side at a random place, enlarged to the whole; with
-    probability a half mirrored left to right; its contrast and then its brightness times 0.7 to 1.3.
+    probability a half mirrored left to right; its contrast, and then its brightness, times 0.7 to
+    1.3.
 
     Args:
         x: Images in 0..1, shape (n, channels, side, side).

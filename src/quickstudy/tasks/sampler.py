@@ -130,7 +130,8 @@ class EpisodeSampler:
         shown, asked = rows[:, :n_shot].flatten()[support], rows[:, n_shot:].flatten()[query]
         shown_x, asked_x = self._rows(shown), self._rows(asked)
         if self.augment:
-            shown_x, asked_x = self.augment(shown_x, generator), self.augment(asked_x, generator)
+            shown_x = self.augment(shown_x, generator) if n_shot else shown_x
+            asked_x = self.augment(asked_x, generator)
         attributes = None if data.attributes is None else data.attributes[classes]
         clusters = None if data.clusters is None else data.clusters[classes]
         if self.n_labels is not None:
