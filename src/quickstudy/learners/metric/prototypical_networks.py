@@ -27,6 +27,10 @@ from quickstudy.tasks import Support
 
 __all__ = ["PrototypicalNetworks"]
 
+WORTH_RATE = 10.0
+"""The logarithm of a description's worth is this times its parameter, as the rates that suit
+weights would take thousands of steps to change it."""
+
 
 class PrototypicalNetworks(EmbeddingLearner):
     """Classify a query by its distance to the mean embedding of each class (equations 1 and 2).
@@ -94,10 +98,15 @@ class PrototypicalNetworks(EmbeddingLearner):
             raise UsageError(f"expected a positive worth of a description, got {worth}")
         if n_attributes is not None or described:
             self.descriptions = "inputs" if described else "attributes"
-            self.log_worth = nn.Parameter(torch.tensor(math.log(worth)))
+            self.log_worth = nn.Parameter(torch.tensor(math.log(worth) / WORTH_RATE))
         check_option("distance", distance, ("euclidean", "cosine"))
         self.distance = distance
         self.scale = scale if scale is not None else 1.0 if distance == "euclidean" else 10.0
+
+    @property
+    def worth(self) -> Tensor:
+        """As how many examples a description counts, if the learner takes any; a scalar."""
+        return (WORTH_RATE * self.log_worth).exp()
 
     def check(self, support: Support) -> None:
         told = support.attributes
@@ -132,7 +141,7 @@ class PrototypicalNetworks(EmbeddingLearner):
         in proportion to a description alone, (n_way,)."""
         embedded = widen(embedded)
         onehot = encode_targets(support.y, support.n_way or 0, embedded)
-        n, worth = onehot.sum(0), self.log_worth.exp()
+        n, worth = onehot.sum(0), self.worth
         told, total = embedded.new_zeros(len(n), embedded.shape[1]), n
         if support.attributes is not None:
             is_told = _is_told(support.attributes)
