@@ -18,8 +18,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 from quickstudy import FewShotClassifier, FewShotRegressor
-from quickstudy.apps.adapt import adapt_to_folder
-from quickstudy.apps.run import load_run, train_run
+from quickstudy.apps import named
+from quickstudy.apps.adapt import adapt
+from quickstudy.apps.named import METHODS
+from quickstudy.apps.run import train_run
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.learners import LEARNERS, MAML, R2D2, PrototypicalNetworks
 from quickstudy.nn import MLP, Conv4
@@ -173,8 +175,8 @@ def test_a_clone_has_a_learner_of_its_own():
 def test_a_run_learns_from_paths_and_images_as_the_command_adapt_does(run, letters, tmp_path):
     paths, labels = letters
     classifier = FewShotClassifier.from_run(run, temperature=1.0).fit(paths, labels)
-    expected = adapt_to_folder(*load_run(run), tmp_path, tmp_path)
-    by_path = {p.image: list(p.probabilities.values()) for p in expected}
+    expected = adapt(tmp_path, tmp_path, learner=run).predictions
+    by_path = {p.example: list(p.probabilities.values()) for p in expected}
     found = classifier.predict_proba(paths)
     for path, row in zip(paths, found, strict=True):
         np.testing.assert_allclose(row, by_path["/".join(path.split("/")[-2:])], atol=1e-5)
@@ -195,6 +197,65 @@ def test_a_learner_of_images_takes_arrays_of_their_shape_without_an_encoder():
         classifier.predict(np.zeros((2, 1, 28, 16)))
     with pytest.raises(DataError, match="PrototypicalNetworks cannot learn from examples of shape"):
         classifier.fit(np.zeros((6, 5)), labels)
+
+
+@pytest.fixture
+def letters_for_texts(monkeypatch):
+    """An encoder named as that of texts, which needs no extra."""
+    monkeypatch.setitem(named.ENCODERS, named.TEXTS, lambda: count_letters)
+
+
+def test_texts_are_embedded_if_nothing_is_named(letters_for_texts, tmp_path):
+    words, labels = ["aab", "aba", "cc", "ccb"], ["a", "a", "c", "c"]
+    classifier = FewShotClassifier().fit(np.array(words), labels)
+    assert classifier.predict(["aaa", "ccc"]).tolist() == ["a", "c"]
+    described = FewShotClassifier().fit([], [], descriptions={"a": "aaa", "c": "ccc"})
+    assert described.predict(["aab", "cb"]).tolist() == ["a", "c"]
+    classifier.save(tmp_path / "saved")
+    again = FewShotClassifier.load(tmp_path / "saved")
+    np.testing.assert_array_equal(again.predict_proba(words), classifier.predict_proba(words))
+    regressor = FewShotRegressor().fit(words, [2.0, 2.0, 0.0, 0.0])
+    assert regressor.predict(["aa"])[0] > regressor.predict(["c"])[0]
+    for estimator in (FewShotClassifier(), FewShotRegressor()):
+        with pytest.raises(DataError, match="an empty one as example 1"):
+            estimator.fit(["a", " "], [0, 1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_known_by_its_name(method, tmp_path):
+    classifier = FewShotClassifier(method).fit(X, Y)
+    assert classifier.predict(X).tolist() == Y
+    classifier.save(tmp_path / "saved")
+    again = FewShotClassifier.load(tmp_path / "saved")
+    np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+    assert clone(again).learner == method
+
+
+def test_drawings_are_learned_by_the_run_that_comes_with_quickstudy(letters, tmp_path):
+    paths, labels = letters
+    classifier = FewShotClassifier().fit(paths, labels)
+    np.testing.assert_array_equal(
+        classifier.predict_proba(paths),
+        FewShotClassifier("glyphs").fit(paths, labels).predict_proba(paths),
+    )
+    classifier.save(tmp_path / "saved")
+    assert FewShotClassifier.load(tmp_path / "saved").score(paths, labels) == 1
+
+
+def test_a_learner_of_numbers_asks_for_an_encoder_of_images():
+    learner = FewShotClassifier(PrototypicalNetworks(nn.Flatten()))
+    for examples in (["a.png", "b.png"], [Image.new("L", (8, 8))] * 2):
+        with pytest.raises(UsageError, match=r"numbers without an encoder.*give encoder="):
+            learner.fit(examples, ["a", "b"])
+
+
+def test_an_unknown_name_or_path_is_refused():
+    with pytest.raises(MissingError, match=r"expected an image at a\.png, found none"):
+        FewShotClassifier().fit(["a.png", "b.png"], ["a", "b"])
+    with pytest.raises(MissingError, match="glyphs"):
+        FewShotClassifier("glyph").fit(X, Y)
+    with pytest.raises(UsageError, match="minilm"):
+        FewShotClassifier(encoder="minlm").fit(X, Y)
 
 
 def count_letters(words):
@@ -369,8 +430,6 @@ def test_nothing_saved_is_a_pickle(tmp_path):
         ([[0.0], [np.inf], [1.0], [1.0]], Y, "infinity"),
         ([[0.0], ["x"], [1.0], [1.0]], Y, "numeric"),
         ([[0.0], [1.0, 2.0], [1.0], [1.0]], Y, "inhomogeneous"),
-        (["a.png", "b.png", "c.png", "d.png"], Y, "expected numbers without an encoder, got str"),
-        ([Image.new("L", (8, 8))] * 4, Y, "give encoder="),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(X, y, message):

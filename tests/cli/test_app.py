@@ -290,7 +290,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(capsys, recipe, images, tmp_pa
         (["--support", "{images}/letters", "--query", "{bad}"], "bad.png is not a readable image"),
         (
             ["--support", "{images}/letters", "--query", "{images}/unknown", "--out", "a.xls"],
-            "end in .csv or .json",
+            "end in .csv, .json or .parquet",
         ),
         (
             ["--support", "{images}/letters", "--query", "{images}/unknown", "--out", "no/a.csv"],

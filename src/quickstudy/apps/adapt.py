@@ -1,30 +1,87 @@
-"""Adapt a run to class folders of images, and predict new images."""
+"""Adapt to class folders of images, or to a table of texts or numbers, and predict new ones."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from quickstudy.errors import UsageError
+from quickstudy.apps.named import (
+    DRAWINGS,
+    METHODS,
+    PHOTOGRAPHS,
+    TEXTS,
+    EncodedImages,
+    in_colour,
+    make_method,
+    named_encoder,
+)
+from quickstudy.apps.run import load_run
+from quickstudy.errors import DataError, MissingError, UsageError, require
 from quickstudy.learners import Learner
+from quickstudy.nn import Encoder
 from quickstudy.progress import track
 from quickstudy.recipes.recipe import SINUSOID, Recipe
 from quickstudy.tasks import Support
-from quickstudy.tasks.images import Images, Ink, decode_image, list_images, load_image_folder
+from quickstudy.tasks.images import (
+    Images,
+    Ink,
+    content_hash,
+    decode_image,
+    list_images,
+    load_image_folder,
+)
 
-__all__ = ["Prediction", "adapt_to_folder", "images_of"]
+__all__ = ["Adaptation", "Prediction", "adapt", "as_table", "images_of"]
+
+_E = TypeVar("_E")
+
+TABLES = (".csv", ".parquet")
+LABELS = ("label", "class")
+"""Names that the column of labels has, if none is given."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The class predicted for one image, and the probability of each class."""
+    """The class predicted for one example, and the probability of each class."""
 
-    image: str
+    example: str
     label: str
     probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What was adapted to what, and the predictions.
+
+    Args:
+        kind: What an example is.
+        learner: In words.
+        recipe: Of the run that was adapted; None for a method.
+        seen: What pretraining may have seen of the examples; empty without.
+        ways: Classes.
+        shots: Mean number of examples a class.
+        content: A hash of the support set.
+        predictions: One a query.
+    """
+
+    kind: Literal["image", "text", "row"]
+    learner: str
+    recipe: Recipe | None
+    seen: str
+    ways: int
+    shots: float
+    content: str
+    predictions: list[Prediction]
 
 
 def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:
@@ -44,22 +101,80 @@ def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:
     return Images(recipe.data.image_size, recipe.data.colours, ink)
 
 
-def adapt_to_folder(
-    recipe: Recipe, learner: Learner, support: Path, query: Path, *, ink: Ink | None = None
-) -> list[Prediction]:
-    """Learn the classes of the folders in `support`, and predict every image in `query`.
-
-    The learner is not changed. Images are brought to the size, colours and bright ink that the
-    learner was trained with.
+def adapt(
+    support: Path,
+    query: Path,
+    *,
+    learner: str | Path | None = None,
+    encoder: str | None = None,
+    label: str | None = None,
+    ink: Ink | None = None,
+    overrides: Sequence[str] = (),
+) -> Adaptation:
+    """Learn classes from a few examples each, and predict every query. No learner is changed.
 
     Args:
+        support: A folder or zip with a folder of images per class; or a table, .csv or .parquet,
+            with a column of labels and either one of texts or any number of numbers.
+        query: Images, or a table of the same columns; its labels, if any, are not looked at.
+        learner: A run folder, the name of a run that comes with quickstudy, or a method that needs
+            no meta-training. By default "gaussian_classes"; for images without colour, "glyphs".
+        encoder: By default MiniLM for texts, and EfficientNet-Lite0 for images without a run.
+        label: The column of labels; by default "label" or "class".
         ink: "dark" for dark strokes on light paper, which are inverted; "bright" leaves as is;
             by default as `images_of` says.
+        overrides: Changes of the run's recipe.
 
     Raises:
-        MissingError, DataError: If a folder is missing or cannot serve.
+        MissingError, DataError: If a file, folder or extra is missing, or cannot serve.
+        UsageError: If an option does not go with the others.
     """
-    how = vars(images_of(recipe, ink))
+    tables = [path.suffix.lower() in TABLES for path in (support, query)]
+    if any(tables) != all(tables):
+        raise UsageError(f"expected two tables or two places of images, got {support} and {query}")
+    if all(tables):
+        if ink or overrides:
+            raise UsageError("expected --ink and --set only with images")
+        return _adapt_to_table(support, query, learner, encoder, label)
+    if label:
+        raise UsageError("expected --label only with tables: folders name the classes of images")
+    return _adapt_to_images(support, query, learner, encoder, ink, overrides)
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What adapts: a learner, or the name of a method; and what examples go through before."""
+
+    learner: Learner | str
+    embed: Callable[[Any], Tensor]
+    about: str
+    recipe: Recipe | None = None
+    seen: str = ""
+
+
+def _adapt_to_images(
+    support: Path,
+    query: Path,
+    learner: str | Path | None,
+    encoder: str | None,
+    ink: Ink | None,
+    overrides: Sequence[str],
+) -> Adaptation:
+    if encoder is None and learner is None:
+        small = load_image_folder(support, size=32, channels=3)
+        encoder = PHOTOGRAPHS if in_colour(small.x.float() / 255) else None
+        learner = None if encoder else DRAWINGS
+    elif encoder is None and learner in METHODS:
+        encoder = PHOTOGRAPHS
+    if encoder is None:
+        recipe, run = load_run(learner or DRAWINGS, overrides)
+        how = vars(images_of(recipe, ink))
+        means = _Means(run, lambda x: x.float() / 255, str(learner), recipe)
+    elif ink or overrides:
+        raise UsageError("expected --ink and --set only with a run, got an encoder")
+    else:
+        means, known = _encoded(learner, encoder, EncodedImages)
+        how = vars(known.images)
     shots = load_image_folder(support, **how)
     named = list_images(query)
     pixels = np.stack(
@@ -68,14 +183,184 @@ def adapt_to_folder(
             for name, read in track(named, "decoding images")
         ]
     )
-    with torch.no_grad():
-        known = Support(shots.rows(torch.arange(len(shots.y))), shots.y, shots.n_classes)
-        scores = learner.adapt(known)(torch.from_numpy(pixels).float() / 255)
-    return [
-        Prediction(
-            name,
-            shots.names[int(row.argmax())],
-            dict(zip(shots.names, [round(p, 6) for p in row.tolist()], strict=True)),
+    asked = torch.from_numpy(np.ascontiguousarray(pixels))
+    names = [name for name, _ in named]
+    return _finish(
+        "image", means, shots.x, shots.y, list(shots.names), asked, names, content_hash(support)
+    )
+
+
+def _adapt_to_table(
+    support: Path,
+    query: Path,
+    learner: str | Path | None,
+    encoder: str | None,
+    label: str | None,
+) -> Adaptation:
+    shown, asked = _read_table(support), _read_table(query)
+    label = _label_column(shown, label, support)
+    columns = [name for name in shown if name != label]
+    if absent := [name for name in columns if name not in asked]:
+        raise DataError(f"expected the column {absent[0]!r} in {query} as in {support}, got none")
+    labels = shown[label]
+    if empty := [i for i, name in enumerate(labels) if not name.strip()]:
+        raise DataError(f"expected a label in every row, got none in row {empty[0] + 1}: {support}")
+    classes = sorted(set(labels))
+    if len(classes) < 2:
+        raise DataError(f"expected at least two classes in {support}, got {classes[0]!r} alone")
+    y = torch.tensor([classes.index(name) for name in labels])
+    content = hashlib.sha256(support.read_bytes()).hexdigest()
+    is_text = len(columns) == 1 and not all(map(_is_number, shown[columns[0]]))
+    if not is_text:
+        if encoder:
+            raise UsageError(f"expected an encoder only with texts, got {encoder} with numbers")
+        means = _Means(_method(learner), lambda x: x, str(learner or METHODS[0]))
+        rows = [
+            _numbers(table, columns, path) for table, path in ((shown, support), (asked, query))
+        ]
+        names = [str(i + 1) for i in range(len(rows[1]))]
+        return _finish("row", means, rows[0], y, classes, rows[1], names, content)
+    means, _ = _encoded(learner, encoder or TEXTS, Encoder)
+    texts = [table[columns[0]] for table in (shown, asked)]
+    for path, column in zip((support, query), texts, strict=True):
+        if blank := [i for i, text in enumerate(column) if not text.strip()]:
+            raise DataError(f"expected a text in every row, got none in row {blank[0] + 1}: {path}")
+    return _finish("text", means, texts[0], y, classes, texts[1], texts[1], content)
+
+
+def _method(learner: str | Path | None) -> str:
+    if learner is None:
+        return METHODS[0]
+    if learner not in METHODS:
+        raise UsageError(
+            f"expected a method for vectors ({', '.join(METHODS)}), got {learner}: runs take images"
         )
-        for (name, _), row in zip(named, scores.softmax(1), strict=True)
+    return str(learner)
+
+
+def _encoded(learner: str | Path | None, encoder: str, kind: type[_E]) -> tuple[_Means, _E]:
+    """A method of what a named encoder makes."""
+    method, known = _method(learner), named_encoder(encoder)
+    if not isinstance(known, kind):
+        what = "images" if kind is EncodedImages else "texts"
+        raise UsageError(f"expected an encoder of {what}, got {encoder}")
+    embed: Any = known.encoder if isinstance(known, EncodedImages) else known
+    return _Means(method, embed, f"{method} on {encoder}", seen=embed.seen), known
+
+
+def _finish(
+    kind: Literal["image", "text", "row"],
+    means: _Means,
+    shown: Any,
+    y: Tensor,
+    classes: list[str],
+    asked: Any,
+    examples: list[str],
+    content: str,
+) -> Adaptation:
+    """Adapt, and predict."""
+    x, queries = means.embed(shown), means.embed(asked)
+    learner = means.learner
+    if isinstance(learner, str):
+        x, queries = x.double(), queries.double()
+        learner = make_method(learner, x)
+    with torch.no_grad():
+        scores = learner.adapt(Support(x, y, len(classes)))(queries)
+    predictions = [
+        Prediction(
+            example,
+            classes[int(row.argmax())],
+            dict(zip(classes, [round(p, 6) for p in row.tolist()], strict=True)),
+        )
+        for example, row in zip(examples, scores.softmax(1), strict=True)
     ]
+    shots = len(y) / len(classes)
+    return Adaptation(
+        kind, means.about, means.recipe, means.seen, len(classes), shots, content, predictions
+    )
+
+
+def _read_table(path: Path) -> dict[str, list[str]]:
+    """The columns of a table by name, their cells as text."""
+    if not path.is_file():
+        raise MissingError(f"expected a table at {path}, found no file")
+    if path.suffix.lower() == ".parquet":
+        require("pyarrow", "experience")
+        from pyarrow import ArrowException, parquet
+
+        try:
+            table = parquet.read_table(path)
+        except (ArrowException, OSError) as error:
+            raise DataError(f"{path} is not a readable Parquet file: {error}") from None
+        names = table.column_names
+        rows = list(zip(*(map(_cell, c.to_pylist()) for c in table.columns), strict=True))
+    else:
+        try:
+            lines = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
+            names, *rows = [row for row in lines if row]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{path} is not CSV in UTF-8: {error}") from None
+        except ValueError:
+            raise DataError(
+                f"expected column names in the first line of {path}, got none"
+            ) from None
+    if not rows:
+        raise DataError(f"expected at least one row below the column names of {path}, got none")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"expected every column name of {path} once, got {twice!r} twice")
+    for i, row in enumerate(rows):
+        if len(row) != len(names):
+            raise DataError(
+                f"expected {len(names)} cells as column names in {path}, got {len(row)} in row "
+                f"{i + 1}"
+            )
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _label_column(table: dict[str, list[str]], label: str | None, path: Path) -> str:
+    candidates = [label] if label else [name for name in table if name.lower() in LABELS]
+    if len(candidates) != 1 or candidates[0] not in table:
+        raise UsageError(
+            f"expected a column {label or 'label'!r} in {path}, got {', '.join(table)}: name the "
+            "column of labels with --label"
+        )
+    if len(table) < 2:
+        raise DataError(f"expected columns beside {candidates[0]!r} in {path}, got none")
+    return candidates[0]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(table: dict[str, list[str]], columns: list[str], path: Path) -> Tensor:
+    """Columns of numbers as a tensor (n, d)."""
+    for name in columns:
+        for i, cell in enumerate(table[name]):
+            if not _is_number(cell) or not math.isfinite(float(cell)):
+                raise DataError(
+                    f"expected numbers, or one column of texts, beside the labels, got {cell!r} in "
+                    f"column {name!r}, row {i + 1} of {path}"
+                )
+    return torch.tensor([[float(c) for c in table[name]] for name in columns]).T.double()
+
+
+def as_table(adaptation: Adaptation) -> dict[str, list[Any]]:
+    """Predictions as columns: the example, its label, and the probability of each class."""
+    predictions = adaptation.predictions
+    table: dict[str, list[Any]] = {
+        adaptation.kind: [p.example for p in predictions],
+        "label": [p.label for p in predictions],
+    }
+    for name in predictions[0].probabilities:
+        table[f"p({name})"] = [p.probabilities[name] for p in predictions]
+    return table

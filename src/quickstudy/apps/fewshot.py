@@ -20,6 +20,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from quickstudy.apps.adapt import images_of
+from quickstudy.apps.named import (
+    DRAWINGS,
+    METHODS,
+    default_encoder,
+    make_method,
+    named_encoder,
+)
 from quickstudy.apps.run import load_run
 from quickstudy.engine import checkpoints
 from quickstudy.engine.calibration import expected_calibration_error, fit_temperature
@@ -70,9 +77,10 @@ class _FewShotEstimator(BaseEstimator):
     n_features_in_: int
     feature_names_in_: np.ndarray
     _default: type[Learner]
+    _methods: tuple[str, ...] = ()
 
     def __init__(
-        self, learner: Learner | str | Path | None = None, *, encoder: Encoder | None = None
+        self, learner: Learner | str | Path | None = None, *, encoder: Encoder | str | None = None
     ) -> None:
         self.learner = learner
         self.encoder = encoder
@@ -87,23 +95,41 @@ class _FewShotEstimator(BaseEstimator):
         load_run(folder)
         return cls(learner=folder, **options)
 
-    def _start(self) -> None:
-        """Get the learner and encoder ready."""
+    @property
+    def _is_closed(self) -> bool:
+        """Whether the learner is made for the examples, since none with weights is named."""
+        return self.learner in (None, *self._methods) and self.recipe_ is None
+
+    def _start(self, X: Any) -> None:
+        """Get learner and encoder ready: by the kind of examples, where the user names none."""
         self.recipe_: Recipe | None = None
-        self.encoder_ = self.encoder
-        if self.learner is None:
-            self.learner_: Learner = self._default().eval()
-        elif isinstance(self.learner, Learner):
-            self.learner_ = copy.deepcopy(self.learner).eval()
-        elif isinstance(self.learner, str | os.PathLike):
-            self.recipe_, self.learner_ = load_run(self.learner)
-            if self.encoder is None and self.recipe_.data.name != SINUSOID:
+        learner, encoder = self.learner, self.encoder
+        if encoder is None and self._is_closed:
+            drawings = learner is None and self._default is GaussianClasses
+            encoder = default_encoder(X, drawings=drawings)
+            if encoder == DRAWINGS:
+                learner, encoder = DRAWINGS, None
+        self._encoder_name = encoder if isinstance(encoder, str) else None
+        self.encoder_: Any = named_encoder(encoder) if isinstance(encoder, str) else encoder
+        if learner is None or learner in self._methods:
+            self.learner_: Learner = self._default().eval()  # until the examples' shape is known
+        elif isinstance(learner, Learner):
+            self.learner_ = copy.deepcopy(learner).eval()
+        elif isinstance(learner, str | os.PathLike):
+            self.recipe_, self.learner_ = load_run(learner)
+            if encoder is None and self.recipe_.data.name != SINUSOID:
                 self.encoder_ = images_of(self.recipe_)
         else:
             raise UsageError(
-                "expected as learner a Learner, a run folder or None, got "
-                f"{type(self.learner).__name__}"
+                "expected as learner a Learner, a run folder, a name or None, got "
+                f"{type(learner).__name__}"
             )
+
+    def _closed_form(self, x: Tensor, described: bool) -> Learner:
+        """The learner of examples like these where none with weights is named."""
+        if self.learner is None:
+            return (_of_descriptions() if described else self._default()).eval()
+        return make_method(str(self.learner), x)
 
     def _inputs(self, X: Any, *, reset: bool) -> Tensor:
         """Examples as the learner takes them, of shape (n, ...)."""
@@ -114,6 +140,9 @@ class _FewShotEstimator(BaseEstimator):
             examples = [] if isinstance(X, str | bytes) else list(X)
             if not examples:
                 raise DataError(f"expected a sequence of examples, got {X!r}")
+            for i, one in enumerate(examples):
+                if isinstance(one, str) and not one.strip():
+                    raise DataError(f"expected a text or path, got an empty one as example {i}")
             encoded = self.encoder_(examples)
             if isinstance(encoded, Tensor):
                 encoded = encoded.detach().cpu()
@@ -188,11 +217,14 @@ class _FewShotEstimator(BaseEstimator):
         if folder.exists() and not (folder.is_dir() and all(map(_is_ours, folder.iterdir()))):
             raise RunError(f"{folder} is there already, and no saved estimator: name another")
         encoder: Any = self.encoder_
-        if encoder is not None:
+        if self._encoder_name:
+            encoder = {"name": self._encoder_name}
+        elif encoder is not None:
             encoder = vars(encoder) if isinstance(encoder, Images) else _CODE
         state = {
             "estimator": type(self).__name__,
-            "learner": None if self.learner is None else type(self.learner_).__name__,
+            "method": self.learner if self._is_closed else None,
+            "learner": None if self._is_closed else type(self.learner_).__name__,
             "recipe": json.loads(self.recipe_.as_json()) if self.recipe_ else None,
             "encoder": encoder,
             "options": {
@@ -252,21 +284,23 @@ class _FewShotEstimator(BaseEstimator):
                 if encoder is None
                 else "expected no encoder=, since the saved one is whole or had none"
             )
+        kept: Any = encoder
         if isinstance(state["encoder"], dict):
-            encoder = Images(**state["encoder"])
-        learner = recipe.make_learner() if recipe else learner
-        made = cls(learner=learner, encoder=encoder, **state["options"])
-        made._start()
+            kept = state["encoder"].get("name") or Images(**state["encoder"])
+        start = recipe.make_learner() if recipe else learner or state["method"]
+        made = cls(learner=start, encoder=kept, **state["options"])
+        made._start(None)
+        if made._is_closed:
+            support = tensors["support"]
+            made.learner_ = made._closed_form(support["x"], "attributes" in support)
         made.recipe_ = recipe
-        if made.learner is None and "attributes" in tensors["support"]:
-            made.learner_ = _of_descriptions()
         try:
             checkpoints.load_weights(made.learner_, tensors["weights"])
         except RuntimeError:
             raise UsageError(
                 f"expected a {name} made as the saved one, whose weights do not fit that given"
             ) from None
-        if made.learner is not None:
+        if not made._is_closed:
             made.learner = made.learner_
         if state["n_features"] is not None:
             made.n_features_in_ = state["n_features"]
@@ -289,12 +323,16 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
     """A classifier of few examples a class: `fit` adapts a learner to them.
 
     Args:
-        learner: Any learner, meta-trained or not; a run folder; or None for `GaussianClasses`,
-            which takes numbers and needs no meta-training; with descriptions, for prototypes of
+        learner: Any learner, meta-trained or not; a run folder, or the name of a run that comes
+            with quickstudy ("glyphs"); a method that needs no meta-training
+            ("gaussian_classes", "nearest_centroid", "nearest_neighbour", "ridge" or
+            "linear_probe"); or None for `GaussianClasses`, and with descriptions for prototypes of
             the inputs as they are (see `WORTH`). It stays as it is.
         encoder: Turns a list of examples of any kind into numbers of shape (n, ...), as `Images`
-            does. Without, X is an array of what the learner takes; for a run on images, they are
-            prepared as in its training.
+            does; or the name of one, "minilm" or "efficientnet_lite0". Without, a run takes
+            images prepared as in its training, and another learner arrays. With neither learner
+            nor encoder, texts are embedded by MiniLM, images in colour by EfficientNet-Lite0, and
+            images without colour are learned by "glyphs".
         temperature: What scores are divided by before softmax. "auto" learns it from the examples,
             each left out once, if every class has two; else it is 1. That takes an adaptation for
             each example, up to 64; a number spares them. See `calibrate`.
@@ -316,12 +354,13 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
     """
 
     _default = GaussianClasses
+    _methods = METHODS
 
     def __init__(
         self,
         learner: Learner | str | Path | None = None,
         *,
-        encoder: Encoder | None = None,
+        encoder: Encoder | str | None = None,
         temperature: float | Literal["auto"] = "auto",
         unknown: str | int | None = None,
         threshold: float | Literal["auto"] = "auto",
@@ -375,7 +414,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         if _is_text(labels) != _is_text(named):
             raise _mixed(labels[0], named[0])
         if first:
-            self._start()
+            self._start(list(descriptions.values()) if empty and descriptions else X)
         told: dict[Any, Tensor] = {}
         if descriptions is not None:
             told = dict(zip(named.tolist(), self._described(descriptions), strict=True))
@@ -435,7 +474,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         like = next(iter(told.values()))
         if len(shape := np.shape(X)[1:]):
             return like.new_zeros(0, *shape)
-        if self.learner is not None and self.learner_.descriptions == "attributes":
+        if not self._is_closed and self.learner_.descriptions == "attributes":
             raise DataError(
                 "expected X of shape (0, ...), as attributes do not say what examples look like, "
                 f"got {X!r}"
@@ -446,7 +485,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         """A description of each class, NaN where there is none; None if no class has one."""
         if not told:
             return None
-        kind = "inputs" if self.learner is None else self.learner_.descriptions
+        kind = "inputs" if self._is_closed and self.learner is None else self.learner_.descriptions
         if kind is None:
             raise UsageError(
                 "expected a learner that takes descriptions, such as PrototypicalNetworks(..., "
@@ -491,8 +530,8 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
                 "expected at least 2 examples of each class to learn a threshold from, got "
                 f"{np.sum(labels == rare[0])} of {rare[0]!r}: add one, or give a threshold"
             )
-        if self.learner is None:
-            self.learner_ = _of_descriptions() if told else self._default()
+        if self._is_closed:
+            self.learner_ = self._closed_form(x, bool(told)).to(x.device)
         temperature, threshold = self.temperature, self.threshold
         if (temperature == "auto" and not rare) or learns_threshold:
             scores, targets = self._left_out(support)
@@ -536,7 +575,9 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         if n_tasks < 1:
             raise UsageError(f"expected n_tasks >= 1, got {n_tasks}")
         if not hasattr(self, "support_"):
-            self._start()
+            self._start(None)
+            if self._is_closed:
+                self.learner_ = self._closed_form(tasks[0].support.x.double(), False)
         device, dtype = device_of(self.learner_), _dtype(self.learner_)
         answers = []
         for i in range(n_tasks):
@@ -594,8 +635,9 @@ class FewShotRegressor(RegressorMixin, _FewShotEstimator):
     Args:
         learner: Any learner of regression; a run folder; or None for `LeaveOneOutRidge`, which
             needs no meta-training. It stays as it is.
-        encoder: Turns a list of examples of any kind into numbers of shape (n, ...). Without, X is
-            an array of what the learner takes.
+        encoder: Turns a list of examples of any kind into numbers of shape (n, ...), or the name
+            of one, as of `FewShotClassifier`. With neither learner nor encoder, texts and images
+            are embedded, and X else is an array of what the learner takes.
 
     Attributes:
         learner_, encoder_: What adapts, and what prepares the examples.
@@ -637,7 +679,7 @@ class FewShotRegressor(RegressorMixin, _FewShotEstimator):
     def _fit(self, X: Any, y: Any, *, first: bool) -> Self:
         targets = _targets(y)
         if first:
-            self._start()
+            self._start(X)
         x = self._inputs(X, reset=first)
         check_consistent_length(x, targets)
         flat = targets.ndim == 1

@@ -10,15 +10,16 @@ import json
 import math
 import uuid
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from quickstudy.apps.run import provenance, read_json
 from quickstudy.recipes.recipe import SINUSOID, Data, Family, Recipe, Test, parse_recipe
 from quickstudy.tasks import ClassData, EpisodeSampler, InstanceTasks, Tasks
-from quickstudy.tasks.images import content_hash, list_images
+from quickstudy.tasks.images import content_hash
 
 if TYPE_CHECKING:
+    from quickstudy.apps.adapt import Adaptation
     from quickstudy.experience import ExperienceStore, Run, Strategy, Task, Trial
 
 __all__ = ["remember", "remember_adapting", "remember_comparison", "strategy_of", "task_of"]
@@ -83,28 +84,31 @@ def remember_comparison(folder: Path, store: ExperienceStore, *, began: datetime
 
 
 def remember_adapting(
-    recipe: Recipe, support: Path, n_queries: int, store: ExperienceStore, *, began: datetime
+    adaptation: Adaptation, support: Path, store: ExperienceStore, *, began: datetime
 ) -> None:
-    """Keep that a run was adapted to class folders: a task of their content, a trial without
-    scores.
+    """Keep that a learner was adapted to a user's examples: a task of their content, a trial
+    without scores.
     """
-    from quickstudy.experience import Task
+    from quickstudy.experience import Strategy, Task
 
-    names = [PurePosixPath(name).parent for name, _ in list_images(support)]
-    n_way = len(set(names))
-    features = {
-        "ways": n_way,
-        "shots": len(names) / n_way,
-        "queries": n_queries / n_way,
-        "classes": n_way,
-        "examples": len(names),
-        "image_size": recipe.data.image_size,
-        "channels": recipe.data.colours,
+    ways, recipe = adaptation.ways, adaptation.recipe
+    n_queries = len(adaptation.predictions)
+    features: dict[str, float] = {
+        "ways": ways,
+        "shots": adaptation.shots,
+        "queries": n_queries / ways,
+        "classes": ways,
+        "examples": round(adaptation.shots * ways),
     }
-    name = f"{support.absolute().name}, {n_way}-way"
-    task = Task(content_hash(support), "few-shot", name, features, {"data": {"name": "folder"}})
-    strategy = strategy_of(recipe)
-    run = _run(provenance(recipe.seed), recipe.as_json(), {"queries": n_queries}, began)
+    if recipe:
+        features |= {"image_size": recipe.data.image_size, "channels": recipe.data.colours}
+    name = f"{support.absolute().name}, {ways}-way"
+    definition = {"data": {"name": "folder" if adaptation.kind == "image" else "table"}}
+    task = Task(adaptation.content, "few-shot", name, features, definition)
+    strategy = strategy_of(recipe) if recipe else Strategy("learner", adaptation.learner, {})
+    plain = recipe.as_json() if recipe else json.dumps({"learner": adaptation.learner})
+    seed = recipe.seed if recipe else 0
+    run = _run(provenance(seed), plain, {"queries": n_queries}, began)
     trial = _trial(run, 0, task, strategy)
     store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
 

@@ -27,6 +27,7 @@ from quickstudy.recipes.recipe import Recipe, override, parse_recipe
 from quickstudy.tasks import Episode
 
 __all__ = [
+    "SHIPPED",
     "keep_results",
     "load_run",
     "meta_test_all",
@@ -35,6 +36,10 @@ __all__ = [
     "result_rows",
     "train_run",
 ]
+
+SHIPPED = ("glyphs",)
+"""Runs that come with quickstudy, in `shipped/`: `glyphs`, made by `quickstudy reproduce
+prototypical_glyphs`, for drawn characters."""
 
 Results = list[dict[str, Any]]
 """One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""
@@ -151,17 +156,20 @@ def load_run(folder: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe,
         recipe, learner = load_run("runs/prototypical_glyphs")
 
     Args:
+        folder: A run folder, or one of `SHIPPED`.
         overrides: Changes of the recipe, as for `load_recipe`.
 
     Raises:
         MissingError: If `folder` is not a run folder.
         RunError: If its recipe or weights are missing or damaged, or do not fit each other.
     """
-    folder = Path(folder)
+    name, folder = str(folder), Path(folder)
+    if name in SHIPPED and not folder.exists():
+        folder = Path(quickstudy.__file__).parent / "shipped" / name
     if not (folder / "recipe.json").is_file():
         raise MissingError(
-            f"expected a run folder at {folder}, found no recipe.json there: "
-            "make one with `quickstudy train`"
+            f"expected a run folder at {folder}, found no recipe.json there: make one with "
+            f"`quickstudy train`, or name one that comes with quickstudy ({', '.join(SHIPPED)})"
         )
     recipe = parse_recipe(override(read_json(folder / "recipe.json"), overrides))
     weights = checkpoints.load_tensors(folder / "weights.safetensors")

@@ -182,12 +182,54 @@ def _results(results: dict[str, Any], absent: list[str]) -> str:
     return "\n".join(lines)
 
 
-@app.command(epilog="Example: quickstudy adapt runs/demo --support letters/ --query unknown/")
+def _complete_learner(incomplete: str) -> list[str]:
+    from quickstudy.apps.named import METHODS
+    from quickstudy.apps.run import SHIPPED
+
+    folders = [str(path.parent) for path in Path().glob(f"{incomplete}*/recipe.json")]
+    return [name for name in (*SHIPPED, *METHODS) if name.startswith(incomplete)] + folders
+
+
+def _complete_encoder(incomplete: str) -> list[str]:
+    from quickstudy.apps.named import ENCODERS
+
+    return [name for name in ENCODERS if name.startswith(incomplete)]
+
+
+@app.command(
+    epilog="Example: quickstudy adapt --support letters/ --query unknown/; "
+    "quickstudy adapt ridge --support intents.csv --query new.csv --out answers.parquet"
+)
 def adapt(
-    run: Run,
-    support: Annotated[Path, typer.Option(help="A folder (or zip) with a folder per class.")],
-    query: Annotated[Path, typer.Option(help="Images to predict.")],
-    out: Annotated[Path | None, typer.Option(help="Write to this .csv or .json file.")] = None,
+    learner: Annotated[
+        str | None,
+        typer.Argument(
+            help="A run folder, a run that comes with quickstudy (glyphs), or a method that needs "
+            "no meta-training, such as ridge; by default what suits the examples.",
+            autocompletion=_complete_learner,
+        ),
+    ] = None,
+    support: Annotated[
+        Path,
+        typer.Option(
+            help="A folder (or zip) with a folder of images per class; or a .csv or .parquet of "
+            "texts or numbers, with a column of labels."
+        ),
+    ] = ...,  # type: ignore[assignment]
+    query: Annotated[Path, typer.Option(help="Images, or a table, to predict.")] = ...,  # type: ignore[assignment]
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this .csv, .json or .parquet file.")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="minilm for texts, efficientnet_lite0 for images; by default as needed.",
+            autocompletion=_complete_encoder,
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of labels; by default label or class.")
+    ] = None,
     ink: Annotated[
         Ink | None,
         typer.Option(help="Strokes are darker or brighter than the paper; default as in training."),
@@ -196,43 +238,70 @@ def adapt(
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
-    """Learn classes from a few images each, and predict new images. The run is not changed."""
-    from quickstudy.apps.adapt import adapt_to_folder
+    """Learn classes from a few examples each, and predict new ones. The learner is not changed."""
+    from quickstudy.apps import adapt as adapting
     from quickstudy.apps.remember import remember_adapting
-    from quickstudy.apps.run import load_run
-    from quickstudy.errors import UsageError
+    from quickstudy.errors import UsageError, require
     from quickstudy.files import write_atomically
 
-    if out and out.suffix not in (".csv", ".json"):
-        raise UsageError(f"expected --out to end in .csv or .json, got {out}")
+    if out and out.suffix not in (".csv", ".json", ".parquet"):
+        raise UsageError(f"expected --out to end in .csv, .json or .parquet, got {out}")
     if out and not out.parent.is_dir():
         raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
+    if out and out.suffix == ".parquet":
+        require("pyarrow", "experience")
     began = datetime.now(UTC)
-    recipe, learner = load_run(run, overrides or [])
-    predictions = adapt_to_folder(recipe, learner, support, query, ink=ink)
-    plain = [vars(p) for p in predictions]
-    as_json = as_json or bool(out and out.suffix == ".json")
-    text = json.dumps(plain, indent=1) + "\n" if as_json else _csv(plain)
-    if out:
-        write_atomically(out, text.encode())
-        print(f"{len(plain)} predictions in {out}", file=sys.stderr)
+    found = adapting.adapt(
+        support,
+        query,
+        learner=learner,
+        encoder=encoder,
+        label=label,
+        ink=ink,
+        overrides=overrides or [],
+    )
+    print(f"learned {found.ways} classes by {found.learner}", file=sys.stderr)
+    if found.seen:
+        print(f"The encoder is {found.seen}.", file=sys.stderr)
+    table = adapting.as_table(found)
+    if out and out.suffix == ".parquet":
+        content = _parquet(table)
+    elif as_json or (out and out.suffix == ".json"):
+        rows = [
+            {found.kind: p.example, "label": p.label, "probabilities": p.probabilities}
+            for p in found.predictions
+        ]
+        content = (json.dumps(rows, indent=1) + "\n").encode()
     else:
-        print(text, end="")
-    n_queries = len(plain)
-    keep(forget, lambda store: remember_adapting(recipe, support, n_queries, store, began=began))
+        content = _csv(table).encode()
+    if out:
+        write_atomically(out, content)
+        print(f"{len(found.predictions)} predictions in {out}", file=sys.stderr)
+    else:
+        print(content.decode(), end="")
+    keep(forget, lambda store: remember_adapting(found, support, store, began=began))
 
 
-def _csv(predictions: list[dict[str, Any]]) -> str:
+def _csv(table: dict[str, list[Any]]) -> str:
     import csv
     import io
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    classes = list(predictions[0]["probabilities"])
-    writer.writerow(["image", "label", *(f"p({c})" for c in classes)])
-    for p in predictions:
-        writer.writerow([p["image"], p["label"], *p["probabilities"].values()])
+    writer.writerow(table)
+    writer.writerows(zip(*table.values(), strict=True))
     return text.getvalue()
+
+
+def _parquet(table: dict[str, list[Any]]) -> bytes:
+    import io
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    content = io.BytesIO()
+    parquet.write_table(pa.table(table), content)
+    return content.getvalue()
 
 
 @app.command(epilog="Example: quickstudy demo --run runs/demo")

@@ -1,0 +1,160 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from pyarrow import parquet
+
+from quickstudy.apps import named
+from quickstudy.apps.adapt import adapt, as_table
+from quickstudy.apps.run import SHIPPED, load_run
+from quickstudy.errors import DataError, MissingError, UsageError
+from quickstudy.nn import Encoder
+from quickstudy.recipes.recipe import load_recipe
+
+
+@pytest.fixture(autouse=True)
+def small_encoders(monkeypatch, tmp_path):
+    """Encoders by name that need no extra, and no user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def count(texts):
+        return torch.tensor([[text.count(letter) for letter in "abc"] for text in texts])
+
+    def colours(images):
+        return torch.stack(images).float().mean((2, 3))
+
+    words = Encoder(count, "letters", "1", seen="told which letters there are")
+    pictures = named.EncodedImages(Encoder(colours, "colours", "1"), 16)
+    monkeypatch.setitem(named.ENCODERS, named.TEXTS, lambda: words)
+    monkeypatch.setitem(named.ENCODERS, named.PHOTOGRAPHS, lambda: pictures)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def labels(adaptation):
+    return [p.label for p in adaptation.predictions]
+
+
+def test_a_table_of_texts_is_embedded(tmp_path):
+    support = write(tmp_path / "s.csv", 'label,text\nx,"aa, a"\nx,aab\ny,cc\ny,c c c\n')
+    query = write(tmp_path / "q.csv", "id,text\n7,aaa\n8,c\n")
+    found = adapt(support, query)
+    assert labels(found) == ["x", "y"]
+    assert (found.kind, found.ways, found.shots) == ("text", 2, 2)
+    assert found.seen == "told which letters there are"
+    assert as_table(found)["text"] == ["aaa", "c"]
+    assert labels(adapt(support, query, learner="nearest_centroid", encoder="minilm")) == ["x", "y"]
+
+
+def test_a_table_of_numbers_is_learned_as_it_is(tmp_path):
+    plain = "height,class,width\n1,low,2\n1.5,low,2.5\n9,high,8\n8,high,9\n"
+    support = write(tmp_path / "s.csv", plain)
+    query = write(tmp_path / "q.csv", "width,height\n2,1\n9,9\n")
+    found = adapt(support, query)
+    assert labels(found) == ["low", "high"]
+    table = as_table(found)
+    assert table["row"] == ["1", "2"]
+    assert table["p(high)"][1] > 0.5 > table["p(high)"][0]
+    columns = {"width": [2.0, 9.0], "height": [1, 9]}
+    parquet.write_table(pa.table(columns), tmp_path / "q.parquet")
+    assert as_table(adapt(support, tmp_path / "q.parquet")) == table
+    assert labels(adapt(support, query, learner="ridge", label="class")) == ["low", "high"]
+
+
+def images(folder, colours):
+    rng = np.random.default_rng(0)
+    for name, colour in colours.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(2):
+            pixels = np.clip(rng.normal(colour, 9, (16, 16, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_photographs_are_embedded(tmp_path):
+    folder = images(tmp_path / "s", {"red": (200, 30, 30), "blue": (20, 30, 220)})
+    found = adapt(folder, folder)
+    assert found.learner == "gaussian_classes on efficientnet_lite0"
+    assert labels(found) == [p.example.split("/")[0] for p in found.predictions]
+    assert labels(adapt(folder, folder, learner="ridge")) == labels(found)
+
+
+def test_drawings_are_learned_by_the_run_that_comes_with_quickstudy(tmp_path):
+    for name, box in {"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)}.items():
+        (tmp_path / "s" / name).mkdir(parents=True)
+        for shift in range(3):
+            image = Image.new("L", (28, 28), 255)
+            image.paste(0, tuple(side + shift for side in box))
+            image.save(tmp_path / "s" / name / f"{shift}.png")
+    found = adapt(tmp_path / "s", tmp_path / "s")
+    assert found.learner == "glyphs"
+    assert labels(found) == ["bar"] * 3 + ["dot"] * 3
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_run_that_comes_with_quickstudy_is_one_of_its_recipes(name):
+    recipe, learner = load_run(name)
+    assert recipe.trains_as(load_recipe("prototypical_glyphs"))
+    assert not learner.training
+
+
+@pytest.mark.parametrize(
+    ("support", "query", "message"),
+    [
+        ("text,label\na,x\n", "text\na\n", "at least two classes.*'x' alone"),
+        ("text,label\na,x\nb,\n", "text\na\n", "a label in every row, got none in row 2"),
+        ("text,label\na,x\n ,y\n", "text\na\n", "a text in every row, got none in row 2"),
+        ("text,label\na,x\nb,y\n", "words\na\n", "expected the column 'text'"),
+        ("text,label\na,x\nb,y\n", "text\n", "at least one row"),
+        ("\n", "text\na\n", "column names in the first line"),
+        ("text,label\na,x,1\n", "text\na\n", "2 cells.*got 3 in row 1"),
+        ("text,text\na,x\n", "text\na\n", "'text' twice"),
+        ("label\nx\ny\n", "text\na\n", "columns beside 'label'"),
+        ("h,w,label\n1,2,x\n1,nan,y\n", "h,w\n1,2\n", "'nan' in column 'w', row 2"),
+        ("h,w,label\n1,2,x\n1,wide,y\n", "h,w\n1,2\n", "'wide' in column 'w'"),
+        ("h,w,label\n1,2,x\n1,3,y\n", "h,w\n1,inf\n", "'inf' in column 'w'"),
+    ],
+)
+def test_a_table_that_cannot_serve_is_refused(tmp_path, support, query, message):
+    paths = write(tmp_path / "s.csv", support), write(tmp_path / "q.csv", query)
+    with pytest.raises(DataError, match=message):
+        adapt(*paths)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label": "kind"}, "a column 'kind'.*got text, label"),
+        ({"learner": "glyphs"}, "a method for vectors"),
+        ({"encoder": "efficientnet_lite0"}, "an encoder of texts"),
+        ({"encoder": "word2vec"}, "word2vec"),
+        ({"ink": "dark"}, "only with images"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(tmp_path, options, message):
+    support = write(tmp_path / "s.csv", "text,label\na,x\nb,y\n")
+    with pytest.raises(UsageError, match=message):
+        adapt(support, support, **options)
+
+
+def test_places_that_cannot_serve_are_refused(tmp_path):
+    table = write(tmp_path / "s.csv", "text,label\na,x\nb,y\n")
+    folder = images(tmp_path / "s", {"red": (200, 30, 30), "blue": (20, 30, 220)})
+    with pytest.raises(MissingError, match="found no file"):
+        adapt(table, tmp_path / "no.csv")
+    with pytest.raises(UsageError, match="two tables or two places of images"):
+        adapt(table, folder)
+    with pytest.raises(UsageError, match="only with tables"):
+        adapt(folder, folder, label="kind")
+    with pytest.raises(UsageError, match="a method for vectors"):
+        adapt(folder, folder, learner="glyphs", encoder="efficientnet_lite0")
+    (tmp_path / "b.csv").write_bytes(b"text\n\xff\xfe\n")
+    with pytest.raises(DataError, match="not CSV in UTF-8"):
+        adapt(table, tmp_path / "b.csv")
+    (tmp_path / "b.parquet").write_bytes(b"text")
+    with pytest.raises(DataError, match="not a readable Parquet"):
+        adapt(table, tmp_path / "b.parquet")

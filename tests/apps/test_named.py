@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from quickstudy.apps.named import (
+    DRAWINGS,
+    METHODS,
+    PHOTOGRAPHS,
+    TEXTS,
+    default_encoder,
+    in_colour,
+    make_method,
+    named_encoder,
+)
+from quickstudy.errors import UsageError
+from quickstudy.tasks import Support
+
+GREY, RED = Image.new("RGB", (8, 8), (90, 90, 90)), Image.new("RGB", (8, 8), (200, 30, 30))
+
+
+@pytest.mark.parametrize(
+    ("examples", "expected"),
+    [
+        (["where is my card", "balance"], TEXTS),
+        (np.array(["where is my card", "balance"]), TEXTS),
+        ([GREY, GREY], DRAWINGS),
+        ([GREY, RED], PHOTOGRAPHS),
+        ([[0.1, 0.2], [0.3, 0.4]], None),
+        (np.zeros((2, 3)), None),
+        (np.array([["a", "b"]]), None),
+        ("a text instead of a list", None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_the_kind_of_examples_decides(examples, expected):
+    assert default_encoder(examples, drawings=True) == expected
+
+
+def test_images_are_known_by_their_paths_too(tmp_path):
+    RED.save(tmp_path / "red.png")
+    GREY.save(tmp_path / "grey.png")
+    assert default_encoder([tmp_path / "red.png"], drawings=True) == PHOTOGRAPHS
+    assert default_encoder([str(tmp_path / "grey.png")], drawings=True) == DRAWINGS
+    assert default_encoder([str(tmp_path / "grey.png")], drawings=False) == PHOTOGRAPHS
+
+
+def test_greys_have_no_colour():
+    grey = torch.rand(2, 1, 8, 8).expand(2, 3, 8, 8)
+    assert not in_colour(grey)
+    assert in_colour(grey * torch.tensor([1.0, 0.8, 0.8])[:, None, None])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_learns_vectors(name):
+    support = Support(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1]), 2)
+    predict = make_method(name, support.x).adapt(support)
+    assert predict(torch.tensor([[0.1, 0.9], [0.8, 0.1]])).argmax(1).tolist() == [0, 1]
+
+
+def test_unknown_names_are_refused_with_the_known():
+    with pytest.raises(UsageError, match="minilm"):
+        named_encoder("minilmm")
+    with pytest.raises(UsageError, match="ridge"):
+        make_method("rigde", torch.zeros(1, 2))
