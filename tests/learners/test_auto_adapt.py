@@ -55,17 +55,16 @@ def fast(parameters):
 
 
 def accuracy(learner, tasks):
-    return meta_test(learner.eval(), tasks, 300).mean
+    return meta_test(learner.eval(), tasks, 200).mean
 
 
 def test_it_learns_which_strategy_suits_which_task():
     learner, tasks = AutoAdapt(Flatten((16,)), strategies=[CENTROID, NEIGHBOUR]), two_kinds()
     centroid, neighbour = (FineTuning(Flatten((16,)), **s) for s in (CENTROID, NEIGHBOUR))
     fixed = [accuracy(one, tasks) for one in (centroid, neighbour)]
-    meta_train(learner, two_kinds(), steps=200, meta_batch_size=4, optimizer=fast)
+    meta_train(learner, two_kinds(), steps=100, meta_batch_size=4, optimizer=fast)
     knowing = (accuracy(centroid, two_kinds(0)) + accuracy(neighbour, two_kinds(1))) / 2
-    assert accuracy(learner, tasks) > max(fixed) + 0.03
-    assert accuracy(learner, tasks) > knowing - 0.02
+    assert accuracy(learner, tasks) > max(max(fixed) + 0.03, knowing - 0.02)
     assert learner.advise(two_kinds(0)[0].support).strategy.method == "nearest_centroid"
     assert learner.advise(two_kinds(1)[0].support).strategy.method == "nearest_neighbour"
 
@@ -121,7 +120,7 @@ def test_where_features_do_not_help_it_falls_back_on_raw_inputs():
 
     raw = {**CENTROID, "inputs": "raw"}
     learner, tasks = AutoAdapt(Half(), strategies=[CENTROID, raw]), GeneratedTasks(draw, seed=2)
-    meta_train(learner, GeneratedTasks(draw), steps=150, meta_batch_size=4, optimizer=fast)
+    meta_train(learner, GeneratedTasks(draw), steps=80, meta_batch_size=4, optimizer=fast)
     compared = [learner.eval().compare(tasks[i]) for i in range(200)]
     each = torch.stack([each for each, _ in compared])
     mixed = torch.stack([mixed for _, mixed in compared])
