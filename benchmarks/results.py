@@ -77,11 +77,12 @@ def _table(reports: dict[str, dict[str, Any]]) -> str:
 
 def _within(found: dict[str, Any]) -> str:
     """AutoAdapt and each fixed strategy by setting, and what either gives away on average."""
-    settings = [entry["scores"] for entry in found["within"]]
+    entries = [entry for part in found.values() for entry in part["within"]]
+    settings = [entry["scores"] for entry in entries]
     shared = [n for n in settings[0] if all(n in scores for scores in settings)]
     fixed = [n for n in shared if n != "AutoAdapt"]
-    names = list(dict.fromkeys(entry["data"] for entry in found["within"]))
-    heads = [f"{e['data']}, {e['n_shot']}" for e in found["within"]]
+    names = list(dict.fromkeys(entry["data"] for entry in entries))
+    heads = [f"{e['data']}, {e['n_shot']}" for e in entries]
     lines = ["| | mean | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 2)]
     best = [max(scores[n]["mean"] for n in fixed) for scores in settings]
     lines.append(_line("best fixed of each setting", _mean(best), [f"{100 * b:.2f}" for b in best]))
@@ -93,7 +94,7 @@ def _within(found: dict[str, Any]) -> str:
     for name in fixed:
         cells = []
         for data in (*names, "all"):
-            less = [e["less"][name] for e in found["within"] if data in ("all", e["data"])]
+            less = [e["less"][name] for e in entries if data in ("all", e["data"])]
             half = math.hypot(*(one["interval"] for one in less)) / len(less)
             mean = statistics.mean(one["mean"] for one in less)
             cells.append(f"{100 * mean:+.2f} ± {100 * half:.2f}")
@@ -103,7 +104,7 @@ def _within(found: dict[str, Any]) -> str:
 
 def _across(found: dict[str, Any]) -> str:
     """A column a pair of domains and number of shots."""
-    entries = found["across"]
+    entries = [entry for part in found.values() for entry in part["across"]]
     heads = [f"{e['trained_on']} to {e['data']}, {e['n_shot']}" for e in entries]
     lines = ["| | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
     names = sorted(entries[0]["scores"], key=lambda n: (n != "AutoAdapt", "raw" in n or "new" in n))
