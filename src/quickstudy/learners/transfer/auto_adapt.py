@@ -2,7 +2,7 @@
 
 The choice among algorithms by properties of the problem: Rice, "The Algorithm Selection Problem",
 1976. Here it is soft, a mixture of experts (Jacobs, Jordan, Nowlan & Hinton, "Adaptive Mixtures of
-Local Experts", 1991) whose gate is meta-learned and whose experts need no training.
+Local Experts", 1991) whose gate is meta-learned and whose experts are ways to adapt.
 """
 
 from __future__ import annotations
