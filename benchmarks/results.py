@@ -7,7 +7,9 @@ python benchmarks/results.py write
 from __future__ import annotations
 
 import json
+import math
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,8 +44,13 @@ def write() -> None:
 
         def table(mark: re.Match[str]) -> str:
             name = mark["name"]
-            shown = reports if name == "all" else {k: v for k, v in reports.items() if k == name}
-            return f"<!-- measured: {name} -->\n{_table(shown)}<!-- end of measured -->"
+            if name in MADE:
+                made = MADE[name](json.loads((RESULTS / "transfer.json").read_text()))
+            elif name == "caltech":
+                made = _table({k: v for k, v in reports.items() if k.endswith("_caltech")})
+            else:
+                made = _table({k: v for k, v in reports.items() if name in ("all", k)})
+            return f"<!-- measured: {name} -->\n{made}<!-- end of measured -->"
 
         pattern = r"<!-- measured: (?P<name>\w+) -->\n.*?<!-- end of measured -->"
         page.write_text(re.sub(pattern, table, text, flags=re.DOTALL))
@@ -66,6 +73,66 @@ def _table(reports: dict[str, dict[str, Any]]) -> str:
             )
             lines.append(f"| {entry['title']} | {scores} | {entry.get('published', '')} | |")
     return "\n".join([*lines, ""])
+
+
+def _within(found: dict[str, Any]) -> str:
+    """AutoAdapt and each fixed strategy by setting, and what either gives away on average."""
+    entries = [entry for part in found.values() for entry in part["within"]]
+    settings = [entry["scores"] for entry in entries]
+    shared = [n for n in settings[0] if all(n in scores for scores in settings)]
+    fixed = [n for n in shared if n != "AutoAdapt"]
+    names = list(dict.fromkeys(entry["data"] for entry in entries))
+    heads = [f"{e['data']}, {e['n_shot']}" for e in entries]
+    lines = ["| | mean | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 2)]
+    best = [max(scores[n]["mean"] for n in fixed) for scores in settings]
+    lines.append(_line("best fixed of each setting", _mean(best), [f"{100 * b:.2f}" for b in best]))
+    for name in ("AutoAdapt", *fixed):
+        means = [scores[name]["mean"] for scores in settings]
+        lines.append(_line(name, _mean(means), [_cell(scores[name]) for scores in settings]))
+    lines += ["", "AutoAdapt less a fixed strategy, task by task, mean over settings:", ""]
+    lines += ["| | " + " | ".join([*names, "all"]) + " |", "|" + "---|" * (len(names) + 2)]
+    for name in fixed:
+        cells = []
+        for data in (*names, "all"):
+            less = [e["less"][name] for e in entries if data in ("all", e["data"])]
+            half = math.hypot(*(one["interval"] for one in less)) / len(less)
+            mean = statistics.mean(one["mean"] for one in less)
+            cells.append(f"{100 * mean:+.2f} ± {100 * half:.2f}")
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _across(found: dict[str, Any]) -> str:
+    """A column a pair of domains and number of shots."""
+    entries = [entry for part in found.values() for entry in part["across"]]
+    heads = [f"{e['trained_on']} to {e['data']}, {e['n_shot']}" for e in entries]
+    lines = ["| | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
+    names = sorted(entries[0]["scores"], key=lambda n: (n != "AutoAdapt", "raw" in n or "new" in n))
+    for name in names:
+        cells = [_cell(e["scores"][name]) for e in entries]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+    over = []
+    for entry in entries:
+        scores = entry["scores"]
+        bar = max(s["mean"] for n, s in scores.items() if "raw" in n or "new" in n)
+        over.append(f"{100 * (scores['AutoAdapt']['mean'] - bar):+.2f}")
+    lines.append("| " + " | ".join(["AutoAdapt less the best of the support alone", *over]) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _mean(values: list[float]) -> str:
+    return f"{100 * statistics.mean(values):.2f}"
+
+
+def _cell(entry: dict[str, Any]) -> str:
+    return f"{100 * entry['mean']:.2f} ± {100 * entry['interval']:.2f}"
+
+
+def _line(name: str, mean: str, cells: list[str]) -> str:
+    return "| " + " | ".join([name, mean, *cells]) + " |"
+
+
+MADE = {"transfer_within": _within, "transfer_across": _across}
 
 
 if __name__ == "__main__":

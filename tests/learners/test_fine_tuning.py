@@ -11,6 +11,7 @@ from torch import nn
 from quickstudy.engine import meta_train
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import FineTuning
+from quickstudy.learners.transfer.strategies import TransferStrategy
 from quickstudy.nn import MLP, Conv4
 from quickstudy.tasks import Batch, Episode, EpisodeSampler, Support
 from quickstudy.testing import LearnerContract, blob_classes
@@ -180,3 +181,38 @@ def test_what_it_cannot_do_is_refused():
         make().adapt(regression)
     with pytest.raises(DataError, match="ids"):
         make().loss(Episode(regression, Batch(torch.rand(3, 8), torch.rand(3, 1))))
+
+
+@pytest.mark.parametrize("inputs", ["features", "raw"])
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "nearest_centroid"}, {"method": "nearest_neighbour"}, {"method": "ridge"}],
+)
+def test_what_is_left_out_is_scored_by_what_the_others_teach(options, inputs):
+    strategy = TransferStrategy(**options, inputs=inputs)
+    torch.manual_seed(0)
+    x, y = torch.randn(9, 6, dtype=torch.float64), torch.arange(9) % 3
+    centre = x.mean(0) if inputs == "raw" else torch.randn(6, dtype=torch.float64)
+    alike = TransferStrategy(**options)  # on features, whose centre is the one given
+    found = strategy.left_out(centre, Support(x, y, 3))
+    for i in range(9):
+        rest = torch.arange(9) != i
+        predict = alike.adapt(nn.Identity(), centre, Support(x[rest], y[rest], 3))
+        torch.testing.assert_close(found[i], predict(x[i : i + 1])[0])
+
+
+def test_leaving_one_out_needs_a_closed_form_and_two_examples_of_each_class():
+    support = Support(torch.rand(3, 4), torch.tensor([0, 0, 1]), 2)
+    with pytest.raises(DataError, match="two examples"):
+        TransferStrategy("ridge").left_out(torch.zeros(4), support)
+    with pytest.raises(UsageError, match="closed form"):
+        TransferStrategy("linear_probe").left_out(torch.zeros(4), support)
+
+
+def test_raw_inputs_do_without_the_backbone():
+    strategy = TransferStrategy("ridge", inputs="raw")
+    support = Support(torch.rand(6, 2, 2), torch.arange(6) % 3, 3)
+    mean = support.x.flatten(1).mean(0)
+    expected = TransferStrategy("ridge").adapt(nn.Flatten(), mean, support)
+    scores = strategy.adapt(nn.Linear(1, 1), torch.zeros(1), support)
+    torch.testing.assert_close(scores(support.x), expected(support.x))

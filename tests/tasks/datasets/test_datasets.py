@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from quickstudy.errors import DataError, MissingError, UsageError
-from quickstudy.tasks.datasets import caltech, load_dataset, omniglot, store
+from quickstudy.tasks.datasets import caltech, load_dataset, omniglot, sign_digits, store
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 from quickstudy.tasks.images import content_hash
 
@@ -120,6 +120,22 @@ def test_caltech_splits_are_disjoint_photographs_in_colour():
 def test_caltech_content_is_the_pinned_one():
     for file, digest in caltech.FILES.items():
         assert content_hash(store.find("caltech101_84", file)) == digest
+
+
+@pytest.mark.data("sign_digits")
+def test_sign_digits_are_ten_classes_of_photographs_in_colour():
+    data = load_dataset("sign_digits", "test", image_size=84)
+    assert data.x.shape == (2062, 3, 84, 84)
+    assert data.names == list("0123456789")
+    assert int(data.counts.min()) > 200
+    red, blue = (data.x[:, channel].float() for channel in (0, 2))
+    assert float((red - blue).abs().mean()) > 5
+
+
+@pytest.mark.data("sign_digits")
+def test_sign_digits_content_is_the_pinned_one():
+    for file, digest in sign_digits.FILES.items():
+        assert content_hash(store.find("sign_digits", file)) == digest
 
 
 def test_a_data_set_without_a_place_on_the_web_is_only_added():

@@ -1,7 +1,8 @@
-"""Learn from many tasks which way of adapting a backbone suits which task.
+"""Learn from many tasks which ways of adapting a backbone suit which task.
 
 The choice among algorithms by properties of the problem: Rice, "The Algorithm Selection Problem",
-1976. Here it is trained by what every strategy would have scored.
+1976. Here it is soft, a mixture of experts (Jacobs, Jordan, Nowlan & Hinton, "Adaptive Mixtures of
+Local Experts", 1991) whose gate is meta-learned and whose experts are ways to adapt.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from quickstudy.learners.base import (
     check_every_class,
     class_means,
     device_of,
-    encode_targets,
     feature_size,
 )
 from quickstudy.learners.transfer.strategies import TransferStrategy
@@ -46,8 +46,8 @@ MOMENTUM = 0.01
 FARTHEST = 3.0
 """Standard deviations beyond which a meta-feature counts as this far."""
 
-FOLDS = 3
-"""Parts of a support set, each of which strategies are tried on after learning the others."""
+SCALE = 10.0
+"""First factor on scores of strategies in closed form, which are too alike for a softmax."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Advice:
     """What is chosen for a task, and why.
 
     Args:
-        strategy: Options of the chosen strategy.
+        strategy: The strategy of the greatest share.
         shares: How much each strategy is favoured; they sum to 1.
         features: The task's meta-features.
         reason: All this in words.
@@ -70,15 +70,17 @@ class Advice:
 class AutoAdapt(Learner):
     """Choose by a task's meta-features how to adapt a backbone that is trained already.
 
-    Meta-training leaves the backbone as it is, and minimises the expected error rate of a softmax
-    over strategies, sum_k softmax(W f + b)_k * error_k, where every strategy has been tried on the
-    queries. A new task is learned by the strategy of the greatest share alone.
+    The prediction is a mixture, sum_k softmax(W f + b)_k * softmax(a_k * scores_k), over
+    strategies k. Meta-training leaves the backbone as it is, and finds W, b and the scales a by the
+    cross-entropy of the mixture on the queries, for which every strategy is tried on every task.
 
     The meta-features f: ways; shots; how far apart classes are for their spread; how far the task
     lies from what the backbone was trained on; and for each strategy that trains nothing, its
-    accuracy on parts of the support set held out (for 1 shot there are none). They are
-    standardised by their moving averages over tasks, and cut off at 3 standard deviations, so
-    that a task unlike any other is judged as the most extreme one that was met.
+    leave-one-out accuracy on the support set (for 1 shot there is none). They are standardised by
+    their moving averages over tasks, and cut off at 3 standard deviations, so that a task unlike
+    any other is judged as the most extreme one that was met. With strategies of raw inputs, and
+    tasks of other domains in meta-training, it falls back on the support set alone where features
+    do not help.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); give it trained weights (`train.start`
@@ -124,6 +126,8 @@ class AutoAdapt(Learner):
         self.chooser = nn.Linear(n, len(strategies))
         nn.init.zeros_(self.chooser.weight)
         nn.init.zeros_(self.chooser.bias)
+        scales = [math.log(SCALE) if s.is_closed_form else 0.0 for s in self.strategies]
+        self.log_scales = nn.Parameter(torch.tensor(scales))
         self.register_buffer("centre", torch.zeros(d))
         self.register_buffer("feature_mean", torch.zeros(n))
         self.register_buffer("feature_square", torch.ones(n))
@@ -140,22 +144,15 @@ class AutoAdapt(Learner):
 
     def adapt(self, support: Support) -> Predictor:
         self.check(support)
-        shown = self._embedded(support)
-        strategy = self._advise(shown).strategy
-        if not strategy.keeps_backbone:
-            return strategy.adapt(self.backbone, self.centre, support)
-        predict = strategy.adapt(nn.Identity(), self.centre, shown)
-        return lambda x: predict(self.backbone(x))
+        predict = self._adapt(self._embedded(support), support)
+        return lambda x: predict(self._embed(x), x)
 
     def advise(self, support: Support) -> Advice:
-        """Which strategy is chosen for a task, and why."""
+        """Which strategy is favoured for a task, and why."""
         self.check(support)
-        return self._advise(self._embedded(support))
-
-    def _advise(self, shown: Support) -> Advice:
         with torch.no_grad():
-            features = self._features(shown)
-            shares = self.chooser(self._standardised(features)).softmax(0)
+            features = self._features(self._embedded(support))
+            shares = self._log_shares(features).exp()
         best = int(shares.argmax())
         told = {n: round(v, 3) for n, v in zip(self.names, features.tolist(), strict=True)}
         known = {n: v for n, v in told.items() if not math.isnan(v)}
@@ -169,52 +166,112 @@ class AutoAdapt(Learner):
         reason += "; of this task: " + ", ".join(f"{n} {v:g}" for n, v in known.items())
         return Advice(self.strategies[best], shares.tolist(), known, reason)
 
+    def compare(self, episode: Episode) -> tuple[Tensor, Tensor]:
+        """What every strategy would have scored on a task, and what AutoAdapt does.
+
+        Returns:
+            Accuracies on the queries: of each strategy, shape (k,), and of the mixture, a scalar.
+        """
+        self.check(episode.support)
+        with torch.no_grad():
+            shown = self._embedded(episode.support)
+            x = episode.query.x
+            scores = self._learn(shown, episode.support)(self._embed(x), x)
+            mixed = self._mix(self._features(shown), scores)
+        right = torch.cat([scores, mixed[None]]).argmax(2)
+        accuracies = (right == episode.query.y).to(scores.dtype).mean(1)
+        return accuracies[:-1], accuracies[-1]
+
     def on(self, tasks: Tasks) -> tuple[Callable[[Support], Predictor], Tasks]:
         map_examples = getattr(tasks, "map_examples", None)
         if map_examples is None or not all(s.keeps_backbone for s in self.strategies):
             return super().on(tasks)
         device = device_of(self)
-        embedded = map_examples(lambda x: widen(self.backbone(x.to(device))))
+        embedded = map_examples(lambda x: self._embed(x.to(device)))
         if embedded is None:
             return super().on(tasks)
 
         def adapt(shown: Support) -> Predictor:
             self.check(shown)
-            return self._advise(shown).strategy.adapt(nn.Identity(), self.centre, shown)
+            predict = self._adapt(shown, shown)
+            return lambda asked: predict(asked, asked)
 
         return adapt, embedded
 
     def loss(self, episode: Episode) -> Tensor:
-        """The expected error rate of the choice."""
+        """Cross-entropy of the mixture on the queries."""
         self.check(episode.support)
         support, query = episode.support, episode.query
         with torch.no_grad():
-            shown, asked = self._embedded(support), widen(self.backbone(query.x))
-            features = self._features(shown)
-            right = []
-            for strategy in self.strategies:
-                if strategy.keeps_backbone:
-                    scores = strategy.adapt(nn.Identity(), self.centre, shown)(asked)
-                else:
-                    scores = strategy.adapt(self.backbone, self.centre, support)(query.x)
-                right.append((scores.argmax(1) == query.y).to(scores.dtype).mean())
-            accuracies = torch.stack(right)
+            shown, asked = self._embedded(support), self._embed(query.x)
             if self.training:
-                self._remember(torch.cat([shown.x, asked]), features, accuracies)
-        shares = self.chooser(self._standardised(features)).softmax(0)
-        return (shares * (1 - accuracies)).sum()
+                self.steps += 1
+                embedded = torch.cat([shown.x, asked])[:, : len(self.centre)]
+                self.centre.lerp_(embedded.mean(0), self._share)
+            scores = self._learn(shown, support)(asked, query.x)
+            features = self._features(shown)
+            if self.training:
+                self._remember(features, (scores.argmax(2) == query.y).to(scores.dtype).mean(1))
+        return F.nll_loss(self._mix(features, scores), query.y)
 
-    def _remember(self, embedded: Tensor, features: Tensor, accuracies: Tensor) -> None:
-        self.steps += 1
-        share = max(MOMENTUM, 1 / int(self.steps))
+    def _adapt(self, shown: Support, support: Support) -> Callable[[Tensor, Tensor], Tensor]:
+        """Log-probabilities of the mixture, of embedded queries and the queries themselves."""
+        features, learned = self._features(shown), self._learn(shown, support)
+        return lambda asked, x: self._mix(features, learned(asked, x))
+
+    def _learn(self, shown: Support, support: Support) -> Callable[[Tensor, Tensor], Tensor]:
+        """The scores (k, n, n_way) by each strategy, of embedded queries and these themselves."""
+        predictors = [
+            s.adapt(nn.Identity(), self.centre, self._view(s, shown))
+            if s.keeps_backbone
+            else s.adapt(self.backbone, self.centre, support)
+            for s in self.strategies
+        ]
+
+        def scores(asked: Tensor, x: Tensor) -> Tensor:
+            pairs = zip(self.strategies, predictors, strict=True)
+            return torch.stack(
+                [p(self._part(s, asked) if s.keeps_backbone else x) for s, p in pairs]
+            )
+
+        return scores
+
+    def _mix(self, features: Tensor, scores: Tensor) -> Tensor:
+        """Log-probabilities (n, n_way) of the mixture of (k, n, n_way)."""
+        each = (self.log_scales.exp()[:, None, None] * scores).log_softmax(2)
+        return (self._log_shares(features)[:, None, None] + each).logsumexp(0)
+
+    def _log_shares(self, features: Tensor) -> Tensor:
+        return self.chooser(self._standardised(features)).log_softmax(0)
+
+    @property
+    def _share(self) -> float:
+        """Of a task in the moving averages."""
+        return max(MOMENTUM, 1 / int(self.steps))
+
+    def _remember(self, features: Tensor, accuracies: Tensor) -> None:
         known = torch.where(features.isnan(), self.feature_mean, features)
-        self.centre.lerp_(embedded.mean(0), share)
-        self.feature_mean.lerp_(known, share)
-        self.feature_square.lerp_(known.square(), share)
-        self.accuracies.lerp_(accuracies, share)
+        self.feature_mean.lerp_(known, self._share)
+        self.feature_square.lerp_(known.square(), self._share)
+        self.accuracies.lerp_(accuracies, self._share)
+
+    def _embed(self, x: Tensor) -> Tensor:
+        """Features (n, d), and beside them the inputs where a strategy takes these."""
+        features = widen(self.backbone(x))
+        if not any(s.is_raw for s in self.strategies):
+            return features
+        return torch.cat([features, x.flatten(1).to(features.dtype)], dim=1)
 
     def _embedded(self, support: Support) -> Support:
-        return Support(widen(self.backbone(support.x)), support.y, support.n_way)
+        return Support(self._embed(support.x), support.y, support.n_way)
+
+    def _part(self, strategy: TransferStrategy, embedded: Tensor) -> Tensor:
+        """What a strategy takes of what `_embed` made."""
+        d = len(self.centre)
+        return embedded[:, d:] if strategy.is_raw else embedded[:, :d]
+
+    def _view(self, strategy: TransferStrategy, shown: Support) -> Support:
+        return Support(self._part(strategy, shown.x), shown.y, shown.n_way)
 
     def _standardised(self, features: Tensor) -> Tensor:
         deviation = (self.feature_square - self.feature_mean.square()).clamp_min(1e-6).sqrt()
@@ -223,7 +280,7 @@ class AutoAdapt(Learner):
 
     def _features(self, support: Support) -> Tensor:
         """The meta-features of a task of embedded examples; NaN for what it does not show."""
-        x, n_way = support.x, support.n_way or 0
+        x, n_way = support.x[:, : len(self.centre)], support.n_way or 0
         means = class_means(x, support)
         apart = F.pdist(means).square().mean() if n_way > 1 else x.new_zeros(())
         far = (x - self.centre).square().sum(1).mean().clamp_min(1e-12)
@@ -233,17 +290,8 @@ class AutoAdapt(Learner):
         )
 
     def _held_out(self, support: Support) -> list[Tensor]:
-        """Accuracies on parts of the support set after learning the others."""
-        turn = encode_targets(support.y, support.n_way or 0, support.x).cumsum(0)
-        turn = turn[torch.arange(len(support)), support.y].long() - 1  # 0 for a class's first
-        folds = min(FOLDS, int(support.y.bincount(minlength=support.n_way or 0).min()))
-        if folds < 2:
+        """Leave-one-out accuracies of the strategies that train nothing."""
+        if int(support.y.bincount(minlength=support.n_way or 0).min()) < 2:
             return [support.x.new_tensor(math.nan)] * len(self.tried)
-        right = support.x.new_zeros(len(self.tried))
-        for fold in range(folds):
-            out = turn % folds == fold
-            rest = Support(support.x[~out], support.y[~out], support.n_way)
-            for i, strategy in enumerate(self.tried):
-                predict = strategy.adapt(nn.Identity(), self.centre, rest)
-                right[i] += (predict(support.x[out]).argmax(1) == support.y[out]).sum()
-        return list(right / len(support))
+        left_out = [s.left_out(self.centre, self._view(s, support)) for s in self.tried]
+        return [(scores.argmax(1) == support.y).to(scores.dtype).mean() for scores in left_out]

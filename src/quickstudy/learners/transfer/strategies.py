@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from quickstudy.errors import UsageError, check_option
+from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.learners.base import (
     Predictor,
     check_every_class,
@@ -22,7 +22,7 @@ from quickstudy.learners.base import (
     fit_ridge,
     query_loss,
 )
-from quickstudy.nn import cosine_similarity, squared_euclidean, widen
+from quickstudy.nn import cosine_similarity, full_precision, squared_euclidean, widen
 from quickstudy.tasks import Support
 
 __all__ = ["TransferStrategy", "cosine_scores"]
@@ -52,9 +52,11 @@ class TransferStrategy:
         adapt_steps: Steps of Adam on the support set, which is one batch.
         adapt_lr: Their learning rate.
         ridge: Strength of the regularisation of "ridge".
+        inputs: What a strategy that keeps the backbone compares: "features", or "raw", the examples
+            themselves, flattened, which is to learn from the support set alone.
 
     Raises:
-        UsageError: If an option is out of range.
+        UsageError: If an option is out of range, or "fine_tune" is given raw inputs.
 
     Example:
         >>> support = Support(torch.rand(6, 4), torch.arange(6) % 3, n_way=3)
@@ -69,15 +71,19 @@ class TransferStrategy:
     adapt_steps: int = 50
     adapt_lr: float = 1e-3
     ridge: float = 0.1
+    inputs: Literal["features", "raw"] = "features"
 
     def __post_init__(self) -> None:
         check_option("method", self.method, get_args(Method))
         check_option("classifier", self.classifier, ("linear", "cosine"))
+        check_option("inputs", self.inputs, ("features", "raw"))
         if self.adapt_steps < 0 or min(self.adapt_lr, self.ridge) <= 0:
             raise UsageError(
                 "expected adapt_steps >= 0 and a positive adapt_lr and ridge, got "
                 f"{self.adapt_steps}, {self.adapt_lr} and {self.ridge}"
             )
+        if self.inputs == "raw" and not self.keeps_backbone:
+            raise UsageError('expected inputs = "features" with "fine_tune", got "raw"')
 
     def __str__(self) -> str:
         """The method, and the options that are not the default."""
@@ -98,6 +104,11 @@ class TransferStrategy:
         """Whether nothing is trained, so that trying it costs next to nothing."""
         return self.method not in ("fine_tune", "linear_probe")
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether it does without the backbone."""
+        return self.inputs == "raw"
+
     def adapt(self, backbone: nn.Module, centre: Tensor, support: Support) -> Predictor:
         """Learn a classification task.
 
@@ -111,6 +122,8 @@ class TransferStrategy:
             UsageError: If `tuned` matches no parameter of the backbone.
         """
         check_every_class(support)
+        if self.is_raw:
+            backbone, centre = nn.Flatten(), support.x.flatten(1).mean(0)
 
         def features(x: Tensor) -> Tensor:
             return widen(backbone(x))
@@ -130,6 +143,45 @@ class TransferStrategy:
         targets = encode_targets(support.y, support.n_way or 0, like=shown)
         weights = fit_ridge(shown, targets, self.ridge)
         return lambda x: directions(x) @ weights
+
+    def left_out(self, centre: Tensor, support: Support) -> Tensor:
+        """Scores of each example of a support set by what the others teach, in closed form.
+
+        Args:
+            centre: As of `adapt`.
+            support: Of features (n, d), or of inputs if `is_raw`; two examples of each class.
+
+        Returns:
+            Shape (n, n_way).
+
+        Raises:
+            DataError: If a class has fewer than two examples.
+            UsageError: If the strategy trains anything.
+        """
+        n_way = support.n_way or 0
+        if not self.is_closed_form:
+            raise UsageError(f"expected a strategy in closed form, got {self}")
+        counts = support.y.bincount(minlength=n_way)
+        if int(counts.min()) < 2:
+            raise DataError(f"expected two examples of every class, got {counts.tolist()}")
+        x = widen(support.x.flatten(1))
+        if self.method == "nearest_neighbour":
+            alike = cosine_similarity(x, x).fill_diagonal_(-torch.inf)
+            return class_maxima(alike, support)
+        x = F.normalize(x - (x.mean(0) if self.is_raw else centre), dim=1)
+        targets = encode_targets(support.y, n_way, like=x)
+        if self.method == "nearest_centroid":
+            # Without x, the mean m of its n comes to lie at m - (x - m) / (n - 1).
+            means = class_means(x, support)
+            scores = -squared_euclidean(x, means)
+            return scores * (1 + targets / (counts - 1)).square()
+        # Allen 1974: a fit's residual without an example is that with it over 1 - leverage.
+        with full_precision(x):
+            gram = x @ x.T
+            penalty = self.ridge * torch.eye(len(x), dtype=x.dtype, device=x.device)
+            hat = torch.linalg.solve(gram + penalty, gram)
+            leverage = hat.diagonal()[:, None]
+            return (hat @ targets - leverage * targets) / (1 - leverage)
 
     def names(self, backbone: nn.Module) -> list[str]:
         """The backbone's parameters that "fine_tune" changes.

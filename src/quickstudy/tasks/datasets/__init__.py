@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from quickstudy.errors import UsageError, unknown
-from quickstudy.tasks.datasets import caltech, clinc150, digits, glyphs, omniglot
+from quickstudy.tasks.datasets import caltech, clinc150, digits, glyphs, omniglot, sign_digits
 from quickstudy.tasks.sources import ClassData, Encode, TextData
 
 __all__ = ["DATASETS", "load_dataset"]
@@ -21,6 +21,7 @@ DATASETS: dict[str, ModuleType] = {
     "digits": digits,
     "caltech101_84": caltech,
     "clinc150": clinc150,
+    "sign_digits": sign_digits,
 }
 
 
