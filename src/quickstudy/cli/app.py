@@ -347,10 +347,10 @@ def _seconds(text: str) -> float:
 @data_app.command("list", epilog="Example: quickstudy data list")
 def data_list(as_json: Json = False) -> None:
     """List the data sets, and whether they are here."""
-    from quickstudy.tasks.datasets import DATASETS
+    from quickstudy.tasks.datasets import CATALOGUE
     from quickstudy.tasks.datasets.store import is_here
 
-    rows = {n: {"about": d.TITLE, "here": is_here(n, d)} for n, d in DATASETS.items()}
+    rows = {n: {"about": d.TITLE, "here": is_here(n, d)} for n, d in CATALOGUE.items()}
     lines = [[n, "yes" if r["here"] else "no", r["about"]] for n, r in rows.items()]
     _say(rows, as_json, _table(["data set", "here", "about"], *lines))
 
@@ -381,10 +381,10 @@ def data_add(
 def data_path(name: Annotated[str | None, typer.Argument()] = None, as_json: Json = False) -> None:
     """Print where data sets lie, or where one of them does."""
     from quickstudy.errors import unknown
-    from quickstudy.tasks.datasets import DATASETS
+    from quickstudy.tasks.datasets import CATALOGUE
     from quickstudy.tasks.datasets.store import data_folder
 
-    if name and name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
+    if name and name not in CATALOGUE:
+        raise unknown("data set", name, CATALOGUE)
     path = data_folder() / name if name else data_folder()
     _say({"path": str(path)}, as_json, str(path))
