@@ -14,8 +14,8 @@ from quickstudy.errors import DataError
 
 __all__ = ["AttributeEncoder"]
 
-LEAST, MOST = 5, 40
-"""A word counts if so many have it; and at most so many words a column, the most frequent."""
+LEAST, MOST = 0.05, 40
+"""A word counts if that share has it; and at most so many words a column, the most frequent."""
 
 
 class AttributeEncoder:
@@ -24,7 +24,7 @@ class AttributeEncoder:
     The first value is 1 for all. What is missing or was never seen is 0, the mean of a number.
 
     Example:
-        >>> encoder = AttributeEncoder().fit({"age": [20, 40, 60], "sport": [["golf"], None, []]}, 3)
+        >>> encoder = AttributeEncoder().fit({"age": [20, 40, 60]}, 3)
         >>> encoder.names
         ['1', 'age', 'age²']
         >>> encoder({"age": [60]}, 1).round(2).tolist()
@@ -55,7 +55,7 @@ class AttributeEncoder:
                 raise DataError(f"expected numbers or words in {name!r}, got both")
             else:
                 counts = Counter(word for value in given for word in _words(value))
-                common = [w for w, count in counts.most_common(MOST) if LEAST <= count < n]
+                common = [w for w, count in counts.most_common(MOST) if LEAST * n <= count < n]
                 self.words[name] = sorted(common)
         return self
 
