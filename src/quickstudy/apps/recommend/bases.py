@@ -8,6 +8,7 @@ to know it is the work of the level above.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar, Self
 
@@ -43,8 +44,9 @@ class Base(ABC):
         """
 
     @abstractmethod
-    def predict(self, ratings: Matrix, users: np.ndarray, setting: float) -> np.ndarray:
-        """Expected ratings of all items by other users, (n_users, n_items), given some of them."""
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        """Expected ratings of all items by other users, given some of them, by each setting:
+        (n_settings, n_users, n_items)."""
 
     def state(self) -> dict[str, np.ndarray]:
         """What was learned."""
@@ -65,8 +67,8 @@ class UserBias(Base):
     Example:
         >>> seen = sparse.csr_matrix([[5.0, 3.0], [4.0, 2.0]])
         >>> base = UserBias().fit(seen, np.ones((2, 1)), np.ones((2, 1)))
-        >>> base.predict(sparse.csr_matrix([[5.0, 0.0]]), np.ones((1, 1)), 1.0).round(2).tolist()
-        [[4.39, 3.82]]
+        >>> base.predict(sparse.csr_matrix([[5.0, 0.0]]), np.ones((1, 1)))[1].round(2).tolist()
+        [[3.99, 3.42]]
     """
 
     SETTINGS = (np.inf, 5.0)
@@ -76,8 +78,9 @@ class UserBias(Base):
         self.means = _item_means(ratings)
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray, setting: float) -> np.ndarray:
-        return self.means + _biases(_less(ratings, self.means), setting)[:, None]
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        left = _less(ratings, self.means)
+        return np.stack([self.means + _biases(left, s)[:, None] for s in self.SETTINGS])
 
 
 class FactorModel(Base):
@@ -108,10 +111,10 @@ class FactorModel(Base):
         self.factors = factors
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray, setting: float) -> np.ndarray:
-        return (
-            self.means + _ridge(_less(ratings, self.means), self.factors, setting) @ self.factors.T
-        )
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        left = _less(ratings, self.means)
+        vectors = np.stack([_ridge(left, self.factors, setting) for setting in self.SETTINGS])
+        return self.means + vectors @ self.factors.T
 
 
 class ItemNeighbours(Base):
@@ -140,10 +143,13 @@ class ItemNeighbours(Base):
         self.similarity = similarity.astype(np.float32)
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray, setting: float) -> np.ndarray:
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         left, bias = self._residuals(ratings)
-        weight = _seen(ratings) @ self.similarity + setting
-        return self.means + bias[:, None] + left @ self.similarity / weight
+        single = np.float32  # as the similarities, which would be converted otherwise
+        weight = _seen(ratings).astype(single) @ self.similarity
+        pull = left.astype(single) @ self.similarity
+        alone = self.means + bias[:, None]
+        return np.stack([alone + pull / (weight + single(s)) for s in self.SETTINGS])
 
     def _residuals(self, ratings: Matrix) -> tuple[Matrix, np.ndarray]:
         left = _less(ratings, self.means)
@@ -197,7 +203,7 @@ class BayesUser(Base):
         self.spread = np.tile(0.1 * around, (n_items, 1, 1))
         self.noise = 0.6 * float(np.var(ratings.data)) + 1e-6
         for _ in range(self.n_rounds):
-            z, doubt = self._posterior(ratings, users, 1.0, self._squares())
+            z, doubt = self._posterior(ratings, users, (1.0,), self._squares())[0]
             self.shift = _regress(z, users, self.RIDGE)
             self.prior = _covariance(z - users @ self.shift, doubt, 1.0)
             z = np.concatenate([np.ones((n_users, 1)), z], 1)
@@ -214,28 +220,26 @@ class BayesUser(Base):
             self.noise = error / n
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray, setting: float) -> np.ndarray:
-        z, _ = self.posterior(ratings, users, setting)
-        return self.items[:, 0] + z @ self.items[:, 1:].T
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        found = self._posterior(ratings, users, self.SETTINGS, self.squares)
+        vectors = np.stack([z for z, _ in found])
+        return self.items[:, 0] + vectors @ self.items[:, 1:].T
 
-    def posterior(
-        self, ratings: Matrix, users: np.ndarray, strength: float = 1.0
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def posterior(self, ratings: Matrix, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of the users' vectors, (n_users, k) and (n_users, k, k)."""
-        return self._posterior(ratings, users, strength, self.squares)
+        return self._posterior(ratings, users, (1.0,), self.squares)[0]
 
-    def variance(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        """What not knowing the user adds to the variance of each rating, (n_users, n_items)."""
-        _, doubt = self.posterior(ratings, users)
+    def variance(self, doubt: np.ndarray) -> np.ndarray:
+        """What not knowing users, of vectors with these covariances, adds to the variance of each
+        rating, (n_users, n_items)."""
         return (
             doubt.reshape(len(doubt), -1) @ self.squares[:, 1:, 1:].reshape(len(self.items), -1).T
         )
 
-    def left_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        """How far each stored rating is from what is expected of it, given the user's others,
-        (n_ratings,). In closed form, which leaves out all but what not knowing the item added.
+    def left_out(self, ratings: Matrix, z: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+        """How far each stored rating is from what is expected of it, given the user's others:
+        (n_ratings,), in closed form from the posterior by all of them.
         """
-        z, doubt = self.posterior(ratings, users)
         of = np.repeat(np.arange(len(z)), np.diff(ratings.indptr))
         vectors = self.items[ratings.indices]
         expected = vectors[:, 0] + (vectors[:, 1:] * z[of]).sum(1)
@@ -285,14 +289,18 @@ class BayesUser(Base):
         return self.items[:, :, None] * self.items[:, None, :] + self.spread
 
     def _posterior(
-        self, ratings: Matrix, users: np.ndarray, strength: float, squares: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, ratings: Matrix, users: np.ndarray, strengths: Sequence[float], squares: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """By each strength of the prior."""
         gram = _gram(_seen(ratings), squares)
-        precision = strength * np.linalg.inv(self.prior)
-        doubt = np.linalg.inv(gram[:, 1:, 1:] / self.noise + precision)
         told = ((ratings @ self.items)[:, 1:] - gram[:, 1:, 0]) / self.noise
-        pull = told + users @ self.shift @ precision
-        return np.einsum("ujk,uk->uj", doubt, pull), doubt
+        precision = np.linalg.inv(self.prior)
+        middle = users @ self.shift @ precision
+        found = []
+        for strength in strengths:
+            doubt = np.linalg.inv(gram[:, 1:, 1:] / self.noise + strength * precision)
+            found.append((np.einsum("ujk,uk->uj", doubt, told + strength * middle), doubt))
+        return found
 
 
 BASES: dict[str, type[Base]] = {

@@ -12,7 +12,6 @@ from quickstudy.apps.recommend.meta_level import (
     ACTIONS,
     MetaLevel,
     describe,
-    doubts,
     median,
     predictions,
 )
@@ -86,11 +85,9 @@ def evaluate(
             x = expected[..., i]
             error = np.abs(x.clip(scale[0], scale[-1]) - cold.rating).mean(1)
             found.append(Scores(action_name(action), size, error, ndcg(x, cold.rating)))
-        described = np.repeat(describe(recommender.bases_, ratings, users, scale), n_query, 0)
-        doubt = doubts(recommender.bases_, ratings, users)[asked].reshape(len(described), -1)
-        flat = expected.reshape(len(described), -1)
+        described, doubt = describe(recommender.bases_, ratings, users, scale)
         for name, level in levels.items():
-            p = level.distribution(flat, described, doubt).reshape(*cold.rating.shape, -1)
+            p = level.distribution(expected, described, doubt[asked])
             error = np.abs(median(p, scale) - cold.rating).mean(1)
             found.append(Scores(name, size, error, ndcg(p @ 2**scale, cold.rating)))
     return found

@@ -24,7 +24,6 @@ __all__ = [
     "Kind",
     "MetaLevel",
     "describe",
-    "doubts",
     "median",
     "predictions",
 ]
@@ -47,16 +46,20 @@ Kind = Literal["single", "blend", "meta"]
 
 def predictions(bases: dict[str, Base], ratings: Matrix, users: np.ndarray) -> np.ndarray:
     """What each action expects, (n_users, n_items, n_actions)."""
-    return np.stack([bases[name].predict(ratings, users, s) for name, s in ACTIONS], -1)
+    found = np.concatenate([bases[name].predict(ratings, users) for name in BASES])
+    return np.moveaxis(found, 0, -1)
 
 
 def describe(
     bases: dict[str, Base], ratings: Matrix, users: np.ndarray, levels: np.ndarray
-) -> np.ndarray:
-    """Users, by their ratings and attributes, (n_users, d).
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the meta-level decides by.
 
-    The number of ratings; how far and how widely these are from the items' means; how often each
-    level was given; how wrong the Bayes model is on a rating when it knows the others; attributes.
+    Returns:
+        The users, (n_users, d): the number of ratings; how far and how widely these are from the
+        items' means; how often each level was given; how wrong the Bayes model is on a rating when
+        it knows the others; attributes. And the doubts about each rating to predict, (n_users,
+        n_items, 2): the logarithms of the Bayes model's variance and of the item's ratings.
     """
     bayes = bases["bayes"]
     assert isinstance(bayes, BayesUser)
@@ -71,28 +74,15 @@ def describe(
     shift = mean(left, 0.0)
     spread = mean((left - shift[of]) ** 2, noise)
     shares = [mean((ratings.data == level).astype(float), 1 / len(levels)) for level in levels]
-    missed = bayes.left_out(ratings, users)
-    wrong = mean(missed**2, noise)
-    return np.column_stack(
-        [
-            np.log1p(n),
-            shift,
-            np.sqrt(spread),
-            *shares,
-            mean(missed, 0.0),
-            np.log(wrong),
-            users[:, 1:],
-        ]
+    z, doubt = bayes.posterior(ratings, users)
+    missed = bayes.left_out(ratings, z, doubt)
+    wrong = np.log(mean(missed**2, noise))
+    described = np.column_stack(
+        [np.log1p(n), shift, np.sqrt(spread), *shares, mean(missed, 0.0), wrong, users[:, 1:]]
     )
-
-
-def doubts(bases: dict[str, Base], ratings: Matrix, users: np.ndarray) -> np.ndarray:
-    """What else tells how sure an expectation is, (n_users, n_items, 2): the logarithms of the
-    Bayes model's variance and of the item's number of ratings."""
-    bayes = bases["bayes"]
-    assert isinstance(bayes, BayesUser)
-    variance = np.log(bayes.variance(ratings, users) + 1e-3)
-    return np.stack([variance, np.broadcast_to(np.log1p(bayes.counts), variance.shape)], -1)
+    variance = np.log(bayes.variance(doubt) + 1e-3)
+    popular = np.broadcast_to(np.log1p(bayes.counts), variance.shape)
+    return described, np.stack([variance, popular], -1)
 
 
 def median(probabilities: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -156,7 +146,7 @@ class MetaLevel:
         learned += ["weights"] if self.kind != "single" else []
         by_user = [name for name in self.parameters if "by" in name] if self.kind == "meta" else []
         chosen = [self.parameters[name].requires_grad_() for name in learned + by_user]
-        data = [_tensor(a) for a in (expected, users, doubt)]
+        data = [_tensor(a) for a in (expected[:, None], users, doubt[:, None])]
         at = torch.tensor(np.searchsorted(self.levels, rating))[:, None]
         optimizer = torch.optim.LBFGS(
             chosen, max_iter=self.STEPS, history_size=20, line_search_fn="strong_wolfe"
@@ -164,7 +154,7 @@ class MetaLevel:
 
         def loss() -> Tensor:
             optimizer.zero_grad()
-            p = self._distribution(*data).gather(1, at)
+            p = self._distribution(*data)[:, 0].gather(1, at)
             value = -p.clamp_min(1e-4).log().mean()
             for name in by_user:
                 value = value + self.RIDGE * self.parameters[name].square().sum()
@@ -186,13 +176,19 @@ class MetaLevel:
         return self._weights(standard).numpy(), self._thresholds(standard).numpy()
 
     def median(self, expected: np.ndarray, users: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-        """The rating of the least expected absolute error, shape (n,)."""
+        """The rating of the least expected absolute error, (n, n_items)."""
         return median(self.distribution(expected, users, doubt), self.levels)
 
     def distribution(
         self, expected: np.ndarray, users: np.ndarray, doubt: np.ndarray
     ) -> np.ndarray:
-        """A probability for each level, (n, n_levels)."""
+        """A probability for each level, (n, n_items, n_levels).
+
+        Args:
+            expected: By each action, (n, n_items, n_actions).
+            users: Described, (n, d).
+            doubt: About each rating, (n, n_items, 2).
+        """
         return self._distribution(*(_tensor(a) for a in (expected, users, doubt))).numpy()
 
     def _weights(self, users: Tensor) -> Tensor:
@@ -206,16 +202,18 @@ class MetaLevel:
     def _distribution(self, expected: Tensor, users: Tensor, doubt: Tensor) -> Tensor:
         p = self.parameters
         users, doubt = self._standard(users, 0), self._standard(doubt, users.shape[1])
-        mean = expected[:, :1]
-        blended = mean + ((expected - mean) * self._weights(users)).sum(1, keepdim=True)
-        spread = p["spread"] + torch.cat([users, doubt], 1) @ p["spread_by"]
-        below = torch.sigmoid((self._thresholds(users) - blended) * torch.exp(-spread)[:, None])
-        below = torch.cummax(below, 1).values  # thresholds of an odd user may cross
+        mean, weights = expected[..., :1], self._weights(users)[:, :, None]
+        blended = mean + (expected - mean) @ weights  # (n, n_items, 1)
+        by_user, by_item = p["spread_by"].split([users.shape[1], doubt.shape[2]])
+        spread = p["spread"] + (users @ by_user)[:, None] + doubt @ by_item  # (n, n_items)
+        distance = self._thresholds(users)[:, None] - blended  # (n, n_items, n_levels - 1)
+        below = torch.sigmoid(distance * torch.exp(-spread)[..., None])
+        below = torch.cummax(below, 2).values  # thresholds of an odd user may cross
         edge = torch.zeros_like(blended)
-        return torch.cat([below, edge + 1], 1) - torch.cat([edge, below], 1)
+        return torch.cat([below, edge + 1], 2) - torch.cat([edge, below], 2)
 
     def _standard(self, values: Tensor, start: int) -> Tensor:
-        part = slice(start, start + values.shape[1])
+        part = slice(start, start + values.shape[-1])
         return (values - self.parameters["middle"][part]) / self.parameters["scale"][part]
 
 

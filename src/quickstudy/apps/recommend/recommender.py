@@ -24,7 +24,6 @@ from quickstudy.apps.recommend.meta_level import (
     Kind,
     MetaLevel,
     describe,
-    doubts,
     predictions,
 )
 from quickstudy.engine import checkpoints
@@ -67,9 +66,8 @@ class Drawn:
 
     def error(self, level: MetaLevel) -> float:
         """Mean absolute error of the medians."""
-        return float(
-            np.abs(level.median(self.expected, self.users, self.doubt) - self.rating).mean()
-        )
+        median = level.median(self.expected[:, None], self.users, self.doubt[:, None])
+        return float(np.abs(median[:, 0] - self.rating).mean())
 
 
 @dataclass(frozen=True)
@@ -170,8 +168,8 @@ class Recommender:
                 raise _unknown_item(item, self.items_)
             if not isinstance(rating, int | float):
                 raise DataError(f"expected a number as the rating of {item!r}, got {rating!r}")
-            self._check_scale(np.array([rating]))
             index.append(self._index[item])
+        self._check_scale(np.array([rating for _, rating in pairs], float))
         if len(set(index)) < len(index):
             twice = next(item for i, (item, _) in enumerate(pairs) if index[i] in index[:i])
             raise DataError(f"expected each item once, got {twice!r} twice: keep the newest rating")
@@ -198,12 +196,10 @@ class Recommender:
             ratings: What is known, users by items.
             users: Their attributes, as `encoder_` makes them.
         """
-        n_users, n_items = ratings.shape
-        expected = predictions(self.bases_, ratings, users).reshape(n_users * n_items, -1)
-        described = describe(self.bases_, ratings, users, self.levels_)
-        doubt = doubts(self.bases_, ratings, users).reshape(n_users * n_items, -1)
-        made = self.level_.distribution(expected, np.repeat(described, n_items, 0), doubt)
-        return made.reshape(n_users, n_items, -1)
+        expected = predictions(self.bases_, ratings, users)
+        return self.level_.distribution(
+            expected, *describe(self.bases_, ratings, users, self.levels_)
+        )
 
     def top_all(self, data: Interactions, n: int = 10) -> np.ndarray:
         """The best unseen items for each user of some data, given all their ratings there.
@@ -343,9 +339,9 @@ class Recommender:
             )
             user, item = data.user[asked], data.item[asked]
             expected = predictions(bases, ratings, users)[user, item]
-            described = describe(bases, ratings, users, self.levels_)[user]
-            doubt = doubts(bases, ratings, users)[user, item]
-            parts.append(Drawn(expected, described, doubt, data.rating[asked]))
+            described, doubt = describe(bases, ratings, users, self.levels_)
+            rating = data.rating[asked]
+            parts.append(Drawn(expected, described[user], doubt[user, item], rating))
         return Drawn.of(parts)
 
     def _check_scale(self, ratings: np.ndarray) -> None:
@@ -425,7 +421,7 @@ class Adapted:
             to be reached; "usual": the same for the average training user.
         """
         made = self.recommender
-        described = describe(made.bases_, self.ratings, self.attributes, made.levels_)
+        described, _ = describe(made.bases_, self.ratings, self.attributes, made.levels_)
         weights, thresholds = made.level_.decisions(described)
         usual = made.level_.decisions(made.level_.average)
         names = [action_name(action) for action in ACTIONS]
