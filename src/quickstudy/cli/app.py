@@ -15,6 +15,7 @@ from quickstudy.cli.experience import Forget, experience_app, keep
 from quickstudy.cli.output import Json
 from quickstudy.cli.output import say as _say
 from quickstudy.cli.output import table as _table
+from quickstudy.cli.recommend import recommend_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +25,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="List, fetch and find data sets.")
 app.add_typer(data_app, name="data")
 app.add_typer(experience_app, name="experience")
+app.add_typer(recommend_app, name="recommend")
 
 Ink = Literal["dark", "bright"]
 Seed = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]

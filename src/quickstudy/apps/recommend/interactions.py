@@ -356,6 +356,26 @@ def load_interactions(
         raise DataError(f"{path}: {error}") from None
 
 
+def load_history(path: str | Path) -> list[tuple[str, float]]:
+    """Read the ratings of one user: a CSV or Parquet file with the columns item and rating.
+
+    Raises:
+        MissingError, DataError: As `load_interactions`.
+    """
+    path = Path(path)
+    head, rows = _read(path)
+    at = []
+    for what in ("item", "rating"):
+        found = [name for name in NAMES[what] if name in head]
+        if not found:
+            raise DataError(f"expected a column {what!r} in {path}, got {head}")
+        at.append(head.index(found[0]))
+    return [
+        (str(row[at[0]]).strip(), _number(row[at[1]], f"{path}, row {number}: expected a rating"))
+        for number, row in enumerate(rows, 1)
+    ]
+
+
 def load_ml_100k(folder: str | Path | None = None) -> Interactions:
     """MovieLens 100K with age, gender and occupation, genres and year.
 

@@ -248,6 +248,25 @@ class Recommender:
         )
         return known, self.encoder_(data.user_columns, len(data.users))
 
+    def read_attributes(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """Attributes from texts: numbers where they were numbers in training, words else, several
+        with "|" between them.
+
+        Raises:
+            DataError: If a number is none.
+        """
+        read: dict[str, Any] = {}
+        for name, text in texts.items():
+            try:
+                read[name] = float(text) if name in self.encoder_.numbers else text.split("|")
+            except ValueError:
+                raise DataError(f"expected a number as {name!r}, got {text!r}") from None
+        return read
+
+    def title(self, item: str) -> str:
+        """What to call an item."""
+        return self.titles_[self._index[item]]
+
     def save(self, folder: str | Path) -> None:
         """Write what was learned, without pickle. The training users are kept as hashes, to tell
         whether a user is new.
@@ -258,10 +277,7 @@ class Recommender:
         """
         self._check_fitted()
         folder = Path(folder)
-        if folder.exists() and not (
-            folder.is_dir() and all(p.name.startswith(("step-", ".tmp-")) for p in folder.iterdir())
-        ):
-            raise RunError(f"{folder} is there already, and no saved recommender: name another")
+        check_folder(folder)
         tensors = {
             name: {key: torch.tensor(value) for key, value in base.state().items()}
             for name, base in self.bases_.items()
@@ -479,6 +495,13 @@ def _unknown_item(item: object, items: list[str]) -> DataError:
     near = difflib.get_close_matches(str(item), items, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return DataError(f"expected an item of the training data, got {item!r}{hint}")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that a recommender cannot be saved in, before it is trained."""
+    written = folder.iterdir() if folder.is_dir() else ()
+    if folder.is_file() or not all(path.name.startswith(("step-", ".tmp-")) for path in written):
+        raise RunError(f"{folder} is there already, and no saved recommender: name another")
 
 
 def action_name(action: Action) -> str:
