@@ -205,33 +205,35 @@ class Recommender:
         """The best unseen items for each user of some data, given all their ratings there.
 
         Returns:
-            Positions in `items_`, (n_users, n), best first.
+            Positions in `items_`, (n_users, n), best first; -1 where no more are unseen.
         """
-        known, users = self.known(data)
+        known, users = self.known(data, cold=False)
+        if not 1 <= n <= len(self.items_):
+            raise UsageError(f"expected n of 1 to {len(self.items_)}, the items, got {n}")
         ratings = known.matrix()
         best = []
         for start in range(0, ratings.shape[0], AT_ONCE):
             part = ratings[start : start + AT_ONCE]
             scores = self.probabilities(part, users[start : start + AT_ONCE]) @ self.levels_
             scores[part.nonzero()] = -np.inf
-            top = np.argpartition(-scores, n - 1, 1)[:, :n]
-            order = np.argsort(-np.take_along_axis(scores, top, 1), 1, kind="stable")
-            best.append(np.take_along_axis(top, order, 1))
+            top = np.argsort(-scores, 1, kind="stable")[:, :n]
+            unseen = np.isfinite(np.take_along_axis(scores, top, 1))
+            best.append(np.where(unseen, top, -1))
         return np.concatenate(best)
 
     def level(self, drawn: Drawn, kind: Kind, action: Action = START) -> MetaLevel:
         """A level above the bases, learned from ratings that these have not seen."""
         return MetaLevel(self.levels_, kind, action).fit(*_arrays(drawn))
 
-    def known(self, data: Interactions) -> tuple[Interactions, np.ndarray]:
+    def known(self, data: Interactions, *, cold: bool = True) -> tuple[Interactions, np.ndarray]:
         """The same ratings by positions in `items_`, and the users' attributes.
 
         Raises:
-            DataError: If an item or a rating is none of the training data's, or a user was seen in
-                training.
+            DataError: If an item or a rating is none of the training data's; or if all are to be
+                cold, and a user was seen in training.
         """
         self._check_fitted()
-        seen = [name for name in data.users if _digest(name) in self._seen]
+        seen = [name for name in data.users if _digest(name) in self._seen] if cold else []
         if seen:
             more = f" and {len(seen) - 1} others" if len(seen) > 1 else ""
             raise DataError(
@@ -310,6 +312,13 @@ class Recommender:
         tensors, state, _ = found
         if state.get("application") != KIND:
             raise RunError(f"expected a recommender in {folder}, got something else saved")
+        try:
+            return cls._restored(tensors, state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{folder} is damaged ({error!r}): train again") from None
+
+    @classmethod
+    def _restored(cls, tensors: dict[str, dict[str, Any]], state: dict[str, Any]) -> Recommender:
         made = cls(meta=state["meta"], seed=state["seed"])
         made.levels_ = np.array(state["levels"])
         made.items_, made.titles_ = state["items"], state["titles"]
