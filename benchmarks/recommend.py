@@ -185,10 +185,10 @@ def metarec(data: Interactions) -> dict[str, Any]:
         expected = predictions(recommender.bases_, ratings, attributes)
         scores["item mean"] = expected[..., 0]
         scores["bayes"] = expected[..., ACTIONS.index(START)]
-        scores["random"] = rng.random(ratings.shape)
+        scores["random"] = rng.random(expected.shape[:2])
         best = np.argsort(-rated, 1, kind="stable")[:, :5]
-        relevant = np.zeros_like(rated)
-        np.put_along_axis(relevant, best, 1.0, 1)
+        relevant = np.zeros(rated.shape)
+        np.put_along_axis(relevant, best, np.ones(best.shape), axis=1)
         discount = 1 / np.log2(np.arange(2, 7))
         for name, score in scores.items():
             top = np.argsort(-score[at], 1, kind="stable")[:, :5]

@@ -121,6 +121,7 @@ def test_what_is_asked_is_not_known_yet(recommender):
     asked = recommender.adapt().ask(4)
     assert len(set(asked)) == 4
     assert asked[0] not in recommender.adapt({asked[0]: 3}).ask(10)
+    assert recommender.adapt().ask(2, skip=asked[:1])[0] != asked[0]
     with pytest.raises(UsageError, match="n of 1 or more"):
         recommender.adapt().ask(0)
 

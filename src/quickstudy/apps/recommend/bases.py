@@ -75,7 +75,7 @@ class UserBias(Base):
     STATE = ("means",)
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        self.means = _item_means(ratings)
+        self.means = _item_means(ratings, len(items))
         return self
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
@@ -99,11 +99,11 @@ class FactorModel(Base):
         self.n_factors, self.n_rounds = n_factors, n_rounds
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        self.means = _item_means(ratings)
+        self.means = _item_means(ratings, len(items))
         left = _less(ratings, self.means)
         turned = left.T.tocsr()
         rng = np.random.default_rng(seed)
-        n_items = ratings.shape[1]
+        n_items = len(items)
         drawn = 0.1 * rng.normal(size=(n_items, self.n_factors))
         factors = np.concatenate([np.ones((n_items, 1)), drawn], 1)
         for _ in range(self.n_rounds):
@@ -132,7 +132,7 @@ class ItemNeighbours(Base):
     BIAS = 5.0
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        self.means = _item_means(ratings)
+        self.means = _item_means(ratings, len(items))
         left = self._residuals(ratings)[0].toarray()
         seen = _seen(ratings).toarray()
         common = seen.T @ seen
@@ -176,7 +176,7 @@ class BayesUser(Base):
     """
 
     SETTINGS = (0.5, 1.0, 2.0)
-    STATE = ("shift", "prior", "items", "spread", "noise", "counts")
+    STATE = ("shift", "prior", "items", "spread", "noise", "counts", "n_users")
 
     RIDGE = 20.0
     """On the effect of an attribute, beside the vectors' own count."""
@@ -185,13 +185,14 @@ class BayesUser(Base):
         self.n_factors, self.n_rounds = n_factors, n_rounds
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        self.__dict__.pop("squares", None)
-        n_users, n_items = ratings.shape
+        vars(self).pop("squares", None)
+        n_users, n_items = len(users), len(items)
         n, k = ratings.nnz, self.n_factors
         turned = ratings.T.tocsr()
         seen_by = _seen(turned)
         total = float((ratings.data**2).sum())
-        means = _item_means(ratings)
+        means = _item_means(ratings, n_items)
+        self.n_users = n_users
         self.counts = np.bincount(ratings.indices, minlength=n_items)
         self.shift, self.prior = np.zeros((users.shape[1], k)), np.eye(k)
         effect, around = np.zeros((items.shape[1], k + 1)), 0.1 * np.eye(k + 1)
@@ -257,18 +258,20 @@ class BayesUser(Base):
         towards = self.items[rated, 1:] @ doubt[0] @ self.items[items, 1:].T / self.noise
         return surprise[:, None] * towards
 
-    def ask(self, ratings: Matrix, users: np.ndarray, n: int) -> list[int]:
-        """Positions of `n` items to ask one user about, the most useful first.
+    def ask(
+        self, ratings: Matrix, users: np.ndarray, n: int, skip: Sequence[int] = ()
+    ) -> list[int]:
+        """Positions of `n` items to ask one user about, the most useful first, and none of `skip`.
 
         A rating of item j takes doubt v_j v_j' doubt / (v_j' doubt v_j + s²) from the covariance of
         the user's vector.
         """
         doubt = self.posterior(ratings, users)[1][0]
         vectors = self.items[:, 1:]
-        known = self.counts / max(1, self.counts.max())
+        known = self.counts / self.n_users
         matters = (known[:, None] * vectors).T @ vectors
         free = np.ones(len(vectors), bool)
-        free[ratings.indices] = False
+        free[ratings.indices] = free[list(skip)] = False
         chosen: list[int] = []
         for _ in range(min(n, int(free.sum()))):
             moved = vectors @ doubt
@@ -317,9 +320,9 @@ def _seen(ratings: Matrix) -> Matrix:
     )
 
 
-def _item_means(ratings: Matrix) -> np.ndarray:
+def _item_means(ratings: Matrix, n_items: int) -> np.ndarray:
     """Shrunk towards the mean of all."""
-    n_items, middle = ratings.shape[1], ratings.data.mean()
+    middle = ratings.data.mean()
     sums = np.bincount(ratings.indices, ratings.data, n_items)
     return (sums + PRIOR * middle) / (np.bincount(ratings.indices, minlength=n_items) + PRIOR)
 
@@ -347,7 +350,7 @@ def _ridge(left: Matrix, factors: np.ndarray, ridge: float) -> np.ndarray:
     """A ridge regression on factors for each row."""
     gram = _gram(_seen(left), factors[:, :, None] * factors[:, None, :])
     gram += ridge * np.eye(factors.shape[1])
-    return np.linalg.solve(gram, (left @ factors)[:, :, None])[:, :, 0]
+    return np.linalg.solve(gram, np.asarray(left @ factors)[:, :, None])[:, :, 0]
 
 
 def _regress(z: np.ndarray, x: np.ndarray, ridge: float) -> np.ndarray:

@@ -8,7 +8,6 @@ neither the bases nor the support had seen. What comes out is a probability for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -109,10 +108,8 @@ class MetaLevel:
     STEPS = 60
     RIDGE = 1e-3
 
-    def __init__(
-        self, levels: Sequence[float], kind: Kind = "meta", action: Action = START
-    ) -> None:
-        self.levels = np.asarray(levels, float)
+    def __init__(self, levels: np.ndarray, kind: Kind = "meta", action: Action = START) -> None:
+        self.levels = levels
         self.kind: Kind = kind
         self.action = action
         self.parameters: dict[str, Tensor] = {}

@@ -212,7 +212,7 @@ class Recommender:
             raise UsageError(f"expected n of 1 to {len(self.items_)}, the items, got {n}")
         ratings = known.matrix()
         best = []
-        for start in range(0, ratings.shape[0], AT_ONCE):
+        for start in range(0, len(users), AT_ONCE):
             part = ratings[start : start + AT_ONCE]
             scores = self.probabilities(part, users[start : start + AT_ONCE]) @ self.levels_
             scores[part.nonzero()] = -np.inf
@@ -459,19 +459,27 @@ class Adapted:
 
         return {**told(weights, thresholds), "usual": told(*usual)}
 
-    def ask(self, n: int = 1) -> list[str]:
+    def ask(self, n: int = 1, *, skip: Sequence[str] = ()) -> list[str]:
         """The items whose ratings would tell most about this user, best first.
 
         One rating shrinks what not knowing the user adds to the variances of all items, weighted by
         how often they are rated; that times the share of users who could answer, as they rated it.
         It is greedy: each item counts on the answers to those before.
+
+        Args:
+            n: How many.
+            skip: What the user was asked about and does not know.
+
+        Raises:
+            UsageError: If `n` is not positive.
+            DataError: For an unknown item.
         """
         if n < 1:
             raise UsageError(f"expected n of 1 or more, got {n}")
         made = self.recommender
         bayes = made.bases_["bayes"]
         assert isinstance(bayes, BayesUser)
-        places = bayes.ask(self.ratings, self.attributes, n)
+        places = bayes.ask(self.ratings, self.attributes, n, self._places(skip).tolist())
         return [made.items_[i] for i in places]
 
     def _reasons(self, items: np.ndarray, n: int) -> list[list[int]]:
