@@ -210,6 +210,7 @@ def test_folders_that_hold_no_recommender_are_refused(recommender, tmp_path):
 def test_ndcg_is_one_for_the_best_order_and_less_for_others():
     ratings = np.array([[5.0, 3.0, 1.0, 4.0]])
     assert ndcg(ratings, ratings)[0] == 1
+    assert ndcg(ratings, np.zeros((1, 4)))[0] == 1
     by_hand = (1 + 7 / np.log2(3) + 31 / 2) / (31 + 7 / np.log2(3) + 1 / 2)
     assert ndcg(-ratings[:, :3], ratings[:, :3], k=3)[0] == pytest.approx(by_hand)
 

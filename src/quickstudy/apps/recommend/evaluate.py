@@ -32,7 +32,8 @@ class Scores:
         support: Ratings known of each user.
         mae: Mean absolute error of each user's queries, (n_users,). An action is judged on what it
             expects, a level on the median of its probabilities.
-        ndcg: nDCG@5 of each user's queries, of the gains 2^r - 1, (n_users,).
+        ndcg: nDCG@5 of each user's queries, (n_users,); of the gains 2^r - 1, with r from 0 if
+            ratings may be negative.
     """
 
     system: str
@@ -76,6 +77,7 @@ def evaluate(
     users = attributes[cold.users]
     levels = {**(levels or {}), "recommender": recommender.level_}
     scale = recommender.levels_
+    zero = min(0.0, float(scale[0]))  # no gain is negative
     asked = np.arange(len(cold))[:, None], cold.query
     found = []
     for size in supports:
@@ -84,17 +86,20 @@ def evaluate(
         for i, action in enumerate(ACTIONS):
             x = expected[..., i]
             error = np.abs(x.clip(scale[0], scale[-1]) - cold.rating).mean(1)
-            found.append(Scores(action_name(action), size, error, ndcg(x, cold.rating)))
+            found.append(Scores(action_name(action), size, error, ndcg(x, cold.rating - zero)))
         described, doubt = describe(recommender.bases_, ratings, users, scale)
         for name, level in levels.items():
             p = level.distribution(expected, described, doubt[asked])
             error = np.abs(median(p, scale) - cold.rating).mean(1)
-            found.append(Scores(name, size, error, ndcg(p @ 2**scale, cold.rating)))
+            found.append(
+                Scores(name, size, error, ndcg(p @ 2 ** (scale - zero), cold.rating - zero))
+            )
     return found
 
 
 def ndcg(scores: np.ndarray, ratings: np.ndarray, k: int = 5) -> np.ndarray:
-    """nDCG@k of each row, with the gain 2^r - 1; of equal scores the first comes first.
+    """nDCG@k of each row, with the gain 2^r - 1; of equal scores the first comes first. Where there
+    is nothing to gain, it is 1.
 
     Example:
         >>> ndcg(np.array([[3.0, 2.0, 1.0]]), np.array([[1.0, 1.0, 3.0]]), k=2).round(3).tolist()
@@ -104,7 +109,9 @@ def ndcg(scores: np.ndarray, ratings: np.ndarray, k: int = 5) -> np.ndarray:
     discount = 1 / np.log2(np.arange(2, min(k, ratings.shape[1]) + 2))
     order = np.argsort(-scores, 1, kind="stable")[:, : len(discount)]
     best = -np.sort(-gain, 1)[:, : len(discount)]
-    return (np.take_along_axis(gain, order, 1) * discount).sum(1) / (best * discount).sum(1)
+    most = (best * discount).sum(1)
+    found = (np.take_along_axis(gain, order, 1) * discount).sum(1)
+    return np.where(most > 0, found / np.where(most > 0, most, 1), 1.0)
 
 
 def interval(values: np.ndarray, seed: int = 0, draws: int = 5000) -> tuple[float, float]:

@@ -100,7 +100,10 @@ class Recommender:
         bases_: The base recommenders, of all training users.
         single_: The best action for all.
         level_: The level above.
-        items_, titles_: Of the training data.
+        items_, titles_, levels_: Of the training data; levels are the different ratings.
+        encoder_: Makes vectors of users' attributes.
+        singles_, drawn_: After `fit` alone: a level above for each action, the same for all users,
+            and the ratings that all of them were learned from.
 
     Example:
         >>> from quickstudy.apps.recommend import Recommender, generated
