@@ -465,3 +465,111 @@ except quickstudy.errors.MissingError as error:
 sys.exit(2)
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+TOLD = {"low": [0.0, 0.0], "high": [1.0, 1.0]}
+
+
+def test_classes_may_be_known_by_descriptions_alone():
+    classifier = FewShotClassifier().fit([], [], descriptions=TOLD)
+    assert classifier.classes_.tolist() == ["high", "low"]
+    assert classifier.predict(X).tolist() == Y
+    with pytest.raises(DataError, match=r"shape \(2,\)"):
+        classifier.predict([[1.0]])
+
+
+def test_some_classes_have_examples_some_a_description_and_some_both():
+    told = {"high": [1.0, 1.0], "far": [9.0, 9.0]}
+    classifier = FewShotClassifier().fit(X, Y, descriptions=told)
+    assert classifier.predict([*X, [8.0, 9.0]]).tolist() == [*Y, "far"]
+    assert classifier.support_.attributes.isnan().all(1).tolist() == [False, False, True]
+
+
+def test_texts_are_embedded_by_the_encoder_and_vectors_taken_as_they_are():
+    named = FewShotClassifier(encoder=count_letters).fit([], [], {0: "a a", 1: "c c"})
+    told = FewShotClassifier(encoder=count_letters).fit([], [], {0: [2, 0, 0], 1: [0, 0, 2]})
+    words = ["aab", "ccb", "abc"]
+    assert named.predict(words[:2]).tolist() == [0, 1]
+    assert np.array_equal(named.predict_proba(words), told.predict_proba(words))
+
+
+def test_examples_that_come_later_move_a_class_from_its_description():
+    classifier = FewShotClassifier().partial_fit([], [], descriptions={"a": [0.0], "b": [4.0]})
+    assert classifier.predict([[2.5]]).tolist() == ["b"]
+    few, many = ([[3.0]] * n for n in (1, 20))
+    classifier.partial_fit(few, ["a"] * len(few))
+    classifier.partial_fit(many, ["a"] * len(many))
+    assert classifier.predict([[2.5]]).tolist() == ["a"]
+    classifier.partial_fit([], [], descriptions={"c": [9.0]})
+    assert classifier.predict([[2.5], [8.0]]).tolist() == ["a", "c"]
+    at_once = FewShotClassifier().fit(few + many, ["a"] * 21, {"a": [0.0], "b": [4.0], "c": [9.0]})
+    queries = [[0.0], [3.3], [6.0]]
+    assert np.array_equal(classifier.predict_proba(queries), at_once.predict_proba(queries))
+
+
+def test_a_description_may_follow_examples_and_fitting_again_forgets_it():
+    classifier = FewShotClassifier().fit(X, Y)
+    before = classifier.predict_proba(X)
+    classifier.partial_fit([], [], classes=["low", "high", "far"], descriptions={"far": [9.0, 9.0]})
+    assert classifier.predict([[8.0, 8.0]]).tolist() == ["far"]
+    assert np.array_equal(classifier.fit(X, Y).predict_proba(X), before)
+
+
+def test_a_learner_of_attributes_takes_vectors_of_another_size():
+    torch.manual_seed(0)
+    learner = PrototypicalNetworks(MLP((2,), (8,)), n_attributes=3)
+    told = {"low": [1.0, 0.0, 0.0], "high": [0.0, 1.0, 0.0]}
+    classifier = FewShotClassifier(learner).fit(np.zeros((0, 2)), [], told)
+    assert classifier.predict_proba(X).shape == (4, 2)
+    assert FewShotClassifier(learner).fit(X, Y, told).score(X, Y) >= 0.5
+    with pytest.raises(DataError, match=r"expected X of shape \(0, \.\.\.\)"):
+        FewShotClassifier(learner).fit([], [], told)
+    with pytest.raises(DataError, match=r"shape \(3,\), as the learner has n_attributes"):
+        FewShotClassifier(learner).fit(X, Y, {"low": [1.0], "high": [0.0]})
+
+
+def test_descriptions_are_saved(tmp_path):
+    classifier = FewShotClassifier().fit(X, Y, descriptions={"far": [9.0, 9.0]})
+    loaded = saved_and_loaded(classifier, tmp_path / "saved")
+    assert np.array_equal(loaded.predict_proba(X), classifier.predict_proba(X))
+    loaded.partial_fit([[8.0, 8.0]], ["far"])
+    assert loaded.predict([[7.0, 8.0]]).tolist() == ["far"]
+    copied = copy.deepcopy(classifier)
+    assert np.array_equal(copied.predict_proba(X), classifier.predict_proba(X))
+    only = saved_and_loaded(FewShotClassifier().fit([], [], TOLD), tmp_path / "only")
+    assert only.predict(X).tolist() == Y
+
+
+@pytest.mark.parametrize(
+    ("options", "examples", "told", "message"),
+    [
+        ({}, (X, Y), {}, "description of at least one class, got none"),
+        ({}, (X, Y), [[0.0, 0.0]], "a dictionary by label, got list"),
+        ({}, (X, Y), {1: [0.0, 0.0]}, "all strings or all integers, got 'low' and 1"),
+        ({}, (X, Y), {"low": [0.0]}, r"shape \(2,\), as the examples, got \(1,\) of 'low'"),
+        ({}, (X, Y), {"low": [0.0], "high": [0.0, 1.0]}, "descriptions of one shape"),
+        ({}, (X, Y), {"low": [0.0, 0.0], "high": "up"}, "all texts or all vectors, got both"),
+        ({}, (X, Y), {"low": "down"}, "vectors without an encoder, got texts"),
+        ({"encoder": count_letters}, ([], []), {"a": "a", "b": " "}, "text about each class.*'b'"),
+        ({}, (X, Y), {"low": [0.0, np.nan]}, "descriptions contains NaN"),
+        ({}, (X, Y), {"low": None}, r"descriptions of one shape \(d,\), got \[\(\)\]"),
+        ({}, ([], []), {"low": [0.0]}, "at least 2 classes, got 1 class, 'low'"),
+        ({}, (X, []), TOLD, "at least one label, got none"),
+        ({}, ([], Y), TOLD, "2D array|minimum"),
+        ({"unknown": "low", "threshold": 1.0}, ([], []), TOLD, "a label of no class, got 'low'"),
+        ({"unknown": "?"}, ([], []), TOLD, "2 examples of each class .* got 0 of 'high'"),
+        ({"learner": R2D2(nn.Flatten())}, (X, Y), TOLD, "takes descriptions.*got R2D2"),
+    ],
+)
+def test_descriptions_that_cannot_be_used_are_refused(options, examples, told, message):
+    with pytest.raises(ValueError, match=message):
+        FewShotClassifier(**options).fit(*examples, descriptions=told)
+
+
+def test_refused_descriptions_leave_what_was_learned():
+    classifier = FewShotClassifier().fit(X, Y)
+    before = classifier.predict_proba(X)
+    with pytest.raises(DataError, match="as the examples"):
+        classifier.partial_fit([], [], descriptions={"far": [9.0]})
+    assert classifier.classes_.tolist() == ["high", "low"]
+    assert np.array_equal(classifier.predict_proba(X), before)

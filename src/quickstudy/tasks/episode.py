@@ -56,7 +56,8 @@ class Support(Batch):
         x: Inputs, shape (n, ...); n may be 0 (zero-shot).
         y: Labels 0..n_way-1, or regression targets.
         n_way: Number of classes; None for regression.
-        attributes: One vector per class, shape (n_way, d), for zero-shot learning.
+        attributes: One vector per class, shape (n_way, d), for zero-shot learning; a row of NaN
+            where a class has no description.
 
     Raises:
         DataError: If a label lies outside 0..n_way-1, or the attributes do not match n_way.

