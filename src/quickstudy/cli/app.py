@@ -15,6 +15,7 @@ from quickstudy.cli.experience import Forget, experience_app, keep
 from quickstudy.cli.output import Json
 from quickstudy.cli.output import say as _say
 from quickstudy.cli.output import table as _table
+from quickstudy.cli.recommend import recommend_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +25,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="List, fetch and find data sets.")
 app.add_typer(data_app, name="data")
 app.add_typer(experience_app, name="experience")
+app.add_typer(recommend_app, name="recommend")
 
 Ink = Literal["dark", "bright"]
 Seed = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
@@ -416,10 +418,10 @@ def _seconds(text: str) -> float:
 @data_app.command("list", epilog="Example: quickstudy data list")
 def data_list(as_json: Json = False) -> None:
     """List the data sets, and whether they are here."""
-    from quickstudy.tasks.datasets import DATASETS
+    from quickstudy.tasks.datasets import CATALOGUE
     from quickstudy.tasks.datasets.store import is_here
 
-    rows = {n: {"about": d.TITLE, "here": is_here(n, d)} for n, d in DATASETS.items()}
+    rows = {n: {"about": d.TITLE, "here": is_here(n, d)} for n, d in CATALOGUE.items()}
     lines = [[n, "yes" if r["here"] else "no", r["about"]] for n, r in rows.items()]
     _say(rows, as_json, _table(["data set", "here", "about"], *lines))
 
@@ -450,10 +452,10 @@ def data_add(
 def data_path(name: Annotated[str | None, typer.Argument()] = None, as_json: Json = False) -> None:
     """Print where data sets lie, or where one of them does."""
     from quickstudy.errors import unknown
-    from quickstudy.tasks.datasets import DATASETS
+    from quickstudy.tasks.datasets import CATALOGUE
     from quickstudy.tasks.datasets.store import data_folder
 
-    if name and name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
+    if name and name not in CATALOGUE:
+        raise unknown("data set", name, CATALOGUE)
     path = data_folder() / name if name else data_folder()
     _say({"path": str(path)}, as_json, str(path))

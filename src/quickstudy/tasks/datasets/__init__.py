@@ -10,10 +10,18 @@ from __future__ import annotations
 from types import ModuleType
 
 from quickstudy.errors import UsageError, unknown
-from quickstudy.tasks.datasets import caltech, clinc150, digits, glyphs, omniglot, sign_digits
+from quickstudy.tasks.datasets import (
+    caltech,
+    clinc150,
+    digits,
+    glyphs,
+    ml_100k,
+    omniglot,
+    sign_digits,
+)
 from quickstudy.tasks.sources import ClassData, Encode, TextData
 
-__all__ = ["DATASETS", "load_dataset"]
+__all__ = ["CATALOGUE", "DATASETS", "load_dataset"]
 
 DATASETS: dict[str, ModuleType] = {
     "glyphs": glyphs,
@@ -23,6 +31,10 @@ DATASETS: dict[str, ModuleType] = {
     "clinc150": clinc150,
     "sign_digits": sign_digits,
 }
+
+CATALOGUE: dict[str, ModuleType] = {**DATASETS, "ml-100k": ml_100k}
+"""All that can be fetched and found, also what is no `ClassData`: ratings, which
+`quickstudy.apps.recommend` loads."""
 
 
 def load_dataset(

@@ -105,13 +105,13 @@ def _keep(name: str, file: str, content: bytes, digest: str) -> None:
 
 
 def _files_to_get(name: str) -> tuple[ModuleType, dict[str, str]]:
-    from quickstudy.tasks.datasets import DATASETS
+    from quickstudy.tasks.datasets import CATALOGUE
 
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
-    if not (files := _files(DATASETS[name])):
+    if name not in CATALOGUE:
+        raise unknown("data set", name, CATALOGUE)
+    if not (files := _files(CATALOGUE[name])):
         raise UsageError(f"data set {name!r} comes with quickstudy: there is nothing to fetch")
-    return DATASETS[name], files
+    return CATALOGUE[name], files
 
 
 def _files(dataset: ModuleType) -> dict[str, str]:

@@ -1,0 +1,216 @@
+"""Cold users of MovieLens 100K: a level above base recommenders, beside these.
+
+    python benchmarks/recommend.py
+
+Needs the data set ml-100k. Five folds over users for each of three seeds; users with 30 ratings or
+more are judged on ten of them, drawn at random, and learned from by 0 to 20 others. Intervals are
+bootstraps over users, paired, of the mean over seeds. Of each base the setting is the one best for
+training users. "Oracle" takes for each user and support the action that is best on the queries.
+The metric of RecBole-MetaRec: users with 13 to 100 ratings, one in ten is held out, all ratings but
+ten are learned from, and the best five of the ten by prediction are compared with the best five by
+rating, ties in random order. Writes benchmarks/results/recommend.json.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quickstudy.apps.recommend import Interactions, Recommender, load_ml_100k, user_folds
+from quickstudy.apps.recommend.bases import BASES
+from quickstudy.apps.recommend.evaluate import SUPPORTS, evaluate, interval
+from quickstudy.apps.recommend.meta_level import ACTIONS, START, predictions
+from quickstudy.apps.recommend.recommender import Drawn, action_name
+from quickstudy.apps.run import provenance
+from quickstudy.progress import track
+
+ROOT = Path(__file__).parent.parent
+N_FOLDS, SEEDS, SPLITS = 5, (0, 1, 2), 10
+ENOUGH = 30
+"""Ratings of a user: 20 to learn from at most, 10 to be judged on."""
+
+Errors = dict[tuple[str, int], dict[str, list[np.ndarray]]]
+
+
+def others(data: Interactions, fold: np.ndarray) -> Interactions:
+    return data.of_users(np.setdiff1d(np.arange(len(data.users)), fold))
+
+
+def best_raw(drawn: Drawn, scale: np.ndarray, name: str) -> str:
+    """The setting of a base whose expectations are best for training users."""
+    errors = {
+        action_name(action): np.abs(
+            drawn.expected[:, i].clip(scale[0], scale[-1]) - drawn.rating
+        ).mean()
+        for i, action in enumerate(ACTIONS)
+        if name in ("", action[0]) and action != ACTIONS[0]
+    }
+    return min(errors, key=lambda name: errors[name])
+
+
+def one_fold(data: Interactions, fold: np.ndarray, seed: int) -> tuple[list[Any], dict[str, float]]:
+    """(system, support, errors, nDCG) of each, and seconds of one core."""
+    began = time.process_time()
+    recommender = Recommender(seed=seed).fit(others(data, fold))
+    seconds = {"fit": time.process_time() - began}
+    cold = data.of_users(fold)
+    drawn = recommender.drawn_
+    levels = {f"read {action_name(a)}": level for a, level in recommender.singles_.items()}
+    levels["one blend"] = recommender.level(drawn, "blend")
+    scores = evaluate(recommender, cold, seed=seed, levels=levels)
+    by = {(s.system, s.support): s for s in scores}
+    rows = []
+    shown = {"item mean": "user_bias inf"}
+    shown |= {name: best_raw(drawn, recommender.levels_, name) for name in BASES}
+    shown["best single setting"] = best_raw(drawn, recommender.levels_, "")
+    shown["best single setting, read"] = f"read {action_name(recommender.single_)}"
+    shown |= {"one blend for all, read": "one blend", "meta-level": "recommender"}
+    for size in SUPPORTS:
+        for name, system in shown.items():
+            rows.append((name, size, by[system, size].mae, by[system, size].ndcg))
+        for name, prefix in (("oracle", ""), ("oracle, read", "read ")):
+            each = [by[prefix + action_name(a), size] for a in ACTIONS]
+            best = np.min([s.mae for s in each], 0), np.max([s.ndcg for s in each], 0)
+            rows.append((name, size, *best))
+    began = time.process_time()
+    recommender.top_all(cold)
+    seconds["top 10 of a user in all"] = (time.process_time() - began) / len(cold.users)
+    history = {recommender.items_[i]: 4.0 for i in range(20)}
+    began = time.process_time()
+    for _ in range(20):
+        recommender.adapt(history)
+    seconds["adapt to a user"] = (time.process_time() - began) / 20
+    return rows, seconds
+
+
+def cold_users(data: Interactions) -> dict[str, Any]:
+    found: Errors = {}
+    times = []
+    for seed in SEEDS:
+        parts: Errors = {}
+        folds = user_folds(len(data.users), N_FOLDS, seed)
+        for fold in track(folds, f"seed {seed}"):
+            rows, seconds = one_fold(data, fold, seed)
+            times.append(seconds)
+            for name, size, mae, ndcg in rows:
+                entry = parts.setdefault((name, size), {"mae": [], "ndcg": []})
+                entry["mae"].append(mae)
+                entry["ndcg"].append(ndcg)
+        users = np.concatenate(folds)
+        order = np.argsort(users[data.counts[users] >= ENOUGH])
+        for key, entry in parts.items():
+            for metric, arrays in entry.items():
+                kept = found.setdefault(key, {"mae": [], "ndcg": []})
+                kept[metric].append(np.concatenate(arrays)[order])
+    mean = {key: {m: np.mean(a, 0) for m, a in entry.items()} for key, entry in found.items()}
+    n_users = len(mean["item mean", 0]["mae"])
+    table = [
+        {
+            "system": name,
+            "support": size,
+            "mae": float(entry["mae"].mean()),
+            "mae_interval": interval(entry["mae"]),
+            "ndcg@5": float(entry["ndcg"].mean()),
+            "ndcg@5_interval": interval(entry["ndcg"]),
+        }
+        for (name, size), entry in mean.items()
+    ]
+    pairs = []
+    for size in SUPPORTS:
+        meta = mean["meta-level", size]["mae"]
+        for name, oracle in (
+            ("best single setting", "oracle"),
+            ("best single setting, read", "oracle, read"),
+            ("one blend for all, read", "oracle, read"),
+        ):
+            single = mean[name, size]["mae"]
+            gain = single - meta
+            pairs.append(
+                {
+                    "over": name,
+                    "support": size,
+                    "lower_by": float(gain.mean() / single.mean()),
+                    "interval": [v / float(single.mean()) for v in interval(gain)],
+                    "gap_to_oracle_closed": float(
+                        gain.mean() / (single - mean[oracle, size]["mae"]).mean()
+                    ),
+                }
+            )
+    everywhere = {}
+    for name in ("best single setting", "best single setting, read", "one blend for all, read"):
+        single, meta = (
+            np.mean([mean[n, size]["mae"] for size in SUPPORTS], 0) for n in (name, "meta-level")
+        )
+        everywhere[name] = {
+            "lower_by": float((single - meta).mean() / single.mean()),
+            "interval": [v / float(single.mean()) for v in interval(single - meta)],
+        }
+    seconds = {what: float(np.median([t[what] for t in times])) for what in times[0]}
+    return {
+        "users": n_users,
+        "folds": N_FOLDS,
+        "seeds": len(SEEDS),
+        "table": table,
+        "meta_level": pairs,
+        "meta_level_over_all_supports": everywhere,
+        "cpu_seconds": seconds,
+    }
+
+
+def metarec(data: Interactions) -> dict[str, Any]:
+    able = data.of_users(np.flatnonzero((data.counts >= 13) & (data.counts <= 100)))
+    found: dict[str, list[tuple[float, float]]] = {}
+    for split in track(range(SPLITS), "MetaRec's metric"):
+        rng = np.random.default_rng(split)
+        held = user_folds(len(able.users), 10, split)[0]
+        recommender = Recommender(seed=split).fit(others(able, held))
+        known, attributes = recommender.known(able.of_users(held))
+        order = np.lexsort((rng.random(len(known.rating)), known.user))
+        end = known.counts.cumsum()
+        asked = order[np.stack([np.arange(e - 10, e) for e in end])]  # (n, 10)
+        rest = np.setdiff1d(np.arange(len(order)), asked)
+        shown = Interactions(
+            known.users, known.items, known.user[rest], known.item[rest], known.rating[rest]
+        )
+        ratings = shown.matrix()
+        at = np.arange(len(held))[:, None], known.item[asked]
+        rated = known.rating[asked]
+        scores = {
+            "meta-level": recommender.probabilities(ratings, attributes) @ recommender.levels_
+        }
+        expected = predictions(recommender.bases_, ratings, attributes)
+        scores["item mean"] = expected[..., 0]
+        scores["bayes"] = expected[..., ACTIONS.index(START)]
+        scores["random"] = rng.random(expected.shape[:2])
+        best = np.argsort(-rated, 1, kind="stable")[:, :5]
+        relevant = np.zeros(rated.shape)
+        np.put_along_axis(relevant, best, np.ones(best.shape), axis=1)
+        discount = 1 / np.log2(np.arange(2, 7))
+        for name, score in scores.items():
+            top = np.argsort(-score[at], 1, kind="stable")[:, :5]
+            hits = np.take_along_axis(relevant, top, 1)
+            ndcg = (hits * discount).sum(1) / discount.sum()
+            found.setdefault(name, []).append((float(hits.mean()), float(ndcg.mean())))
+    return {
+        "splits": SPLITS,
+        "table": {
+            name: {
+                "precision@5": float(np.mean([p for p, _ in pairs])),
+                "ndcg@5": float(np.mean([g for _, g in pairs])),
+                "deviation": [float(x) for x in np.std(pairs, 0, ddof=1)],
+            }
+            for name, pairs in found.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    movielens = load_ml_100k()
+    result = {**provenance(0), "cold_users": cold_users(movielens), "metarec": metarec(movielens)}
+    text = json.dumps(result, indent=1)
+    (ROOT / "benchmarks" / "results" / "recommend.json").write_text(text + "\n")
+    print(text)

@@ -1,0 +1,534 @@
+"""Who rated what: the data of a recommender, and users as tasks.
+
+A user is a task: some ratings to learn from, some to be judged on. Cold users are held out whole:
+nothing that is learned from others, not even the mean of an item, has seen them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from scipy import sparse
+
+from quickstudy.errors import DataError, MissingError, UsageError, check_option, require
+from quickstudy.tasks.datasets import store
+
+__all__ = [
+    "ColdUsers",
+    "Columns",
+    "Interactions",
+    "generated",
+    "load_interactions",
+    "load_ml_100k",
+    "load_movielens",
+    "user_folds",
+]
+
+Columns = Mapping[str, Sequence[Any]]
+"""Attributes by name, a value a user or item: a number, a word, a list of words, or None."""
+
+Order = Literal["random", "chronological"]
+
+NAMES = {
+    "user": ("user", "user_id", "userId"),
+    "item": ("item", "item_id", "itemId", "movieId"),
+    "rating": ("rating",),
+    "time": ("time", "timestamp"),
+}
+"""What columns of a file are called, where the caller does not say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Ratings of items by users.
+
+    Args:
+        users, items: A name each.
+        user, item: Who rated what, positions in these lists, int64 of shape (n,).
+        rating: Of any scale, shape (n,).
+        time: When, in any unit, shape (n,); None if not known.
+        user_columns, item_columns: Attributes, a value a user or item.
+        titles: What to call each item for people; by default its name.
+
+    Raises:
+        DataError: If the shapes disagree, there is nothing, a rating is not finite, or someone
+            rated something twice.
+
+    Example:
+        >>> data = Interactions.from_rows([("ann", "Alien", 5), ("bob", "Alien", 2)])
+        >>> data.users, data.items, data.rating.tolist()
+        (['ann', 'bob'], ['Alien'], [5.0, 2.0])
+    """
+
+    users: list[str]
+    items: list[str]
+    user: np.ndarray
+    item: np.ndarray
+    rating: np.ndarray
+    time: np.ndarray | None = None
+    user_columns: Columns = field(default_factory=dict)
+    item_columns: Columns = field(default_factory=dict)
+    titles: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.rating)
+        if n == 0:
+            raise DataError("expected interactions, got none")
+        for what, given in {"user": self.user, "item": self.item, "time": self.time}.items():
+            if given is not None and given.shape != (n,):
+                raise DataError(f"expected a {what} for each of {n} ratings, got {given.shape}")
+        for what, at, names in (("user", self.user, self.users), ("item", self.item, self.items)):
+            if at.min() < 0 or at.max() >= len(names):
+                raise DataError(f"expected {what}s in 0..{len(names) - 1}, one per name")
+        for what, given in {"rating": self.rating, "time": self.time}.items():
+            if given is not None and not np.isfinite(given).all():
+                raise DataError(f"expected a finite {what} each, got NaN or infinity: clean them")
+        for what, names, columns in (
+            ("user", self.users, self.user_columns),
+            ("item", self.items, self.item_columns),
+        ):
+            for name, values in columns.items():
+                if len(values) != len(names):
+                    raise DataError(
+                        f"expected {name!r} of each of {len(names)} {what}s, got {len(values)}"
+                    )
+        if self.titles is not None and len(self.titles) != len(self.items):
+            raise DataError(f"expected a title per item, {len(self.items)}, got {len(self.titles)}")
+        pairs = self.user * len(self.items) + self.item
+        if len(np.unique(pairs)) < n:
+            found, counts = np.unique(pairs, return_counts=True)
+            u, i = divmod(int(found[counts.argmax()]), len(self.items))
+            raise DataError(
+                f"expected one rating of an item by a user, got several of {self.items[i]!r} by "
+                f"{self.users[u]!r}: keep the newest"
+            )
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Iterable[Sequence[Any]],
+        *,
+        users: Mapping[str, Mapping[str, Any]] | None = None,
+        items: Mapping[str, Mapping[str, Any]] | None = None,
+        titles: Mapping[str, str] | None = None,
+    ) -> Interactions:
+        """Take in (user, item, rating) or (user, item, rating, time); users and items in the order
+        in which they come. Of several ratings of an item by a user the newest is kept, and without
+        times the last.
+
+        Args:
+            users, items: Attributes by user and item; those who rated nothing are left out.
+            titles: What to call items for people.
+
+        Raises:
+            DataError: If there is nothing, or a rating or time is no finite number.
+        """
+        newest: dict[tuple[str, str], tuple[float, float]] = {}
+        timed: bool | None = None
+        for number, row in enumerate(rows, 1):
+            if len(row) not in (3, 4) or (timed is not None and timed != (len(row) == 4)):
+                raise DataError(
+                    f"row {number}: expected user, item, rating and, in all rows or none, a time; "
+                    f"got {row!r}"
+                )
+            timed = len(row) == 4
+            user, item = str(row[0]).strip(), str(row[1]).strip()
+            if not user or not item:
+                raise DataError(f"row {number}: expected a user and an item, got {row!r}")
+            rating = _number(row[2], f"row {number}: expected a finite rating")
+            time = _number(row[3], f"row {number}: expected a finite time") if timed else number
+            if (pair := (user, item)) not in newest or time >= newest[pair][1]:
+                newest[pair] = (rating, time)
+        who = list(dict.fromkeys(user for user, _ in newest))
+        what = list(dict.fromkeys(item for _, item in newest))
+        position = ({u: i for i, u in enumerate(who)}, {x: i for i, x in enumerate(what)})
+        values = np.array(list(newest.values()), float).reshape(-1, 2)
+        return cls(
+            who,
+            what,
+            np.array([position[0][user] for user, _ in newest], np.int64),
+            np.array([position[1][item] for _, item in newest], np.int64),
+            values[:, 0],
+            values[:, 1] if timed else None,
+            _columns(users, who),
+            _columns(items, what),
+            [titles.get(item, item) for item in what] if titles else None,
+        )
+
+    @property
+    def levels(self) -> np.ndarray:
+        """The different ratings, ascending."""
+        return np.unique(self.rating)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Ratings of each user, shape (n_users,)."""
+        return np.bincount(self.user, minlength=len(self.users))
+
+    def matrix(self) -> sparse.csr_matrix:
+        """Users by items; what is stored was rated, also where the rating is 0."""
+        return sparse.csr_matrix(
+            (self.rating, (self.user, self.item)), shape=(len(self.users), len(self.items))
+        )
+
+    def of_users(self, chosen: np.ndarray) -> Interactions:
+        """Those of some users alone, in the given order; the items stay all."""
+        position = np.full(len(self.users), -1)
+        position[chosen] = np.arange(len(chosen))
+        kept = position[self.user] >= 0
+        return Interactions(
+            [self.users[u] for u in chosen],
+            self.items,
+            position[self.user[kept]],
+            self.item[kept],
+            self.rating[kept],
+            None if self.time is None else self.time[kept],
+            {name: [values[u] for u in chosen] for name, values in self.user_columns.items()},
+            self.item_columns,
+            self.titles,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ColdUsers:
+    """Users as tasks: for each, items to be judged on, and others to learn from.
+
+    A support set is the beginning of a longer one, and all are judged on the same items.
+
+    Args:
+        data: Interactions of these users.
+        n_query: Items each is judged on.
+        most: The largest support set, which all users have enough ratings for; those who have
+            not are left out.
+        order: "random", or "chronological": learn from the first ratings, be judged on the last.
+        seed: Decides the random order.
+
+    Attributes:
+        users: Positions in `data.users`, shape (n,).
+        query: Positions of items, shape (n, n_query).
+        rating: How the users rated these, shape (n, n_query).
+
+    Raises:
+        DataError: If no user has ratings enough, or times are needed and not known.
+
+    Example:
+        >>> cold = ColdUsers(generated(n_users=50), n_query=5, most=5)
+        >>> cold.query.shape[1], cold.support(3).getnnz(axis=1).max()
+        (5, np.int32(3))
+    """
+
+    data: Interactions
+    n_query: int = 10
+    most: int = 20
+    order: Order = "random"
+    seed: int = 0
+    users: np.ndarray = field(init=False)
+    query: np.ndarray = field(init=False)
+    rating: np.ndarray = field(init=False)
+    _rows: np.ndarray = field(init=False)  # (n, most): the support's interactions, in order
+
+    def __post_init__(self) -> None:
+        check_option("order", self.order, get_args(Order))
+        if self.n_query < 1 or self.most < 0:
+            raise UsageError(
+                f"expected n_query of 1 or more and most of 0 or more, got {self.n_query} and "
+                f"{self.most}"
+            )
+        data = self.data
+        if self.order == "chronological":
+            if data.time is None:
+                raise DataError("expected times for a chronological order, got none: use random")
+            lots = data.time
+        else:
+            lots = np.random.default_rng(self.seed).random(len(data.rating))
+        need = self.most + self.n_query
+        users = np.flatnonzero(data.counts >= need)
+        if not len(users):
+            raise DataError(
+                f"expected users with {need} ratings ({self.most} support + {self.n_query} query), "
+                f"got none: the most is {data.counts.max()}"
+            )
+        rows = np.lexsort((lots, data.user))  # by user, then in order
+        start = np.concatenate([[0], data.counts.cumsum()])
+        at = np.array([rows[start[u] : start[u] + self.most] for u in users])
+        asked = np.array([rows[start[u + 1] - self.n_query : start[u + 1]] for u in users])
+        object.__setattr__(self, "users", users)
+        object.__setattr__(self, "query", data.item[asked])
+        object.__setattr__(self, "rating", data.rating[asked])
+        object.__setattr__(self, "_rows", at.reshape(len(users), self.most))
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def support(self, size: int) -> sparse.csr_matrix:
+        """The first `size` ratings of each user, users by items.
+
+        Raises:
+            UsageError: If it is more than `most`.
+        """
+        if not 0 <= size <= self.most:
+            raise UsageError(f"expected a support of 0 to {self.most} ratings, got {size}")
+        rows = self._rows[:, :size].ravel()
+        return sparse.csr_matrix(
+            (self.data.rating[rows], (np.repeat(np.arange(len(self)), size), self.data.item[rows])),
+            shape=(len(self), len(self.data.items)),
+        )
+
+
+def user_folds(n_users: int, n_folds: int = 5, seed: int = 0) -> list[np.ndarray]:
+    """Users in `n_folds` parts that share none, of sizes that differ by one at most.
+
+    Example:
+        >>> [len(part) for part in user_folds(7, 3)]
+        [3, 2, 2]
+    """
+    if not 2 <= n_folds <= n_users:
+        raise UsageError(f"expected 2 to {n_users} folds, one user each at least, got {n_folds}")
+    order = np.random.default_rng(seed).permutation(n_users)
+    return [np.sort(order[fold::n_folds]) for fold in range(n_folds)]
+
+
+def load_interactions(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    users: str | Path | None = None,
+    items: str | Path | None = None,
+) -> Interactions:
+    """Read a CSV or Parquet file with a row a rating.
+
+    Args:
+        path: With columns user, item, rating and, where known, time (also `userId`, `user_id`,
+            `movieId`, `timestamp`, ...). A `.tsv` has tabs. Parquet takes pyarrow.
+        columns: What they are called in the file, as in `{"item": "book"}`.
+        users, items: Files of attributes with a row a user or item: the column user or item, and
+            any others. A column `title` is what to call the items; words with "|" between them
+            are several, as genres are.
+
+    Raises:
+        MissingError: If there is no such file, or no pyarrow for it.
+        DataError: If a column is absent, or a value cannot be read; names the row.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     place = Path(folder, "ratings.csv")
+        ...     _ = place.write_text("user,item,rating\\nann,Alien,5\\nbob,Alien,2\\n")
+        ...     load_interactions(place).rating.tolist()
+        [5.0, 2.0]
+    """
+    path = Path(path)
+    head, rows = _read(path)
+    called = {**(columns or {})}
+    for what in called:
+        check_option("column", what, NAMES)
+    for what, names in NAMES.items():
+        if what in called:
+            if called[what] not in head:
+                raise DataError(f"expected a column {called[what]!r} in {path}, got {head}")
+        elif found := [name for name in names if name in head]:
+            called[what] = found[0]
+        elif what != "time":
+            raise DataError(
+                f"expected a column {what!r} in {path}, got {head}: name it with "
+                f"columns={{{what!r}: ...}}"
+            )
+    at = [head.index(called[what]) for what in NAMES if what in called]
+    try:
+        attributes = [_attributes(file, what) for what, file in (("user", users), ("item", items))]
+        titles = {
+            name: str(row.pop("title")) for name, row in attributes[1].items() if "title" in row
+        }
+        return Interactions.from_rows(
+            ([row[i] for i in at] for row in rows),
+            users=attributes[0],
+            items=attributes[1],
+            titles=titles,
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def load_history(path: str | Path) -> list[tuple[str, float]]:
+    """Read the ratings of one user: a CSV or Parquet file with the columns item and rating.
+
+    Raises:
+        MissingError, DataError: As `load_interactions`.
+    """
+    path = Path(path)
+    head, rows = _read(path)
+    at = []
+    for what in ("item", "rating"):
+        found = [name for name in NAMES[what] if name in head]
+        if not found:
+            raise DataError(f"expected a column {what!r} in {path}, got {head}")
+        at.append(head.index(found[0]))
+    return [
+        (str(row[at[0]]).strip(), _number(row[at[1]], f"{path}, row {number}: expected a rating"))
+        for number, row in enumerate(rows, 1)
+    ]
+
+
+def load_ml_100k(folder: str | Path | None = None) -> Interactions:
+    """MovieLens 100K with age, gender and occupation, genres and year.
+
+    Args:
+        folder: That of its files; by default the data folder's.
+
+    Raises:
+        MissingError: If it is not on this machine; says how to get it.
+        DataError: If a file is damaged.
+    """
+
+    def rows(kind: str) -> Iterator[list[str]]:
+        name = f"ml-100k.{kind}"
+        path = Path(folder) / name if folder is not None else store.find("ml-100k", name)
+        _, found = _read(path, "\t")
+        return found
+
+    users = {
+        name: {"age": float(age), "gender": gender, "occupation": occupation}
+        for name, age, gender, occupation, _ in rows("user")
+    }
+    items, titles = {}, {}
+    for name, title, year, genres in rows("item"):
+        items[name] = {"year": float(year) if year.isdigit() else None, "genres": genres.split()}
+        titles[name] = f"{title} ({year})" if year else title
+    return Interactions.from_rows(rows("inter"), users=users, items=items, titles=titles)
+
+
+def load_movielens(folder: str | Path) -> Interactions:
+    """A newer MovieLens, such as ml-latest-small: `ratings.csv`, and genres of `movies.csv`.
+
+    Raises:
+        MissingError: If a file is not there.
+        DataError: If it is damaged.
+    """
+    folder = Path(folder)
+    return load_interactions(folder / "ratings.csv", items=folder / "movies.csv")
+
+
+def generated(n_users: int = 400, n_items: int = 150, seed: int = 0) -> Interactions:
+    """Invented ratings of 1 to 5: for tests, and to try things with.
+
+    Users have two tastes and a mood, which their age and trade tell a part of; items have a
+    quality and a genre, and some are much more popular than others.
+
+    Example:
+        >>> data = generated(n_users=50)
+        >>> len(data.users), data.levels.tolist()
+        (50, [1.0, 2.0, 3.0, 4.0, 5.0])
+    """
+    rng = np.random.default_rng(seed)
+    genre = rng.integers(4, size=n_items)
+    kinds = np.array([[1.0, 0.0], [-1.0, 0.2], [0.1, 1.0], [0.0, -1.0]])
+    place = kinds[genre] + 0.3 * rng.normal(size=(n_items, 2))
+    trade = rng.integers(3, size=n_users)
+    age = rng.uniform(15, 70, size=n_users)
+    taste = 0.5 * rng.normal(size=(n_users, 2))
+    taste[:, 0] += 0.7 * (trade - 1)
+    taste[:, 1] += 0.5 * (age - 42) / 16
+    liked = 3.5 + 0.4 * rng.normal(size=n_items) + 0.4 * rng.normal(size=(n_users, 1))
+    liked = liked + taste @ place.T + 0.5 * rng.normal(size=(n_users, n_items))
+    popular = 1 / np.arange(2, n_items + 2) ** 0.7
+    rows = []
+    for user in range(n_users):
+        size = min(n_items, int(rng.integers(12, 60)))
+        seen = rng.choice(n_items, size, replace=False, p=popular / popular.sum())
+        for time, item in enumerate(seen):
+            rating = float(np.clip(np.round(liked[user, item]), 1, 5))
+            rows.append((f"user {user}", f"item {item}", rating, time))
+    trades, genres = ("baker", "smith", "tailor"), ("drama", "comedy", "space", "history")
+    return Interactions.from_rows(
+        rows,
+        users={
+            f"user {u}": {"age": float(age[u]), "trade": trades[trade[u]]} for u in range(n_users)
+        },
+        items={f"item {i}": {"genres": [genres[genre[i]]]} for i in range(n_items)},
+    )
+
+
+def _number(value: Any, expected: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{expected}, got {value!r}")
+    return number
+
+
+def _columns(told: Mapping[str, Mapping[str, Any]] | None, names: Sequence[str]) -> Columns:
+    told = told or {}
+    columns = dict.fromkeys(column for row in told.values() for column in row)
+    return {column: [told.get(name, {}).get(column) for name in names] for column in columns}
+
+
+def _attributes(path: str | Path | None, what: str) -> dict[str, dict[str, Any]]:
+    """Attributes by user or item. A column of numbers alone is one of numbers."""
+    if path is None:
+        return {}
+    path = Path(path)
+    head, rows = _read(path)
+    key = next((name for name in NAMES[what] if name in head), None)
+    if key is None:
+        raise DataError(f"expected a column {what!r} in {path}, got {head}")
+    table = [dict(zip(head, row, strict=True)) for row in rows]
+    for column in set(head) - {key, "title"}:
+        values = [row[column] for row in table]
+        words = [str(value) for value in values if value not in ("", None)]
+        read = str
+        if all(map(_is_number, words)):
+            read = float
+        elif any("|" in word for word in words):
+            read = lambda word: word.split("|")  # noqa: E731
+        for row in table:
+            row[column] = None if row[column] in ("", None) else read(str(row[column]))
+    return {str(row.pop(key)): row for row in table}
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
+
+
+def _read(path: Path, delimiter: str | None = None) -> tuple[list[str], Iterator[list[Any]]]:
+    """The names of a file's columns, and its rows."""
+    if not path.is_file():
+        raise MissingError(f"expected a CSV or Parquet file at {path}, found none")
+    if path.suffix == ".parquet":
+        require("pyarrow", "experience")
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            table = parquet.read_table(path)
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise DataError(f"{path} is no Parquet file ({error}): write it again") from None
+        columns = [column.to_pylist() for column in table.columns]
+        return table.column_names, map(list, zip(*columns, strict=True))
+    delimiter = delimiter or ("\t" if path.suffix == ".tsv" else ",")
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        rows = [r for r in csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting) if r]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}): expected CSV in UTF-8") from None
+    if not rows:
+        raise DataError(f"{path} is empty: expected a line of names, and a row each")
+    head = [name.partition(":")[0].strip() for name in rows[0]]  # RecBole writes name:type
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(head):
+            raise DataError(
+                f"{path}, row {number}: expected {len(head)} values, got {len(row)}: {row!r}"
+            )
+    return head, iter(rows[1:])

@@ -1,0 +1,533 @@
+"""A recommender of two layers: bases, and a level above that tunes them to each user."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from quickstudy.apps.recommend.attributes import AttributeEncoder
+from quickstudy.apps.recommend.bases import BASES, Base, BayesUser, Matrix
+from quickstudy.apps.recommend.interactions import Interactions, user_folds
+from quickstudy.apps.recommend.meta_level import (
+    ACTIONS,
+    MOST_LEVELS,
+    START,
+    Action,
+    Kind,
+    MetaLevel,
+    describe,
+    predictions,
+)
+from quickstudy.engine import checkpoints
+from quickstudy.errors import DataError, MissingError, RunError, UsageError, unknown
+from quickstudy.progress import track
+
+__all__ = ["Adapted", "Recommender", "Suggestion"]
+
+SIZES = (0, 1, 3, 5, 10, 20)
+"""Support sets that the meta-level is trained on."""
+
+N_FOLDS = 4
+"""Of the training users: the bases that a user trains the meta-level with have not seen them."""
+
+N_QUERY = 20
+"""Ratings of a user, at most, that the meta-level is trained on, for each support set."""
+
+LEAST_USERS = 20
+"""With two ratings or more."""
+
+KIND = "recommender"
+
+AT_ONCE = 100
+"""Users whose ratings of all items are computed at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Held-out ratings of training users, and what is known of them without these."""
+
+    expected: np.ndarray  # (n, n_actions)
+    users: np.ndarray  # (n, d)
+    doubt: np.ndarray  # (n, 2)
+    rating: np.ndarray  # (n,)
+
+    @classmethod
+    def of(cls, parts: Sequence[Drawn]) -> Drawn:
+        """All in one."""
+        return cls(*(np.concatenate(arrays) for arrays in zip(*map(_arrays, parts), strict=True)))
+
+    def error(self, level: MetaLevel) -> float:
+        """Mean absolute error of the medians."""
+        median = level.median(self.expected[:, None], self.users, self.doubt[:, None])
+        return float(np.abs(median[:, 0] - self.rating).mean())
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An item that a user may like.
+
+    Args:
+        item, title: Its name, and what to call it.
+        rating: What is expected.
+        likely: The probability of the upper half of the ratings.
+        because: Titles of what the user rated well that speaks for it most, by the Bayes model.
+    """
+
+    item: str
+    title: str
+    rating: float
+    likely: float
+    because: list[str]
+
+
+class Recommender:
+    """Learn from users with many ratings how to recommend to those with few.
+
+    Args:
+        meta: Whether the meta-level decides for each user; else the one action that is best for
+            training users is taken for all.
+        seed: Decides the bases' first factors, the folds, and what is drawn.
+
+    Attributes:
+        bases_: The base recommenders, of all training users.
+        single_: The best action for all.
+        level_: The level above.
+        items_, titles_, levels_: Of the training data; levels are the different ratings.
+        encoder_: Makes vectors of users' attributes.
+        singles_, drawn_: After `fit` alone: a level above for each action, the same for all users,
+            and the ratings that all of them were learned from.
+
+    Example:
+        >>> from quickstudy.apps.recommend import Recommender, generated
+        >>> recommender = Recommender().fit(generated(n_users=200, n_items=60))
+        >>> user = recommender.adapt({"item 3": 5, "item 8": 1})
+        >>> len(user.top_n(10))
+        10
+    """
+
+    def __init__(self, *, meta: bool = True, seed: int = 0) -> None:
+        self.meta, self.seed = meta, seed
+
+    def fit(self, data: Interactions) -> Self:
+        """Learn bases and meta-level.
+
+        Raises:
+            DataError: If there are too few users or ratings, or too many different ratings.
+        """
+        self.levels_ = data.levels
+        if not 2 <= len(self.levels_) <= MOST_LEVELS:
+            raise DataError(
+                f"expected 2 to {MOST_LEVELS} different ratings, got {len(self.levels_)}: "
+                "round them, or rate at all"
+            )
+        able = int((data.counts >= 2).sum())
+        if able < LEAST_USERS:
+            raise DataError(f"expected {LEAST_USERS} users with two ratings each, got {able}")
+        self.items_, self.titles_ = data.items, data.titles or data.items
+        self._index = {name: i for i, name in enumerate(self.items_)}
+        self._seen = set(map(_digest, data.users))
+        self.encoder_ = AttributeEncoder().fit(data.user_columns, len(data.users))
+        parts = []
+        for fold in track(user_folds(len(data.users), N_FOLDS, self.seed), "inner folds"):
+            others = data.of_users(np.setdiff1d(np.arange(len(data.users)), fold))
+            parts.append(self._drawn(self._bases(others), data.of_users(fold)))
+        drawn = Drawn.of(parts)
+        singles = {a: self.level(drawn, "single", a) for a in track(ACTIONS, "settings")}
+        errors = {a: drawn.error(level) for a, level in singles.items()}
+        self.single_: Action = min(errors, key=lambda action: errors[action])
+        self.level_ = self.level(drawn, "meta") if self.meta else singles[self.single_]
+        self.singles_, self.drawn_ = singles, drawn
+        self.bases_ = self._bases(data)
+        return self
+
+    def adapt(
+        self,
+        history: Mapping[str, float] | Sequence[tuple[str, float]] = (),
+        attributes: Mapping[str, Any] | None = None,
+    ) -> Adapted:
+        """Learn a user from some ratings, maybe none. The recommender stays as it is.
+
+        Args:
+            history: Ratings by item, in the scale of the training data.
+            attributes: What is known of the user, by the names of the training data's columns.
+
+        Raises:
+            DataError: For an item that is unknown or comes twice, a rating off the scale, or an
+                attribute that cannot be read.
+        """
+        self._check_fitted()
+        pairs = list(history.items() if isinstance(history, Mapping) else history)
+        index: list[int] = []
+        for item, rating in pairs:
+            if item not in self._index:
+                raise _unknown_item(item, self.items_)
+            if not isinstance(rating, int | float):
+                raise DataError(f"expected a number as the rating of {item!r}, got {rating!r}")
+            index.append(self._index[item])
+        self._check_scale(np.array([rating for _, rating in pairs], float))
+        if len(set(index)) < len(index):
+            twice = next(item for i, (item, _) in enumerate(pairs) if index[i] in index[:i])
+            raise DataError(f"expected each item once, got {twice!r} twice: keep the newest rating")
+        known = {**self.encoder_.numbers, **self.encoder_.words}
+        for name in attributes or {}:
+            if name not in known:
+                raise unknown("attribute", name, known)
+        order = np.argsort(index, kind="stable").astype(int)
+        ratings = sparse.csr_matrix(
+            (
+                np.array([float(pairs[i][1]) for i in order]),
+                np.array(index, int)[order],
+                np.array([0, len(index)]),
+            ),
+            shape=(1, len(self.items_)),
+        )
+        columns = {name: [value] for name, value in (attributes or {}).items()}
+        return Adapted(self, ratings, self.encoder_(columns, 1))
+
+    def probabilities(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        """Of each level, for all items: (n_users, n_items, n_levels).
+
+        Args:
+            ratings: What is known, users by items.
+            users: Their attributes, as `encoder_` makes them.
+        """
+        expected = predictions(self.bases_, ratings, users)
+        return self.level_.distribution(
+            expected, *describe(self.bases_, ratings, users, self.levels_)
+        )
+
+    def top_all(self, data: Interactions, n: int = 10) -> np.ndarray:
+        """The best unseen items for each user of some data, given all their ratings there.
+
+        Returns:
+            Positions in `items_`, (n_users, n), best first; -1 where no more are unseen.
+        """
+        known, users = self.known(data, cold=False)
+        if not 1 <= n <= len(self.items_):
+            raise UsageError(f"expected n of 1 to {len(self.items_)}, the items, got {n}")
+        ratings = known.matrix()
+        best = []
+        for start in range(0, len(users), AT_ONCE):
+            part = ratings[start : start + AT_ONCE]
+            scores = self.probabilities(part, users[start : start + AT_ONCE]) @ self.levels_
+            scores[part.nonzero()] = -np.inf
+            top = np.argsort(-scores, 1, kind="stable")[:, :n]
+            unseen = np.isfinite(np.take_along_axis(scores, top, 1))
+            best.append(np.where(unseen, top, -1))
+        return np.concatenate(best)
+
+    def level(self, drawn: Drawn, kind: Kind, action: Action = START) -> MetaLevel:
+        """A level above the bases, learned from ratings that these have not seen."""
+        return MetaLevel(self.levels_, kind, action).fit(*_arrays(drawn))
+
+    def known(self, data: Interactions, *, cold: bool = True) -> tuple[Interactions, np.ndarray]:
+        """The same ratings by positions in `items_`, and the users' attributes.
+
+        Raises:
+            DataError: If an item or a rating is none of the training data's; or if all are to be
+                cold, and a user was seen in training.
+        """
+        self._check_fitted()
+        seen = [name for name in data.users if _digest(name) in self._seen] if cold else []
+        if seen:
+            more = f" and {len(seen) - 1} others" if len(seen) > 1 else ""
+            raise DataError(
+                f"expected users that were not seen in training, got {seen[0]!r}{more}: "
+                "leave them out, as training knows their ratings"
+            )
+        place = np.array([self._index.get(name, -1) for name in data.items])
+        absent = place[data.item] < 0
+        if absent.any():
+            raise _unknown_item(data.items[data.item[absent.argmax()]], self.items_)
+        self._check_scale(data.rating)
+        known = replace(
+            data, items=self.items_, item=place[data.item], item_columns={}, titles=self.titles_
+        )
+        return known, self.encoder_(data.user_columns, len(data.users))
+
+    def read_attributes(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """Attributes from texts: numbers where they were numbers in training, words else, several
+        with "|" between them.
+
+        Raises:
+            DataError: If a number is none.
+        """
+        read: dict[str, Any] = {}
+        for name, text in texts.items():
+            try:
+                read[name] = float(text) if name in self.encoder_.numbers else text.split("|")
+            except ValueError:
+                raise DataError(f"expected a number as {name!r}, got {text!r}") from None
+        return read
+
+    def title(self, item: str) -> str:
+        """What to call an item."""
+        return self.titles_[self._index[item]]
+
+    def save(self, folder: str | Path) -> None:
+        """Write what was learned, without pickle. The training users are kept as hashes, to tell
+        whether a user is new.
+
+        Raises:
+            RunError: If the folder holds something else.
+            DiskError: If it cannot be written.
+        """
+        self._check_fitted()
+        folder = Path(folder)
+        check_folder(folder)
+        tensors = {
+            name: {key: torch.tensor(value) for key, value in base.state().items()}
+            for name, base in self.bases_.items()
+        }
+        state = {
+            "application": KIND,
+            "meta": self.meta,
+            "seed": self.seed,
+            "levels": self.levels_.tolist(),
+            "items": self.items_,
+            "titles": self.titles_,
+            "seen": sorted(self._seen),
+            "attributes": self.encoder_.state(),
+            "single": list(map(str, self.single_)),
+        }
+        tensors["level"] = self.level_.parameters
+        checkpoints.save_checkpoint(folder, 0, tensors, state, keep=1)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Recommender:
+        """Bring back what `save` wrote; it recommends the same.
+
+        Raises:
+            MissingError: If nothing is saved there.
+            RunError: If it is damaged, or of another kind.
+        """
+        found = checkpoints.latest_checkpoint(Path(folder))
+        if found is None:
+            raise MissingError(f"expected a recommender at {folder}, found none: train one")
+        tensors, state, _ = found
+        if state.get("application") != KIND:
+            raise RunError(f"expected a recommender in {folder}, got something else saved")
+        try:
+            return cls._restored(tensors, state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{folder} is damaged ({error!r}): train again") from None
+
+    @classmethod
+    def _restored(cls, tensors: dict[str, dict[str, Any]], state: dict[str, Any]) -> Recommender:
+        made = cls(meta=state["meta"], seed=state["seed"])
+        made.levels_ = np.array(state["levels"])
+        made.items_, made.titles_ = state["items"], state["titles"]
+        made._index = {name: i for i, name in enumerate(made.items_)}
+        made._seen = set(state["seen"])
+        made.encoder_ = AttributeEncoder.of(state["attributes"])
+        name, setting = state["single"]
+        made.single_ = (name, float(setting))
+        made.bases_ = {
+            name: base().restore({key: t.numpy() for key, t in tensors[name].items()})
+            for name, base in BASES.items()
+        }
+        made.level_ = MetaLevel(made.levels_, "meta" if made.meta else "single", made.single_)
+        made.level_.parameters = tensors["level"]
+        return made
+
+    def _bases(self, data: Interactions) -> dict[str, Base]:
+        n_users, n_items = len(data.users), len(data.items)
+        users = self.encoder_(data.user_columns, n_users)
+        items = AttributeEncoder().fit(data.item_columns, n_items)(data.item_columns, n_items)
+        ratings = data.matrix()
+        return {n: base().fit(ratings, users, items, self.seed) for n, base in BASES.items()}
+
+    def _drawn(self, bases: dict[str, Base], data: Interactions) -> Drawn:
+        """Support sets of each size for users whom the bases have not seen, and ratings to
+        predict."""
+        rng = np.random.default_rng(self.seed)
+        users = self.encoder_(data.user_columns, len(data.users))
+        counts = data.counts
+        start = np.concatenate([[0], counts.cumsum()])
+        parts = []
+        for size in SIZES:
+            rows = np.lexsort((rng.random(len(data.rating)), data.user))
+            at = np.arange(len(rows)) - start[data.user[rows]]  # the place in the user's order
+            able = counts[data.user[rows]] > size
+            shown, asked = (
+                rows[able & (at < size)],
+                rows[able & (at >= size) & (at < size + N_QUERY)],
+            )
+            ratings = sparse.csr_matrix(
+                (data.rating[shown], (data.user[shown], data.item[shown])),
+                shape=(len(data.users), len(data.items)),
+            )
+            user, item = data.user[asked], data.item[asked]
+            expected = predictions(bases, ratings, users)[user, item]
+            described, doubt = describe(bases, ratings, users, self.levels_)
+            rating = data.rating[asked]
+            parts.append(Drawn(expected, described[user], doubt[user, item], rating))
+        return Drawn.of(parts)
+
+    def _check_scale(self, ratings: np.ndarray) -> None:
+        low, high = self.levels_[[0, -1]]
+        off = ~((ratings >= low) & (ratings <= high))
+        if off.any():
+            found = ratings[off.argmax()]
+            raise DataError(f"expected ratings of {low:g} to {high:g}, got {found:g}")
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "bases_"):
+            raise UsageError("expected a fitted recommender: call fit, or load a saved one")
+
+
+class Adapted:
+    """What a recommender knows of one user; `Recommender.adapt` makes it.
+
+    Args:
+        recommender: Fitted.
+        ratings: The user's, (1, n_items).
+        attributes: The user's, (1, d).
+    """
+
+    def __init__(self, recommender: Recommender, ratings: Matrix, attributes: np.ndarray) -> None:
+        self.recommender, self.ratings, self.attributes = recommender, ratings, attributes
+        self.probabilities = recommender.probabilities(ratings, attributes)[0]
+        """Of each rating, (n_items, n_levels)."""
+
+    def predict(self, items: Sequence[str]) -> np.ndarray:
+        """Expected ratings of items, shape (n,).
+
+        Raises:
+            DataError: For an unknown item.
+        """
+        return self.probabilities[self._places(items)] @ self.recommender.levels_
+
+    def top_n(
+        self, n: int = 10, *, among: Sequence[str] | None = None, n_because: int = 2
+    ) -> list[Suggestion]:
+        """The items of the highest expected ratings, best first, without those rated already.
+
+        Args:
+            n: How many; fewer come if fewer are left.
+            among: Only these.
+            n_because: Reasons of each, at most.
+
+        Raises:
+            UsageError: If `n` is not positive.
+            DataError: For an unknown item.
+        """
+        if n < 1:
+            raise UsageError(f"expected n of 1 or more, got {n}")
+        made = self.recommender
+        places = np.arange(len(made.items_)) if among is None else self._places(among)
+        places = np.setdiff1d(places, self.ratings.indices)
+        scores = self.probabilities[places] @ made.levels_
+        best = places[np.argsort(-scores, kind="stable")[:n]]
+        upper = len(made.levels_) // 2 + 1
+        reasons = self._reasons(best, n_because)
+        return [
+            Suggestion(
+                made.items_[i],
+                made.titles_[i],
+                float(self.probabilities[i] @ made.levels_),
+                float(self.probabilities[i, upper:].sum()),
+                [made.titles_[j] for j in reasons[position]],
+            )
+            for position, i in enumerate(best)
+        ]
+
+    def explain(self) -> dict[str, Any]:
+        """What the meta-level decided on for this user.
+
+        Returns:
+            "weights": how far each action is trusted to move a rating from the item's mean;
+            "thresholds": the blend above which each rating but the lowest is more likely than not
+            to be reached; "usual": the same for the average training user.
+        """
+        made = self.recommender
+        described, _ = describe(made.bases_, self.ratings, self.attributes, made.levels_)
+        weights, thresholds = made.level_.decisions(described)
+        usual = made.level_.decisions(made.level_.average)
+        names = [action_name(action) for action in ACTIONS]
+
+        def told(weights: np.ndarray, thresholds: np.ndarray) -> dict[str, Any]:
+            return {
+                "weights": dict(zip(names, map(float, weights[0]), strict=True)),
+                "thresholds": [float(t) for t in thresholds[0]],
+            }
+
+        return {**told(weights, thresholds), "usual": told(*usual)}
+
+    def ask(self, n: int = 1, *, skip: Sequence[str] = ()) -> list[str]:
+        """The items whose ratings would tell most about this user, best first.
+
+        One rating shrinks what not knowing the user adds to the variances of all items, weighted by
+        how often they are rated; that times the share of users who could answer, as they rated it.
+        It is greedy: each item counts on the answers to those before.
+
+        Args:
+            n: How many.
+            skip: What the user was asked about and does not know.
+
+        Raises:
+            UsageError: If `n` is not positive.
+            DataError: For an unknown item.
+        """
+        if n < 1:
+            raise UsageError(f"expected n of 1 or more, got {n}")
+        made = self.recommender
+        bayes = made.bases_["bayes"]
+        assert isinstance(bayes, BayesUser)
+        places = bayes.ask(self.ratings, self.attributes, n, self._places(skip).tolist())
+        return [made.items_[i] for i in places]
+
+    def _reasons(self, items: np.ndarray, n: int) -> list[list[int]]:
+        """Positions of what was rated well and speaks for each item, the most first."""
+        made = self.recommender
+        bayes = made.bases_["bayes"]
+        assert isinstance(bayes, BayesUser)
+        pulls = bayes.pulls(self.ratings, self.attributes, items)
+        liked = self.ratings.data >= made.levels_[len(made.levels_) // 2]
+        found = []
+        for column in pulls.T:
+            order = np.argsort(-column, kind="stable")
+            chosen = [j for j in order if liked[j] and column[j] > 0][:n]
+            found.append([int(self.ratings.indices[j]) for j in chosen])
+        return found
+
+    def _places(self, items: Sequence[str]) -> np.ndarray:
+        known = self.recommender._index
+        for item in items:
+            if item not in known:
+                raise _unknown_item(item, self.recommender.items_)
+        return np.array([known[item] for item in items], int)
+
+
+def _arrays(drawn: Drawn) -> list[np.ndarray]:
+    return [drawn.expected, drawn.users, drawn.doubt, drawn.rating]
+
+
+def _unknown_item(item: object, items: list[str]) -> DataError:
+    near = difflib.get_close_matches(str(item), items, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return DataError(f"expected an item of the training data, got {item!r}{hint}")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that a recommender cannot be saved in, before it is trained."""
+    written = folder.iterdir() if folder.is_dir() else ()
+    if folder.is_file() or not all(path.name.startswith(("step-", ".tmp-")) for path in written):
+        raise RunError(f"{folder} is there already, and no saved recommender: name another")
+
+
+def action_name(action: Action) -> str:
+    """As `bayes 1`: the base and its setting."""
+    return f"{action[0]} {action[1]:g}"
+
+
+def _digest(user: str) -> str:
+    return hashlib.sha256(user.encode()).hexdigest()[:16]

@@ -1,0 +1,234 @@
+"""The commands of the recommender."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from quickstudy.cli.output import Json, say, table
+from quickstudy.errors import UsageError
+
+if TYPE_CHECKING:
+    from quickstudy.apps.recommend import Interactions
+
+__all__ = ["recommend_app"]
+
+recommend_app = typer.Typer(
+    no_args_is_help=True, help="Recommend to users of whom little is known."
+)
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="A CSV or Parquet file with user, item, rating and maybe time; a folder with "
+        "ratings.csv and movies.csv; ml-100k; or generated."
+    ),
+]
+Users = Annotated[
+    Path | None, typer.Option(help="A file with user, and what is known of each: age, ...")
+]
+Items = Annotated[
+    Path | None, typer.Option(help="A file with item, and maybe title, genres (a|b), ...")
+]
+Folder = Annotated[Path, typer.Argument(help="Folder of a trained recommender.")]
+Order = Literal["random", "chronological"]
+
+
+def _load(data: str, users: Path | None, items: Path | None) -> Interactions:
+    from quickstudy.apps.recommend import (
+        generated,
+        load_interactions,
+        load_ml_100k,
+        load_movielens,
+    )
+
+    known = {"generated": generated, "ml-100k": load_ml_100k}
+    is_folder = Path(data).is_dir()
+    if (data in known or is_folder) and (users or items):
+        raise UsageError(f"expected --users and --items with a file, got them with {data}")
+    if data in known:
+        return known[data]()
+    if is_folder:
+        return load_movielens(data)
+    return load_interactions(data, users=users, items=items)
+
+
+@recommend_app.command("train", epilog="Example: quickstudy recommend train --data ratings.csv")
+def recommend_train(
+    data: Data = "generated",
+    users: Users = None,
+    items: Items = None,
+    run: Annotated[Path, typer.Option(help="Folder to write the recommender to.")] = Path(
+        "runs/recommender"
+    ),
+    hold_out: Annotated[
+        float, typer.Option(help="Share of the users to leave out, for `evaluate`.")
+    ] = 0.2,
+    meta: Annotated[
+        bool, typer.Option("--meta/--no-meta", help="Tune the bases to each user.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Decides who is left out, and what is drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Learn base recommenders, and the level above that tunes them to each user."""
+    from quickstudy.apps.recommend import Recommender
+    from quickstudy.apps.recommend.recommender import check_folder
+
+    check_folder(run)
+    ratings = _load(data, users, items)
+    kept, _ = _parts(ratings, hold_out, seed)
+    recommender = Recommender(meta=meta, seed=seed)
+    recommender.fit(kept).save(run)
+    found = {
+        "run": str(run),
+        "users": len(kept.users),
+        "items": len(kept.items),
+        "ratings": len(kept.rating),
+        "best_for_all": dict(zip(("base", "setting"), recommender.single_, strict=True)),
+    }
+    text = (
+        f"{found['users']} users, {found['items']} items, {found['ratings']} ratings in {run}; "
+        f"suggest with: quickstudy recommend suggest {run} --rate ITEM=RATING"
+    )
+    say(found, as_json, text)
+
+
+@recommend_app.command(
+    "evaluate", epilog="Example: quickstudy recommend evaluate runs/recommender --support 0,5,10"
+)
+def recommend_evaluate(
+    run: Folder = Path("runs/recommender"),
+    data: Data = "generated",
+    users: Users = None,
+    items: Items = None,
+    hold_out: Annotated[
+        float, typer.Option(help="As in training; 0 if all users of the data are new.")
+    ] = 0.2,
+    support: Annotated[
+        str, typer.Option(help="How many ratings of a user are known, separated by commas.")
+    ] = "0,1,3,5,10",
+    n_query: Annotated[int, typer.Option(help="Ratings of each user to predict.")] = 10,
+    order: Annotated[
+        Order, typer.Option(help="Which ratings are known: any, or the first in time.")
+    ] = "random",
+    seed: Annotated[int, typer.Option(help="As in training.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Score a recommender and its bases on users that training left out."""
+    from quickstudy.apps.recommend import Recommender, evaluate
+    from quickstudy.apps.recommend.evaluate import interval
+
+    recommender = Recommender.load(run)
+    ratings = _load(data, users, items)
+    _, cold = _parts(ratings, hold_out, seed)
+    scores = evaluate(
+        recommender,
+        cold or ratings,
+        supports=_sizes(support),
+        n_query=n_query,
+        order=order,
+        seed=seed,
+    )
+    found = [
+        {
+            "system": s.system,
+            "support": s.support,
+            "users": len(s.mae),
+            "mae": float(s.mae.mean()),
+            "mae_interval": interval(s.mae, draws=1000),
+            "ndcg@5": float(s.ndcg.mean()),
+        }
+        for s in scores
+    ]
+    rows: dict[str, list[str]] = {}
+    for entry in found:
+        cell = f"{entry['mae']:.3f} / {entry['ndcg@5']:.3f}"
+        rows.setdefault(entry["system"], []).append(cell)
+    head = ["MAE / nDCG@5", *(f"{size} ratings" for size in _sizes(support))]
+    text = table(head, *([name, *cells] for name, cells in rows.items()))
+    say(found, as_json, f"{text}\n{found[0]['users']} users that training left out.")
+
+
+@recommend_app.command(
+    "suggest",
+    epilog='Example: quickstudy recommend suggest runs/recommender --rate "item 3=5" -n 5',
+)
+def recommend_suggest(
+    run: Folder = Path("runs/recommender"),
+    rate: Annotated[
+        list[str] | None, typer.Option(help="A rating, as in --rate 'Alien=5'; may be repeated.")
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="A CSV or Parquet file with the columns item and rating.")
+    ] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="What is known of the user, as in age=30.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", help="How many items.")] = 10,
+    ask: Annotated[
+        int, typer.Option(help="Instead, the so many items to ask the user about first.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Suggest items to a user with some ratings, or none."""
+    from quickstudy.apps.recommend import Recommender
+    from quickstudy.apps.recommend.interactions import load_history
+
+    recommender = Recommender.load(run)
+    pairs = load_history(history) if history else []
+    for text in rate or []:
+        item, value = _split(text, "--rate", "ITEM=RATING")
+        try:
+            pairs.append((item, float(value)))
+        except ValueError:
+            raise UsageError(f"expected a number as the rating, got --rate {text!r}") from None
+    told: dict[str, Any] = {}
+    for text in attribute or []:
+        name, value = _split(text, "--attribute", "NAME=VALUE")
+        told[name] = value
+    user = recommender.adapt(pairs, recommender.read_attributes(told))
+    if ask:
+        items = user.ask(ask)
+        titles = [recommender.title(item) for item in items]
+        rows = [{"item": i, "title": t} for i, t in zip(items, titles, strict=True)]
+        say(rows, as_json, table(["item", "title"], *([*row.values()] for row in rows)))
+        return
+    suggestions = [vars(s) for s in user.top_n(n)]
+    lines = [
+        [s["title"], f"{s['rating']:.2f}", f"{s['likely']:.0%}", ", ".join(s["because"])]
+        for s in suggestions
+    ]
+    say(
+        {"suggestions": suggestions, "decision": user.explain()},
+        as_json,
+        table(["item", "rating", "likely liked", "because you liked"], *lines),
+    )
+
+
+def _parts(data: Interactions, share: float, seed: int) -> tuple[Interactions, Interactions | None]:
+    """The users to train on, and those left out, if any."""
+    import numpy as np
+
+    if not 0 <= share < 1:
+        raise UsageError(f"expected --hold-out of 0 or more and below 1, got {share:g}")
+    order = np.random.default_rng(seed).permutation(len(data.users))
+    n_out = int(share * len(order))
+    if not n_out:
+        return data, None
+    return data.of_users(np.sort(order[n_out:])), data.of_users(np.sort(order[:n_out]))
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"expected --support such as 0,5,10, got {text!r}") from None
+
+
+def _split(text: str, option: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.rpartition("=")
+    if not equals:
+        raise UsageError(f"expected {option} {form}, got {text!r}")
+    return name, value

@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+
+from quickstudy.apps.recommend import (
+    ColdUsers,
+    Interactions,
+    generated,
+    load_interactions,
+    load_ml_100k,
+    load_movielens,
+    user_folds,
+)
+from quickstudy.errors import DataError, MissingError, QuickstudyError, UsageError
+
+
+def write(folder, text, name="ratings.csv"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_a_csv_file_is_read_whatever_its_columns_are_called(tmp_path):
+    path = write(
+        tmp_path, 'userId,movieId,rating,timestamp\nann,"Alien, 1979",4.5,10\nbob,7,1,20\n'
+    )
+    data = load_interactions(path)
+    assert data.users == ["ann", "bob"]
+    assert data.items == ["Alien, 1979", "7"]
+    assert data.rating.tolist() == [4.5, 1.0]
+    assert data.time is not None
+    assert data.time.tolist() == [10, 20]
+    named = write(tmp_path, "who,book,stars\nann,Emma,5\n", "books.csv")
+    columns = {"user": "who", "item": "book", "rating": "stars"}
+    assert load_interactions(named, columns=columns).items == ["Emma"]
+
+
+def test_a_parquet_file_is_read_as_a_csv_file_is(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"user": [1, 1, 2], "item": ["a", "b", "a"], "rating": [1.0, 2.0, 3.0]})
+    parquet.write_table(table, tmp_path / "ratings.parquet")
+    data = load_interactions(tmp_path / "ratings.parquet")
+    assert (data.users, data.items) == (["1", "2"], ["a", "b"])
+    assert data.matrix().toarray().tolist() == [[1, 2], [3, 0]]
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 this is none")
+    with pytest.raises(DataError, match="no Parquet file"):
+        load_interactions(tmp_path / "bad.parquet")
+
+
+def test_the_newest_of_several_ratings_of_an_item_is_kept(tmp_path):
+    rows = "user,item,rating,time\na,x,1,30\na,x,5,40\na,x,3,20\n"
+    assert load_interactions(write(tmp_path, rows)).rating.tolist() == [5]
+    rows = "user,item,rating\na,x,1\na,x,5\na,x,3\n"
+    assert load_interactions(write(tmp_path, rows)).rating.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        ("user,item,rating\n", "got none"),
+        ("user,item\na,x\n", "expected a column 'rating'"),
+        ("user,item,rating\na,x,good\n", "row 1: expected a finite rating, got 'good'"),
+        ("user,item,rating\na,x,nan\n", "expected a finite rating"),
+        ("user,item,rating\na,x,inf\n", "expected a finite rating"),
+        ("user,item,rating\na,x,\n", "expected a finite rating"),
+        ("user,item,rating\na,x,1\n,x,1\n", "row 2: expected a user and an item"),
+        ("user,item,rating\na,x\n", "row 2: expected 3 values, got 2"),
+        ("user,item,rating,time\na,x,1,noon\n", "expected a finite time, got 'noon'"),
+    ],
+)
+def test_a_file_that_cannot_serve_is_refused_with_its_row(tmp_path, text, says):
+    with pytest.raises(DataError, match=says):
+        load_interactions(write(tmp_path, text))
+
+
+def test_files_that_are_absent_or_no_text_are_refused(tmp_path):
+    with pytest.raises(MissingError, match="found none"):
+        load_interactions(tmp_path / "none.csv")
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="UTF-8"):
+        load_interactions(tmp_path / "bytes.csv")
+    with pytest.raises(UsageError, match="unknown column 'itm'"):
+        load_interactions(write(tmp_path, "user,item,rating\n"), columns={"itm": "x"})
+    with pytest.raises(DataError, match="expected a column 'book'"):
+        load_interactions(write(tmp_path, "user,item,rating\n"), columns={"item": "book"})
+
+
+def test_the_newer_movielens_has_genres_and_titles(tmp_path):
+    write(tmp_path, "userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n1,32,3,1260759145\n")
+    movies = 'movieId,title,genres\n31,"Dangerous Minds (1995)",Drama\n32,Two (1990),Drama|War\n'
+    write(tmp_path, movies, "movies.csv")
+    data = load_movielens(tmp_path)
+    assert data.titles == ["Dangerous Minds (1995)", "Two (1990)"]
+    assert data.item_columns["genres"] == [["Drama"], ["Drama", "War"]]
+
+
+@pytest.mark.data("ml-100k")
+def test_movielens_100k_is_what_its_authors_say():
+    data = load_ml_100k()
+    assert (len(data.users), len(data.items), len(data.rating)) == (943, 1682, 100_000)
+    assert data.rating.mean() == pytest.approx(3.52986)
+    first = data.users.index("1")
+    assert {name: values[first] for name, values in data.user_columns.items()} == {
+        "age": 24.0,
+        "gender": "M",
+        "occupation": "technician",
+    }
+    assert data.titles is not None
+    assert data.titles[data.items.index("1")] == "Toy Story (1995)"
+
+
+def test_a_rating_twice_or_of_nothing_known_is_refused():
+    def make(user, item, **more):
+        ratings = np.ones(len(user))
+        return Interactions(["a", "b"], ["x"], np.array(user), np.array(item), ratings, **more)
+
+    with pytest.raises(DataError, match="several of 'x' by 'b'"):
+        make([0, 1, 1], [0, 0, 0])
+    with pytest.raises(DataError, match=r"users in 0\.\.1"):
+        make([2], [0])
+    with pytest.raises(DataError, match="expected a time for each of 2"):
+        make([0, 1], [0, 0], time=np.zeros(1))
+    with pytest.raises(DataError, match="'age' of each of 2 users, got 1"):
+        make([0, 1], [0, 0], user_columns={"age": [3]})
+
+
+def test_folds_share_no_user_and_leave_none_out():
+    folds = user_folds(103, 5, seed=1)
+    assert sorted(np.concatenate(folds).tolist()) == list(range(103))
+    assert {len(fold) for fold in folds} == {20, 21}
+    assert not np.array_equal(folds[0], user_folds(103, 5, seed=2)[0])
+    with pytest.raises(UsageError, match="2 to 3 folds"):
+        user_folds(3, 4)
+
+
+@pytest.mark.parametrize("order", ["random", "chronological"])
+def test_support_sets_grow_and_share_nothing_with_the_queries(order):
+    data = generated(n_users=60)
+    cold = ColdUsers(data, n_query=4, most=6, order=order, seed=3)
+    true = data.of_users(cold.users).matrix()
+    for small, large in ((0, 1), (1, 3), (3, 6)):
+        few, more = cold.support(small).toarray(), cold.support(large).toarray()
+        assert ((few > 0).sum(1) == small).all()
+        assert (more[few > 0] == few[few > 0]).all()
+        assert (more[more > 0] == true.toarray()[more > 0]).all()
+        assert (np.take_along_axis(more, cold.query, 1) == 0).all()
+    assert (np.take_along_axis(true.toarray(), cold.query, 1) == cold.rating).all()
+    with pytest.raises(UsageError, match="0 to 6"):
+        cold.support(7)
+
+
+def test_in_time_the_first_ratings_are_learned_from_and_the_last_asked():
+    rows = [("a", f"x{t}", 1 + t % 5, -t) for t in range(8)]
+    data = Interactions.from_rows(rows)
+    cold = ColdUsers(data, n_query=2, most=3, order="chronological")
+    assert [data.items[i] for i in cold.query[0]] == ["x1", "x0"]
+    assert {data.items[i] for i in cold.support(2).indices} == {"x7", "x6"}
+
+
+def test_cold_users_without_times_or_ratings_enough_are_refused():
+    data = Interactions.from_rows([("a", "x", 1), ("a", "y", 2)])
+    with pytest.raises(DataError, match="expected times"):
+        ColdUsers(data, n_query=1, most=1, order="chronological")
+    with pytest.raises(DataError, match="users with 30 ratings"):
+        ColdUsers(data)
+    with pytest.raises(QuickstudyError, match="unknown order 'sorted'"):
+        ColdUsers(data, order="sorted")  # pyright: ignore

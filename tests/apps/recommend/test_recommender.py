@@ -1,0 +1,221 @@
+import json
+
+import numpy as np
+import pytest
+
+from quickstudy.apps.recommend import Interactions, Recommender, evaluate, generated, user_folds
+from quickstudy.apps.recommend.evaluate import interval, ndcg
+from quickstudy.apps.recommend.meta_level import ACTIONS
+from quickstudy.errors import DataError, MissingError, RunError, UsageError
+
+DATA = generated(n_users=160, n_items=50, seed=2)
+COLD, WARM = user_folds(160, 4)[0], np.setdiff1d(np.arange(160), user_folds(160, 4)[0])
+
+
+@pytest.fixture(scope="module")
+def recommender():
+    return Recommender().fit(DATA.of_users(WARM))
+
+
+@pytest.fixture(scope="module")
+def scores(recommender):
+    return evaluate(recommender, DATA.of_users(COLD), supports=(0, 5), n_query=5)
+
+
+def mean(scores, system, support):
+    (found,) = (s for s in scores if (s.system, s.support) == (system, support))
+    return found.mae.mean()
+
+
+def test_few_ratings_make_predictions_better_than_the_mean_of_the_item(scores):
+    assert mean(scores, "recommender", 5) < mean(scores, "recommender", 0)
+    assert mean(scores, "recommender", 5) < 0.9 * mean(scores, "user_bias inf", 5)
+    assert len({len(s.mae) for s in scores}) == 1
+
+
+def test_all_actions_and_the_recommender_are_scored(scores):
+    names = [s.system for s in scores if s.support == 0]
+    assert len(names) == len(ACTIONS) + 1 == len(set(names))
+
+
+def test_a_user_seen_in_training_is_refused_in_evaluation(recommender):
+    seen = DATA.of_users(np.concatenate([COLD, WARM[:1]]))
+    with pytest.raises(DataError, match="not seen in training, got"):
+        evaluate(recommender, seen)
+
+
+def test_no_rating_of_a_cold_user_changes_what_is_learned(recommender):
+    """Of the data, the recommender knows the cold users' ratings only if they are given."""
+    other = generated(n_users=160, n_items=50, seed=2)
+    changed = np.where(np.isin(other.user, COLD), 6 - other.rating, other.rating)
+    other = Interactions(
+        other.users,
+        other.items,
+        other.user,
+        other.item,
+        changed,
+        user_columns=other.user_columns,
+        item_columns=other.item_columns,
+    )
+    again = Recommender().fit(other.of_users(WARM))
+    history = {"item 3": 5.0}
+    assert np.array_equal(
+        again.adapt(history).probabilities, recommender.adapt(history).probabilities
+    )
+
+
+def test_probabilities_are_some_and_the_same_for_one_and_many(recommender):
+    user = recommender.adapt({"item 3": 5, "item 8": 1}, {"age": 30.0, "trade": "smith"})
+    assert user.probabilities.shape == (50, 5)
+    np.testing.assert_allclose(user.probabilities.sum(1), 1, atol=1e-5)
+    assert (user.probabilities >= 0).all()
+    cold = DATA.of_users(COLD)
+    together = recommender.top_all(cold, 5)
+    known, _ = recommender.known(cold)
+    for u in range(3):
+        rows = np.flatnonzero(known.user == u)
+        history = {recommender.items_[known.item[r]]: known.rating[r] for r in rows}
+        told = {name: values[u] for name, values in cold.user_columns.items()}
+        alone = recommender.adapt(history, told).top_n(5)
+        assert [s.item for s in alone] == [recommender.items_[i] for i in together[u] if i >= 0]
+        assert not {s.item for s in alone} & set(history)
+
+
+def test_suggestions_leave_out_what_is_rated_and_say_why(recommender):
+    user = recommender.adapt({"item 3": 5, "item 8": 1})
+    found = user.top_n(50)
+    assert len(found) == 48
+    assert [s.rating for s in found] == sorted((s.rating for s in found), reverse=True)
+    assert {title for s in found for title in s.because} <= {"item 3"}
+    assert any(s.because for s in found)
+    assert [s.item for s in user.top_n(5, among=["item 1", "item 3"])] == ["item 1"]
+    assert user.predict(["item 1"])[0] == user.top_n(1, among=["item 1"])[0].rating
+
+
+def test_a_user_of_no_ratings_gets_suggestions_by_attributes(recommender):
+    young = recommender.adapt((), {"age": 16.0, "trade": "baker"})
+    old = recommender.adapt([], {"age": 69.0, "trade": "tailor"})
+    assert len(young.top_n(10)) == 10
+    assert [s.item for s in young.top_n(10)] != [s.item for s in old.top_n(10)]
+    assert all(not s.because for s in young.top_n(10))
+
+
+def test_the_decision_for_a_user_is_told_beside_the_usual_one(recommender):
+    harsh = recommender.adapt({f"item {i}": 1 for i in range(8)}).explain()
+    assert set(harsh) == {"weights", "thresholds", "usual"}
+    assert list(harsh["weights"]) == list(harsh["usual"]["weights"])
+    assert len(harsh["thresholds"]) == 4
+    assert harsh["thresholds"] != harsh["usual"]["thresholds"]
+    json.dumps(harsh)
+
+
+def test_without_the_meta_level_all_users_get_the_same_decision():
+    plain = Recommender(meta=False).fit(DATA.of_users(WARM))
+    harsh = plain.adapt({f"item {i}": 1 for i in range(8)}).explain()
+    assert harsh["weights"] == harsh["usual"]["weights"]
+    assert harsh["thresholds"] == harsh["usual"]["thresholds"]
+    assert sorted(harsh["weights"].values()) == [0.0] * (len(ACTIONS) - 1) + [1.0]
+
+
+def test_what_is_asked_is_not_known_yet(recommender):
+    asked = recommender.adapt().ask(4)
+    assert len(set(asked)) == 4
+    assert asked[0] not in recommender.adapt({asked[0]: 3}).ask(10)
+    assert recommender.adapt().ask(2, skip=asked[:1])[0] != asked[0]
+    with pytest.raises(UsageError, match="n of 1 or more"):
+        recommender.adapt().ask(0)
+
+
+@pytest.mark.parametrize(
+    ("history", "attributes", "says"),
+    [
+        ({"itm 3": 5}, {}, "got 'itm 3'; did you mean 'item 3'"),
+        ({"item 3": 6}, {}, "ratings of 1 to 5, got 6"),
+        ({"item 3": 0}, {}, "ratings of 1 to 5, got 0"),
+        ({"item 3": float("nan")}, {}, "ratings of 1 to 5, got nan"),
+        ({"item 3": "5"}, {}, "a number as the rating of 'item 3', got '5'"),
+        ([("item 3", 5), ("item 3", 4)], {}, "got 'item 3' twice"),
+        ({}, {"age": "old"}, "finite number as 'age', got 'old'"),
+        ({}, {"agee": 3}, "unknown attribute 'agee'; did you mean 'age'"),
+    ],
+)
+def test_a_history_that_cannot_serve_is_refused(recommender, history, attributes, says):
+    with pytest.raises(ValueError, match=says):
+        recommender.adapt(history, attributes)
+
+
+def test_queries_that_cannot_serve_are_refused(recommender):
+    user = recommender.adapt()
+    with pytest.raises(UsageError, match="n of 1 or more, got 0"):
+        user.top_n(0)
+    with pytest.raises(DataError, match="did you mean 'item 4"):
+        user.predict(["item 4x"])
+    with pytest.raises(UsageError, match="expected a fitted recommender"):
+        Recommender().adapt()
+    strange = Interactions.from_rows([("new", "no such item", 3.0)])
+    with pytest.raises(DataError, match="no such item"):
+        evaluate(recommender, strange)
+    with pytest.raises(DataError, match="ratings of 1 to 5, got 9"):
+        evaluate(recommender, Interactions.from_rows([("new", "item 3", 9.0)]))
+
+
+def test_data_that_cannot_serve_is_refused():
+    rows = [(f"u{u}", f"x{i}", 3.0) for u in range(30) for i in range(4)]
+    with pytest.raises(DataError, match="2 to 20 different ratings, got 1"):
+        Recommender().fit(Interactions.from_rows(rows))
+    rows = [(u, x, n / 7) for n, (u, x, _) in enumerate(rows)]
+    with pytest.raises(DataError, match="2 to 20 different ratings, got 120"):
+        Recommender().fit(Interactions.from_rows(rows))
+    with pytest.raises(DataError, match="20 users with two ratings each, got 2"):
+        Recommender().fit(
+            Interactions.from_rows([("a", "x", 1), ("a", "y", 2), ("b", "x", 3), ("b", "y", 1)])
+        )
+
+
+def test_any_scale_will_do():
+    data = generated(n_users=80, n_items=30)
+    scaled = Interactions(data.users, data.items, data.user, data.item, 10 * (data.rating - 3))
+    user = Recommender().fit(scaled).adapt({"item 3": -20, "item 5": 0})
+    assert -20 <= user.predict(["item 7"])[0] <= 20
+
+
+def test_a_recommender_is_saved_without_pickle_and_recommends_the_same(recommender, tmp_path):
+    recommender.save(tmp_path / "saved")
+    recommender.save(tmp_path / "saved")
+    (step,) = (tmp_path / "saved").iterdir()
+    assert {path.suffix for path in step.iterdir()} == {".safetensors", ".json"}
+    again = Recommender.load(tmp_path / "saved")
+    history = {"item 3": 5, "item 8": 1}
+    assert again.adapt(history).top_n(10) == recommender.adapt(history).top_n(10)
+    assert again.adapt(history).ask(3) == recommender.adapt(history).ask(3)
+    with pytest.raises(DataError, match="not seen in training"):
+        evaluate(again, DATA)
+    assert DATA.users[WARM[0]] not in (step / "state.json").read_text()
+
+
+def test_folders_that_hold_no_recommender_are_refused(recommender, tmp_path):
+    with pytest.raises(MissingError, match="found none: train one"):
+        Recommender.load(tmp_path / "none")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.tex").write_text("")
+    with pytest.raises(RunError, match="no saved recommender"):
+        recommender.save(tmp_path / "taken")
+    recommender.save(tmp_path / "saved")
+    (file,) = (tmp_path / "saved").glob("*/bayes.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunError, match="no undamaged checkpoint"):
+        Recommender.load(tmp_path / "saved")
+
+
+def test_ndcg_is_one_for_the_best_order_and_less_for_others():
+    ratings = np.array([[5.0, 3.0, 1.0, 4.0]])
+    assert ndcg(ratings, ratings)[0] == 1
+    assert ndcg(ratings, np.zeros((1, 4)))[0] == 1
+    by_hand = (1 + 7 / np.log2(3) + 31 / 2) / (31 + 7 / np.log2(3) + 1 / 2)
+    assert ndcg(-ratings[:, :3], ratings[:, :3], k=3)[0] == pytest.approx(by_hand)
+
+
+def test_a_bootstrap_interval_is_about_two_standard_errors():
+    values = np.random.default_rng(1).normal(size=400)
+    low, high = interval(values)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)

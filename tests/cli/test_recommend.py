@@ -1,0 +1,92 @@
+"""The commands of the recommender."""
+
+import json
+import sys
+
+import pytest
+
+from quickstudy.apps.recommend import generated
+from quickstudy.cli import main
+
+
+def run(capsys, *words):
+    code = 0
+    old, sys.argv = sys.argv, ["quickstudy", "recommend", *map(str, words)]
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = old
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with ratings.csv and users.csv, and room for a recommender."""
+    folder = tmp_path_factory.mktemp("recommend")
+    data = generated(n_users=120, n_items=40)
+    rows = zip(data.user, data.item, data.rating, strict=True)
+    lines = [f"{data.users[u]},{data.items[i]},{r}" for u, i, r in rows]
+    (folder / "ratings.csv").write_text("\n".join(["user,item,rating", *lines]))
+    told = zip(data.users, data.user_columns["age"], data.user_columns["trade"], strict=True)
+    lines = [f"{user},{age},{trade}" for user, age, trade in told]
+    (folder / "users.csv").write_text("\n".join(["user,age,trade", *lines]))
+    return folder
+
+
+def test_ratings_in_suggestions_out(capsys, here, monkeypatch):
+    monkeypatch.chdir(here)
+    given = ["--data", "ratings.csv", "--users", "users.csv"]
+    code, out, _ = run(capsys, "train", *given, "--run", "it", "--json")
+    assert code == 0
+    assert json.loads(out)["users"] == 96
+    code, out, _ = run(capsys, "evaluate", "it", *given, "--support", "0,2", "--json")
+    assert code == 0
+    scored = json.loads(out)
+    assert {row["support"] for row in scored} == {0, 2}
+    assert {"user_bias inf", "bayes 1", "recommender"} <= {row["system"] for row in scored}
+    table = run(capsys, "evaluate", "it", *given, "--support", "0,2")[1]
+    assert "users that training left out" in table
+    code, out, _ = run(capsys, "suggest", "it", "--rate", "item 3=5", "-n", "4", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert len(found["suggestions"]) == 4
+    assert "item 3" not in [s["item"] for s in found["suggestions"]]
+    (here / "mine.csv").write_text("item,rating\nitem 3,5\n")
+    words = ["suggest", "it", "--history", "mine.csv", "-n", "4", "--json"]
+    assert json.loads(run(capsys, *words)[1]) == found
+    told = ["--attribute", "age=20", "--attribute", "trade=smith"]
+    assert "because you liked" in run(capsys, "suggest", "it", *told)[1]
+    assert len(json.loads(run(capsys, "suggest", "it", "--ask", "3", "--json")[1])) == 3
+    for words, says in [
+        (["suggest", "it", "--rate", "item 3"], "expected --rate ITEM=RATING, got 'item 3'"),
+        (["suggest", "it", "--rate", "item 3=good"], "expected a number as the rating"),
+        (["suggest", "it", "--rate", "item 3=7"], "ratings of 1 to 5, got 7"),
+        (["suggest", "it", "--attribute", "age=old"], "a number as 'age', got 'old'"),
+        (["suggest", "it", "--attribute", "size=3"], "unknown attribute 'size'"),
+        (["suggest", "nowhere"], "found none: train one"),
+        (["evaluate", "it", *given, "--support", "few"], "expected --support such as 0,5,10"),
+        (["evaluate", "it", *given, "--hold-out", "0"], "not seen in training"),
+    ]:
+        code, out, err = run(capsys, *words)
+        assert (code, out) == (2, "")
+        assert says in err
+        assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--hold-out", "1"], "below 1, got 1"),
+        (["--data", "none.csv"], "found none"),
+        (["--users", "users.csv"], "--users and --items with a file, got them with generated"),
+        (["--run", "ratings.csv"], "no saved recommender"),
+    ],
+)
+def test_training_refuses_before_it_works(capsys, here, monkeypatch, words, says):
+    monkeypatch.chdir(here)
+    code, _, err = run(capsys, "train", *words)
+    assert code == 2
+    assert says in err
