@@ -167,7 +167,7 @@ class MixtureAdvisor(Advisor):
         weights: np.ndarray | None = None,
         *,
         likeness: float = 0.7,
-        power: float = 0.3,
+        power: float = 0.5,
         shrinkage: float = 0.02,
         scale: Scale = "identity",
     ) -> None:
