@@ -61,7 +61,7 @@ def fit(history: History, seed: int, told: list[dict[str, Any]], **about: Any) -
     began, worked = time.perf_counter(), time.process_time()
     meta = MetaLearner(seed=seed).fit(history)
     seconds = {"wall": time.perf_counter() - began, "cpu": time.process_time() - worked}
-    told.append({**about, "chosen": meta.chosen_, "seconds": seconds, "judged": meta.judged_})
+    told.append({"seed": seed, **about, "chosen": meta.chosen_, "seconds": seconds, "judged": meta.judged_})
     return meta
 
 
@@ -77,8 +77,8 @@ def oboe(folder: Path) -> dict[str, Any]:
         found: dict[str, np.ndarray] = {}
         for group in track(np.array_split(rng.permutation(n), GROUPS), f"OBOE, seed {seed}"):
             names = [history.datasets[i] for i in group]
-            meta = fit(history.without(names), seed, fits, features=True, seed=seed)
-            blind = fit(bare.without(names), seed, fits, features=False, seed=seed)
+            meta = fit(history.without(names), seed, fits, features=True)
+            blind = fit(bare.without(names), seed, fits, features=False)
             for i, name in zip(group.tolist(), names, strict=True):
                 known, unnamed = history.without([name]), bare.without([name])
                 features = history.features[name]
@@ -132,7 +132,7 @@ def tensor_oboe(folder: Path) -> dict[str, Any]:
         pipelines = [str(i) for i in range(N_PIPELINES)]
         history = History(names, pipelines, 1 - np.minimum(drawn, most[:, None]))
         tested = rng.choice(n, N_TESTED, replace=False).tolist()
-        meta = fit(history.without(names[i] for i in tested), seed, fits, seed=seed)
+        meta = fit(history.without(names[i] for i in tested), seed, fits)
         found: dict[str, list[np.ndarray]] = {}
         for i in track(tested, f"TensorOboe, seed {seed}"):
             known = history.without([names[i]])
@@ -166,7 +166,7 @@ def summary(by_seed: list[dict[str, np.ndarray]]) -> dict[str, Any]:
         by_seed: A seed, regrets of shape (data sets, trials) by way of choosing.
     """
     columns = np.array(TRIALS) - 1
-    regret = {
+    regret: dict[str, Any] = {
         way: {
             "mean": np.mean([found[way][:, columns].mean(0) for found in by_seed], 0).tolist(),
             "by_seed": [found[way][:, columns].mean(0).tolist() for found in by_seed],
@@ -181,7 +181,10 @@ def summary(by_seed: list[dict[str, np.ndarray]]) -> dict[str, Any]:
 
     learned, greedy = paired(LEARNED), paired(GREEDY)
     p = [
-        float(stats.wilcoxon(learned[:, i], greedy[:, i]).pvalue) if i else None for i in columns
+        float(stats.wilcoxon(learned[:, i], greedy[:, i]).pvalue)
+        if (learned[:, i] != greedy[:, i]).any()
+        else 1.0
+        for i in columns
     ]
     return {"trials": list(TRIALS), "regret": regret, "p_learned_against_greedy": p}
 
