@@ -61,7 +61,9 @@ def fit(history: History, seed: int, told: list[dict[str, Any]], **about: Any) -
     began, worked = time.perf_counter(), time.process_time()
     meta = MetaLearner(seed=seed).fit(history)
     seconds = {"wall": time.perf_counter() - began, "cpu": time.process_time() - worked}
-    told.append({"seed": seed, **about, "chosen": meta.chosen_, "seconds": seconds, "judged": meta.judged_})
+    told.append(
+        {"seed": seed, **about, "chosen": meta.chosen_, "seconds": seconds, "judged": meta.judged_}
+    )
     return meta
 
 
@@ -181,7 +183,7 @@ def summary(by_seed: list[dict[str, np.ndarray]]) -> dict[str, Any]:
 
     learned, greedy = paired(LEARNED), paired(GREEDY)
     p = [
-        float(stats.wilcoxon(learned[:, i], greedy[:, i]).pvalue)
+        float(stats.wilcoxon(learned[:, i], greedy[:, i])[1])  # pyright: ignore
         if (learned[:, i] != greedy[:, i]).any()
         else 1.0
         for i in columns

@@ -291,10 +291,6 @@ def complete(regret: np.ndarray, rounds: int = 5) -> np.ndarray:
         covariance = np.cov(filled.T) + 0.01 * np.eye(len(mean))
         for i in np.flatnonzero(missing.any(1)):
             out, given = missing[i], known[i]
-            step = np.linalg.solve(
-                covariance[np.ix_(given, given)], filled[i, given] - mean[given]
-            )
+            step = np.linalg.solve(covariance[np.ix_(given, given)], filled[i, given] - mean[given])
             filled[i, out] = mean[out] + covariance[np.ix_(out, given)] @ step
     return np.clip(filled, 0.0, 1.0)
-
-

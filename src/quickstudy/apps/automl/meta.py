@@ -25,6 +25,8 @@ __all__ = ["MetaLearner", "regret_curve"]
 FEWEST = 10
 """Data sets from which on ways to choose can be told apart by cross-validation."""
 
+NEAR = "portfolio of near data sets"
+
 N_FOLDS, MOST_JUDGED = 5, 100
 """Folds of the cross-validation, and data sets on which a way to choose is judged at most."""
 
@@ -90,7 +92,7 @@ class MetaLearner:
             distance = _Distance(known)
             for i, name in zip(fold, names, strict=True):
                 weights = distance.prior(history.features.get(name, {}))
-                for way, make in self._ways(known).items():
+                for way, make in self._judged(history).items():
                     advisor = make(known, weights)
                     curve = regret_curve(advisor, history, int(i), self.n_trials)
                     curves.setdefault(way, []).append(curve)
@@ -110,24 +112,31 @@ class MetaLearner:
         Args:
             features: Its meta-features; those that are missing or unknown are passed over.
         """
-        make = self._ways(self.history_)[self.chosen_]
+        make = self._ways()[self.chosen_]
         return make(self.history_, self._distance.prior(features or {}))
 
-    def _ways(self, history: History) -> dict[str, Callable[..., Advisor]]:
+    def _ways(self) -> dict[str, Callable[..., Advisor]]:
         """What can choose, by name: made from a history and the prior weights of its data sets."""
-        ways: dict[str, Callable[..., Advisor]] = {
+        return {
             "random": partial(RandomOrder, seed=self.seed),
-            "portfolio": lambda known, _: Portfolio(known),
+            "portfolio": lambda history, _: Portfolio(history),
+            NEAR: Portfolio,
+            **{
+                f"{scale} mixture, likeness {likeness}": partial(
+                    MixtureAdvisor, likeness=likeness, scale=scale
+                )
+                for scale in ("identity", "logit")
+                for likeness in (0.0, 0.7, 0.85)
+            },
         }
-        if history.features:
-            ways["portfolio of near data sets"] = Portfolio
-        scales = ["identity"]
-        if np.nanmin(history.scores) >= 0 and np.nanmax(history.scores) <= 1:
-            scales.append("logit")
-        for scale in scales:
-            for likeness in (0.0, 0.7, 0.85):
-                name = f"mixture, likeness {likeness}, {scale}"
-                ways[name] = partial(MixtureAdvisor, likeness=likeness, scale=scale)
+
+    def _judged(self, history: History) -> dict[str, Callable[..., Advisor]]:
+        """The ways that fit a history: with meta-features, or of scores that are shares."""
+        ways = self._ways()
+        if not history.features:
+            del ways[NEAR]
+        if np.nanmin(history.scores) < 0 or np.nanmax(history.scores) > 1:
+            ways = {way: make for way, make in ways.items() if not way.startswith("logit")}
         return ways
 
 
