@@ -77,6 +77,7 @@ def test_a_messy_table_has_finite_features():
         assert found["share_text"] == pytest.approx(1 / 11)
         assert found["share_date"] == pytest.approx(2 / 11)
         assert found["share_empty"] == pytest.approx(2 / 11)
+        assert found["share_identifier"] == pytest.approx(1 / 11)
         assert found["share_missing"] > 0.2
         assert set(found) == set(
             meta_features(X, RNG.permutation(400) if goal == "regression" else LABELS, goal)

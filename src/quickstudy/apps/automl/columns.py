@@ -1,4 +1,4 @@
-"""What a table's columns hold: numbers, categories, dates, text.
+"""What a table's columns hold: numbers, categories, dates, texts, identifiers.
 
 Needs pandas, which quickstudy's extra `automl` installs.
 """
@@ -16,13 +16,17 @@ import pandas as pd  # noqa: E402
 
 __all__ = ["Kind", "as_frame", "as_numbers", "column_kinds"]
 
-Kind = Literal["number", "category", "date", "text", "empty"]
+Kind = Literal["number", "category", "date", "text", "identifier", "empty"]
 
 LOOKED_AT = 1000
 """Values of a column that decide what it holds."""
 
 MOST = 0.95
 """Share of a column's values that must be numbers, or dates, for it to be one of these."""
+
+
+FEWEST_IDS = 20
+"""Values of which nearly all must differ for a column to be one of identifiers."""
 
 
 def as_frame(X: Any) -> pd.DataFrame:
@@ -56,7 +60,7 @@ def column_kinds(frame: pd.DataFrame) -> dict[str, Kind]:
     """What each column holds, by name; "empty" if it has no two different values.
 
     Columns of strings are numbers or dates if nearly all of their values are; text if they are long
-    and nearly all different; else categories.
+    and mostly different; identifiers if nearly all are different; else categories.
 
     Example:
         >>> rows = [[1, "red", "2024-01-31", "7"], [2, "blue", "2024-02-01", "8.5"]]
@@ -110,4 +114,7 @@ def _kind(column: pd.Series) -> Kind:
         return "date"
     words = looked_at.str.count(r"\s+").mean() + 1
     is_long = words >= 4 or (words >= 2 and looked_at.str.len().mean() >= 30)
-    return "text" if is_long and looked_at.nunique() > 0.5 * len(looked_at) else "category"
+    if is_long and looked_at.nunique() > 0.5 * len(looked_at):
+        return "text"
+    is_id = len(texts) >= FEWEST_IDS and texts.nunique() >= MOST * len(texts)
+    return "identifier" if is_id else "category"

@@ -1,6 +1,6 @@
 """Numbers that describe a table, by which tables are compared.
 
-After the groups of A. Rivolli, L. P. F. Garcia, C. Soares, J. Vanschoren, A. C. P. L. F. de Carvalho:
+After the groups of A. Rivolli, L. P. F. Garcia, C. Soares, J. Vanschoren and A. de Carvalho:
 "Meta-features for meta-learning", 2022, https://arxiv.org/abs/1808.10406. Needs pandas and
 scikit-learn, which quickstudy's extra `automl` installs.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -70,13 +70,13 @@ def meta_features(X: Any, y: Any, goal: Goal, *, seed: int = 0) -> dict[str, flo
         "log_columns": math.log(n_columns),
         **{
             f"share_{kind}": sum(k == kind for k in kinds.values()) / n_columns
-            for kind in ("number", "category", "date", "text", "empty")
+            for kind in get_args(Kind)
         },
         "share_missing": float(frame.isna().to_numpy().mean()),
         "share_rows_with_missing": float(frame.isna().any(axis=1).mean()),
         **_target_features(target, goal),
     }
-    used = [name for name, kind in kinds.items() if kind != "empty"]
+    used = [name for name, kind in kinds.items() if kind not in ("empty", "identifier")]
     if len(used) > MOST_COLUMNS:
         used = [used[i] for i in np.sort(rng.choice(len(used), MOST_COLUMNS, replace=False))]
     if n_rows > MOST_ROWS:
