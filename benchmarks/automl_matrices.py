@@ -1,7 +1,7 @@
 """Which configurations to try on a new data set: regret on the published matrices of OBOE.
 
     pip download --no-deps oboe==0.2.0 && unzip oboe-0.2.0-py3-none-any.whl
-    python benchmarks/automl_matrices.py oboe/defaults
+    python benchmarks/automl_matrices.py oboe/defaults [Oboe] [TensorOboe]
 
 Each data set is left out in turn; the others are the history. Regret is the distance to its best
 score, in units of its range, of the best of the configurations tried so far. The way to choose and
@@ -207,10 +207,12 @@ def suggest_ms(history: History) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+    folder, *names = sys.argv[1:]
     parts: dict[str, Callable[[Path], Any]] = {"Oboe": oboe, "TensorOboe": tensor_oboe}
-    found = {**provenance(0), "seeds": len(SEEDS)}
-    found |= {name: part(folder / name) for name, part in parts.items()}
     path = ROOT / "benchmarks" / "results" / "automl_matrices.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps({name: found[name]["regret"] for name in parts}, indent=1))
+    found = json.loads(path.read_text()) if path.exists() else {}
+    for name in names or parts:
+        about = {**provenance(0), "seeds": len(SEEDS)}
+        found[name] = {"about": about, **parts[name](Path(folder) / name)}
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        print(json.dumps(found[name]["regret"], indent=1))

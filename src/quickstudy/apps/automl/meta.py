@@ -34,7 +34,9 @@ PENALTY = 1e-3
 """On the weight of a meta-feature, in shares of the variance of regrets."""
 
 NEARNESS = 0.7
-"""Share of a prior that goes to data sets by nearness; the rest goes to all alike."""
+"""Share of a prior that goes to data sets by nearness, before it is learned; the rest goes to all
+alike.
+"""
 
 
 class MetaLearner:
@@ -56,6 +58,7 @@ class MetaLearner:
         chosen_: The name of the way that did best.
         judged_: The mean regret of each way in cross-validation, by name; empty if not judged.
         distance_: The weight of each meta-feature, by name, in the distance between data sets.
+        nearness_: The share of a data set's prior that goes by nearness.
 
     Raises:
         UsageError: With n_trials below 1.
@@ -79,7 +82,8 @@ class MetaLearner:
     def fit(self, history: History) -> Self:
         """Learn from a history, which may be empty."""
         self.judged_: dict[str, float] = {}
-        self.distance_ = _Distance(history).weights
+        distance = _Distance(history)
+        self.distance_, self.nearness_ = distance.weights, distance.nearness
         n = len(history.datasets)
         if n < FEWEST:
             self.chosen_ = "portfolio" if n else "random"
@@ -103,7 +107,7 @@ class MetaLearner:
     def update(self, history: History) -> Self:
         """Take another history, grown or cut, with the way and distance learned before."""
         self.history_ = history
-        self._distance = _Distance(history, self.distance_)
+        self._distance = _Distance(history, (self.distance_, self.nearness_))
         return self
 
     def advise(self, features: Mapping[str, float] | None = None) -> Advisor:
@@ -147,7 +151,9 @@ class _Distance:
     (K. Q. Weinberger and G. Tesauro: "Metric Learning for Kernel Regression", AISTATS 2007).
     """
 
-    def __init__(self, history: History, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, history: History, learned: tuple[Mapping[str, float], float] | None = None
+    ) -> None:
         known = [history.features.get(name, {}) for name in history.datasets]
         self._names = sorted({name for features in known for name in features})
         raw = np.array([[f.get(name, np.nan) for name in self._names] for f in known])
@@ -158,13 +164,14 @@ class _Distance:
             if (values := column[np.isfinite(column)]).size:
                 self._centre[j], self._width[j] = values.mean(), values.std() or 1.0
         self._x = self._standard(raw)
-        learned = np.zeros(len(self._names))
-        if weights is not None:
-            learned = np.array([weights.get(name, 0.0) for name in self._names])
+        weights, self.nearness = np.zeros(len(self._names)), NEARNESS
+        if learned is not None:
+            weights = np.array([learned[0].get(name, 0.0) for name in self._names])
+            self.nearness = learned[1]
         elif len(known) >= FEWEST and self._names:
-            learned = _learn_weights(self._x, complete(history.regret))
-        self._root = np.sqrt(learned)
-        self.weights = dict(zip(self._names, learned.tolist(), strict=True))
+            weights, self.nearness = _learn_weights(self._x, complete(history.regret))
+        self._root = np.sqrt(weights)
+        self.weights = dict(zip(self._names, weights.tolist(), strict=True))
 
     def _standard(self, raw: np.ndarray) -> np.ndarray:
         """Features in standard deviations from the mean; unknown ones are the mean."""
@@ -177,16 +184,21 @@ class _Distance:
         x = self._standard(np.array([features.get(name, np.nan) for name in self._names]))
         logs = -(((self._x - x) * self._root) ** 2).sum(1)
         near = np.exp(logs - logs.max(initial=-np.inf)) if n else logs
-        return NEARNESS * near / near.sum() + (1 - NEARNESS) / n if n else logs
+        return self.nearness * near / near.sum() + (1 - self.nearness) / n if n else logs
 
 
-def _learn_weights(x: np.ndarray, regret: np.ndarray, steps: int = 100) -> np.ndarray:
-    """Weights (f,) of features (n, f) by which regrets (n, c) of near data sets are near."""
+def _learn_weights(
+    x: np.ndarray, regret: np.ndarray, steps: int = 100
+) -> tuple[np.ndarray, float]:
+    """Weights (f,) of features (n, f) by which regrets (n, c) of near data sets are near, and the
+    share of the prediction that goes by nearness.
+    """
     features, targets = torch.tensor(x), torch.tensor(regret)
     n, n_features = features.shape
     total = ((targets - targets.mean(0)) ** 2).sum().clamp_min(1e-12)
     raw = torch.full((n_features,), -1.0, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([raw], lr=0.1)
+    raw_share = torch.logit(torch.tensor(NEARNESS, dtype=torch.float64)).requires_grad_()
+    optimizer = torch.optim.Adam([raw, raw_share], lr=0.1)
     alone = torch.eye(n, dtype=torch.bool)
     for _ in range(steps):
         weights = nn.functional.softplus(raw)
@@ -194,12 +206,13 @@ def _learn_weights(x: np.ndarray, regret: np.ndarray, steps: int = 100) -> np.nd
         squares = (scaled**2).sum(1)
         distances = squares[:, None] + squares - 2 * scaled @ scaled.T  # (n, n)
         near = (-distances).masked_fill(alone, -torch.inf).softmax(1)
-        predicted = NEARNESS * near @ targets + (1 - NEARNESS) * targets.mean(0)
+        share = raw_share.sigmoid()
+        predicted = share * near @ targets + (1 - share) * targets.mean(0)
         loss = ((predicted - targets) ** 2).sum() / total + PENALTY * weights.sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return nn.functional.softplus(raw).detach().numpy()
+    return nn.functional.softplus(raw).detach().numpy(), float(raw_share.sigmoid().detach())
 
 
 def regret_curve(advisor: Advisor, history: History, dataset: int, n_trials: int) -> np.ndarray:
