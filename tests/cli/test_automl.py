@@ -12,7 +12,7 @@ pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
 from quickstudy.apps.automl.runs import goal_of, read_frame, split_target  # noqa: E402
-from quickstudy.cli import app as commands
+from quickstudy.cli import app as commands  # noqa: E402
 from quickstudy.cli import main  # noqa: E402
 from quickstudy.errors import DataError, MissingError, RunError, UsageError  # noqa: E402
 

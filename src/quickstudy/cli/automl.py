@@ -87,6 +87,7 @@ def automl_predict(
     _require()
     import pandas as pd
 
+    from quickstudy.apps.automl.estimators import AutoMLClassifier
     from quickstudy.apps.automl.runs import load_automl, read_frame, read_report
     from quickstudy.files import write_atomically
 
@@ -95,7 +96,7 @@ def automl_predict(
     frame = read_frame(file)
     model = load_automl(run)
     predicted = pd.DataFrame({read_report(run)["target"]: model.predict(frame)})
-    if hasattr(model, "classes_"):
+    if isinstance(model, AutoMLClassifier):
         names = [f"p({label})" for label in model.classes_]
         predicted[names] = model.predict_proba(frame)
     if out:

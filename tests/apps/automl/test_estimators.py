@@ -49,7 +49,7 @@ def test_the_same_seed_finds_the_same_and_refitting_predicts_the_same():
 
 
 def test_a_planted_leak_gains_nothing():
-    """Many levels of two rows each: their targets' means, taken outside the fold, tell the target."""
+    """Levels of two rows each: the means of their targets, if taken outside the fold, tell them."""
     levels = pd.DataFrame({"id": [f"id{i // 2}" for i in range(400)]})
     y = np.repeat(np.random.default_rng(1).integers(0, 2, 200), 2)
     y[::2] = np.random.default_rng(2).integers(0, 2, 200)
@@ -70,7 +70,10 @@ def test_no_transform_sees_the_rows_that_are_left_out(monkeypatch):
     monkeypatch.setattr(
         AutoMLClassifier,
         "_predictions",
-        lambda self, model, frame: (asked.append(set(frame["row"])), predictions(self, model, frame))[1],
+        lambda self, model, frame: (
+            asked.append(set(frame["row"])),
+            predictions(self, model, frame),
+        )[1],
     )
     AutoMLClassifier(n_trials=1, families=["linear"]).fit(X.assign(row=range(90)), Y)
     assert len(asked) == 5
@@ -158,7 +161,7 @@ def test_data_that_cannot_serve_are_refused(table, y, message):
 
 
 def test_labels_are_refused_by_a_regressor():
-    with pytest.raises(DataError, match="got 'no'|got 'yes'"):
+    with pytest.raises(DataError, match=r"got 'no'|got 'yes'"):
         AutoMLRegressor(n_trials=1).fit(X, Y)
 
 

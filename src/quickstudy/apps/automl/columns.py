@@ -3,6 +3,10 @@
 Needs pandas, which quickstudy's extra `automl` installs.
 """
 
+# pandas types `frame[name]` as Series or DataFrame, and its conversions as scalars too
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
 from typing import Any, Literal

@@ -3,6 +3,10 @@
 Needs pandas, scikit-learn, Optuna and LightGBM, which quickstudy's extra `automl` installs.
 """
 
+# pandas types `frame[name]` as Series or DataFrame, and its conversions as scalars too
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
 import math
@@ -303,7 +307,9 @@ class _AutoML(BaseEstimator):
         frame = as_frame(X)
         names = list(self.feature_names_in_)
         if missing := [name for name in names if name not in frame.columns]:
-            raise DataError(f"expected the columns that were fitted, got none called {missing[0]!r}")
+            raise DataError(
+                f"expected the columns that were fitted, got none called {missing[0]!r}"
+            )
         total = sum(weight for weight, _ in self.members_)
         parts = [w * self._predictions(model, frame[names]) for w, model in self.members_]
         return self._shaped(np.sum(parts, axis=0) / total)
@@ -424,7 +430,7 @@ class AutoMLRegressor(RegressorMixin, _AutoML):
 
 
 def _fitted(model: Any, frame: pd.DataFrame, target: np.ndarray) -> Any:
-    """A model after fitting, without the warnings of a search: that steps were few, and the like."""
+    """A model after fitting, without the warnings of a search, as of steps that were too few."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return model.fit(frame, target)
@@ -446,9 +452,7 @@ def _greedy_ensemble(
     return [count / sum(best_counts) for count in best_counts]
 
 
-def _notes(
-    frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal: Goal
-) -> list[str]:
+def _notes(frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal: Goal) -> list[str]:
     """What of a table deserves attention."""
     notes = []
     if ids := [name for name, kind in kinds.items() if kind == "identifier"]:

@@ -187,9 +187,7 @@ class _Distance:
         return self.nearness * near / near.sum() + (1 - self.nearness) / n if n else logs
 
 
-def _learn_weights(
-    x: np.ndarray, regret: np.ndarray, steps: int = 100
-) -> tuple[np.ndarray, float]:
+def _learn_weights(x: np.ndarray, regret: np.ndarray, steps: int = 100) -> tuple[np.ndarray, float]:
     """Weights (f,) of features (n, f) by which regrets (n, c) of near data sets are near, and the
     share of the prediction that goes by nearness.
     """

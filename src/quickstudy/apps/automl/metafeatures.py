@@ -5,6 +5,10 @@ After the groups of A. Rivolli, L. P. F. Garcia, C. Soares, J. Vanschoren and A.
 scikit-learn, which quickstudy's extra `automl` installs.
 """
 
+# pandas types `frame[name]` as Series or DataFrame, and its conversions as scalars too
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
 import math

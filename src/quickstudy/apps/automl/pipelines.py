@@ -3,6 +3,10 @@
 Needs pandas, scikit-learn, Optuna and LightGBM, which quickstudy's extra `automl` installs.
 """
 
+# pandas types `frame[name]` as Series or DataFrame, and its conversions as scalars too
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -108,7 +112,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             min_frequency=RARE, handle_unknown="infrequent_if_exist", sparse_output=False
         )
         target_type = "auto" if self.goal == "classification" else "continuous"
-        mean_of_target = TargetEncoder(target_type=target_type, cv=KFold(5, shuffle=True, random_state=0))
+        mean_of_target = TargetEncoder(
+            target_type=target_type, cv=KFold(5, shuffle=True, random_state=0)
+        )
         parts: list[tuple[str, Any, Any]] = [
             ("numbers", _after(_numbers, fill), named("number")),
             ("dates", _after(_date_parts, fill), named("date")),
@@ -155,7 +161,8 @@ def _date_parts(frame: pd.DataFrame) -> np.ndarray:
         stamps = as_dates(frame[name])
         parts.append(as_numbers(stamps))
         parts += [
-            getattr(stamps.dt, part).to_numpy(np.float64) for part in ("month", "day_of_week", "hour")
+            getattr(stamps.dt, part).to_numpy(np.float64)
+            for part in ("month", "day_of_week", "hour")
         ]
     return np.column_stack(parts)
 

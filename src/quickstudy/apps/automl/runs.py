@@ -4,6 +4,10 @@ A folder holds a copy of the table and the ensemble's pipelines with their optio
 model: loading fits them again, which gives the same predictions, since all seeds are kept.
 """
 
+# pandas types `frame[name]` as Series or DataFrame, and its conversions as scalars too
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
 import csv
@@ -58,8 +62,8 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     except pd.errors.EmptyDataError:
         raise DataError(f"expected a table in {path}, got an empty file") from None
     except (pd.errors.ParserError, OSError, ValueError) as error:
-        raise error if isinstance(error, DataError) else DataError(
-            f"{path} cannot be read: {error}"
+        raise (
+            error if isinstance(error, DataError) else DataError(f"{path} cannot be read: {error}")
         ) from error
 
 
