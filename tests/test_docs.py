@@ -8,7 +8,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("page", ["extending.md", "few_shot.md", "recommender.md"])
+@pytest.mark.parametrize("page", ["automl.md", "extending.md", "few_shot.md", "recommender.md"])
 def test_the_code_of_a_page_runs_in_the_order_of_the_page(page):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
     assert blocks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from quickstudy.cli.automl import automl_app
 from quickstudy.cli.experience import Forget, experience_app, keep
-from quickstudy.cli.output import Json
+from quickstudy.cli.output import Json, seconds_in
 from quickstudy.cli.output import say as _say
 from quickstudy.cli.output import table as _table
 from quickstudy.cli.recommend import recommend_app
@@ -26,6 +26,7 @@ data_app = typer.Typer(no_args_is_help=True, help="List, fetch and find data set
 app.add_typer(data_app, name="data")
 app.add_typer(experience_app, name="experience")
 app.add_typer(recommend_app, name="recommend")
+app.add_typer(automl_app, name="automl")
 
 Ink = Literal["dark", "bright"]
 Seed = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
@@ -372,7 +373,7 @@ def compare_learners(
         if is_folder
         else {"name": dataset},
         run,
-        seconds=_seconds(budget),
+        seconds=seconds_in(budget),
         n_way=n_way,
         n_shot=n_shot,
         n_tasks=tasks,
@@ -402,17 +403,6 @@ def compare_learners(
     ]
     _say(found.as_dict(), as_json, "\n\n".join(parts))
     keep(forget, lambda store: remember_comparison(run, store, began=began))
-
-
-def _seconds(text: str) -> float:
-    """The seconds in "90s", "10m" or "1h"."""
-    from quickstudy.errors import UsageError
-
-    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
-    try:
-        return float(text[:-1]) * (unit or math.nan)
-    except ValueError:
-        raise UsageError(f"expected a time such as 90s, 10m or 1h, got {text!r}") from None
 
 
 @data_app.command("list", epilog="Example: quickstudy data list")

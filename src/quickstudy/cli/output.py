@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Json", "say", "table"]
+from quickstudy.errors import UsageError
+
+__all__ = ["Json", "say", "seconds_in", "table"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -33,3 +36,20 @@ def table(head: list[str], *rows: list[str]) -> str:
     return "\n".join(
         "  ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)).rstrip() for x in lines
     )
+
+
+def seconds_in(text: str) -> float:
+    """The seconds in "90s", "10m" or "1h".
+
+    Raises:
+        UsageError: If it is no such time.
+
+    Example:
+        >>> seconds_in("1.5m")
+        90.0
+    """
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    try:
+        return float(text[:-1]) * (unit or math.nan)
+    except ValueError:
+        raise UsageError(f"expected a time such as 90s, 10m or 1h, got {text!r}") from None

@@ -1,0 +1,124 @@
+"""What a table's columns hold: numbers, categories, dates, texts, identifiers.
+
+Needs pandas, which quickstudy's extra `automl` installs.
+"""
+
+# pandas types `frame[name]` as Series or DataFrame, and its conversions as scalars too
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from quickstudy.errors import DataError, require
+
+require("pandas", "automl")
+import pandas as pd  # noqa: E402
+
+__all__ = ["Kind", "as_frame", "as_numbers", "column_kinds"]
+
+Kind = Literal["number", "category", "date", "text", "identifier", "empty"]
+
+LOOKED_AT = 1000
+"""Values of a column that decide what it holds."""
+
+MOST = 0.95
+"""Share of a column's values that must be numbers, or dates, for it to be one of these."""
+
+
+FEWEST_IDS = 20
+"""Values of which nearly all must differ for a column to be one of identifiers."""
+
+
+def as_frame(X: Any) -> pd.DataFrame:
+    """A table as a data frame whose columns have names, each once.
+
+    Raises:
+        DataError: If it has no rows or no columns, or a name is there twice.
+
+    Example:
+        >>> as_frame([[1, "a"], [2, "b"]]).columns.tolist()
+        ['0', '1']
+    """
+    if isinstance(X, pd.DataFrame):
+        frame = X.reset_index(drop=True)
+    else:
+        if hasattr(X, "toarray"):
+            raise DataError("expected a dense table, got a sparse matrix: use X.toarray()")
+        shape = np.shape(X)
+        if len(shape) != 2:
+            raise DataError(f"expected a table of rows and columns, got shape {shape}")
+        frame = pd.DataFrame(X)
+    frame.columns = [str(name) for name in frame.columns]
+    if not frame.shape[0] or not frame.shape[1]:
+        raise DataError(f"expected rows and columns, got a table of shape {frame.shape}")
+    if (twice := frame.columns[frame.columns.duplicated()]).size:
+        raise DataError(f"expected each column once, got {twice[0]!r} more often: rename one")
+    return frame
+
+
+def column_kinds(frame: pd.DataFrame) -> dict[str, Kind]:
+    """What each column holds, by name; "empty" if it has no two different values.
+
+    Columns of strings are numbers or dates if nearly all of their values are; text if they are long
+    and mostly different; identifiers if nearly all are different; else categories.
+
+    Example:
+        >>> rows = [[1, "red", "2024-01-31", "7"], [2, "blue", "2024-02-01", "8.5"]]
+        >>> list(column_kinds(as_frame(rows)).values())
+        ['number', 'category', 'date', 'number']
+    """
+    return {str(name): _kind(frame[name]) for name in frame.columns}
+
+
+def as_numbers(column: pd.Series) -> np.ndarray:
+    """A column as float64, of shape (n,): NaN for what is missing, infinite or no number.
+
+    Dates become days since 1970.
+
+    Example:
+        >>> as_numbers(pd.Series(["1.5", "inf", None, "many"])).tolist()
+        [1.5, nan, nan, nan]
+    """
+    if pd.api.types.is_datetime64_any_dtype(column):
+        stamps = pd.to_datetime(column, utc=True).dt.tz_localize(None)
+        return ((stamps - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(np.float64)
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def as_dates(column: pd.Series) -> pd.Series:
+    """A column as times without zone; what is no date is missing."""
+    stamps = pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
+    return stamps.dt.tz_localize(None)
+
+
+def _kind(column: pd.Series) -> Kind:
+    values = column.dropna()
+    is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if is_number:
+        numbers = as_numbers(values)
+        numbers = numbers[~np.isnan(numbers)]
+        return "number" if len(numbers) and (numbers != numbers[0]).any() else "empty"
+    texts = values.astype(str)
+    if texts.nunique() < 2:
+        return "empty"
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return "date"
+    if isinstance(values.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(values):
+        return "category"
+    looked_at = texts.iloc[:: max(1, len(texts) // LOOKED_AT)]
+    if not np.isnan(as_numbers(looked_at)).mean() > 1 - MOST:
+        return "number"
+    has_form = looked_at.str.contains(r"\d.*[-/.: ].*\d").mean() >= MOST
+    if has_form and as_dates(looked_at).notna().mean() >= MOST:
+        return "date"
+    words = looked_at.str.count(r"\s+").mean() + 1
+    is_long = words >= 4 or (words >= 2 and looked_at.str.len().mean() >= 30)
+    if is_long and looked_at.nunique() > 0.5 * len(looked_at):
+        return "text"
+    is_id = len(texts) >= FEWEST_IDS and texts.nunique() >= MOST * len(texts)
+    return "identifier" if is_id else "category"

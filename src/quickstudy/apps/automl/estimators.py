@@ -1,0 +1,475 @@
+"""AutoML as scikit-learn estimators: from a raw table to an ensemble of good pipelines.
+
+Needs pandas, scikit-learn, Optuna and LightGBM, which quickstudy's extra `automl` installs.
+"""
+
+# pandas types `frame[name]` as Series or DataFrame, and its conversions as scalars too
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import optuna
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    log_loss,
+    mean_absolute_error,
+    r2_score,
+    root_mean_squared_error,
+)
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils.validation import check_is_fitted
+
+from quickstudy.apps.automl.columns import as_frame, as_numbers, column_kinds
+from quickstudy.apps.automl.metafeatures import Goal
+from quickstudy.apps.automl.pipelines import FAMILIES, make_model, suggest_options
+from quickstudy.errors import DataError, RunError, UsageError, unknown
+
+__all__ = ["AutoMLClassifier", "AutoMLRegressor", "LeaderboardEntry"]
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+"""From targets, and predictions or probabilities, to a score: greater is better."""
+
+ENSEMBLE_ROUNDS = 25
+"""Members of an ensemble, with repetition."""
+
+
+def _log_likelihood(y: np.ndarray, p: np.ndarray) -> float:
+    return -float(log_loss(y, p, labels=np.arange(p.shape[1])))
+
+
+CLASSIFICATION_METRICS: dict[str, Metric] = {
+    "accuracy": lambda y, p: float(accuracy_score(y, p.argmax(1))),
+    "balanced_accuracy": lambda y, p: float(balanced_accuracy_score(y, p.argmax(1))),
+    "neg_log_loss": _log_likelihood,
+}
+REGRESSION_METRICS: dict[str, Metric] = {
+    "r2": lambda y, p: float(r2_score(y, p)),
+    "neg_root_mean_squared_error": lambda y, p: -float(root_mean_squared_error(y, p)),
+    "neg_mean_absolute_error": lambda y, p: -float(mean_absolute_error(y, p)),
+}
+
+
+@dataclass(frozen=True)
+class LeaderboardEntry:
+    """What came of a pipeline.
+
+    Args:
+        family, options: The pipeline.
+        scores: One a fold; fewer where it was pruned.
+        seconds: For all folds.
+        weight: In the ensemble.
+        failure: Why it has no score; None if it has.
+    """
+
+    family: str
+    options: dict[str, Any]
+    scores: list[float]
+    seconds: float
+    weight: float = 0.0
+    failure: str | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean score; minus infinity for what failed or was pruned."""
+        return -math.inf if self.failure else float(np.mean(self.scores))
+
+
+class _AutoML(BaseEstimator):
+    """What classifier and regressor share: the search, and the ensemble at its end."""
+
+    _goal: Goal
+    _metrics: dict[str, Metric]
+
+    def __init__(
+        self,
+        *,
+        n_trials: int | None = None,
+        time_budget: float | None = 60.0,
+        metric: str | None = None,
+        families: Sequence[str] | None = None,
+        n_folds: int = 5,
+        storage: str | None = None,
+        study_name: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.n_trials = n_trials
+        self.time_budget = time_budget
+        self.metric = metric
+        self.families = families
+        self.n_folds = n_folds
+        self.storage = storage
+        self.study_name = study_name
+        self.seed = seed
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Search, and fit the ensemble of what was best on all rows.
+
+        Args:
+            X: A data frame or array of n rows; strings, dates, texts, missing and infinite values
+                may be in it.
+            y: The target, of shape (n,).
+
+        Raises:
+            UsageError: If an option cannot be used as given.
+            DataError: If the table or target cannot serve.
+            RunError: If all pipelines failed.
+        """
+        families = self._check_options()
+        frame, target = self._learn_table(X, y)
+        families = [f for f in families if len(frame) <= (FAMILIES[f].most_rows or math.inf)]
+        if not families:
+            raise UsageError(f"expected a family that can learn from {len(frame)} rows, got none")
+        entries, predictions = self._search(frame, target, self._splits(target), families)
+        done = [i for i, entry in enumerate(entries) if entry.failure is None]
+        weights = _greedy_ensemble(
+            [predictions[i] for i in done], target, self._metrics[self.metric_]
+        )
+        for i, weight in zip(done, weights, strict=True):
+            entries[i] = replace(entries[i], weight=weight)
+        self._fit_members(entries, frame, target)
+        return self
+
+    def refit(self, X: Any, y: Any, leaderboard: Sequence[LeaderboardEntry]) -> Self:
+        """Fit an ensemble that was found before, without a search.
+
+        Args:
+            X, y: As in `fit`.
+            leaderboard: Of the estimator that found it.
+
+        Raises:
+            UsageError: If an option cannot be used as given, or no entry has a weight.
+            DataError: If the table or target cannot serve.
+        """
+        self._check_options()
+        if not any(entry.weight for entry in leaderboard):
+            raise UsageError("expected an entry of the leaderboard with a weight, got none")
+        self._fit_members(leaderboard, *self._learn_table(X, y))
+        return self
+
+    def _learn_table(self, X: Any, y: Any) -> tuple[pd.DataFrame, np.ndarray]:
+        frame = as_frame(X)
+        target = self._learn_target(y, len(frame))
+        self.feature_names_in_ = np.array(frame.columns, dtype=object)
+        self.n_features_in_ = frame.shape[1]
+        self.kinds_ = column_kinds(frame)
+        self.notes_ = _notes(frame, self.kinds_, target, self._goal)
+        return frame, target
+
+    def _fit_members(
+        self, entries: Sequence[LeaderboardEntry], frame: pd.DataFrame, target: np.ndarray
+    ) -> None:
+        self.leaderboard_ = sorted(entries, key=lambda entry: -entry.mean)
+        self.members_ = []
+        for entry in self.leaderboard_:
+            if entry.weight:
+                model = make_model(entry.family, entry.options, self._goal, self.seed)
+                self.members_.append((entry.weight, _fitted(model, frame, target)))
+
+    def _check_options(self) -> list[str]:
+        if self.n_trials is None and self.time_budget is None:
+            raise UsageError("expected n_trials or time_budget, got neither")
+        if self.n_trials is not None and self.n_trials < 1:
+            raise UsageError(f"expected n_trials >= 1, got {self.n_trials}")
+        if self.time_budget is not None and not self.time_budget > 0:
+            raise UsageError(f"expected time_budget > 0 seconds, got {self.time_budget}")
+        if self.n_folds < 2:
+            raise UsageError(f"expected n_folds >= 2, got {self.n_folds}")
+        self.metric_ = self.metric or next(iter(self._metrics))
+        if self.metric_ not in self._metrics:
+            raise unknown("metric", self.metric_, self._metrics)
+        families = list(FAMILIES if self.families is None else self.families)
+        for family in families:
+            if family not in FAMILIES:
+                raise unknown("family", family, FAMILIES)
+        return families
+
+    def _learn_target(self, y: Any, n_rows: int) -> np.ndarray:
+        """The target as numbers, after it was checked."""
+        column = pd.Series(np.asarray(y, dtype=object).ravel())
+        if len(column) != n_rows:
+            raise DataError(f"expected a target for each of {n_rows} rows, got {len(column)}")
+        if n_missing := int(column.isna().sum()):
+            raise DataError(
+                f"expected a target in each row, got none in {n_missing}: leave these out"
+            )
+        target = self._as_target(column)
+        if (target == target[0]).all():
+            raise DataError(f"expected a target that varies, got {column[0]!r} in all rows")
+        return target
+
+    def _as_target(self, column: pd.Series) -> np.ndarray:
+        raise NotImplementedError
+
+    def _splits(self, target: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        n_folds = min(self.n_folds, len(target))
+        shuffled: dict[str, Any] = {"shuffle": True, "random_state": self.seed}
+        if self._goal == "regression":
+            return list(KFold(n_folds, **shuffled).split(target))
+        n_folds = min(n_folds, max(2, int(np.bincount(target).max())))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of rare classes, which notes_ mentions
+            return list(StratifiedKFold(n_folds, **shuffled).split(target, target))
+
+    def _search(
+        self,
+        frame: pd.DataFrame,
+        target: np.ndarray,
+        splits: list[tuple[np.ndarray, np.ndarray]],
+        families: list[str],
+    ) -> tuple[list[LeaderboardEntry], list[np.ndarray]]:
+        """Try pipelines until the budget is spent; with predictions for rows left out."""
+        study = self._study(families)
+        ends = math.inf if self.time_budget is None else time.monotonic() + self.time_budget
+        metric = self._metrics[self.metric_]
+        entries: list[LeaderboardEntry] = []
+        everything: list[np.ndarray] = []
+        found = False
+        while len(entries) < (self.n_trials or math.inf):
+            if time.monotonic() >= ends and (found or len(entries) >= len(families)):
+                break
+            trial = study.ask()
+            family, options = suggest_options(trial, families)
+            began, scores, failure = time.monotonic(), [], None
+            predictions = np.zeros((len(frame), self._n_outputs))
+            try:
+                for fold, (shown, asked) in enumerate(splits):
+                    if scores and trial.should_prune():
+                        failure = f"pruned after {fold} folds"
+                    elif scores and found and time.monotonic() >= ends:
+                        failure = f"out of time after {fold} folds"
+                    if failure:
+                        break
+                    model = make_model(family, options, self._goal, self.seed)
+                    _fitted(model, frame.iloc[shown], target[shown])
+                    predictions[asked] = self._predictions(model, frame.iloc[asked])
+                    scores.append(metric(target[asked], self._shaped(predictions[asked])))
+                    trial.report(float(np.mean(scores)), fold)
+            except Exception as error:  # whatever a library raises is this pipeline's failure
+                failure = f"{type(error).__name__}: {error}"
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                state = optuna.trial.TrialState.PRUNED if failure else None
+                study.tell(trial, None if failure else float(np.mean(scores)), state=state)
+            found = found or failure is None
+            seconds = time.monotonic() - began
+            entries.append(LeaderboardEntry(family, options, scores, seconds, failure=failure))
+            everything.append(self._shaped(predictions))
+        if not found:
+            first = entries[0]
+            raise RunError(f"all pipelines failed, the first ({first.family}) by {first.failure}")
+        return entries, everything
+
+    def _study(self, families: list[str]) -> optuna.Study:
+        """A study that begins with each family's default; a stored one of this table goes on."""
+        told = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(
+            storage=self.storage,
+            study_name=self.study_name,
+            load_if_exists=self.study_name is not None,
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=self.seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+        )
+        optuna.logging.set_verbosity(told)
+        for family in families:
+            default = FAMILIES[family].default
+            fixed = {"family": family, **{f"{family}.{k}": v for k, v in default.items()}}
+            study.enqueue_trial(fixed, skip_if_exists=True)
+        return study
+
+    @property
+    def _n_outputs(self) -> int:
+        return 1
+
+    def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
+        """Of shape (n, n_outputs)."""
+        raise NotImplementedError
+
+    def _shaped(self, predictions: np.ndarray) -> np.ndarray:
+        """As metrics take them."""
+        return predictions
+
+    def _ensemble(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "members_")
+        frame = as_frame(X)
+        names = list(self.feature_names_in_)
+        if missing := [name for name in names if name not in frame.columns]:
+            raise DataError(
+                f"expected the columns that were fitted, got none called {missing[0]!r}"
+            )
+        total = sum(weight for weight, _ in self.members_)
+        parts = [w * self._predictions(model, frame[names]) for w, model in self.members_]
+        return self._shaped(np.sum(parts, axis=0) / total)
+
+
+class AutoMLClassifier(ClassifierMixin, _AutoML):
+    """Finds good pipelines for a raw table of classes, and averages the best.
+
+    Each family's default is tried first, then what Optuna's TPE suggests, all on the same folds.
+    The end is a greedy ensemble (R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes: "Ensemble
+    selection from libraries of models", ICML 2004) by the predictions for rows left out. All that a
+    pipeline learns of a column, it learns inside the fold.
+
+    Args:
+        n_trials: Pipelines to try; None for no limit.
+        time_budget: Seconds to search for; None for no limit. The fitting under way is not cut
+            short, the ensemble is fitted after it, and one pipeline at least is finished.
+        metric: "accuracy", "balanced_accuracy" or "neg_log_loss".
+        families: Names of `FAMILIES`, in the order to begin with; None for all.
+        n_folds: Of the cross-validation.
+        storage: Of Optuna, an URL: many processes with one `study_name` share a search, each with
+            an ensemble of its own trials. None for memory.
+        study_name: In the storage; a study begun is continued. It should name the table.
+        seed: Of folds, models and search.
+
+    Attributes:
+        classes_: The labels, in the order of probabilities.
+        leaderboard_: A `LeaderboardEntry` a trial, the best first.
+        members_: The ensemble: weights and fitted pipelines.
+        kinds_: What each column holds.
+        notes_: What of the table deserves attention, in words.
+
+    Example:
+        >>> table = [["red", i] for i in range(20)] + [["blue", i] for i in range(20)]
+        >>> labels = ["warm"] * 20 + ["cold"] * 20
+        >>> model = AutoMLClassifier(n_trials=1, families=["linear"]).fit(table, labels)
+        >>> model.predict([["blue", 3], ["red", 30]]).tolist()
+        ['cold', 'warm']
+    """
+
+    _goal: Goal = "classification"
+    _metrics = CLASSIFICATION_METRICS
+
+    def _as_target(self, column: pd.Series) -> np.ndarray:
+        texts = column.infer_objects()
+        if pd.api.types.infer_dtype(column) in ("mixed", "mixed-integer"):
+            texts = column.astype(str)
+        if pd.api.types.is_float_dtype(texts) and not np.isfinite(texts).all():
+            raise DataError("expected labels, got an infinite number as target")
+        self.classes_, target = np.unique(texts.to_numpy(), return_inverse=True)
+        if len(self.classes_) > max(2, len(column) // 2):
+            raise DataError(
+                f"expected classes with several rows each, got {len(self.classes_)} classes in "
+                f"{len(column)} rows: for a target of numbers, use AutoMLRegressor"
+            )
+        return target
+
+    @property
+    def _n_outputs(self) -> int:
+        return len(self.classes_)
+
+    def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
+        """Probabilities of all classes, 0 for those the model has not seen."""
+        if hasattr(model, "predict_proba"):
+            known = model.predict_proba(frame)
+        else:
+            margins = model.decision_function(frame)
+            margins = margins if margins.ndim == 2 else np.column_stack([-margins, margins])
+            known = np.exp(margins - margins.max(1, keepdims=True))
+            known /= known.sum(1, keepdims=True)
+        probabilities = np.zeros((len(frame), len(self.classes_)))
+        probabilities[:, model.classes_] = known
+        return probabilities
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class, in the order of `classes_`, shape (n, n_classes)."""
+        return self._ensemble(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The label of each row, shape (n,)."""
+        return self.classes_[self._ensemble(X).argmax(1)]
+
+
+class AutoMLRegressor(RegressorMixin, _AutoML):
+    """Finds good pipelines for a raw table with a target of numbers, and averages the best.
+
+    As `AutoMLClassifier`, but for the metrics: "r2", "neg_root_mean_squared_error" or
+    "neg_mean_absolute_error".
+
+    Example:
+        >>> table = [[i, "even" if i % 2 == 0 else "odd"] for i in range(40)]
+        >>> model = AutoMLRegressor(n_trials=1, families=["linear"]).fit(table, range(40))
+        >>> model.predict([[10, "even"]]).round().tolist()
+        [10.0]
+    """
+
+    _goal: Goal = "regression"
+    _metrics = REGRESSION_METRICS
+
+    def _as_target(self, column: pd.Series) -> np.ndarray:
+        target = as_numbers(column)
+        if (strange := np.isnan(target)).any():
+            raise DataError(
+                f"expected finite numbers as target, got {column[int(strange.argmax())]!r}: for "
+                "labels, use AutoMLClassifier"
+            )
+        return target
+
+    def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
+        return np.asarray(model.predict(frame), dtype=np.float64)[:, None]
+
+    def _shaped(self, predictions: np.ndarray) -> np.ndarray:
+        return predictions[:, 0]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The prediction for each row, shape (n,)."""
+        return self._ensemble(X)
+
+
+def _fitted(model: Any, frame: pd.DataFrame, target: np.ndarray) -> Any:
+    """A model after fitting, without the warnings of a search, as of steps that were too few."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(frame, target)
+
+
+def _greedy_ensemble(
+    predictions: list[np.ndarray], target: np.ndarray, metric: Metric
+) -> list[float]:
+    """Weights of models: each round adds the one that makes the mean best, with repetition."""
+    total = np.zeros_like(predictions[0])
+    counts, best, best_counts = [0] * len(predictions), -math.inf, []
+    for size in range(1, ENSEMBLE_ROUNDS + 1):
+        scores = [metric(target, (total + p) / size) for p in predictions]
+        new = int(np.argmax(scores))
+        counts[new] += 1
+        total = total + predictions[new]
+        if scores[new] > best:
+            best, best_counts = scores[new], list(counts)
+    return [count / sum(best_counts) for count in best_counts]
+
+
+def _notes(frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal: Goal) -> list[str]:
+    """What of a table deserves attention."""
+    notes = []
+    if ids := [name for name, kind in kinds.items() if kind == "identifier"]:
+        notes.append(f"left out, as nearly all of their values differ: {', '.join(ids)}")
+    if empty := [name for name, kind in kinds.items() if kind == "empty"]:
+        notes.append(f"left out, as they hold less than two values: {', '.join(empty)}")
+    numbers = [name for name, kind in kinds.items() if kind == "number"]
+    infinite = [
+        name
+        for name in numbers
+        if np.isinf(pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)).any()
+    ]
+    if infinite:
+        notes.append(f"infinite values are taken as missing: {', '.join(infinite)}")
+    same = [name for name in kinds if kinds[name] == "category" and frame[name].nunique() > 1000]
+    if same:
+        notes.append(f"more than 1000 categories, by the target's mean: {', '.join(same)}")
+    if goal == "classification" and (rare := int((np.bincount(target) == 1).sum())):
+        notes.append(f"{rare} classes have a single row, which no fold can both learn and test")
+    return notes

@@ -1,0 +1,200 @@
+"""What is known of other data sets: a table of results, data set by configuration."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from quickstudy.errors import DataError, MissingError, require
+
+__all__ = ["History", "read_oboe", "read_results"]
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Scores of configurations on data sets.
+
+    Args:
+        datasets: The names of n data sets.
+        configs: The names of c configurations.
+        scores: Of shape (n, c), greater is better; NaN where a configuration was not tried or
+            failed.
+        features: Meta-features of data sets, by name; those that are missing are unknown.
+
+    Raises:
+        DataError: If the sizes differ, a name is there twice, a score is infinite, or a data set
+            has no score.
+
+    Example:
+        >>> history = History(["iris", "wine"], ["tree", "svm"], [[0.9, 0.95], [0.8, 0.98]])
+        >>> history.regret.tolist()
+        [[1.0, 0.0], [1.0, 0.0]]
+    """
+
+    datasets: list[str]
+    configs: list[str]
+    scores: np.ndarray
+    features: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = (len(self.datasets), len(self.configs))
+        scores = np.array(self.scores, dtype=np.float64)
+        if not scores.size:
+            scores = scores.reshape(0, len(self.configs))
+        object.__setattr__(self, "scores", scores)
+        if scores.shape != shape:
+            raise DataError(f"expected scores of shape {shape}, got {scores.shape}")
+        for what, names in (("data set", self.datasets), ("configuration", self.configs)):
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise DataError(f"expected each {what} once, got {twice!r} more often")
+        if np.isinf(scores).any():
+            raise DataError("expected finite scores, or NaN for none, got an infinite one")
+        if (empty := np.isnan(scores).all(1)).any():
+            name = self.datasets[int(empty.argmax())]
+            raise DataError(f"expected a score for each data set, got none for {name!r}: drop it")
+
+    @property
+    def regret(self) -> np.ndarray:
+        """Scores mapped in each data set so that its best is 0 and its worst 1, shape (n, c)."""
+        best, worst = _ends(self.scores)
+        return (best - self.scores) / np.where(best > worst, best - worst, 1.0)
+
+    def without(self, datasets: Iterable[str]) -> History:
+        """The history without some data sets.
+
+        Example:
+            >>> History(["a", "b"], ["x"], [[0.1], [0.2]]).without(["a"]).datasets
+            ['b']
+        """
+        left_out = set(datasets)
+        keep = [i for i, name in enumerate(self.datasets) if name not in left_out]
+        names = [self.datasets[i] for i in keep]
+        return History(names, self.configs, self.scores[keep], self.features)
+
+
+def read_oboe(folder: str | Path) -> History:
+    """The matrix of OBOE: 219 configurations on 418 OpenML data sets, as 1 - balanced error.
+
+    C. Yang, Y. Akimoto, D. W. Kim, M. Udell: "OBOE: Collaborative Filtering for AutoML Model
+    Selection", KDD 2019, https://arxiv.org/abs/1808.03233.
+
+    Args:
+        folder: Holds `error_matrix.csv`, and may hold `dataset_sizes.csv` (number, rows, columns),
+            both of the package `oboe`.
+
+    Raises:
+        MissingError: If the matrix is not there.
+        DataError: If it is damaged.
+    """
+    folder = Path(folder)
+    sizes = folder / "dataset_sizes.csv"
+    rows = _rows(sizes)[1:] if sizes.exists() else []
+    features = {
+        number.zfill(5): {
+            "log_rows": math.log(float(n_rows)),
+            "log_columns": math.log(float(n_columns)),
+        }
+        for number, n_rows, n_columns in rows
+    }
+    head, *lines = _rows(folder / "error_matrix.csv")
+    names = [str(_oboe_name(text)) for text in head[1:]]
+    errors = _numbers([line[1:] for line in lines], folder / "error_matrix.csv")
+    return History([line[0] for line in lines], names, 1 - errors, features)
+
+
+def read_results(
+    path: str | Path, *, lower_is_better: bool = False, features: str | Path | None = None
+) -> History:
+    """Any table of results: a line a data set, a column a configuration, empty where unknown.
+
+    Args:
+        path: A .csv or .parquet file; its first column names the data sets.
+        lower_is_better: The results are errors, losses or costs.
+        features: A table of meta-features of the same kind.
+
+    Raises:
+        MissingError: If a file is not there, or Parquet cannot be read without pyarrow.
+        DataError: If a table is damaged, or holds what is no number.
+    """
+    datasets, configs, results = _table(Path(path))
+    known: dict[str, dict[str, float]] = {}
+    if features is not None:
+        names, columns, values = _table(Path(features))
+        known = {
+            name: {c: float(v) for c, v in zip(columns, row, strict=True) if math.isfinite(v)}
+            for name, row in zip(names, values, strict=True)
+        }
+    return History(datasets, configs, -results if lower_is_better else results, known)
+
+
+def _table(path: Path) -> tuple[list[str], list[str], np.ndarray]:
+    if path.suffix == ".parquet":
+        require("pyarrow", "experience")
+        import pyarrow.parquet as pq
+
+        if not path.exists():
+            raise MissingError(f"expected a table of results at {path}, found none")
+        try:
+            read = pq.read_table(path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+        head = read.column_names
+        lines = [list(row) for row in zip(*(c.to_pylist() for c in read.columns), strict=True)]
+    else:
+        head, *lines = _rows(path)
+    if len(head) < 2 or not lines:
+        raise DataError(
+            f"expected in {path} a column that names data sets and columns of results, got "
+            f"{len(head)} columns and {len(lines)} lines"
+        )
+    if strange := next((line for line in lines if len(line) != len(head)), None):
+        raise DataError(f"expected {len(head)} cells in each line of {path}, got {strange!r}")
+    return [str(line[0]) for line in lines], head[1:], _numbers([x[1:] for x in lines], path)
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except FileNotFoundError:
+        raise MissingError(f"expected a table of results at {path}, found none") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
+    if not rows:
+        raise DataError(f"expected a table in {path}, got an empty file")
+    return rows
+
+
+def _numbers(lines: list[list[str | float | None]] | list[list[str]], path: Path) -> np.ndarray:
+    def number(cell: str | float | None) -> float:
+        try:
+            return math.nan if cell is None or cell == "" else float(cell)
+        except ValueError:
+            raise DataError(f"expected numbers in {path}, got {cell!r}") from None
+
+    return np.array([[number(cell) for cell in line] for line in lines], dtype=np.float64)
+
+
+def _oboe_name(text: str) -> str:
+    """A configuration's name, such as "kNN(n_neighbors=5, p=2)"."""
+    try:
+        found = ast.literal_eval(text)
+        options = ", ".join(f"{k}={v}" for k, v in found["hyperparameters"].items())
+        return f"{found['algorithm']}({options})"
+    except (ValueError, SyntaxError, TypeError, KeyError, AttributeError):
+        return text
+
+
+def _ends(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best and the worst known score of each data set, of shape (n, 1)."""
+    known = ~np.isnan(scores)
+    best = np.where(known, scores, -np.inf).max(1, keepdims=True, initial=-np.inf)
+    worst = np.where(known, scores, np.inf).min(1, keepdims=True, initial=np.inf)
+    return best, worst

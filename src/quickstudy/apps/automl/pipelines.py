@@ -1,0 +1,408 @@
+"""What AutoML searches: named models with their hyperparameters, behind an encoder of raw tables.
+
+Needs pandas, scikit-learn, Optuna and LightGBM, which quickstudy's extra `automl` installs.
+"""
+
+# pandas types `frame[name]` as Series or DataFrame, and its conversions as scalars too
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from quickstudy.apps.automl.columns import as_dates, as_frame, as_numbers, column_kinds
+from quickstudy.apps.automl.metafeatures import Goal
+from quickstudy.errors import UsageError, require, unknown
+
+for _package in ("sklearn", "optuna", "lightgbm"):
+    require(_package, "automl")
+
+import pandas as pd  # noqa: E402
+from lightgbm import LGBMClassifier, LGBMRegressor  # noqa: E402
+from optuna import Trial  # noqa: E402
+from optuna.distributions import (  # noqa: E402
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from sklearn.base import BaseEstimator, TransformerMixin  # noqa: E402
+from sklearn.compose import ColumnTransformer  # noqa: E402
+from sklearn.decomposition import TruncatedSVD  # noqa: E402
+from sklearn.ensemble import (  # noqa: E402
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: E402
+from sklearn.gaussian_process import (  # noqa: E402
+    GaussianProcessClassifier,
+    GaussianProcessRegressor,
+)
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel  # noqa: E402
+from sklearn.impute import SimpleImputer  # noqa: E402
+from sklearn.linear_model import LogisticRegression, Ridge  # noqa: E402
+from sklearn.model_selection import KFold  # noqa: E402
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor  # noqa: E402
+from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: E402
+from sklearn.pipeline import Pipeline, make_pipeline  # noqa: E402
+from sklearn.preprocessing import (  # noqa: E402
+    FunctionTransformer,
+    OneHotEncoder,
+    TargetEncoder,
+)
+from sklearn.svm import SVC, SVR  # noqa: E402
+
+__all__ = ["FAMILIES", "Family", "TableEncoder", "make_model", "suggest_options"]
+
+FEW_LEVELS = 15
+"""Categories of up to so many levels get a column a level, others the target's mean."""
+
+RARE = 0.01
+"""Share of rows below which a level counts as one of the rare ones."""
+
+
+class TableEncoder(TransformerMixin, BaseEstimator):
+    """Turns a raw table into numbers; all that it knows, it learns in `fit`.
+
+    Numbers and dates are filled with the median, with a column that says where. Dates become days,
+    month, weekday and hour. Categories of few levels get a column a level, rare levels one
+    together; those of many, the mean of the target, fitted across folds. Texts become 20 directions
+    of their TF-IDF. Identifiers and columns with nothing in them are left out.
+
+    Args:
+        goal: "classification" or "regression".
+        scaled: Bring each column to zero mean and unit variance, and cut it off at 10 deviations.
+
+    Attributes:
+        kinds_: What each column holds.
+
+    Example:
+        >>> table = [[1.0, "red"], [None, "blue"], [3.0, "red"]]
+        >>> TableEncoder("classification").fit_transform(table, [0, 1, 0]).tolist()
+        [[1.0, 0.0, 0.0, 1.0], [2.0, 1.0, 1.0, 0.0], [3.0, 0.0, 0.0, 1.0]]
+    """
+
+    def __init__(self, goal: Goal, *, scaled: bool = False) -> None:
+        self.goal = goal
+        self.scaled = scaled
+
+    def fit(self, X: Any, y: Any) -> Self:
+        self.fit_transform(X, y)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None, **_: Any) -> np.ndarray:
+        frame = as_frame(X)
+        self.kinds_ = column_kinds(frame)
+        levels = {name: frame[name].nunique() for name in self.kinds_}
+
+        def named(kind: str) -> list[str]:
+            return [name for name, k in self.kinds_.items() if k == kind]
+
+        fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+        few = [name for name in named("category") if levels[name] <= FEW_LEVELS]
+        many = [name for name in named("category") if levels[name] > FEW_LEVELS]
+        one_hot = OneHotEncoder(
+            min_frequency=RARE, handle_unknown="infrequent_if_exist", sparse_output=False
+        )
+        target_type = "auto" if self.goal == "classification" else "continuous"
+        mean_of_target = TargetEncoder(
+            target_type=target_type, cv=KFold(5, shuffle=True, random_state=0)
+        )
+        parts: list[tuple[str, Any, Any]] = [
+            ("numbers", _after(_numbers, fill), named("number")),
+            ("dates", _after(_date_parts, fill), named("date")),
+            ("few levels", _after(_levels, one_hot), few),
+            ("many levels", _after(_levels, mean_of_target), many),
+            *((f"text {name}", _TextEncoder(), [name]) for name in named("text")),
+        ]
+        self._parts = ColumnTransformer([p for p in parts if p[2]], sparse_threshold=0)
+        x = self._parts.fit_transform(frame, y) if any(p[2] for p in parts) else None
+        if x is None:  # nothing to learn from: a constant
+            self._parts = None
+            return np.zeros((len(frame), 1))
+        x = np.asarray(x, dtype=np.float64)
+        self._mean, width = x.mean(0), x.std(0)
+        self._width = np.where(width > 1e-6 * (1 + np.abs(self._mean)), width, np.inf)
+        return self._scale(x)
+
+    def transform(self, X: Any) -> np.ndarray:
+        frame = as_frame(X)
+        if missing := [name for name in self.kinds_ if name not in frame.columns]:
+            raise UsageError(f"expected the columns that were fitted, got none called {missing[0]}")
+        if self._parts is None:
+            return np.zeros((len(frame), 1))
+        return self._scale(np.asarray(self._parts.transform(frame), dtype=np.float64))
+
+    def _scale(self, x: np.ndarray) -> np.ndarray:
+        return np.clip((x - self._mean) / self._width, -10, 10) if self.scaled else x
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "kinds_")
+
+
+def _after(prepare: Callable[[pd.DataFrame], Any], encoder: Any) -> Pipeline:
+    return make_pipeline(FunctionTransformer(prepare), encoder)
+
+
+def _numbers(frame: pd.DataFrame) -> np.ndarray:
+    return np.column_stack([as_numbers(frame[name]) for name in frame])
+
+
+def _date_parts(frame: pd.DataFrame) -> np.ndarray:
+    parts = []
+    for name in frame:
+        stamps = as_dates(frame[name])
+        parts.append(as_numbers(stamps))
+        parts += [
+            getattr(stamps.dt, part).to_numpy(np.float64)
+            for part in ("month", "day_of_week", "hour")
+        ]
+    return np.column_stack(parts)
+
+
+def _levels(frame: pd.DataFrame) -> np.ndarray:
+    """Categories as strings, of which a missing value is one."""
+    columns = [frame[name].astype(object) for name in frame]
+    return np.column_stack([c.where(c.notna(), "").astype(str).to_numpy(object) for c in columns])
+
+
+def _texts(frame: pd.DataFrame) -> list[str]:
+    return ["" if v is None or v != v else str(v) for v in frame.iloc[:, 0].astype(object)]
+
+
+class _TextEncoder(TransformerMixin, BaseEstimator):
+    """Up to 20 directions of greatest variance of a text's TF-IDF.
+
+    Words of a single row are left out: new rows do not have them, and so would be longer in the
+    others. Texts that share no word become a constant.
+    """
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+        words = TfidfVectorizer(
+            max_features=2000, min_df=2, sublinear_tf=True, token_pattern=r"(?u)\w+"
+        )
+        self.parts_: Pipeline | None = make_pipeline(words, TruncatedSVD(20, random_state=0))
+        try:
+            counts = words.fit_transform(_texts(X))
+            self.parts_.set_params(truncatedsvd__n_components=min(20, counts.shape[1]))
+            self.parts_.fit(_texts(X))
+        except ValueError:  # no word is left
+            self.parts_ = None
+        return self
+
+    def transform(self, X: pd.DataFrame) -> np.ndarray:
+        return self.parts_.transform(_texts(X)) if self.parts_ else np.zeros((len(X), 1))
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model, and what can be chosen of it.
+
+    Args:
+        make: The model for a goal, options and a seed.
+        space: The options' ranges, by name.
+        default: The options to begin with.
+        scaled: It needs columns of like scale.
+        most_rows: More are too slow; None for any number.
+    """
+
+    make: Callable[[Goal, Mapping[str, Any], int], Any]
+    space: Mapping[str, BaseDistribution]
+    default: Mapping[str, Any]
+    scaled: bool = False
+    most_rows: int | None = None
+
+
+def _either(classifier: Any, regressor: Any, **fixed: Any) -> Callable[..., Any]:
+    """Makes one or the other, with a seed where it takes one."""
+
+    def make(goal: Goal, options: Mapping[str, Any], seed: int) -> Any:
+        model = classifier if goal == "classification" else regressor
+        takes_seed = "random_state" in model().get_params()
+        return model(**fixed, **options, **({"random_state": seed} if takes_seed else {}))
+
+    return make
+
+
+def _linear(goal: Goal, options: Mapping[str, Any], seed: int) -> Any:
+    if goal == "classification":
+        return LogisticRegression(C=options["C"], max_iter=1000)
+    return Ridge(alpha=1 / options["C"])
+
+
+def _mlp(goal: Goal, options: Mapping[str, Any], seed: int) -> Any:
+    options = {**options, "hidden_layer_sizes": (options["width"],) * options["layers"]}
+    options = {k: v for k, v in options.items() if k not in ("width", "layers")}
+    model = MLPClassifier if goal == "classification" else _ScaledTargetMLP
+    return model(max_iter=200, random_state=seed, **options)
+
+
+class _ScaledTargetMLP(MLPRegressor):
+    """Fits the target in standard deviations from its mean, as step sizes assume."""
+
+    def fit(self, X: Any, y: Any) -> Self:
+        y = np.asarray(y, dtype=np.float64)
+        self._mean, self._width = y.mean(), y.std() or 1.0
+        return super().fit(X, (y - self._mean) / self._width)
+
+    def predict(self, X: Any) -> np.ndarray:
+        return self._mean + self._width * super().predict(X)
+
+
+class _ScaledTargetSVR(SVR):
+    """As `_ScaledTargetMLP`, for the width of the tube."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        y = np.asarray(y, dtype=np.float64)
+        self._mean, self._width = y.mean(), y.std() or 1.0
+        return super().fit(X, (y - self._mean) / self._width)
+
+    def predict(self, X: Any) -> np.ndarray:
+        return self._mean + self._width * super().predict(X)
+
+
+def _gaussian_process(goal: Goal, options: Mapping[str, Any], seed: int) -> Any:
+    kernel = ConstantKernel() * Matern(nu=options["nu"])
+    if goal == "classification":
+        return GaussianProcessClassifier(kernel, random_state=seed)
+    return GaussianProcessRegressor(kernel + WhiteKernel(), normalize_y=True, random_state=seed)
+
+
+def _log(low: float, high: float) -> FloatDistribution:
+    return FloatDistribution(low, high, log=True)
+
+
+def _log_int(low: int, high: int) -> IntDistribution:
+    return IntDistribution(low, high, log=True)
+
+
+_FOREST = {
+    "max_features": FloatDistribution(0.1, 1.0),
+    "min_samples_leaf": _log_int(1, 20),
+}
+
+FAMILIES: dict[str, Family] = {
+    "linear": Family(_linear, {"C": _log(1e-4, 1e4)}, {"C": 1.0}, scaled=True),
+    "lightgbm": Family(
+        _either(LGBMClassifier, LGBMRegressor, verbose=-1, n_jobs=1, subsample_freq=1),
+        {
+            "n_estimators": _log_int(30, 600),
+            "learning_rate": _log(0.01, 0.3),
+            "num_leaves": _log_int(4, 128),
+            "min_child_samples": _log_int(2, 60),
+            "subsample": FloatDistribution(0.5, 1.0),
+            "colsample_bytree": FloatDistribution(0.3, 1.0),
+            "reg_lambda": _log(1e-3, 10),
+        },
+        {
+            "n_estimators": 100,
+            "learning_rate": 0.1,
+            "num_leaves": 31,
+            "min_child_samples": 20,
+            "subsample": 1.0,
+            "colsample_bytree": 1.0,
+            "reg_lambda": 1e-3,
+        },
+    ),
+    "random forest": Family(
+        _either(RandomForestClassifier, RandomForestRegressor, n_estimators=200),
+        _FOREST,
+        {"max_features": 0.4, "min_samples_leaf": 1},
+    ),
+    "extra trees": Family(
+        _either(ExtraTreesClassifier, ExtraTreesRegressor, n_estimators=200),
+        _FOREST,
+        {"max_features": 0.4, "min_samples_leaf": 1},
+    ),
+    "svm": Family(
+        _either(SVC, _ScaledTargetSVR),
+        {"C": _log(1e-2, 1e3), "gamma": _log(1e-4, 10)},
+        {"C": 1.0, "gamma": 0.05},
+        scaled=True,
+        most_rows=10_000,
+    ),
+    "k-nearest neighbours": Family(
+        _either(KNeighborsClassifier, KNeighborsRegressor),
+        {
+            "n_neighbors": _log_int(1, 50),
+            "weights": CategoricalDistribution(["uniform", "distance"]),
+        },
+        {"n_neighbors": 5, "weights": "distance"},
+        scaled=True,
+    ),
+    "mlp": Family(
+        _mlp,
+        {
+            "width": _log_int(8, 256),
+            "layers": IntDistribution(1, 3),
+            "alpha": _log(1e-6, 1),
+            "learning_rate_init": _log(1e-4, 3e-2),
+        },
+        {"width": 64, "layers": 2, "alpha": 1e-3, "learning_rate_init": 3e-3},
+        scaled=True,
+    ),
+    "gaussian process": Family(
+        _gaussian_process,
+        {"nu": CategoricalDistribution([0.5, 1.5, 2.5])},
+        {"nu": 1.5},
+        scaled=True,
+        most_rows=500,
+    ),
+}
+"""The families, in the order in which their defaults are tried where nothing is known."""
+
+
+def make_model(family: str, options: Mapping[str, Any], goal: Goal, seed: int = 0) -> Pipeline:
+    """A pipeline from a raw table to predictions.
+
+    Raises:
+        UsageError: If the family or an option is unknown, or an option is missing or out of range.
+
+    Example:
+        >>> model = make_model("linear", {"C": 1.0}, "classification")
+        >>> model.fit([["red"], ["blue"], ["red"], ["blue"]], [1, 0, 1, 0]).predict([["red"]])
+        array([1])
+    """
+    if family not in FAMILIES:
+        raise unknown("family", family, FAMILIES)
+    found = FAMILIES[family]
+    for name in options:
+        if name not in found.space:
+            raise unknown(f"option of {family}", name, found.space)
+    for name, allowed in found.space.items():
+        if name not in options:
+            raise UsageError(f"expected the option {name!r} of {family}, got {dict(options)}")
+        if not _contains(allowed, options[name]):
+            raise UsageError(f"expected {name} of {family} in {allowed}, got {options[name]!r}")
+    encoder = TableEncoder(goal, scaled=found.scaled)
+    return Pipeline([("encoder", encoder), ("model", found.make(goal, options, seed))])
+
+
+def _contains(allowed: BaseDistribution, value: Any) -> bool:
+    if isinstance(allowed, CategoricalDistribution):
+        return value in allowed.choices
+    assert isinstance(allowed, FloatDistribution | IntDistribution)
+    return isinstance(value, int | float) and allowed.low <= value <= allowed.high
+
+
+def suggest_options(trial: Trial, families: list[str]) -> tuple[str, dict[str, Any]]:
+    """A family and its options, as Optuna's sampler chooses them."""
+    family = trial.suggest_categorical("family", families)
+    space = FAMILIES[family].space
+    return family, {name: _suggest(trial, f"{family}.{name}", d) for name, d in space.items()}
+
+
+def _suggest(trial: Trial, name: str, allowed: BaseDistribution) -> Any:
+    if isinstance(allowed, CategoricalDistribution):
+        return trial.suggest_categorical(name, allowed.choices)
+    if isinstance(allowed, IntDistribution):
+        return trial.suggest_int(name, allowed.low, allowed.high, log=allowed.log)
+    assert isinstance(allowed, FloatDistribution)
+    return trial.suggest_float(name, allowed.low, allowed.high, log=allowed.log)

@@ -1,0 +1,179 @@
+"""Tables in files, and folders that keep what AutoML found on one.
+
+A folder holds a copy of the table and the ensemble's pipelines with their options, and no fitted
+model: loading fits them again, which gives the same predictions, since all seeds are kept.
+"""
+
+# pandas types `frame[name]` as Series or DataFrame, and its conversions as scalars too
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from quickstudy.apps.automl.columns import as_frame, as_numbers
+from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
+from quickstudy.apps.automl.metafeatures import Goal
+from quickstudy.apps.run import provenance, read_json
+from quickstudy.errors import DataError, MissingError, RunError, UsageError, require, unknown
+from quickstudy.files import make_folder, write_atomically
+
+__all__ = ["goal_of", "load_automl", "read_frame", "save_automl", "split_target"]
+
+AutoML = AutoMLClassifier | AutoMLRegressor
+
+FEW_NUMBERS = 20
+"""A target of up to so many different whole numbers is one of classes."""
+
+
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """A table from a .csv, .tsv or .parquet file.
+
+    Raises:
+        MissingError: If it is not there, or Parquet cannot be read without pyarrow.
+        UsageError: If it is a file of another kind.
+        DataError: If it is empty or damaged, in another encoding than UTF-8, or has a column twice.
+    """
+    path = Path(path)
+    if path.suffix not in (".csv", ".tsv", ".parquet"):
+        raise UsageError(f"expected a .csv, .tsv or .parquet file, got {path}")
+    if not path.exists():
+        raise MissingError(f"expected a table at {path}, found none")
+    try:
+        if path.suffix == ".parquet":
+            require("pyarrow", "automl")
+            return as_frame(pd.read_parquet(path))
+        separator = "\t" if path.suffix == ".tsv" else ","
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            names = next(csv.reader(file, delimiter=separator), [])
+        if twice := [name for name in names if name and names.count(name) > 1]:
+            raise DataError(f"expected each column of {path} once, got {twice[0]!r} more often")
+        return as_frame(pd.read_csv(path, sep=separator, low_memory=False, encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"expected {path} in UTF-8: save it as that ({error})") from error
+    except pd.errors.EmptyDataError:
+        raise DataError(f"expected a table in {path}, got an empty file") from None
+    except (pd.errors.ParserError, OSError, ValueError) as error:
+        raise (
+            error if isinstance(error, DataError) else DataError(f"{path} cannot be read: {error}")
+        ) from error
+
+
+def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Series, int]:
+    """A table's other columns, its target, and how many rows had none and were left out.
+
+    Raises:
+        UsageError: If there is no such column.
+        DataError: If there is no other, or no row has a target.
+    """
+    if target not in frame.columns:
+        raise unknown("column", target, frame.columns)
+    known = frame[target].notna()
+    if not known.any():
+        raise DataError(f"expected a target in some row, got none in the column {target!r}")
+    rest = as_frame(frame.loc[known].drop(columns=target))
+    return rest, frame.loc[known, target].reset_index(drop=True), int((~known).sum())
+
+
+def goal_of(target: pd.Series) -> Goal:
+    """Regression for numbers, but for a few different whole ones, which are classes.
+
+    Example:
+        >>> goal_of(pd.Series([0, 1, 1])), goal_of(pd.Series([0.5, 1, 1]))
+        ('classification', 'regression')
+    """
+    if not pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target):
+        return "classification"
+    numbers = as_numbers(target)
+    is_whole = bool((numbers == numbers.round()).all())
+    return "classification" if is_whole and target.nunique() <= FEW_NUMBERS else "regression"
+
+
+def save_automl(model: AutoML, table: Path, target: str, folder: Path) -> dict[str, Any]:
+    """Write a run folder, and give back its report.
+
+    Args:
+        model: A fitted estimator.
+        table: The file it was fitted on.
+        target: The column that was the target.
+        folder: A new or empty one, or one that a search of before left.
+
+    Raises:
+        RunError: If the folder holds something else.
+        DiskError: If it cannot be written.
+    """
+    check_folder(folder)
+    make_folder(folder)
+    report = {
+        "estimator": type(model).__name__,
+        "options": {k: v for k, v in model.get_params().items() if k != "storage"},
+        "metric": model.metric_,
+        "target": target,
+        "table": f"table{table.suffix}",
+        "kinds": model.kinds_,
+        "notes": model.notes_,
+        "leaderboard": [
+            {**asdict(entry), "mean": None if math.isinf(entry.mean) else entry.mean}
+            for entry in model.leaderboard_
+        ],
+        "about": provenance(model.seed),
+    }
+    write_atomically(folder / report["table"], table.read_bytes())
+    text = json.dumps(report, indent=1)
+    write_atomically(folder / "automl.json", f"{text}\n".encode())
+    return report
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something other than a run of AutoML.
+
+    Raises:
+        RunError: If it does.
+    """
+    ours = {"automl.json", "table.csv", "table.tsv", "table.parquet"}
+    if folder.exists() and not (
+        folder.is_dir() and all(path.name in ours for path in folder.iterdir())
+    ):
+        raise RunError(f"{folder} is there already, and no run of automl: name another")
+
+
+def load_automl(folder: str | Path) -> AutoML:
+    """The estimator of a run folder, fitted again on the table kept there.
+
+    Raises:
+        MissingError: If there is none.
+        RunError: If it is damaged.
+    """
+    folder = Path(folder)
+    report = read_report(folder)
+    try:
+        kind = {"AutoMLClassifier": AutoMLClassifier, "AutoMLRegressor": AutoMLRegressor}
+        model = kind[report["estimator"]](**report["options"])
+        entries = [
+            LeaderboardEntry(**{k: v for k, v in entry.items() if k != "mean"})
+            for entry in report["leaderboard"]
+        ]
+        X, y, _ = split_target(read_frame(folder / report["table"]), report["target"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{folder} is damaged: {error}") from error
+    return model.refit(X, y, entries)
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """What `save_automl` wrote.
+
+    Raises:
+        MissingError: If there is none.
+        RunError: If it is damaged.
+    """
+    if not (folder / "automl.json").exists():
+        raise MissingError(f"expected a run of automl at {folder}, found none")
+    return read_json(folder / "automl.json")

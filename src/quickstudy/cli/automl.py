@@ -1,0 +1,184 @@
+"""The commands of AutoML: from a raw table to predictions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from quickstudy.cli.output import Json, say, seconds_in, table
+from quickstudy.errors import UsageError, require
+
+__all__ = ["automl_app"]
+
+automl_app = typer.Typer(
+    no_args_is_help=True, help="Find good pipelines for a table, and predict with them."
+)
+
+PACKAGES = ("pandas", "sklearn", "optuna", "lightgbm")
+Goal = Literal["auto", "classification", "regression"]
+Table = Annotated[Path, typer.Argument(help="A .csv, .tsv or .parquet file.")]
+Target = Annotated[str, typer.Option(help="The column to predict.")]
+Folder = Annotated[Path, typer.Argument(help="Folder that `automl fit` wrote.")]
+GoalOption = Annotated[
+    Goal, typer.Option(help="Auto: numbers are regression, but for few different whole ones.")
+]
+
+
+def _require() -> None:
+    for package in PACKAGES:
+        require(package, "automl")
+
+
+@automl_app.command("fit", epilog="Example: quickstudy automl fit titanic.csv --target survived")
+def automl_fit(
+    file: Table,
+    target: Target,
+    run: Annotated[Path, typer.Option(help="Folder for what was found.")] = Path("runs/automl"),
+    goal: GoalOption = "auto",
+    budget: Annotated[str, typer.Option(help="Time of the search: 90s, 10m or 1h.")] = "1m",
+    trials: Annotated[int | None, typer.Option(help="Pipelines to try at most.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Default accuracy, or r2.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna's: an URL that many processes share.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the search in the storage.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides folds, models and search.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Search pipelines for a table, and keep an ensemble of the best in a folder."""
+    _require()
+    from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+    from quickstudy.apps.automl.runs import (
+        check_folder,
+        goal_of,
+        read_frame,
+        save_automl,
+        split_target,
+    )
+
+    check_folder(run)
+    X, y, n_without = split_target(read_frame(file), target)
+    chosen = goal_of(y) if goal == "auto" else goal
+    model = (AutoMLClassifier if chosen == "classification" else AutoMLRegressor)(
+        n_trials=trials,
+        time_budget=seconds_in(budget),
+        metric=metric,
+        storage=storage,
+        study_name=study,
+        seed=seed,
+    ).fit(X, y)
+    if n_without:
+        model.notes_.append(f"{n_without} rows without a target are left out")
+    report = save_automl(model, file, target, run)
+    say({"run": str(run), **report}, as_json, f"{_text(report)}\n\nKept in {run}")
+
+
+@automl_app.command("predict", epilog="Example: quickstudy automl predict runs/automl new.csv")
+def automl_predict(
+    run: Folder,
+    file: Table,
+    out: Annotated[Path | None, typer.Option(help="Write to this .csv file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict the target of each row of a table: CSV, with probabilities for classes."""
+    _require()
+    import pandas as pd
+
+    from quickstudy.apps.automl.estimators import AutoMLClassifier
+    from quickstudy.apps.automl.runs import load_automl, read_frame, read_report
+    from quickstudy.files import write_atomically
+
+    if out and not out.parent.is_dir():
+        raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
+    frame = read_frame(file)
+    model = load_automl(run)
+    predicted = pd.DataFrame({read_report(run)["target"]: model.predict(frame)})
+    if isinstance(model, AutoMLClassifier):
+        names = [f"p({label})" for label in model.classes_]
+        predicted[names] = model.predict_proba(frame)
+    if out:
+        write_atomically(out, predicted.to_csv(index=False).encode())
+        print(f"{len(predicted)} predictions in {out}", file=sys.stderr)
+    else:
+        say(predicted.to_dict("records"), as_json, predicted.to_csv(index=False).rstrip("\n"))
+
+
+@automl_app.command("report", epilog="Example: quickstudy automl report runs/automl")
+def automl_report(run: Folder, as_json: Json = False) -> None:
+    """Show what was tried, what came of it, and what of the table deserves attention."""
+    _require()
+    from quickstudy.apps.automl.runs import read_report
+
+    report = read_report(run)
+    say(report, as_json, _text(report))
+
+
+@automl_app.command(
+    "suggest",
+    epilog="Example: quickstudy automl suggest new.csv --target y --history results.csv",
+)
+def automl_suggest(
+    file: Table,
+    target: Target,
+    history: Annotated[
+        Path, typer.Option(help="Results on other tables: a line a table, a column a pipeline.")
+    ],
+    features: Annotated[
+        Path | None, typer.Option(help="Meta-features of these tables, in a file of the same kind.")
+    ] = None,
+    lower_is_better: Annotated[bool, typer.Option(help="Results are errors or losses.")] = False,
+    k: Annotated[int, typer.Option(help="How many to suggest.")] = 5,
+    goal: GoalOption = "auto",
+    seed: Annotated[int, typer.Option(help="Of the learning from the history.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Suggest what to try first on a table, by results on others; nothing is fitted to it."""
+    _require()
+    from quickstudy.apps.automl import MetaLearner, read_results
+    from quickstudy.apps.automl.metafeatures import meta_features
+    from quickstudy.apps.automl.runs import goal_of, read_frame, split_target
+
+    X, y, _ = split_target(read_frame(file), target)
+    known = read_results(history, lower_is_better=lower_is_better, features=features)
+    described = meta_features(X, y, goal_of(y) if goal == "auto" else goal, seed=seed)
+    meta = MetaLearner(seed=seed).fit(known)
+    advisor = meta.advise(described)
+    found = {
+        "suggested": advisor.suggest(k),
+        "chosen_by": meta.chosen_,
+        "datasets": len(known.datasets),
+        "neighbours": dict(advisor.neighbours()),
+    }
+    text = table(["", "try"], *([str(i), name] for i, name in enumerate(found["suggested"], 1)))
+    near = ", ".join(f"{name} ({share:.0%})" for name, share in found["neighbours"].items())
+    text += f"\n\nBy {meta.chosen_}, from {len(known.datasets)} tables; nearest: {near}"
+    say(found, as_json, text)
+
+
+def _text(report: dict[str, Any]) -> str:
+    """A report for people."""
+    entries = report["leaderboard"]
+    rows = []
+    for entry in entries:
+        options = ", ".join(f"{k}={_short(v)}" for k, v in entry["options"].items())
+        score = f"{entry['mean']:.4g}" if entry["mean"] is not None else entry["failure"]
+        weight = f"{entry['weight']:.0%}" if entry["weight"] else ""
+        rows.append([entry["family"], score, weight, f"{entry['seconds']:.1f} s", options])
+    kinds: dict[str, int] = {}
+    for kind in report["kinds"].values():
+        kinds[kind] = kinds.get(kind, 0) + 1
+    columns = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    lines = [
+        f"{report['estimator']} for {report['target']!r}, columns: {columns}",
+        *(f"Note: {note}" for note in report["notes"]),
+        "",
+        table(["pipeline", report["metric"], "ensemble", "took", "options"], *rows),
+    ]
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

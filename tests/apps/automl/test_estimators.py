@@ -1,0 +1,194 @@
+"""The search: what it finds, that nothing leaks, and what is refused."""
+
+import numpy as np
+import pytest
+
+pd = pytest.importorskip("pandas")
+optuna = pytest.importorskip("optuna")
+pytest.importorskip("lightgbm")
+
+from sklearn.base import clone  # noqa: E402
+
+from quickstudy.apps.automl import estimators  # noqa: E402
+from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor  # noqa: E402
+from quickstudy.apps.automl.pipelines import TableEncoder  # noqa: E402
+from quickstudy.errors import DataError, RunError, UsageError  # noqa: E402
+
+RNG = np.random.default_rng(0)
+X = pd.DataFrame({"a": RNG.normal(size=90), "b": RNG.normal(size=90), "c": list("xyz") * 30})
+Y = np.where(X["a"] + (X["c"] == "x") > 0.3, "yes", "no")
+FAST = ["linear", "k-nearest neighbours"]
+
+
+def test_a_search_finds_a_good_ensemble_and_ranks_what_it_tried():
+    model = AutoMLClassifier(n_trials=5, families=FAST, time_budget=None).fit(X, Y)
+    assert model.score(X, Y) > 0.9
+    assert len(model.leaderboard_) == 5
+    means = [entry.mean for entry in model.leaderboard_]
+    assert means == sorted(means, reverse=True)
+    assert sum(entry.weight for entry in model.leaderboard_) == pytest.approx(1)
+    assert {entry.family for entry in model.leaderboard_} == set(FAST)
+    np.testing.assert_allclose(model.predict_proba(X).sum(1), 1)
+    assert model.classes_.tolist() == ["no", "yes"]
+
+
+def test_a_regressor_beats_the_mean():
+    y = 1e4 * X["a"] + 1e6
+    model = AutoMLRegressor(n_trials=2, families=FAST).fit(X, y)
+    assert model.score(X, y) > 0.9
+
+
+def test_the_same_seed_finds_the_same_and_refitting_predicts_the_same():
+    options = {"n_trials": 4, "families": [*FAST, "lightgbm"], "time_budget": None, "seed": 3}
+    one, other = (AutoMLClassifier(**options).fit(X, Y) for _ in range(2))
+    assert [(e.family, e.options, e.scores) for e in one.leaderboard_] == [
+        (e.family, e.options, e.scores) for e in other.leaderboard_
+    ]
+    again = clone(one).refit(X, Y, one.leaderboard_)
+    np.testing.assert_array_equal(again.predict_proba(X), one.predict_proba(X))
+
+
+def test_a_planted_leak_gains_nothing():
+    """Levels of two rows each: the means of their targets, if taken outside the fold, tell them."""
+    levels = pd.DataFrame({"id": [f"id{i // 2}" for i in range(400)]})
+    y = np.repeat(np.random.default_rng(1).integers(0, 2, 200), 2)
+    y[::2] = np.random.default_rng(2).integers(0, 2, 200)
+    model = AutoMLClassifier(n_trials=1, families=["linear"]).fit(levels, y)
+    assert model.leaderboard_[0].mean < 0.6
+
+
+def test_no_transform_sees_the_rows_that_are_left_out(monkeypatch):
+    seen = []
+    plain = TableEncoder.fit_transform
+    monkeypatch.setattr(
+        TableEncoder,
+        "fit_transform",
+        lambda self, X, y=None, **more: (seen.append(set(X["row"])), plain(self, X, y))[1],
+    )
+    asked = []
+    predictions = AutoMLClassifier._predictions
+    monkeypatch.setattr(
+        AutoMLClassifier,
+        "_predictions",
+        lambda self, model, frame: (
+            asked.append(set(frame["row"])),
+            predictions(self, model, frame),
+        )[1],
+    )
+    AutoMLClassifier(n_trials=1, families=["linear"]).fit(X.assign(row=range(90)), Y)
+    assert len(asked) == 5
+    assert set.union(*asked) == set(range(90))
+    for shown, left_out in zip(seen, asked, strict=False):
+        assert shown | left_out == set(range(90))
+        assert not shown & left_out
+
+
+def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):
+    plain = estimators.make_model
+
+    def make_model(family, options, goal, seed):
+        if family == "linear":
+            raise ValueError("no luck")
+        return plain(family, options, goal, seed)
+
+    monkeypatch.setattr(estimators, "make_model", make_model)
+    model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None).fit(X, Y)
+    failed = model.leaderboard_[-1]
+    assert (failed.family, failed.failure, failed.weight) == ("linear", "ValueError: no luck", 0)
+    with pytest.raises(RunError, match=r"first \(linear\) by ValueError: no luck"):
+        AutoMLClassifier(n_trials=2, families=["linear"]).fit(X, Y)
+
+
+def test_however_short_the_time_one_pipeline_is_finished():
+    model = AutoMLClassifier(time_budget=1e-6, families=FAST).fit(X, Y)
+    assert len([entry for entry in model.leaderboard_ if entry.failure is None]) == 1
+
+
+def test_a_stored_search_is_continued(tmp_path):
+    options = {
+        "storage": f"sqlite:///{tmp_path / 'study.db'}",
+        "study_name": "table",
+        "n_trials": 2,
+        "families": FAST,
+    }
+    AutoMLClassifier(**options).fit(X, Y)
+    AutoMLClassifier(**options).fit(X, Y)
+    study = optuna.load_study(storage=options["storage"], study_name="table")
+    assert len(study.trials) == 4
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 5], [True, False, True], ["1", 2, "x"], [0.0, 1.0, 1.0]])
+def test_labels_of_any_kind_are_given_back(labels):
+    y = pd.Series(labels * 30)
+    model = AutoMLClassifier(n_trials=1, families=["linear"]).fit(X, y)
+    assert set(model.predict(X)) <= {*labels, *map(str, labels)}
+
+
+def test_a_class_with_one_row_and_odd_columns_are_mentioned():
+    table = X.assign(nothing=None, endless=[np.inf, *range(89)])
+    model = AutoMLClassifier(n_trials=1, families=["linear"]).fit(table, ["rare", *Y[1:]])
+    notes = " ".join(model.notes_)
+    for part in ("nothing", "endless", "1 classes have a single row"):
+        assert part in notes
+    assert model.predict_proba(table).shape == (90, 3)
+
+
+def test_many_categories_are_learned_from():
+    n = 20_000
+    level = np.arange(n) % 2000
+    table = pd.DataFrame({"id": [f"id{i}" for i in range(n)], "level": [f"l{i}" for i in level]})
+    model = AutoMLClassifier(n_trials=1, families=["linear"], n_folds=2).fit(table, level % 2)
+    assert model.leaderboard_[0].mean > 0.99
+    assert "nearly all of their values differ: id" in model.notes_[0]
+    assert "more than 1000 categories, by the target's mean: level" in model.notes_[1]
+
+
+@pytest.mark.parametrize(
+    ("table", "y", "message"),
+    [
+        (X, Y[:3], "each of 90 rows"),
+        (X, [None, *Y[1:]], "none in 1"),
+        (X, ["a"] * 90, "varies, got 'a'"),
+        (X, [f"{i}" for i in range(90)], "use AutoMLRegressor"),
+        (X, [np.inf, *[0.0] * 89], "infinite"),
+        (X.iloc[:0], [], "rows and columns"),
+        (pd.concat([X, X], axis=1), Y, "more often"),
+    ],
+)
+def test_data_that_cannot_serve_are_refused(table, y, message):
+    with pytest.raises(DataError, match=message):
+        AutoMLClassifier(n_trials=1).fit(table, y)
+
+
+def test_labels_are_refused_by_a_regressor():
+    with pytest.raises(DataError, match=r"got 'no'|got 'yes'"):
+        AutoMLRegressor(n_trials=1).fit(X, Y)
+
+
+def test_a_column_that_is_not_there_is_named():
+    model = AutoMLClassifier(n_trials=1, families=["linear"]).fit(X, Y)
+    with pytest.raises(DataError, match="none called 'b'"):
+        model.predict(X.drop(columns="b"))
+    assert (model.predict(X[["c", "b", "a"]]) == model.predict(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_trials": None, "time_budget": None}, "neither"),
+        ({"n_trials": 0}, "n_trials >= 1"),
+        ({"time_budget": 0}, "time_budget > 0"),
+        ({"n_folds": 1}, "n_folds >= 2"),
+        ({"metric": "acuracy"}, "did you mean 'accuracy'"),
+        ({"families": ["lineal"]}, "did you mean 'linear'"),
+        ({"families": []}, "a family"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        AutoMLClassifier(**options).fit(X, Y)
+
+
+def test_nothing_found_cannot_be_fitted_again():
+    with pytest.raises(UsageError, match="with a weight"):
+        AutoMLClassifier().refit(X, Y, [])

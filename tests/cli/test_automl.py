@@ -1,0 +1,150 @@
+"""The commands of AutoML, on files as people have them."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+pd = pytest.importorskip("pandas")
+pytest.importorskip("optuna")
+pytest.importorskip("lightgbm")
+
+from quickstudy.apps.automl.runs import goal_of, read_frame, split_target  # noqa: E402
+from quickstudy.cli import app as commands  # noqa: E402
+from quickstudy.cli import main  # noqa: E402
+from quickstudy.errors import DataError, MissingError, RunError, UsageError  # noqa: E402
+
+RNG = np.random.default_rng(0)
+TABLE = pd.DataFrame(
+    {
+        "size": RNG.normal(size=60),
+        "colour": ["red", "blue", None] * 20,
+        "since": pd.date_range("2020", periods=60).astype(str),
+    }
+)
+TABLE["kind"] = np.where(TABLE["size"] > 0, "large", "small")
+
+
+@pytest.fixture
+def file(tmp_path):
+    TABLE.to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path / "table.csv"
+
+
+def call(*arguments):
+    result = CliRunner().invoke(commands.app, ["automl", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.stdout
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_is_fitted_reported_and_predicted(tmp_path, file, suffix):
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+        file = tmp_path / "table.parquet"
+        TABLE.to_parquet(file)
+    run = tmp_path / "run"
+    told = call("fit", file, "--target", "kind", "--trials", "1", "--run", run)
+    assert "AutoMLClassifier for 'kind'" in told
+    assert "1 number, 1 category, 1 date" in told
+    assert call("report", run) in told
+    kept = json.loads(call("report", run, "--json"))
+    assert kept["leaderboard"][0]["mean"] > 0.8
+    new = tmp_path / "new.csv"
+    TABLE.drop(columns="kind").head(7).to_csv(new, index=False)
+    predicted = pd.read_csv(io.StringIO(call("predict", run, new)))
+    assert predicted.columns.tolist() == ["kind", "p(large)", "p(small)"]
+    assert (predicted["kind"] == TABLE["kind"].head(7)).mean() > 0.8
+    call("predict", run, new, "--out", tmp_path / "out.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out.csv"), predicted)
+
+
+def test_numbers_are_regression_and_rows_without_a_target_are_left_out(tmp_path):
+    TABLE.assign(size=TABLE["size"].where(TABLE.index > 2)).to_csv(tmp_path / "t.csv", index=False)
+    run = tmp_path / "run"
+    told = call("fit", tmp_path / "t.csv", "--target", "size", "--trials", "1", "--run", run)
+    assert "AutoMLRegressor" in told
+    assert "3 rows without a target are left out" in told
+
+
+def test_what_worked_on_other_tables_is_suggested(tmp_path, file):
+    rows = [f"t{i},0.{5 + i % 4},0.9,0.1" for i in range(12)]
+    (tmp_path / "results.csv").write_text("\n".join(["table,svm,tree,line", *rows]) + "\n")
+    history = ["--history", tmp_path / "results.csv"]
+    found = json.loads(call("suggest", file, "--target", "kind", *history, "--k", "2", "--json"))
+    assert (found["suggested"][0], found["datasets"]) == ("tree", 12)
+    assert "from 12 tables" in call("suggest", file, "--target", "kind", *history)
+    worst = call("suggest", file, "--target", "kind", *history, "--lower-is-better", "--json")
+    assert json.loads(worst)["suggested"][0] == "line"
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, file):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="name another"):
+        call("fit", file, "--target", "kind", "--run", tmp_path / "other")
+    with pytest.raises(MissingError, match="found none"):
+        call("report", tmp_path / "nothing")
+    with pytest.raises(MissingError, match="found none"):
+        call("predict", tmp_path / "nothing", file)
+
+
+def test_a_damaged_run_is_refused(tmp_path, file):
+    run = tmp_path / "run"
+    call("fit", file, "--target", "kind", "--trials", "1", "--run", run)
+    (run / "automl.json").write_text('{"estimator": "AutoMLClassifier"}')
+    with pytest.raises(RunError, match="damaged"):
+        call("predict", run, file)
+    (run / "automl.json").write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        call("report", run)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty file"),
+        (b"a,b\n", "rows and columns"),
+        (b"a,a\n1,2\n", "'a' more often"),
+        (b"a,b\n1,2\n1,2,3\n", "cannot be read"),
+        ("a,b\nüber,1\n".encode("latin-1"), "in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_frame(tmp_path / "table.csv")
+
+
+def test_files_of_another_kind_and_targets_that_are_not_there_are_refused(tmp_path, file):
+    with pytest.raises(UsageError, match=r"\.csv, \.tsv or \.parquet"):
+        read_frame(tmp_path / "table.xlsx")
+    with pytest.raises(MissingError, match="found none"):
+        read_frame(tmp_path / "no.csv")
+    (tmp_path / "no.parquet").write_text("no")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_frame(tmp_path / "no.parquet")
+    with pytest.raises(UsageError, match="did you mean 'kind'"):
+        split_target(TABLE, "knid")
+    with pytest.raises(DataError, match="in some row"):
+        split_target(TABLE.assign(kind=None), "kind")
+    with pytest.raises(DataError, match="rows and columns"):
+        split_target(TABLE[["kind"]], "kind")
+
+
+def test_a_refusal_is_one_line(file, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["quickstudy", "automl", "fit", str(file), "--target", "knid"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert "did you mean 'kind'" in capsys.readouterr().err
+
+
+def test_whole_numbers_are_classes_while_they_are_few():
+    assert goal_of(pd.Series([0, 1, 2])) == "classification"
+    assert goal_of(pd.Series(range(21))) == "regression"
+    assert goal_of(pd.Series([True, False])) == "classification"
+    assert goal_of(pd.Series(["1.5", "x"])) == "classification"
