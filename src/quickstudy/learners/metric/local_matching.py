@@ -105,7 +105,7 @@ class LocalMatching(EmbeddingLearner):
     def _cells(self, embedded: Tensor) -> Tensor:
         """Unit features by cell: (n, channels * height * width) -> (cells, n, channels)."""
         maps = widen(embedded).unflatten(1, self.shape).flatten(2)
-        return F.normalize(maps.permute(2, 0, 1), dim=2)
+        return F.normalize(maps.permute(2, 0, 1).contiguous(), dim=2)
 
     def _best_matches(self, a: Tensor, b: Tensor) -> Tensor:
         """Greatest cosine of each cell of each of `a` (cells, n, channels) to a cell near it of
