@@ -78,7 +78,9 @@ class LocalMatching(EmbeddingLearner):
         if scale <= 0:
             raise UsageError(f"expected a scale above 0, got {scale}")
         shape: Any = getattr(backbone, "out_shape", ())
-        self.shape = tuple(shape) if len(shape) == 3 else (feature_size(backbone), 1, 1)
+        if len(shape) != 3:
+            shape = (feature_size(backbone), 1, 1)
+        self.shape: tuple[int, int, int] = shape
         self.radius, self.symmetric = radius, symmetric
         # As a logarithm, so that learning cannot turn its sign.
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
@@ -110,7 +112,8 @@ class LocalMatching(EmbeddingLearner):
     def _best_matches(self, a: Tensor, b: Tensor) -> Tensor:
         """Greatest cosine of each cell of each of `a` (cells, n, channels) to a cell near it of
         each of `b` (cells, m, channels): (cells, n, m)."""
-        near = neighbours(*self.shape[1:], self.radius, device=a.device)
+        _, height, width = self.shape
+        near = neighbours(height, width, self.radius, a.device)
         (cells, n, _), m = a.shape, b.shape[1]
         windows = b.index_select(0, near.flatten()).view(cells, near.shape[1] * m, -1)
         cosines = torch.bmm(a, windows.mT)  # (cells, n, places of the window * m)
