@@ -1,5 +1,7 @@
 """Local matching against loops over cells."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -42,38 +44,46 @@ def images(n_shot=2, seed=0) -> Episode:
     return EpisodeSampler(pixels, n_way=3, n_shot=n_shot, n_query=3, seed=seed)[0]
 
 
-def cell_by_cell(a, examples, radius):
-    """Mean over the cells of map `a` of the greatest cosine near them in any of `examples`."""
+def cell_by_cell(learner, a, examples):
+    """Weighted mean over the cells of map `a` of the greatest cosine near them in any of
+    `examples`."""
     _, height, width = a.shape
-    total = 0.0
+    total = weights = 0.0
     for i in range(height):
         for j in range(width):
-            total += max(
+            best = max(
                 F.cosine_similarity(a[:, i, j], b[:, k, m], dim=0).item()
                 for b in examples
-                for k in range(max(0, i - radius), min(height, i + radius + 1))
-                for m in range(max(0, j - radius), min(width, j + radius + 1))
+                for k in range(max(0, i - learner.radius), min(height, i + learner.radius + 1))
+                for m in range(max(0, j - learner.radius), min(width, j + learner.radius + 1))
             )
-    return total / (height * width)
+            weight = 1.0
+            if learner.weigh:
+                weight = math.log1p(math.exp(float(learner.weigh(a[:, i, j]))))
+            total, weights = total + weight * best, weights + weight
+    return total / weights
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (3, 2, 5)])
 @pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("radius", [0, 1, 9])
-def test_scores_are_those_of_a_loop_over_cells(radius, symmetric, shape):
+@pytest.mark.parametrize(("radius", "weighted"), [(0, True), (1, False), (1, True), (9, True)])
+@torch.no_grad()
+def test_scores_are_those_of_a_loop_over_cells(radius, weighted, symmetric, shape):
     generator = torch.Generator().manual_seed(0)
     shown, asked = (
         torch.randn(n, *shape, generator=generator, dtype=torch.float64) for n in (4, 3)
     )
     support = Support(shown, torch.tensor([1, 0, 1, 0]), n_way=2)
-    learner = LocalMatching(AsMap(shape), radius, symmetric, scale=1.0)
+    learner = LocalMatching(AsMap(shape), radius, symmetric, weighted, scale=1.0).double()
+    if learner.weigh:
+        nn.init.normal_(learner.weigh.weight, generator=generator)
     expected = torch.zeros(3, 2, dtype=torch.float64)
     for i, query in enumerate(asked):
         for label in range(2):
             examples = list(shown[support.y == label])
-            score = cell_by_cell(query, examples, radius)
+            score = cell_by_cell(learner, query, examples)
             if symmetric:
-                back = [cell_by_cell(example, [query], radius) for example in examples]
+                back = [cell_by_cell(learner, example, [query]) for example in examples]
                 score = (score + sum(back) / len(back)) / 2
             expected[i, label] = score
     torch.testing.assert_close(learner.adapt(support)(asked), expected)
@@ -109,6 +119,7 @@ def test_its_gradient_is_that_of_finite_differences_in_double_precision():
         for n in (3, 2)
     )
     learner = LocalMatching(AsMap(shape)).double()
+    nn.init.normal_(learner.weigh.weight, generator=generator)
     assert torch.autograd.gradcheck(
         lambda a, b: learner.adapt(Support(a, labels, n_way=2))(b), (shown, asked)
     )

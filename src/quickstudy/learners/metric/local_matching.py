@@ -35,15 +35,18 @@ class LocalMatching(EmbeddingLearner):
 
     With unit features a_p of the query and b_p of an example at the cells p of their maps,
 
-        s(a, b) = mean over p of max over p' within `radius` cells of p of <a_p, b_p'>
+        s(a, b) = sum over p of w_p max over p' within `radius` cells of p of <a_p, b_p'>
 
-    A class is found by the best match among all of its examples, cell by cell, as in DN4. If
-    `symmetric`, the score is the mean of this and of how well each example of the class is found
-    in the query. Scores are times a learned factor, and the loss is cross-entropy.
+    where the weights w_p, which sum to 1, say how much each cell counts: a softplus of a learned
+    linear function of its features. A class is found by the best match among all of its examples,
+    cell by cell, as in DN4. If `symmetric`, the score is the mean of this and of how well each
+    example of the class is found in the query. Scores are times a learned factor, and the loss is
+    cross-entropy.
 
     Differs from DN4: the match is looked for near the same place, as characters and objects in the
     middle of a picture have their parts in about the same places, and is the best one instead of
-    the best three. Of a backbone that makes no map (`out_shape`), it is the cosine of embeddings.
+    the best three; cells have weights, where DN4 adds them up. Of a backbone that makes no map
+    (`out_shape`), it is the cosine of embeddings.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d), a flattened map of shape `out_shape`
@@ -51,6 +54,7 @@ class LocalMatching(EmbeddingLearner):
         radius: How far a part may have moved, in cells; 0 compares equal places alone, and a
             radius of the map's side looks everywhere, as DN4 does.
         symmetric: Whether examples are also looked for in the query.
+        weighted: Whether cells have weights; without, all count alike.
         scale: Factor on the scores to begin with.
 
     Raises:
@@ -70,6 +74,7 @@ class LocalMatching(EmbeddingLearner):
         backbone: nn.Module,
         radius: int = 1,
         symmetric: bool = True,
+        weighted: bool = True,
         scale: float = 20.0,
     ) -> None:
         super().__init__(backbone)
@@ -82,6 +87,10 @@ class LocalMatching(EmbeddingLearner):
             shape = (feature_size(backbone), 1, 1)
         self.shape: tuple[int, int, int] = shape
         self.radius, self.symmetric = radius, symmetric
+        self.weigh = nn.Linear(self.shape[0], 1) if weighted else None
+        if self.weigh:  # all alike at first
+            nn.init.zeros_(self.weigh.weight)
+            nn.init.ones_(self.weigh.bias)
         # As a logarithm, so that learning cannot turn its sign.
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
@@ -89,25 +98,30 @@ class LocalMatching(EmbeddingLearner):
         check_every_class(support)
 
     def fit(self, embedded: Tensor, support: Support) -> Predictor:
-        shown = self._cells(embedded)
+        shown, of_shown = self._cells(embedded)
 
         def predict(embedded: Tensor) -> Tensor:
-            asked = self._cells(embedded)
+            asked, of_asked = self._cells(embedded)
             with full_precision(asked):
                 found = self._best_matches(asked, shown)  # (cells, n, n_support)
-                scores = class_maxima(found.flatten(0, 1), support)
-                scores = scores.unflatten(0, found.shape[:2]).mean(0)  # (n, n_way)
+                best = class_maxima(found.flatten(0, 1), support).unflatten(0, found.shape[:2])
+                scores = (of_asked * best).sum(0)  # (n, n_way)
                 if self.symmetric:
-                    back = self._best_matches(shown, asked).mean(0)  # (n_support, n)
+                    back = (of_shown * self._best_matches(shown, asked)).sum(0)  # (n_support, n)
                     scores = (scores + class_means(back, support).T) / 2
                 return scores * self.log_scale.exp()
 
         return predict
 
-    def _cells(self, embedded: Tensor) -> Tensor:
-        """Unit features by cell: (n, channels * height * width) -> (cells, n, channels)."""
-        maps = widen(embedded).unflatten(1, self.shape).flatten(2)
-        return F.normalize(maps.permute(2, 0, 1).contiguous(), dim=2)
+    def _cells(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit features by cell, (n, channels * height * width) -> (cells, n, channels), and the
+        weights of the cells, (cells, n, 1)."""
+        cells = widen(embedded).unflatten(1, self.shape).flatten(2).permute(2, 0, 1).contiguous()
+        weights = torch.ones_like(cells[..., :1])
+        if self.weigh:
+            with full_precision(cells):
+                weights = F.softplus(self.weigh(cells))
+        return F.normalize(cells, dim=2), weights / weights.sum(0)
 
     def _best_matches(self, a: Tensor, b: Tensor) -> Tensor:
         """Greatest cosine of each cell of each of `a` (cells, n, channels) to a cell near it of
