@@ -2,10 +2,10 @@
 
     python benchmarks/one_shot_challenge.py
 
-Every variant is trained for STEPS steps on 25 of the 30 background alphabets, and tested on the same
-tasks from the other five; Lake's runs are not looked at. What has been measured already is not
-measured again: delete benchmarks/results/one_shot_challenge.json to begin anew. Writes that file, and
-the table into docs/one-shot-challenge.md.
+Every variant is trained for STEPS steps on 25 of the 30 background alphabets, and tested on the
+same tasks from the other five; Lake's runs are not looked at. What has been measured already is
+not measured again: delete benchmarks/results/one_shot_challenge.json to begin anew. Writes that
+file, and the table into docs/one-shot-challenge.md.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def measure(changes: list[str]) -> dict[str, Any]:
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:
-    """Errors in per cent, and their change against what a variant is compared with, task by task."""
+    """Errors in per cent, and their change, task by task, against what each is compared with."""
     lines = [f"| after {STEPS:,} steps, seed 0 | error, % | change | s |", "|---|---|---|---|"]
     for name, (base, _) in VARIANTS.items():
         if name not in found:
