@@ -37,7 +37,7 @@ PLAIN = [EVENLY, AS_DRAWN, UPRIGHT]
 VARIANTS: dict[str, tuple[str | None, list[str]]] = {
     "prototypes: one vector an image": (
         None,
-        ['learner={ name = "prototypical_networks" }', AS_DRAWN, UPRIGHT],
+        ['learner={ name = "prototypical_networks" }', "backbone.pools=4", AS_DRAWN, UPRIGHT],
     ),
     "local matching": ("prototypes: one vector an image", PLAIN),
     "+ learned weights of the cells": ("local matching", [AS_DRAWN, UPRIGHT]),
