@@ -3,7 +3,7 @@ import json
 import pytest
 
 from quickstudy.apps import reproduce
-from quickstudy.apps.reproduce import gaps, kept_results, reproductions
+from quickstudy.apps.reproduce import gaps, keep_over_seeds, kept_results, reproductions
 from quickstudy.recipes import recipe_names
 from quickstudy.recipes.recipe import load_recipe
 
@@ -43,3 +43,22 @@ def test_results_of_an_installed_package_come_first(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "__file__", str(module))
     assert kept_results("x") == {"kept": True}
     assert kept_results("y") is None
+
+
+def test_a_report_over_seeds_has_the_mean_and_the_spread_of_the_runs(tmp_path):
+    reports = [
+        {
+            "about": "x",
+            "train": {"seed": seed, "seconds": 10.0 * seed},
+            "test": {"seed": seed, "results": {"score": [{"title": "t", "mean": mean}]}},
+        }
+        for seed, mean in enumerate([0.9, 0.92, 0.94])
+    ]
+    report = keep_over_seeds(tmp_path, reports)
+    (entry,) = report["test"]["results"]["score"]
+    assert entry["mean"] == pytest.approx(0.92)
+    assert entry["spread"] == pytest.approx(0.02)
+    assert entry["interval"] == pytest.approx(4.3027 * 0.02 / 3**0.5, rel=1e-4)  # t of 2 degrees
+    assert entry["scores"] == [0.9, 0.92, 0.94]
+    assert report["train"] == {"seed": [0, 1, 2], "seconds": 10.0}
+    assert json.loads((tmp_path / "report.json").read_text()) == report

@@ -370,6 +370,16 @@ def test_reproduce_sets_measured_beside_published(capsys, tmp_path):
     code, out, _ = run(capsys, "reproduce", "small.toml", "--run", folder, "--json")
     (row,) = json.loads(out)["gaps"]
     assert row["gap"] == pytest.approx(row["measured"] - 1.5)
+    again = ["reproduce", "small.toml", "--run", tmp_path / "seeds", "--seeds", 2, "--json"]
+    report = json.loads(run(capsys, *again)[1])
+    one, other = (
+        json.loads((tmp_path / "seeds" / f"seed-{seed}" / "report.json").read_text())
+        for seed in (0, 1)
+    )
+    means = [r["test"]["results"]["score"][0]["mean"] for r in (one, other)]
+    assert means[0] != means[1]
+    assert report["gaps"][0]["measured"] == pytest.approx(sum(means) / 2)
+    assert run(capsys, "reproduce", "small.toml", "--seeds", 1)[0] == 2
     assert "maml_omniglot" in run(capsys, "reproduce", "--list")[1]
     refused(capsys, "expected a recipe, or --list", "reproduce")
 

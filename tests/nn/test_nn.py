@@ -7,6 +7,7 @@ from quickstudy.errors import UsageError
 from quickstudy.nn import (
     BACKBONES,
     MLP,
+    AlignInk,
     Conv4,
     KochConv,
     ResNet12,
@@ -108,3 +109,27 @@ def test_strided_conv4_without_the_mean_keeps_the_last_map():
     x = torch.rand(2, 1, 28, 20)
     assert whole(x).shape == (2, whole.out_features) == (2, 3 * 2 * 2)
     torch.testing.assert_close(whole(x).view(2, 3, 4).mean(2), averaged(x))
+
+
+def test_aligned_ink_is_in_the_middle_and_nearer_to_a_common_size():
+    x = torch.zeros(3, 1, 40, 40)
+    x[0, 0, 4:14, 20:30] = 1.0  # a small square away from the middle
+    x[1, 0, 2:38, 2:38] = 1.0  # a large one; the third image is empty
+    aligned = AlignInk()(x)
+    assert aligned.shape == x.shape
+    assert not aligned[2].any()
+    place = torch.arange(40.0) - 19.5
+    for one in aligned[:2, 0]:
+        centre = (one.sum(0) @ place / one.sum(), one.sum(1) @ place / one.sum())
+        assert max(map(abs, centre)) < 0.1
+    small, large = (float(one.sum()) ** 0.5 for one in aligned[:2])  # sides
+    assert 10 < small < 10 * 1.31
+    assert 36 / 1.31 < large < 36
+
+
+def test_a_network_that_aligns_does_not_see_where_the_ink_is():
+    torch.manual_seed(0)
+    network = Conv4((1, 40, 40), width=4, align=True).eval()
+    x = torch.zeros(1, 1, 40, 40)
+    x[..., 12:20, 14:26] = torch.rand(8, 12)
+    torch.testing.assert_close(network(x.roll((6, -4), (2, 3))), network(x), atol=1e-4, rtol=0)

@@ -90,6 +90,18 @@ def test_rotations_are_new_classes_of_one_cluster():
     assert torch.equal(turned.x[4 + 2, 0], torch.rot90(images[2, 0]))
 
 
+def test_mirror_images_are_new_classes_of_one_cluster():
+    images = torch.arange(4 * 6, dtype=torch.float32).view(4, 1, 2, 3)
+    data = ClassData(images, torch.tensor([0, 0, 1, 1]), ["a", "b"], groups=torch.tensor([0, 0]))
+    mirrored = data.with_mirrors()
+    assert mirrored.names == ["a", "b", "a@mirror", "b@mirror"]
+    assert mirrored.clusters.tolist() == [0, 1, 0, 1]
+    assert mirrored.groups.tolist() == [0, 0, 1, 1]
+    assert mirrored.x[4, 0].tolist() == [[2, 1, 0], [5, 4, 3]]
+    with pytest.raises(DataError, match="to mirror"):
+        ClassData(torch.rand(2, 3), torch.arange(2), ["a", "b"]).with_mirrors()
+
+
 def grouped() -> ClassData:
     """Groups of 6, 4 and 2 classes, in mixed order."""
     data = numbered()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from pathlib import Path
 from typing import Any
 
+from scipy import stats
+
+from quickstudy.files import write_atomically
 from quickstudy.recipes import recipe_names
 from quickstudy.recipes.recipe import Recipe, load_recipe
 
-__all__ = ["gaps", "kept_results", "reproductions"]
+__all__ = ["gaps", "keep_over_seeds", "kept_results", "reproductions"]
 
 
 def kept_results(name: str) -> dict[str, Any] | None:
@@ -59,3 +64,33 @@ def gaps(recipe: Recipe, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def keep_over_seeds(folder: Path, reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sum up the reports of runs that differ in their seed alone, in a report of their own.
+
+    The score of a test is the mean over the runs; "scores" holds that of each, "spread" their
+    standard deviation, and "interval" the half-width of the 95 % t-interval of the mean. Seconds
+    are those of a run.
+
+    Args:
+        folder: Where `report.json` goes.
+        reports: Of two runs or more, as `quickstudy test` writes them.
+    """
+    first, n = reports[0], len(reports)
+    entries = []
+    for same in zip(*(report["test"]["results"]["score"] for report in reports), strict=True):
+        means = [entry["mean"] for entry in same]
+        spread = statistics.stdev(means)
+        half = float(stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
+        over = {"mean": statistics.fmean(means), "spread": spread, "interval": half}
+        entries.append({**same[0], **over, "clustered_interval": None, "scores": means})
+    seconds = statistics.fmean(report["train"]["seconds"] for report in reports)
+    seeds = [report["train"]["seed"] for report in reports]
+    report = {
+        "about": first["about"],
+        "train": {**first["train"], "seed": seeds, "seconds": seconds},
+        "test": {**first["test"], "seed": seeds, "results": {"score": entries}},
+    }
+    write_atomically(folder / "report.json", json.dumps(report, indent=1).encode())
+    return report

@@ -6,7 +6,7 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ from quickstudy.cli.output import Json, seconds_in
 from quickstudy.cli.output import say as _say
 from quickstudy.cli.output import table as _table
 from quickstudy.cli.recommend import recommend_app
+
+if TYPE_CHECKING:
+    from quickstudy.recipes.recipe import Recipe
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -107,18 +110,20 @@ def reproduce(
     listing: Annotated[
         bool, typer.Option("--list", help="List published and measured scores of all recipes.")
     ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Do it with so many seeds, from 0, and give mean and spread."),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
     """Train and test a recipe, and set its scores beside the published ones.
 
-    An interrupted reproduction goes on where it stopped.
+    An interrupted reproduction goes on where it stopped. Of several seeds, each has a run folder of
+    its own in the run folder, and the scores are their mean ± 95 % interval over the seeds.
     """
-    from quickstudy.apps.remember import remember
-    from quickstudy.apps.reproduce import gaps, reproductions
-    from quickstudy.apps.run import keep_results, meta_test_all, train_run
-    from quickstudy.engine import ProgressBar
+    from quickstudy.apps.reproduce import gaps, keep_over_seeds, reproductions
     from quickstudy.errors import UsageError
     from quickstudy.recipes.recipe import load_recipe
 
@@ -130,21 +135,39 @@ def reproduce(
         lines = [[row["recipe"], *_gap(row), _minutes(row["minutes"]), row["why"]] for row in rows]
         _say(rows, as_json, _table(head, *lines))
         return
-    began = datetime.now(UTC)
-    parsed = load_recipe(recipe)
     folder = run or Path("runs") / Path(recipe).stem
-    learner, trained = train_run(parsed, folder, resume=True, callbacks=[ProgressBar()])
-    if trained.stopped == "interrupted":
-        print(f"stopped after step {trained.steps}; the same command continues", file=sys.stderr)
-        raise typer.Exit(130)
-    results, absent = meta_test_all(parsed, {"score": learner})
-    report = keep_results(folder, parsed, results)
-    rows = gaps(parsed, results["score"])
+    parsed = load_recipe(recipe)
+    if seeds is None:
+        report, absent = _reproduce(parsed, folder, forget)
+    else:
+        reports = []
+        for seed in range(seeds):
+            seeded = load_recipe(recipe, [f"seed={seed}"])
+            one, absent = _reproduce(seeded, folder / f"seed-{seed}", forget)
+            reports.append(one)
+        report = keep_over_seeds(folder, reports)
+    rows = gaps(parsed, report["test"]["results"]["score"])
     text = _table(["test", "published", "measured", "gap"], *map(_gap, rows))
     text += "".join(f"\nLeft out, as its data is not here: {title}" for title in absent)
     _say({**report, "gaps": rows}, as_json, text)
-    keep(forget, lambda store: remember(parsed, report, "train", store, began=began))
-    keep(forget, lambda store: remember(parsed, report, "test", store, began=began))
+
+
+def _reproduce(recipe: Recipe, folder: Path, forget: bool) -> tuple[dict[str, Any], list[str]]:
+    """Train and test a recipe; its report, and the titles of tests whose data is not here."""
+    from quickstudy.apps.remember import remember
+    from quickstudy.apps.run import keep_results, meta_test_all, train_run
+    from quickstudy.engine import ProgressBar
+
+    began = datetime.now(UTC)
+    learner, trained = train_run(recipe, folder, resume=True, callbacks=[ProgressBar()])
+    if trained.stopped == "interrupted":
+        print(f"stopped after step {trained.steps}; the same command continues", file=sys.stderr)
+        raise typer.Exit(130)
+    results, absent = meta_test_all(recipe, {"score": learner})
+    report = keep_results(folder, recipe, results)
+    keep(forget, lambda store: remember(recipe, report, "train", store, began=began))
+    keep(forget, lambda store: remember(recipe, report, "test", store, began=began))
+    return report, absent
 
 
 def _gap(row: dict[str, Any]) -> list[str]:

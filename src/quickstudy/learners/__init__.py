@@ -2,6 +2,7 @@
 
 from quickstudy.learners.base import Learner, MetaGradient, Predictor
 from quickstudy.learners.embedding import EmbeddingLearner
+from quickstudy.learners.metric.local_matching import LocalMatching
 from quickstudy.learners.metric.matching_networks import MatchingNetworks
 from quickstudy.learners.metric.nearest_centroid import NearestCentroid
 from quickstudy.learners.metric.prototypical_networks import PrototypicalNetworks
@@ -34,6 +35,7 @@ __all__ = [
     "LSTMMetaLearner",
     "Learner",
     "LeaveOneOutRidge",
+    "LocalMatching",
     "MatchingNetworks",
     "MetaGradient",
     "MetaNetworks",
@@ -52,6 +54,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "matching_networks": MatchingNetworks,
     "prototypical_networks": PrototypicalNetworks,
     "relation_networks": RelationNetworks,
+    "local_matching": LocalMatching,
     "nearest_centroid": NearestCentroid,
     # model-based
     "mann": MANN,

@@ -4,6 +4,7 @@ from quickstudy.nn.attention import MultiHeadAttention, RMSNorm, attention, visi
 from quickstudy.nn.backbones import (
     BACKBONES,
     MLP,
+    AlignInk,
     Conv4,
     Conv5,
     Flatten,
@@ -33,6 +34,7 @@ from quickstudy.nn.precision import full_precision, widen
 __all__ = [
     "BACKBONES",
     "MLP",
+    "AlignInk",
     "Conv4",
     "Conv5",
     "Encoder",

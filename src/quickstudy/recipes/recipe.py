@@ -80,7 +80,8 @@ class _Optimizer(_Open):
 class Data(_Table):
     """A data set of the catalogue, or the user's own images, a folder (or zip) with a folder per
     class, which is split by classes into train, validation and test (about 64, 16 and 20 in 100);
-    the split "all" is all of them.
+    the split "all" is all of them. `mirrors` and `rotations` add mirror images and quarter turns as
+    new classes.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Data(_Table):
     channels: Literal[1, 3] = 1
     ink: Ink = "dark"
     rotations: bool = False
+    mirrors: bool = False
 
     @model_validator(mode="after")
     def _images_only_in_a_folder(self) -> Data:
@@ -502,6 +504,7 @@ def _load(data: Data, split: str, seed: int) -> ClassData:
             loaded = _load_folder(data, data.folder, split)
         else:
             loaded = load_dataset(data.name, split, image_size=data.image_size, seed=seed)
+        loaded = loaded.with_mirrors() if data.mirrors else loaded
         _LOADED[key] = loaded.with_rotations() if data.rotations else loaded
     return _LOADED[key]
 
@@ -515,10 +518,11 @@ def _one_shot_runs(family: Family, data: Data) -> OneShotRuns:
         "instance",
         "within_group",
     } & family.model_fields_set
-    if fixed or data.rotations or not isinstance(family, Test):
+    if fixed or data.rotations or data.mirrors or not isinstance(family, Test):
         raise UsageError(
-            f"expected the split {RUNS!r} only in a test, of data without rotations, and without "
-            "n_way, n_shot, n_query, augment, instance and within_group, as its tasks are fixed"
+            f"expected the split {RUNS!r} only in a test, of data without rotations and mirrors, "
+            "and without n_way, n_shot, n_query, augment, instance and within_group, as its tasks "
+            "are fixed"
         )
     runs = OneShotRuns(image_size=data.image_size)
     if family.n_tasks > len(runs):

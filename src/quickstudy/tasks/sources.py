@@ -124,16 +124,28 @@ class ClassData:
         group."""
         if self.x.ndim != 4 or self.x.shape[-1] != self.x.shape[-2]:
             raise DataError(f"expected square images to rotate, got shape {tuple(self.x.shape)}")
+        turned = [torch.rot90(self.x, turn, (-2, -1)) for turn in range(4)]
+        return self._with_versions(turned, [f"@{90 * turn}" for turn in range(4)])
+
+    def with_mirrors(self) -> ClassData:
+        """Images (n, channels, height, width) and their mirror images left to right, which are new
+        classes of new groups."""
+        if self.x.ndim != 4:
+            raise DataError(f"expected images to mirror, got shape {tuple(self.x.shape)}")
+        return self._with_versions([self.x, self.x.flip(-1)], ["", "@mirror"])
+
+    def _with_versions(self, x: list[Tensor], suffixes: list[str]) -> ClassData:
+        """All versions of the examples, each as new classes of new groups in the old clusters."""
+        n, groups = len(x), self.groups
         own = torch.arange(self.n_classes) if self.clusters is None else self.clusters
-        groups = self.groups
         if groups is not None:
-            groups = torch.cat([groups + turn * (int(groups.max()) + 1) for turn in range(4)])
+            groups = torch.cat([groups + i * (int(groups.max()) + 1) for i in range(n)])
         return ClassData(
-            torch.cat([torch.rot90(self.x, turn, (-2, -1)) for turn in range(4)]),
-            torch.cat([self.y + turn * self.n_classes for turn in range(4)]),
-            [f"{name}@{90 * turn}" for turn in range(4) for name in self.names],
-            own.repeat(4),
-            None if self.attributes is None else self.attributes.repeat(4, 1),
+            torch.cat(x),
+            torch.cat([self.y + i * self.n_classes for i in range(n)]),
+            [f"{name}{suffix}" for suffix in suffixes for name in self.names],
+            own.repeat(n),
+            None if self.attributes is None else self.attributes.repeat(n, 1),
             groups,
         )
 

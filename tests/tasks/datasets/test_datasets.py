@@ -9,7 +9,7 @@ import torch
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.tasks.datasets import caltech, load_dataset, omniglot, sign_digits, store
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
-from quickstudy.tasks.images import content_hash
+from quickstudy.tasks.images import content_hash, list_images
 
 
 def test_glyphs_depend_on_the_seed_alone():
@@ -90,6 +90,43 @@ def test_held_out_alphabets_are_whole_and_only_of_the_background():
     assert parts[1].n_classes + parts[2].n_classes == parts[0].n_classes
     for part, names in zip(parts, alphabets, strict=True):
         assert len(part.groups.unique()) == len(names)
+
+
+# Of Lake's images_background_small1.zip and images_background_small2.zip, by `content_hash`.
+SMALL = {
+    "small1": (136, "949bf241b6f3b8520bc9b9272ab031923d81abf2f65ecd0680fe20e7ae0c190b"),
+    "small2": (156, "18dc342b6f4d7eacee05ce21ea7f77cda1c8997cb3eb12f0ad32440c0363a6eb"),
+}
+
+
+@pytest.mark.data("omniglot")
+@pytest.mark.parametrize("which", SMALL)
+def test_the_small_backgrounds_are_those_of_lake_image_by_image(which):
+    n_classes, expected = SMALL[which]
+    data = load_dataset("omniglot", f"background-{which}")
+    assert data.n_classes == n_classes
+    folder, names = f"images_background_{which}", set(data.names)
+    total = hashlib.sha256()
+    for name, read in list_images(store.find("omniglot", "images_background.zip")):
+        drawing = name.removeprefix("images_background/")
+        if drawing.rpartition("/")[0] in names:
+            image = hashlib.sha256(read()).digest()
+            total.update(f"{folder}/{drawing}".encode() + b"\0" + image)
+    assert total.hexdigest() == expected
+
+
+@pytest.mark.data("omniglot")
+@pytest.mark.parametrize("which", SMALL)
+def test_a_small_background_holds_out_an_alphabet_of_20_characters_or_more(which):
+    parts = [
+        load_dataset("omniglot", f"background-{which}{part}")
+        for part in ("", "-train", "-validation")
+    ]
+    alphabets = [{name.partition("/")[0] for name in part.names} for part in parts]
+    assert alphabets[0] == set(omniglot.SMALL[which])
+    assert [len(a) for a in alphabets] == [5, 4, 1]
+    assert alphabets[1] | alphabets[2] == alphabets[0]
+    assert parts[2].n_classes >= 20
 
 
 @pytest.mark.data("omniglot")

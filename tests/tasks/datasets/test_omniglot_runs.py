@@ -106,8 +106,9 @@ def test_a_recipe_cannot_change_the_runs(few, tmp_path, monkeypatch, keys):
         runs_test(few, tmp_path, monkeypatch, **({"n_tasks": 2, **keys} if keys else {}))
 
 
-def test_a_recipe_has_no_rotated_runs(few, tmp_path, monkeypatch):
-    turned = Data(name="omniglot", rotations=True)
+@pytest.mark.parametrize("key", ["rotations", "mirrors"])
+def test_a_recipe_has_no_rotated_or_mirrored_runs(few, tmp_path, monkeypatch, key):
+    turned = Data(name="omniglot", **{key: True})
     with pytest.raises(UsageError, match="without rotations"):
         runs_test(few, tmp_path, monkeypatch, n_tasks=2, data=turned)
 

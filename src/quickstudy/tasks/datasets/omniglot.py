@@ -17,6 +17,8 @@ SPLITS = (
     *("train", "validation", "test"),
     *("background", "evaluation"),
     *("background-train", "background-validation"),
+    *("background-small1", "background-small1-train", "background-small1-validation"),
+    *("background-small2", "background-small2-train", "background-small2-validation"),
 )
 TITLE = "handwritten characters of 50 alphabets, 1,623 classes x 20 (MIT)"
 URL = "https://github.com/brendenlake/omniglot/raw/master/python/"
@@ -31,24 +33,28 @@ FILES = {
 SIZES = (1028, 172, 423)
 SPLIT_DIGEST = "0f53c4b4831c9b2d"
 
+# The alphabets of Lake's two smaller background sets, whose images are those of the large one.
+SMALL = {
+    "small1": ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin"),
+    "small2": ("Greek", "Japanese_(katakana)", "Latin", "Sanskrit", "Tagalog"),
+}
+
 
 def load(split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
     """Load a split; `seed` does not change it.
 
     "train", "validation" and "test" are the random split of all characters into 1028, 172 and
     423. "background" (964 characters) and "evaluation" (659) are Lake's split by alphabets.
-    "background-train" and "background-validation" are 25 and 5 of the 30 background alphabets, to
-    choose by without a look at the evaluation alphabets. Alphabets are groups of classes.
+    "background-small1" (136) and "background-small2" (156) are Lake's sets of five background
+    alphabets each. "-train" and "-validation" behind a background are its alphabets but for a few,
+    and these few, 5 of 30 or 1 of five, to choose by without a look at the evaluation alphabets.
+    Alphabets are groups of classes.
     """
     del seed
-    if split in ("background", "evaluation"):
+    if split == "evaluation":
         return _part(split, image_size)
-    if split.startswith("background-"):
-        background = _part("background", image_size)
-        alphabet = [name.partition("/")[0] for name in background.names]
-        parts, _ = split_classes(sorted(set(alphabet)), (25, 5))
-        chosen = set(parts[split == "background-validation"])
-        return background.select([c for c, g in enumerate(_alphabets(background)) if g in chosen])
+    if split.startswith("background"):
+        return _background(split.split("-")[1:], image_size)
     both = [_part("background", image_size), _part("evaluation", image_size)]
     everything = ClassData(
         torch.cat([both[0].x, both[1].x]),
@@ -67,6 +73,21 @@ def _part(part: str, image_size: int) -> ClassData:
     data = load_image_folder(path, size=image_size, ink="dark")
     names = [name.removeprefix(f"images_{part}/") for name in data.names]
     return ClassData(data.x, data.y, names, groups=data.groups)
+
+
+def _background(which: list[str], image_size: int) -> ClassData:
+    """The background alphabets: all, one of `SMALL`, and of either the "train" or "validation"
+    part."""
+    data = _part("background", image_size)
+    alphabet = [name.partition("/")[0] for name in data.names]
+    chosen = set(alphabet)
+    if which and which[0] in SMALL:
+        chosen = set(SMALL[which.pop(0)])
+    if which:
+        held_out = max(1, len(chosen) // 6)
+        parts, _ = split_classes(sorted(chosen), (len(chosen) - held_out, held_out))
+        chosen = {sorted(chosen)[a] for a in parts[which[0] == "validation"]}
+    return data.select([c for c, a in enumerate(alphabet) if a in chosen])
 
 
 def _alphabets(data: ClassData) -> list[int]:
