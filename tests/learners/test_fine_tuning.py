@@ -216,3 +216,14 @@ def test_raw_inputs_do_without_the_backbone():
     expected = TransferStrategy("ridge").adapt(nn.Flatten(), mean, support)
     scores = strategy.adapt(nn.Linear(1, 1), torch.zeros(1), support)
     torch.testing.assert_close(scores(support.x), expected(support.x))
+
+
+@pytest.mark.parametrize("method", ["fine_tune", "linear_probe", "nearest_centroid", "ridge"])
+def test_meta_testing_predicts_as_adapting_does_and_embeds_what_stays_once(method):
+    learner = make(method=method).eval()
+    tasks = EpisodeSampler(blob_classes(10), n_way=3, n_shot=2, n_query=4)
+    adapt, taken = learner.on(tasks)
+    assert (taken is tasks) == (method == "fine_tune")
+    for i in range(3):
+        expected = learner.adapt(tasks[i].support)(tasks[i].query.x)
+        torch.testing.assert_close(adapt(taken[i].support)(taken[i].query.x), expected)

@@ -29,6 +29,7 @@ __all__ = [
     "class_maxima",
     "class_means",
     "device_of",
+    "embed_once",
     "encode_targets",
     "feature_size",
     "fit_ridge",
@@ -139,6 +140,15 @@ class Learner(nn.Module, ABC):
 def trainable(learner: nn.Module) -> dict[str, Tensor]:
     """The parameters that meta-training changes, by name."""
     return {name: p for name, p in learner.named_parameters() if p.requires_grad}
+
+
+def embed_once(learner: Learner, embed: Callable[[Tensor], Tensor], tasks: Tasks) -> Tasks | None:
+    """The same tasks of embeddings, each example embedded once in however many tasks it comes;
+    None for tasks that cannot tell which examples are the same.
+    """
+    map_examples = getattr(tasks, "map_examples", None)
+    device = device_of(learner)
+    return map_examples(lambda x: embed(x.to(device))) if map_examples else None
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from quickstudy.learners.base import Learner, Predictor, device_of, query_loss
+from quickstudy.learners.base import Learner, Predictor, embed_once, query_loss
 from quickstudy.tasks import Episode, Support, Tasks
 
 __all__ = ["EmbeddingLearner"]
@@ -62,9 +62,7 @@ class EmbeddingLearner(Learner):
         return shown, asked
 
     def on(self, tasks: Tasks) -> tuple[Callable[[Support], Predictor], Tasks]:
-        map_examples = getattr(tasks, "map_examples", None)
-        device = device_of(self)
-        embedded = map_examples(lambda x: self.backbone(x.to(device))) if map_examples else None
+        embedded = embed_once(self, self.backbone, tasks)
         if embedded is None:
             return super().on(tasks)
 

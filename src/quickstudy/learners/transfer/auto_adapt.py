@@ -22,7 +22,7 @@ from quickstudy.learners.base import (
     Predictor,
     check_every_class,
     class_means,
-    device_of,
+    embed_once,
     feature_size,
 )
 from quickstudy.learners.transfer.strategies import TransferStrategy
@@ -183,11 +183,8 @@ class AutoAdapt(Learner):
         return accuracies[:-1], accuracies[-1]
 
     def on(self, tasks: Tasks) -> tuple[Callable[[Support], Predictor], Tasks]:
-        map_examples = getattr(tasks, "map_examples", None)
-        if map_examples is None or not all(s.keeps_backbone for s in self.strategies):
-            return super().on(tasks)
-        device = device_of(self)
-        embedded = map_examples(lambda x: self._embed(x.to(device)))
+        kept = all(s.keeps_backbone for s in self.strategies)
+        embedded = embed_once(self, self._embed, tasks) if kept else None
         if embedded is None:
             return super().on(tasks)
 

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -18,10 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import Learner, Predictor, check_every_class, feature_size
+from quickstudy.learners.base import (
+    Learner,
+    Predictor,
+    check_every_class,
+    embed_once,
+    feature_size,
+)
 from quickstudy.learners.transfer.strategies import Method, TransferStrategy, cosine_scores
 from quickstudy.nn import full_precision, widen
-from quickstudy.tasks import Episode, Support
+from quickstudy.tasks import Episode, Support, Tasks
 
 __all__ = ["FineTuning"]
 
@@ -91,6 +97,13 @@ class FineTuning(Learner):
 
     def adapt(self, support: Support) -> Predictor:
         return self.strategy.adapt(self.backbone, self.centre, support)
+
+    def on(self, tasks: Tasks) -> tuple[Callable[[Support], Predictor], Tasks]:
+        kept = self.strategy.keeps_backbone and not self.strategy.is_raw
+        embedded = embed_once(self, self.backbone, tasks) if kept else None
+        if embedded is None:
+            return super().on(tasks)
+        return lambda shown: self.strategy.adapt(nn.Identity(), self.centre, shown), embedded
 
     def loss(self, episode: Episode) -> Tensor:
         """Cross-entropy of all examples over the classes of the data set."""
