@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
+from scipy import special
 
 from quickstudy.files import write_atomically
 from quickstudy.recipes import recipe_names
@@ -82,7 +82,7 @@ def keep_over_seeds(folder: Path, reports: list[dict[str, Any]]) -> dict[str, An
     for same in zip(*(report["test"]["results"]["score"] for report in reports), strict=True):
         means = [entry["mean"] for entry in same]
         spread = statistics.stdev(means)
-        half = float(stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
+        half = float(special.stdtrit(n - 1, 0.975)) * spread / math.sqrt(n)
         over = {"mean": statistics.fmean(means), "spread": spread, "interval": half}
         entries.append({**same[0], **over, "clustered_interval": None, "scores": means})
     seconds = statistics.fmean(report["train"]["seconds"] for report in reports)

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from scipy import optimize
 from torch import Tensor
 
 from quickstudy.errors import DataError, UsageError
@@ -86,6 +85,8 @@ def fit_temperature(tasks: Sequence[tuple[Tensor, Tensor]]) -> float:
             for scores, y in tasks
         )
         return unlikely + (log_temperature / PRIOR_DEVIATION) ** 2 / 2
+
+    from scipy import optimize  # its import takes a sixth of a second
 
     found: Any = optimize.minimize_scalar(loss, bounds=(-15, 15), method="bounded")
     return math.exp(found.x)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from quickstudy.errors import DataError, UsageError
@@ -81,7 +81,7 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
     finally:
         learner.train(was_training)
     sample = torch.tensor(scores, dtype=torch.float64)
-    half = float(stats.t.ppf(0.975, n_tasks - 1)) * float(sample.std()) / math.sqrt(n_tasks)
+    half = float(special.stdtrit(n_tasks - 1, 0.975)) * float(sample.std()) / math.sqrt(n_tasks)
     clustered = None
     if classes:
         columns = [torch.cat(column) for column in zip(*classes, strict=True)]
@@ -141,4 +141,4 @@ def clustered_interval(scores: Tensor, weights: Tensor, *clusterings: Tensor) ->
         total = max(total, sum(variances) - both)
     if total == math.inf:
         return math.inf
-    return float(stats.t.ppf(0.975, min(counts) - 1)) * math.sqrt(total)
+    return float(special.stdtrit(min(counts) - 1, 0.975)) * math.sqrt(total)

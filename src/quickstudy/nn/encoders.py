@@ -270,7 +270,8 @@ def _efficientnet_lite0() -> nn.Module:
     network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))
     network._fc = nn.Identity()  # the features that the classifier of ImageNet would take
     shifted = Preprocess(224, mean=[127 / 255] * 3, std=[128 / 255] * 3)
-    return nn.Sequential(shifted, network).eval()
+    whole = nn.Sequential(shifted, network).eval()
+    return whole.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def _content(one: str | Tensor) -> bytes:

@@ -10,7 +10,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from scipy import stats
+from scipy import special
 from torch import Tensor, nn
 
 from quickstudy.errors import DataError, UsageError
@@ -138,5 +138,5 @@ def verification_accuracy(
     finally:
         learner.train(was_training)
     sample = torch.stack(scores)
-    half = float(stats.t.ppf(0.975, n_tasks - 1)) * float(sample.std()) / math.sqrt(n_tasks)
+    half = float(special.stdtrit(n_tasks - 1, 0.975)) * float(sample.std()) / math.sqrt(n_tasks)
     return float(sample.mean()), half
