@@ -60,7 +60,7 @@ intents by MiniLM, on the training domains of clinc150 (`benchmarks/zero_shot.py
 BATCH = 1000
 """Queries that are predicted at once."""
 
-MOST_FOLDS = 64
+MOST_FOLDS = 12
 """Up to so many examples, each is left out alone; of more, each is left out with some others."""
 
 REFUSED = 0.05
@@ -335,7 +335,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
             images without colour are learned by "glyphs".
         temperature: What scores are divided by before softmax. "auto" learns it from the examples,
             each left out once, if every class has two; else it is 1. That takes an adaptation for
-            each example, up to 64; a number spares them. See `calibrate`.
+            each example, up to 12; a number spares them. See `calibrate`.
         unknown: Label of a query whose greatest score is below the threshold; None names a class
             always. Like the labels, a string or an integer.
         threshold: Of the greatest score. "auto" learns it from the examples, each left out once:
