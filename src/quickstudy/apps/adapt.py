@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +24,8 @@ from quickstudy.apps.named import (
     named_encoder,
 )
 from quickstudy.apps.run import load_run
-from quickstudy.errors import DataError, MissingError, UsageError, require
+from quickstudy.apps.tables import read_rows
+from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import Learner
 from quickstudy.nn import Encoder
 from quickstudy.progress import track
@@ -45,7 +44,7 @@ __all__ = ["Adaptation", "Prediction", "adapt", "as_table", "images_of"]
 
 _E = TypeVar("_E")
 
-TABLES = (".csv", ".parquet")
+TABLES = (".csv", ".tsv", ".parquet")
 LABELS = ("label", "class")
 """Names that the column of labels has, if none is given."""
 
@@ -282,40 +281,14 @@ def _finish(
 
 def _read_table(path: Path) -> dict[str, list[str]]:
     """The columns of a table by name, their cells as text."""
-    if not path.is_file():
-        raise MissingError(f"expected a table at {path}, found no file")
-    if path.suffix.lower() == ".parquet":
-        require("pyarrow", "experience")
-        from pyarrow import ArrowException, parquet
-
-        try:
-            table = parquet.read_table(path)
-        except (ArrowException, OSError) as error:
-            raise DataError(f"{path} is not a readable Parquet file: {error}") from None
-        names = table.column_names
-        rows = list(zip(*(map(_cell, c.to_pylist()) for c in table.columns), strict=True))
-    else:
-        try:
-            lines = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
-            names, *rows = [row for row in lines if row]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path} is not CSV in UTF-8: {error}") from None
-        except ValueError:
-            raise DataError(
-                f"expected column names in the first line of {path}, got none"
-            ) from None
+    names, rows = read_rows(path)
     if not rows:
         raise DataError(f"expected at least one row below the column names of {path}, got none")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"expected every column name of {path} once, got {twice!r} twice")
-    for i, row in enumerate(rows):
-        if len(row) != len(names):
-            raise DataError(
-                f"expected {len(names)} cells as column names in {path}, got {len(row)} in row "
-                f"{i + 1}"
-            )
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    columns = ([_cell(value) for value in column] for column in zip(*rows, strict=True))
+    return dict(zip(names, columns, strict=True))
 
 
 def _cell(value: Any) -> str:

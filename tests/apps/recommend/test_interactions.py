@@ -44,7 +44,7 @@ def test_a_parquet_file_is_read_as_a_csv_file_is(tmp_path):
     assert (data.users, data.items) == (["1", "2"], ["a", "b"])
     assert data.matrix().toarray().tolist() == [[1, 2], [3, 0]]
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 this is none")
-    with pytest.raises(DataError, match="no Parquet file"):
+    with pytest.raises(DataError, match="as Parquet"):
         load_interactions(tmp_path / "bad.parquet")
 
 
@@ -58,7 +58,7 @@ def test_the_newest_of_several_ratings_of_an_item_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "is empty"),
+        ("", "an empty file"),
         ("user,item,rating\n", "got none"),
         ("user,item\na,x\n", "expected a column 'rating'"),
         ("user,item,rating\na,x,good\n", "row 1: expected a finite rating, got 'good'"),
@@ -66,7 +66,7 @@ def test_the_newest_of_several_ratings_of_an_item_is_kept(tmp_path):
         ("user,item,rating\na,x,inf\n", "expected a finite rating"),
         ("user,item,rating\na,x,\n", "expected a finite rating"),
         ("user,item,rating\na,x,1\n,x,1\n", "row 2: expected a user and an item"),
-        ("user,item,rating\na,x\n", "row 2: expected 3 values, got 2"),
+        ("user,item,rating\na,x\n", "expected 3 cells in each line of .*, got 2 in row 1"),
         ("user,item,rating,time\na,x,1,noon\n", "expected a finite time, got 'noon'"),
     ],
 )

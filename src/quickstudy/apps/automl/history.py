@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from quickstudy.errors import DataError, MissingError, require
+from quickstudy.apps.tables import read_rows
+from quickstudy.errors import DataError
 
 __all__ = ["History", "read_oboe", "read_results"]
 
@@ -95,7 +95,7 @@ def read_oboe(folder: str | Path) -> History:
     """
     folder = Path(folder)
     sizes = folder / "dataset_sizes.csv"
-    rows = _rows(sizes)[1:] if sizes.exists() else []
+    rows = read_rows(sizes)[1] if sizes.exists() else []
     features = {
         number.zfill(5): {
             "log_rows": math.log(float(n_rows)),
@@ -103,7 +103,7 @@ def read_oboe(folder: str | Path) -> History:
         }
         for number, n_rows, n_columns in rows
     }
-    head, *lines = _rows(folder / "error_matrix.csv")
+    head, lines = read_rows(folder / "error_matrix.csv")
     names = [str(_oboe_name(text)) for text in head[1:]]
     errors = _numbers([line[1:] for line in lines], folder / "error_matrix.csv")
     return History([line[0] for line in lines], names, 1 - errors, features)
@@ -135,20 +135,7 @@ def read_results(
 
 
 def _table(path: Path) -> tuple[list[str], list[str], np.ndarray]:
-    if path.suffix == ".parquet":
-        require("pyarrow", "experience")
-        import pyarrow.parquet as pq
-
-        if not path.exists():
-            raise MissingError(f"expected a table of results at {path}, found none")
-        try:
-            read = pq.read_table(path)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-        head = read.column_names
-        lines = [list(row) for row in zip(*(c.to_pylist() for c in read.columns), strict=True)]
-    else:
-        head, *lines = _rows(path)
+    head, lines = read_rows(path)
     if len(head) < 2 or not lines:
         raise DataError(
             f"expected in {path} a column that names data sets and columns of results, got "
@@ -157,19 +144,6 @@ def _table(path: Path) -> tuple[list[str], list[str], np.ndarray]:
     if strange := next((line for line in lines if len(line) != len(head)), None):
         raise DataError(f"expected {len(head)} cells in each line of {path}, got {strange!r}")
     return [str(line[0]) for line in lines], head[1:], _numbers([x[1:] for x in lines], path)
-
-
-def _rows(path: Path) -> list[list[str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except FileNotFoundError:
-        raise MissingError(f"expected a table of results at {path}, found none") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
-    if not rows:
-        raise DataError(f"expected a table in {path}, got an empty file")
-    return rows
 
 
 def _numbers(lines: list[list[str | float | None]] | list[list[str]], path: Path) -> np.ndarray:

@@ -6,10 +6,8 @@ nothing that is learned from others, not even the mean of an item, has seen them
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,7 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy import sparse
 
-from quickstudy.errors import DataError, MissingError, UsageError, check_option, require
+from quickstudy.apps.tables import read_rows
+from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.tasks.datasets import store
 
 __all__ = [
@@ -387,7 +386,7 @@ def load_ml_100k(folder: str | Path | None = None) -> Interactions:
         DataError: If a file is damaged.
     """
 
-    def rows(kind: str) -> Iterator[list[str]]:
+    def rows(kind: str) -> list[list[str]]:
         name = f"ml-100k.{kind}"
         path = Path(folder) / name if folder is not None else store.find("ml-100k", name)
         _, found = _read(path, "\t")
@@ -501,34 +500,7 @@ def _is_number(word: str) -> bool:
         return False
 
 
-def _read(path: Path, delimiter: str | None = None) -> tuple[list[str], Iterator[list[Any]]]:
+def _read(path: Path, delimiter: str | None = None) -> tuple[list[str], list[list[Any]]]:
     """The names of a file's columns, and its rows."""
-    if not path.is_file():
-        raise MissingError(f"expected a CSV or Parquet file at {path}, found none")
-    if path.suffix == ".parquet":
-        require("pyarrow", "experience")
-        import pyarrow
-        from pyarrow import parquet
-
-        try:
-            table = parquet.read_table(path)
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise DataError(f"{path} is no Parquet file ({error}): write it again") from None
-        columns = [column.to_pylist() for column in table.columns]
-        return table.column_names, map(list, zip(*columns, strict=True))
-    delimiter = delimiter or ("\t" if path.suffix == ".tsv" else ",")
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        rows = [r for r in csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting) if r]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): expected CSV in UTF-8") from None
-    if not rows:
-        raise DataError(f"{path} is empty: expected a line of names, and a row each")
-    head = [name.partition(":")[0].strip() for name in rows[0]]  # RecBole writes name:type
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(head):
-            raise DataError(
-                f"{path}, row {number}: expected {len(head)} values, got {len(row)}: {row!r}"
-            )
-    return head, iter(rows[1:])
+    head, rows = read_rows(path, delimiter)
+    return [name.partition(":")[0].strip() for name in head], rows  # RecBole writes name:type

@@ -1,8 +1,8 @@
 """Sign digits: 2,062 photographs at 84x84 of the signs of one hand for ten digits, in colour.
 
 Mavi, "A New Dataset and Proposed Convolutional Neural Network Architecture for Classification of
-American Sign Language Digits", 2020, arXiv:2011.08927. Apache 2.0. Of 218 people. A domain no
-learner here is trained on.
+American Sign Language Digits", 2020, arXiv:2011.08927. Apache 2.0. A domain no learner here is
+trained on.
 
 The photographs at this size have no place of their own on the web, so `quickstudy data get` does
 not fetch them; the originals are at github.com/ardamavi/Sign-Language-Digits-Dataset.

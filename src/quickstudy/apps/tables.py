@@ -1,0 +1,61 @@
+"""Tables in files: the names of their columns, and their rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from quickstudy.errors import DataError, MissingError, require
+
+__all__ = ["read_rows"]
+
+
+def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list[list[Any]]]:
+    """Read a table whose first line, or schema, names its columns.
+
+    Args:
+        path: CSV in UTF-8, tab-separated if it ends in .tsv, or Parquet if in .parquet.
+        delimiter: Between cells, whatever the name says.
+
+    Returns:
+        The names, and the rows: cells are text, or from Parquet what it holds, None where nothing.
+
+    Raises:
+        MissingError: If there is no such file, or Parquet cannot be read without pyarrow.
+        DataError: If it is damaged, empty, or a row has another number of cells.
+    """
+    if not path.is_file():
+        raise MissingError(f"expected a CSV or Parquet file at {path}, found none")
+    if path.suffix.lower() == ".parquet":
+        require("pyarrow", "experience")
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            table = parquet.read_table(path)
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read as Parquet ({error}): write it again") from None
+        columns = [column.to_pylist() for column in table.columns]
+        return table.column_names, list(map(list, zip(*columns, strict=True)))
+    delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+        rows = [row for row in lines if row]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read, it is not CSV in UTF-8 ({error}): save it as that"
+        ) from None
+    if not rows:
+        raise DataError(f"expected column names in the first line of {path}, got an empty file")
+    head = rows.pop(0)
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(head):
+            raise DataError(
+                f"expected {len(head)} cells in each line of {path}, as column names, got "
+                f"{len(row)} in row {number}: {row!r}"
+            )
+    return head, rows
