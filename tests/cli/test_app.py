@@ -12,26 +12,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from command import run
 from quickstudy.apps.run import train_run
 from quickstudy.cli import app as commands
-from quickstudy.cli import main
 from quickstudy.recipes import recipe as recipes
 from quickstudy.recipes.recipe import load_recipe
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
-
-
-def run(capsys, *words):
-    """Run `quickstudy WORDS` in this process; returns exit code, standard output and error."""
-    code = 0
-    old, sys.argv = sys.argv, ["quickstudy", *map(str, words)]
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        sys.argv = old
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture(scope="module")

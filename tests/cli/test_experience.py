@@ -1,13 +1,13 @@
 """The commands of the experience store, and what the other commands keep in it."""
 
 import json
-import sys
 
 import pytest
 from typer.testing import CliRunner
 
+from command import run
 from quickstudy.cli import app as commands
-from quickstudy.cli import experience, main
+from quickstudy.cli import experience
 from quickstudy.experience import ExperienceStore
 from quickstudy.recipes import recipe as recipes
 
@@ -33,20 +33,6 @@ n_way = [3, 5]
 n_shot = 5
 n_tasks = 3
 """
-
-
-def run(capsys, *words):
-    """Run `quickstudy WORDS` in this process; returns exit code, standard output and error."""
-    code = 0
-    old, sys.argv = sys.argv, ["quickstudy", *map(str, words)]
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        sys.argv = old
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture(autouse=True)

@@ -1,25 +1,15 @@
 """The commands of the recommender."""
 
 import json
-import sys
 
 import pytest
 
+import command
 from quickstudy.apps.recommend import generated
-from quickstudy.cli import main
 
 
 def run(capsys, *words):
-    code = 0
-    old, sys.argv = sys.argv, ["quickstudy", "recommend", *map(str, words)]
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        sys.argv = old
-    out, err = capsys.readouterr()
-    return code, out, err
+    return command.run(capsys, "recommend", *words)
 
 
 @pytest.fixture(scope="module")

@@ -238,8 +238,8 @@ def adapt(
     support: Annotated[
         Path,
         typer.Option(
-            help="A folder (or zip) with a folder of images per class; or a .csv or .parquet of "
-            "texts or numbers, with a column of labels."
+            help="A folder (or zip) with a folder of images per class; or a .csv, .tsv or .parquet "
+            "of texts or numbers, with a column of labels."
         ),
     ] = ...,  # type: ignore[assignment]
     query: Annotated[Path, typer.Option(help="Images, or a table, to predict.")] = ...,  # type: ignore[assignment]
