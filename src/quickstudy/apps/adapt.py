@@ -113,7 +113,7 @@ def adapt(
     """Learn classes from a few examples each, and predict every query. No learner is changed.
 
     Args:
-        support: A folder or zip with a folder of images per class; or a table (.csv, .tsv, .parquet)
+        support: A folder or zip with a folder of images per class; or a CSV, TSV or Parquet table
             with a column of labels and either one of texts or any number of numbers.
         query: Images, or a table of the same columns; its labels, if any, are not looked at.
         learner: A run folder, the name of a run that comes with quickstudy, or a method that needs
