@@ -78,9 +78,24 @@ def images(folder, colours):
 def test_photographs_are_embedded(tmp_path):
     folder = images(tmp_path / "s", {"red": (200, 30, 30), "blue": (20, 30, 220)})
     found = adapt(folder, folder)
-    assert found.learner == "gaussian_classes on efficientnet_lite0"
+    assert found.learner == "ridge on efficientnet_lite0"
     assert labels(found) == [p.example.split("/")[0] for p in found.predictions]
     assert labels(adapt(folder, folder, learner="ridge")) == labels(found)
+
+
+def test_a_method_is_less_sure_where_its_examples_contradict_each_other(tmp_path):
+    clear = "".join(
+        f"{label},{i % 3},{level}\n" for label, level in (("x", 0), ("y", 9)) for i in range(6)
+    )
+    query = write(tmp_path / "q.csv", "a,b\n0,0\n1,9\n")
+    sure, unsure = (
+        [max(p.probabilities.values()) for p in adapt(path, query).predictions]
+        for path in (
+            write(tmp_path / "clear.csv", "label,a,b\n" + clear),
+            write(tmp_path / "mixed.csv", "label,a,b\n" + clear + "x,0,9\ny,1,0\nx,2,9\ny,2,0\n"),
+        )
+    )
+    assert min(sure) > max(unsure)
 
 
 def test_drawings_are_learned_by_the_run_that_comes_with_quickstudy(tmp_path):

@@ -132,6 +132,9 @@ def test_train_test_and_adapt_own_images(capsys, trained, images):
     answers = trained.parent / "answers.json"
     assert run(capsys, "adapt", trained, *folders, "--out", answers)[0] == 0
     assert json.loads(answers.read_text()) == json.loads(out)
+    picture = trained.parent / "answers.png"
+    assert run(capsys, "adapt", trained, *folders, "--picture", picture)[0] == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert contents(trained) == before
 
 
@@ -281,6 +284,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(capsys, recipe, images, tmp_pa
         (
             ["--support", "{images}/letters", "--query", "{images}/unknown", "--out", "no/a.csv"],
             "expected a folder at no",
+        ),
+        (
+            ["--support", "{images}/letters", "--query", "{images}/unknown", "--picture", "a.gif"],
+            "expected --picture to end in .png",
         ),
     ],
 )

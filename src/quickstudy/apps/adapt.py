@@ -15,7 +15,9 @@ from torch import Tensor
 
 from quickstudy.apps.named import (
     DRAWINGS,
+    EMBEDDINGS,
     METHODS,
+    NUMBERS,
     PHOTOGRAPHS,
     TEXTS,
     EncodedImages,
@@ -25,6 +27,7 @@ from quickstudy.apps.named import (
 )
 from quickstudy.apps.run import load_run
 from quickstudy.apps.tables import read_rows
+from quickstudy.engine.calibration import fit_temperature, scores_left_out
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import Learner
 from quickstudy.nn import Encoder
@@ -112,12 +115,16 @@ def adapt(
 ) -> Adaptation:
     """Learn classes from a few examples each, and predict every query. No learner is changed.
 
+    The probabilities of a method have a temperature learned from the examples, each left out once,
+    if every class has two.
+
     Args:
         support: A folder or zip with a folder of images per class; or a CSV, TSV or Parquet table
             with a column of labels and either one of texts or any number of numbers.
         query: Images, or a table of the same columns; its labels, if any, are not looked at.
         learner: A run folder, the name of a run that comes with quickstudy, or a method that needs
-            no meta-training. By default "gaussian_classes"; for images without colour, "glyphs".
+            no meta-training. By default "gaussian_classes" for numbers, "ridge" for texts and
+            photographs, and "glyphs" for images without colour.
         encoder: By default MiniLM for texts, and EfficientNet-Lite0 for images without a run.
         label: The column of labels; by default "label" or "class".
         ink: "dark" for dark strokes on light paper, which are inverted; "bright" leaves as is;
@@ -213,7 +220,8 @@ def _adapt_to_table(
     if not is_text:
         if encoder:
             raise UsageError(f"expected an encoder only with texts, got {encoder} with numbers")
-        means = _Means(_method(learner), lambda x: x, str(learner or METHODS[0]))
+        method = _method(learner, NUMBERS)
+        means = _Means(method, lambda x: x, method)
         rows = [
             _numbers(table, columns, path) for table, path in ((shown, support), (asked, query))
         ]
@@ -227,9 +235,9 @@ def _adapt_to_table(
     return _finish("text", means, texts[0], y, classes, texts[1], texts[1], content)
 
 
-def _method(learner: str | Path | None) -> str:
+def _method(learner: str | Path | None, default: str) -> str:
     if learner is None:
-        return METHODS[0]
+        return default
     if learner not in METHODS:
         raise UsageError(
             f"expected a method for vectors ({', '.join(METHODS)}), got {learner}: runs take images"
@@ -239,7 +247,7 @@ def _method(learner: str | Path | None) -> str:
 
 def _encoded(learner: str | Path | None, encoder: str, kind: type[_E]) -> tuple[_Means, _E]:
     """A method of what a named encoder makes."""
-    method, known = _method(learner), named_encoder(encoder)
+    method, known = _method(learner, EMBEDDINGS), named_encoder(encoder)
     if not isinstance(known, kind):
         what = "images" if kind is EncodedImages else "texts"
         raise UsageError(f"expected an encoder of {what}, got {encoder}")
@@ -259,12 +267,15 @@ def _finish(
 ) -> Adaptation:
     """Adapt, and predict."""
     x, queries = means.embed(shown), means.embed(asked)
-    learner = means.learner
+    learner, temperature = means.learner, 1.0
     if isinstance(learner, str):
         x, queries = x.double(), queries.double()
         learner = make_method(learner, x)
+    support = Support(x, y, len(classes))
     with torch.no_grad():
-        scores = learner.adapt(Support(x, y, len(classes)))(queries)
+        if isinstance(means.learner, str) and int(y.bincount().min()) > 1:
+            temperature = fit_temperature([scores_left_out(learner.adapt, support)])
+        scores = learner.adapt(support)(queries) / temperature
     predictions = [
         Prediction(
             example,

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from quickstudy.apps.adapt import images_of
 from quickstudy.apps.named import (
     DRAWINGS,
+    EMBEDDINGS,
     METHODS,
     default_encoder,
     make_method,
@@ -29,7 +30,11 @@ from quickstudy.apps.named import (
 )
 from quickstudy.apps.run import load_run
 from quickstudy.engine import checkpoints
-from quickstudy.engine.calibration import expected_calibration_error, fit_temperature
+from quickstudy.engine.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    scores_left_out,
+)
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require
 from quickstudy.learners import Learner, Predictor, PrototypicalNetworks
 from quickstudy.learners.base import device_of
@@ -59,9 +64,6 @@ intents by MiniLM, on the training domains of clinc150 (`benchmarks/zero_shot.py
 
 BATCH = 1000
 """Queries that are predicted at once."""
-
-MOST_FOLDS = 12
-"""Up to so many examples, each is left out alone; of more, each is left out with some others."""
 
 REFUSED = 0.05
 """Share of the examples left out that a learned threshold takes for unknown."""
@@ -127,9 +129,13 @@ class _FewShotEstimator(BaseEstimator):
 
     def _closed_form(self, x: Tensor, described: bool) -> Learner:
         """The learner of examples like these where none with weights is named."""
-        if self.learner is None:
-            return (_of_descriptions() if described else self._default()).eval()
-        return make_method(str(self.learner), x)
+        if self.learner is not None:
+            return make_method(str(self.learner), x)
+        if described:
+            return _of_descriptions().eval()
+        if self._methods and self.encoder_ is not None:
+            return make_method(EMBEDDINGS, x)
+        return self._default().eval()
 
     def _inputs(self, X: Any, *, reset: bool) -> Tensor:
         """Examples as the learner takes them, of shape (n, ...)."""
@@ -326,8 +332,9 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         learner: Any learner, meta-trained or not; a run folder, or the name of a run that comes
             with quickstudy ("glyphs"); a method that needs no meta-training
             ("gaussian_classes", "nearest_centroid", "nearest_neighbour", "ridge" or
-            "linear_probe"); or None for `GaussianClasses`, and with descriptions for prototypes of
-            the inputs as they are (see `WORTH`). It stays as it is.
+            "linear_probe"); or None for `GaussianClasses`, for ridge regression of what an encoder
+            makes, and with descriptions for prototypes of the inputs as they are (see `WORTH`). It
+            stays as it is.
         encoder: Turns a list of examples of any kind into numbers of shape (n, ...), as `Images`
             does; or the name of one, "minilm" or "efficientnet_lite0". Without, a run takes
             images prepared as in its training, and another learner arrays. With neither learner
@@ -534,7 +541,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
             self.learner_ = self._closed_form(x, bool(told)).to(x.device)
         temperature, threshold = self.temperature, self.threshold
         if (temperature == "auto" and not rare) or learns_threshold:
-            scores, targets = self._left_out(support)
+            scores, targets = scores_left_out(self._adapt, support)
             if temperature == "auto":
                 temperature = fit_temperature([(scores, targets)])
             if learns_threshold:
@@ -543,23 +550,6 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         self.classes_ = classes
         self.temperature_ = 1.0 if temperature == "auto" else float(temperature)
         self.threshold_ = None if self.unknown is None else float(threshold)
-
-    def _left_out(self, support: Support) -> tuple[Tensor, Tensor]:
-        """Scores (n, n_way) and labels (n,) of the examples, each by what the others teach.
-
-        Each is left out alone, or, of more than `MOST_FOLDS`, with a few others, which in the
-        order of classes are `n_folds` apart, so that no class of two or more loses all.
-        """
-        order = support.y.argsort(stable=True)
-        n_folds = min(len(order), MOST_FOLDS)
-        scores, targets = [], []
-        for fold in range(n_folds):
-            out = torch.zeros(len(order), dtype=torch.bool, device=order.device)
-            out[order[fold::n_folds]] = True
-            shown = Support(support.x[~out], support.y[~out], support.n_way, support.attributes)
-            scores.append(self._adapt(shown)(support.x[out]))
-            targets.append(support.y[out].cpu())
-        return torch.cat(scores), torch.cat(targets)
 
     def calibrate(self, tasks: Tasks, n_tasks: int = 100) -> Self:
         """Learn the temperature from the queries of the first `n_tasks` tasks, and set it.

@@ -246,6 +246,9 @@ def adapt(
     out: Annotated[
         Path | None, typer.Option(help="Write to this .csv, .json or .parquet file.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw images and their classes to this .png file.")
+    ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
@@ -272,8 +275,15 @@ def adapt(
 
     if out and out.suffix not in (".csv", ".json", ".parquet"):
         raise UsageError(f"expected --out to end in .csv, .json or .parquet, got {out}")
-    if out and not out.parent.is_dir():
-        raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
+    if picture and picture.suffix != ".png":
+        raise UsageError(f"expected --picture to end in .png, got {picture}")
+    for path in (out, picture):
+        if path and not path.parent.is_dir():
+            raise UsageError(
+                f"expected a folder at {path.parent} to write {path.name} into, found none"
+            )
+    if picture:
+        require("matplotlib", "demo")
     if out and out.suffix == ".parquet":
         require("pyarrow", "experience")
     began = datetime.now(UTC)
@@ -289,6 +299,11 @@ def adapt(
     print(f"learned {found.ways} classes by {found.learner}", file=sys.stderr)
     if found.seen:
         print(f"The encoder is {found.seen}.", file=sys.stderr)
+    if picture:
+        from quickstudy.apps.pictures import draw_predictions
+
+        draw_predictions(found, support, query, picture)
+        print(f"picture in {picture}", file=sys.stderr)
     table = adapting.as_table(found)
     if out and out.suffix == ".parquet":
         content = _parquet(table)
@@ -340,7 +355,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Meta-train on invented glyphs, meta-test on unseen ones and on real data, draw a picture."""
-    from quickstudy.apps.demo import draw_episode
+    from quickstudy.apps.pictures import draw_episode
     from quickstudy.apps.run import keep_results, meta_test_all, train_run
     from quickstudy.engine import ProgressBar
     from quickstudy.errors import require

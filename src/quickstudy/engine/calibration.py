@@ -7,7 +7,7 @@ arXiv:1706.04599.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from quickstudy.errors import DataError, UsageError
+from quickstudy.learners.base import Predictor
+from quickstudy.tasks import Support
 
-__all__ = ["expected_calibration_error", "fit_temperature"]
+__all__ = ["expected_calibration_error", "fit_temperature", "scores_left_out"]
+
+MOST_FOLDS = 12
+"""Up to so many examples, each is left out alone; of more, each is left out with some others."""
 
 PRIOR_DEVIATION = 0.5
 """Of the logarithm of a temperature, before any query is seen."""
@@ -90,3 +95,23 @@ def fit_temperature(tasks: Sequence[tuple[Tensor, Tensor]]) -> float:
 
     found: Any = optimize.minimize_scalar(loss, bounds=(-15, 15), method="bounded")
     return math.exp(found.x)
+
+
+def scores_left_out(
+    adapt: Callable[[Support], Predictor], support: Support
+) -> tuple[Tensor, Tensor]:
+    """Scores (n, n_way) and labels (n,) of the examples, each by what the others teach.
+
+    Each is left out alone, or, of more than `MOST_FOLDS`, with a few others, which in the
+    order of classes are `n_folds` apart, so that no class of two or more loses all.
+    """
+    order = support.y.argsort(stable=True)
+    n_folds = min(len(order), MOST_FOLDS)
+    scores, targets = [], []
+    for fold in range(n_folds):
+        out = torch.zeros(len(order), dtype=torch.bool, device=order.device)
+        out[order[fold::n_folds]] = True
+        shown = Support(support.x[~out], support.y[~out], support.n_way, support.attributes)
+        scores.append(adapt(shown)(support.x[out]))
+        targets.append(support.y[out].cpu())
+    return torch.cat(scores), torch.cat(targets)

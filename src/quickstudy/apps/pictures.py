@@ -1,0 +1,136 @@
+"""Pictures of tasks of images: what was shown, what was asked, what was answered."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import torch
+
+from quickstudy.apps.adapt import Adaptation
+from quickstudy.errors import UsageError
+from quickstudy.learners import Learner
+from quickstudy.recipes.recipe import Recipe
+from quickstudy.tasks.images import decode_image, list_images
+
+__all__ = ["draw_episode", "draw_predictions"]
+
+PER_CLASS = 6
+MOST_CLASSES, EXAMPLES, QUERIES = 30, 3, 8
+
+
+def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
+    """Draw an episode of each kind of data: support, queries, predictions, right or wrong."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from quickstudy.errors import MissingError
+
+    shown = []
+    for test in recipe.test:
+        if test.n_way == 5 and test.n_shot == 1:
+            spec = test.model_copy(update={"n_query": PER_CLASS})
+            try:
+                tasks = recipe.test_tasks(spec, stream=3)
+            except MissingError:
+                continue
+            shown.append((test.title, tasks[0]))
+    figure = Figure(figsize=(4.6 * len(shown), 4.2), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.suptitle(
+        "One example of each class was shown (left); the learner named the rest. "
+        "Green: right. Red: wrong, with the class it named.",
+        fontsize=10,
+    )
+    panels = figure.subfigures(1, len(shown), squeeze=False)[0]
+    for panel, (title, episode) in zip(panels, shown, strict=True):
+        with torch.no_grad():
+            named = learner.adapt(episode.support)(episode.query.x).argmax(1)
+        right = named == episode.query.y
+        panel.suptitle(f"{title}\n{int(right.sum())} of {len(right)} right", fontsize=10)
+        axes = panel.subplots(5, 1 + PER_CLASS)
+        for way in range(5):
+            example = episode.support.x[episode.support.y == way][0, 0]
+            _cell(axes[way, 0], example, "black", "ABCDE"[way])
+            for k, i in enumerate((episode.query.y == way).nonzero().flatten()):
+                colour = "#2a9d43" if right[i] else "#d62828"
+                note = "" if right[i] else "ABCDE"[int(named[i])]
+                _cell(axes[way, 1 + k], episode.query.x[i, 0], colour, note)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def draw_predictions(found: Adaptation, support: Path, query: Path, path: Path) -> Path:
+    """Draw what was adapted to, and what was predicted: a row a class, up to 30 of them.
+
+    A row has up to three examples of the class, and up to eight queries predicted as it, those of
+    the highest probability first, with that probability.
+
+    Args:
+        found: The predictions, of images.
+        support: The images adapted to, as they were given to `adapt`.
+        query: The images predicted, likewise.
+        path: A .png file.
+
+    Raises:
+        UsageError: If the predictions are not of images.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if found.kind != "image":
+        raise UsageError(f"expected images to draw a picture of, got predictions of {found.kind}s")
+    classes = list(found.predictions[0].probabilities)[:MOST_CLASSES]
+    shown, asked = list_images(support), dict(list_images(query))
+    columns = EXAMPLES + QUERIES
+    figure = Figure((1.0 * columns + 1.2, 1.25 * len(classes) + 0.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle("Examples (black), and what was taken for the same, the surest first")
+    for row, name in zip(
+        figure.subplots(len(classes), columns, squeeze=False), classes, strict=True
+    ):
+        for axis in row:
+            axis.axis("off")
+        examples = [file for file in shown if str(PurePosixPath(file[0]).parent) == name]
+        named = sorted(
+            (p for p in found.predictions if p.label == name),
+            key=lambda p: -p.probabilities[name],
+        )
+        row[0].set_title(f"{name}: {len(named)} found", fontsize=9, loc="left")
+        for axis, (file, read) in zip(row, examples[:EXAMPLES], strict=False):
+            _image(axis, decode_image(read(), file, size=96, channels=3), "black")
+        for axis, p in zip(row[EXAMPLES:], named[:QUERIES], strict=False):
+            file = decode_image(asked[p.example](), p.example, size=96, channels=3)
+            _image(axis, file, "#2a9d43")
+            axis.set_title(f"{100 * p.probabilities[name]:.0f} %", fontsize=8)
+    figure.savefig(path, dpi=100)
+    return path
+
+
+def _image(axis, pixels, colour: str) -> None:
+    axis.axis("on")
+    axis.imshow(pixels.transpose(1, 2, 0))
+    _frame(axis, colour)
+
+
+def _cell(axis, image, colour: str, note: str) -> None:
+    axis.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=1)
+    _frame(axis, colour)
+    if note:
+        axis.text(
+            0.04,
+            0.96,
+            note,
+            transform=axis.transAxes,
+            va="top",
+            fontsize=9,
+            color=colour,
+            fontweight="bold",
+        )
+
+
+def _frame(axis, colour: str) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_color(colour)
+        spine.set_linewidth(2.5)

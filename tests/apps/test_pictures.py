@@ -1,0 +1,29 @@
+import pytest
+from PIL import Image
+
+from quickstudy.apps.adapt import adapt
+from quickstudy.apps.pictures import draw_predictions
+from quickstudy.errors import UsageError
+
+
+def test_predictions_are_drawn_a_row_a_class(tmp_path):
+    heights = []
+    for boxes in ({"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)}, {"post": (12, 4, 16, 24)}):
+        for name, box in boxes.items():
+            (tmp_path / "s" / name).mkdir(parents=True)
+            for shift in range(3):
+                image = Image.new("L", (28, 28), 255)
+                image.paste(0, tuple(side + shift for side in box))
+                image.save(tmp_path / "s" / name / f"{shift}.png")
+        found = adapt(tmp_path / "s", tmp_path / "s")
+        picture = draw_predictions(found, tmp_path / "s", tmp_path / "s", tmp_path / "p.png")
+        with Image.open(picture) as image:
+            heights.append(image.height)
+    assert heights[1] > heights[0] > 100
+
+
+def test_what_is_no_image_is_refused(tmp_path):
+    table = tmp_path / "s.csv"
+    table.write_text("h,w,label\n1,2,x\n1,3,y\n")
+    with pytest.raises(UsageError, match="expected images to draw"):
+        draw_predictions(adapt(table, table), table, table, tmp_path / "p.png")
