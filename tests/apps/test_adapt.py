@@ -106,14 +106,14 @@ def test_drawings_are_learned_by_the_run_that_comes_with_quickstudy(tmp_path):
             image.paste(0, tuple(side + shift for side in box))
             image.save(tmp_path / "s" / name / f"{shift}.png")
     found = adapt(tmp_path / "s", tmp_path / "s")
-    assert found.learner == "glyphs"
+    assert found.learner == "handwriting"
     assert labels(found) == ["bar"] * 3 + ["dot"] * 3
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_run_that_comes_with_quickstudy_is_one_of_its_recipes(name):
     recipe, learner = load_run(name)
-    assert recipe.trains_as(load_recipe("prototypical_glyphs"))
+    assert recipe.trains_as(load_recipe(SHIPPED[name]))
     assert not learner.training
 
 

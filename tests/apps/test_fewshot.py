@@ -236,7 +236,7 @@ def test_drawings_are_learned_by_the_run_that_comes_with_quickstudy(letters, tmp
     classifier = FewShotClassifier().fit(paths, labels)
     np.testing.assert_array_equal(
         classifier.predict_proba(paths),
-        FewShotClassifier("glyphs").fit(paths, labels).predict_proba(paths),
+        FewShotClassifier("handwriting").fit(paths, labels).predict_proba(paths),
     )
     classifier.save(tmp_path / "saved")
     assert FewShotClassifier.load(tmp_path / "saved").score(paths, labels) == 1

@@ -124,7 +124,7 @@ def adapt(
         query: Images, or a table of the same columns; its labels, if any, are not looked at.
         learner: A run folder, the name of a run that comes with quickstudy, or a method that needs
             no meta-training. By default "gaussian_classes" for numbers, "ridge" for texts and
-            photographs, and "glyphs" for images without colour.
+            photographs, and "handwriting" for images without colour.
         encoder: By default MiniLM for texts, and EfficientNet-Lite0 for images without a run.
         label: The column of labels; by default "label" or "class".
         ink: "dark" for dark strokes on light paper, which are inverted; "bright" leaves as is;

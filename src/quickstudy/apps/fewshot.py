@@ -330,7 +330,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
 
     Args:
         learner: Any learner, meta-trained or not; a run folder, or the name of a run that comes
-            with quickstudy ("glyphs"); a method that needs no meta-training
+            with quickstudy ("handwriting", "glyphs"); a method that needs no meta-training
             ("gaussian_classes", "nearest_centroid", "nearest_neighbour", "ridge" or
             "linear_probe"); or None for `GaussianClasses`, for ridge regression of what an encoder
             makes, and with descriptions for prototypes of the inputs as they are (see `WORTH`). It
@@ -339,7 +339,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
             does; or the name of one, "minilm" or "efficientnet_lite0". Without, a run takes
             images prepared as in its training, and another learner arrays. With neither learner
             nor encoder, texts are embedded by MiniLM, images in colour by EfficientNet-Lite0, and
-            images without colour are learned by "glyphs".
+            images without colour are learned by "handwriting".
         temperature: What scores are divided by before softmax. "auto" learns it from the examples,
             each left out once, if every class has two; else it is 1. That takes an adaptation for
             each example, up to 12; a number spares them. See `calibrate`.

@@ -32,7 +32,7 @@ __all__ = [
     "named_encoder",
 ]
 
-DRAWINGS = "glyphs"
+DRAWINGS = "handwriting"
 """The run that comes with quickstudy, for drawn characters; for images without colour."""
 
 PHOTOGRAPHS, TEXTS = "efficientnet_lite0", "minilm"

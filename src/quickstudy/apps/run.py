@@ -37,9 +37,9 @@ __all__ = [
     "train_run",
 ]
 
-SHIPPED = ("glyphs",)
-"""Runs that come with quickstudy, in `shipped/`: `glyphs`, made by `quickstudy reproduce
-prototypical_glyphs`, for drawn characters."""
+SHIPPED = {"handwriting": "omniglot_challenge_30", "glyphs": "prototypical_glyphs"}
+"""Runs that come with quickstudy, in `shipped/`, for drawn characters: by name, the recipe by which
+`quickstudy reproduce` makes each."""
 
 Results = list[dict[str, Any]]
 """One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""

@@ -230,8 +230,8 @@ def adapt(
     learner: Annotated[
         str | None,
         typer.Argument(
-            help="A run folder, a run that comes with quickstudy (glyphs), or a method that needs "
-            "no meta-training, such as ridge; by default what suits the examples.",
+            help="A run folder, a run that comes with quickstudy (handwriting, glyphs), or a "
+            "method that needs no meta-training, such as ridge; by default what suits.",
             autocompletion=_complete_learner,
         ),
     ] = None,
