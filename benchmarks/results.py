@@ -21,11 +21,13 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def keep(run: Path) -> Path:
-    """Copy a run's report, without the score of every task, to `benchmarks/results`."""
+    """Copy a run's report, without the score of every task, to `benchmarks/results`; a report over
+    seeds keeps the score of each."""
     report = json.loads((run / "report.json").read_text())
     for column in report["test"]["results"].values():
         for entry in column:
-            del entry["scores"]
+            if "spread" not in entry:
+                del entry["scores"]
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{run.name}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
