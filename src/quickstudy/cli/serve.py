@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -54,10 +55,15 @@ def serve(
     from quickstudy.serve import create_app, demo, is_local, listen, recommender_routes, run
 
     token = os.environ.get("QUICKSTUDY_TOKEN") or None
-    if not is_local(host) and not token:
+    if not token and not is_local(host):
         raise UsageError(
             f"expected a token, as other machines reach {host}: set QUICKSTUDY_TOKEN to a long "
             "secret, which clients then send, or serve on 127.0.0.1"
+        )
+    if token and not re.fullmatch(r"[\w.~+/=-]{16,}", token, re.ASCII):
+        raise UsageError(
+            "expected a QUICKSTUDY_TOKEN of 16 or more letters, digits and .~+/=-_ : "
+            "make one with python -c 'import secrets; print(secrets.token_urlsafe())'"
         )
     with listen(host, port) as at, _stops_with_130():
         if recommender:

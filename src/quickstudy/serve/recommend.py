@@ -177,8 +177,9 @@ def demo() -> Recommender:
     """A recommender of invented films, learned in seconds.
 
     Example:
-        >>> demo().title("item 0")
-        'The Burning Throne (history)'
+        >>> films = demo()
+        >>> films.titles_[0], len(set(films.titles_))
+        ('The Last Throne (history)', 150)
     """
     data = generated()
     return Recommender().fit(replace(data, titles=_invented_titles(data)))

@@ -272,7 +272,7 @@ function ask() {
     const passed = known.asked.map(({ item }) => item).filter((item) => ratingOf(item) === undefined);
     const skip = [...new Set([...known.skip, ...passed])];
     const { items } = await api("recommender/ask", { ...user(), n: N_ASKED, skip });
-    known.skip = skip;
+    known.skip = items.length ? skip : []; // once all were asked about, from the start
     known.asked = items;
     keep();
     at("search").value = "";
@@ -281,10 +281,10 @@ function ask() {
 }
 
 function drawQuestions() {
-  const all = known.asked.length
+  const hint = known.asked.length
     ? "What you think of these tells most. Skip what you do not know."
-    : "You were asked about everything.";
-  drawAsked(known.asked, all);
+    : "You were asked about everything. Once more?";
+  drawAsked(known.asked, hint);
 }
 
 let typing;
