@@ -1,4 +1,4 @@
-"""The page in a browser: Chromium, where it is installed, or the one QUICKSTUDY_TEST_BROWSER names."""
+"""The page in a browser: Chromium, if it is installed, or what QUICKSTUDY_TEST_BROWSER names."""
 
 import os
 import shutil

@@ -1,5 +1,6 @@
 import asyncio
 import re
+import socket
 import threading
 
 import pytest
@@ -206,8 +207,55 @@ def test_an_address_that_is_taken_or_elsewhere_is_refused():
     with listen("127.0.0.1", 0) as first:
         first.listen()
         port = first.getsockname()[1]
-        with pytest.raises(UsageError, match=f"a free port of this machine, got 127.0.0.1, port {port}"):
+        with pytest.raises(
+            UsageError, match=f"a free port of this machine, got 127.0.0.1, port {port}"
+        ):
             listen("127.0.0.1", port)
     with pytest.raises(UsageError, match="name another with --host"):
         listen("192.0.2.1", 0)
     assert not is_local("films.example")
+
+
+def test_slow_bodies_keep_nobody_out(monkeypatch):
+    monkeypatch.setattr(service, "MOST_AT_ONCE", 1)
+    app = serve()[0].app
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/api/health",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+    }
+
+    async def answer(receive):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        await app(scope, receive, send)
+        return sent[0]["status"] if sent else None
+
+    async def both():
+        gone = asyncio.Event()
+
+        async def slow():
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def whole():
+            return {"type": "http.request", "body": b""}
+
+        waiting = asyncio.create_task(answer(slow))
+        await asyncio.sleep(0)
+        code = await answer(whole)
+        gone.set()
+        return code, await waiting
+
+    assert asyncio.run(both()) == (200, None)
+
+
+def test_answers_are_sent_without_delay():
+    """Two writes an answer would wait for each other by Nagle's algorithm, some 40 ms."""
+    with listen("127.0.0.1", 0) as at:
+        assert at.proto == socket.IPPROTO_TCP

@@ -6,7 +6,7 @@ import hashlib
 import json
 import unicodedata
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Query
@@ -118,7 +118,9 @@ class About(BaseModel):
     users: Annotated[int, Field(description="In training.")]
     scale: Annotated[list[float], Field(description="The different ratings, ascending.")]
     numbers: Annotated[list[str], Field(description="Attributes that are numbers.")]
-    words: Annotated[dict[str, list[str]], Field(description="Attributes that are words, of these.")]
+    words: Annotated[
+        dict[str, list[str]], Field(description="Attributes that are words, of these.")
+    ]
     meta: Annotated[bool, Field(description="Whether the level above decides for each user.")]
     best_for_all: Annotated[str, Field(description="The base and setting best for all users.")]
 
@@ -186,7 +188,7 @@ def demo() -> Recommender:
 
 
 NOUNS = {
-    "comedy": ("Wedding", "Umbrella", "Neighbour", "Butler", "Holiday", "Piano", "Goose", "Suitcase"),
+    "comedy": ("Wedding", "Umbrella", "Neighbour", "Butler", "Holiday", "Piano", "Goose", "Aunt"),
     "drama": ("Harbour", "Letter", "Winter", "Daughter", "Orchard", "Verdict", "Shore", "Promise"),
     "history": ("Throne", "Siege", "Legion", "Duchess", "Galleon", "Treaty", "Tower", "Crown"),
     "space": ("Comet", "Orbit", "Nebula", "Station", "Eclipse", "Signal", "Colony", "Voyage"),

@@ -24,6 +24,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import quickstudy
@@ -139,8 +140,8 @@ def listen(host: str, port: int) -> socket.socket:
         UsageError: If the address is taken, or none of this machine's.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        made = socket.socket(family, kind)
+        *kind, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(*kind)  # with the protocol, asyncio sends without Nagle's delay
         if os.name == "posix":
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
@@ -207,7 +208,10 @@ class _Headers:
 
 
 class _Limits:
-    """Refuses requests that are too many at once, too large, or too slow to come."""
+    """Refuses requests that are too large, too slow to come, or too many at once.
+
+    Only what has come as a whole counts as at work, so that slow clients keep nobody out.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -217,41 +221,59 @@ class _Limits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if self.n >= MOST_AT_ONCE:
-            detail = "the service is busy: try again in a second"
-            answer = JSONResponse({"detail": detail}, 503, headers={"Retry-After": "1"})
-            await answer(scope, receive, send)
+        try:
+            body = await _body(scope, receive)
+            if self.n >= MOST_AT_ONCE:
+                busy = "the service is busy: try again in a second"
+                raise HTTPException(503, busy, {"Retry-After": "1"})
+        except HTTPException as why:
+            await _refusal(why.status_code, why.detail, why.headers)(scope, receive, send)
             return
-        due: float | None = asyncio.get_running_loop().time() + SECONDS
-        told = Headers(scope=scope).get("content-length", "")
-        announced, size = int(told) if told.isdigit() else 0, 0
+        except ClientDisconnect:
+            return
+        whole = [{"type": "http.request", "body": body}]
 
-        async def receive_within_limits() -> Message:
-            nonlocal due, size
-            _check_size(announced)
-            try:
-                async with asyncio.timeout_at(due):
-                    message = await receive()
-            except TimeoutError:
-                detail = f"expected the whole request within {SECONDS:g} seconds: send it again"
-                raise HTTPException(408, detail, headers={"Connection": "close"}) from None
-            size += len(message.get("body", b""))
-            _check_size(size)
-            if not message.get("more_body", False):
-                due = None
-            return message
+        async def receive_again() -> Message:
+            return whole.pop() if whole else await receive()
 
         self.n += 1
         try:
-            await self.app(scope, receive_within_limits, send)
+            await self.app(scope, receive_again, send)
         finally:
             self.n -= 1
 
 
-def _check_size(size: int) -> None:
-    if size > MOST_BYTES:
-        detail = f"expected a body of {MOST_BYTES // 1024} KiB at most: send less at once"
-        raise HTTPException(413, detail, headers={"Connection": "close"})
+async def _body(scope: Scope, receive: Receive) -> bytes:
+    """What comes with a request.
+
+    Raises:
+        HTTPException: If it is too large, or too slow to come.
+        ClientDisconnect: If the client went away.
+    """
+    close = {"Connection": "close"}
+    large = f"expected a body of {MOST_BYTES // 1024} KiB at most: send less at once"
+    announced = Headers(scope=scope).get("content-length", "")
+    if announced.isdigit() and int(announced) > MOST_BYTES:
+        raise HTTPException(413, large, close)
+    body, more = bytearray(), True
+    try:
+        async with asyncio.timeout(SECONDS):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > MOST_BYTES:
+                    raise HTTPException(413, large, close)
+    except TimeoutError:
+        slow = f"expected the whole request within {SECONDS:g} seconds: send it again"
+        raise HTTPException(408, slow, close) from None
+    return bytes(body)
+
+
+def _refusal(code: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": detail}, code, headers=headers)
 
 
 _SCHEME = HTTPBearer(auto_error=False, description="The token that the service was started with.")
@@ -287,7 +309,7 @@ def _constant(content: bytes, kind: str) -> Any:
 
 
 async def _refuse(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, 422)
+    return _refusal(422, str(error))
 
 
 async def _refuse_invalid(_: Request, error: Exception) -> JSONResponse:
@@ -296,9 +318,9 @@ async def _refuse_invalid(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part)[:50] for part in first["loc"])  # may hold names that came
     safe = where.encode("ascii", "backslashreplace").decode()
-    return JSONResponse({"detail": f"{safe}: {first['msg']}"}, 422)
+    return _refusal(422, f"{safe}: {first['msg']}")
 
 
 async def _fail(_: Request, __: Exception) -> JSONResponse:
     """The error itself goes to the log alone."""
-    return JSONResponse({"detail": "the service failed; its log says why"}, 500, headers=HEADERS)
+    return _refusal(500, "the service failed; its log says why", HEADERS)

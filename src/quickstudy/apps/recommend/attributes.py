@@ -76,7 +76,8 @@ class AttributeEncoder:
         """Vectors of shape (n, d).
 
         Raises:
-            DataError: If a number is none, or absurdly far from those learned; or a word is a number.
+            DataError: If a number is none, or absurdly far from those learned; or one comes for
+                words.
         """
         parts = [np.ones((n, 1))]
         for name, (mean, deviation, middle, spread) in self.numbers.items():
