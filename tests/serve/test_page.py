@@ -12,6 +12,7 @@ from quickstudy.serve import create_app, listen, recommender_routes
 
 FLAGS = [
     "--no-sandbox",
+    "--disable-dev-shm-usage",
     "--disable-gpu",
     "--disable-quic",
     "--disable-background-networking",
@@ -36,7 +37,9 @@ def browser():
 
 @pytest.fixture(scope="module")
 def expect():
-    return pytest.importorskip("playwright.sync_api").expect
+    found = pytest.importorskip("playwright.sync_api").expect
+    found.set_options(timeout=20_000)
+    return found
 
 
 @pytest.fixture(scope="module")

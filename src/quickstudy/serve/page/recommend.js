@@ -275,8 +275,7 @@ function ask() {
     known.skip = items.length ? skip : []; // once all were asked about, from the start
     known.asked = items;
     keep();
-    at("search").value = "";
-    drawQuestions();
+    if (!at("search").value) drawQuestions(); // else a search began meanwhile
   });
 }
 
@@ -319,6 +318,7 @@ function bringUp(item) {
 }
 
 function reset() {
+  at("search").value = "";
   known = fresh();
   listed = [];
   keep();
@@ -341,7 +341,10 @@ async function start() {
   await Promise.all([refresh(), known.asked.length ? drawQuestions() : ask()]);
 }
 
-at("others").addEventListener("click", ask);
+at("others").addEventListener("click", () => {
+  at("search").value = "";
+  ask();
+});
 at("search").addEventListener("input", searchSoon);
 at("reset").addEventListener("click", reset);
 at("token").addEventListener("submit", (event) => {
