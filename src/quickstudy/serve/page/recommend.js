@@ -271,7 +271,9 @@ function ask() {
   return attempt(async () => {
     const passed = known.asked.map(({ item }) => item).filter((item) => ratingOf(item) === undefined);
     const skip = [...new Set([...known.skip, ...passed])];
+    const mine = known;
     const { items } = await api("recommender/ask", { ...user(), n: N_ASKED, skip });
+    if (known !== mine) return; // started over meanwhile
     known.skip = items.length ? skip : []; // once all were asked about, from the start
     known.asked = items;
     keep();
