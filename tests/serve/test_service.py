@@ -117,6 +117,9 @@ def test_names_can_be_allowed():
     named, *_ = serve(hosts=["films.example"])
     assert named.get("/api/health", headers={"Host": "films.example:80"}).status_code == 200
     assert named.get("/api/health", headers={"Host": "other.example"}).status_code == 400
+    for name in ("films.example:80", "films*", "http://films.example", ""):
+        with pytest.raises(UsageError, match="expected a host such as"):
+            create_app({}, hosts=[name])
     anyone, *_ = serve(hosts=["*"])
     assert anyone.get("/api/health", headers={"Host": "other.example"}).status_code == 200
 

@@ -70,20 +70,14 @@ def serve(
             routes = recommender_routes(Recommender.load(recommender), recommender.name)
         else:
             routes = recommender_routes(demo(), "demo", is_demo=True)
-        app = create_app({"recommender": routes}, hosts=_hosts(host, allow_host), token=token)
-        at.listen()
         named = f"[{host}]" if ":" in host else host
+        hosts = allow_host or ["*" if host in ("0.0.0.0", "::") else named]  # any, with the token
+        app = create_app({"recommender": routes}, hosts=hosts, token=token)
+        at.listen()
         url = f"http://{named}:{at.getsockname()[1]}"
         say({"url": url}, as_json, f"Serving on {url}; Ctrl-C stops.")
         sys.stdout.flush()
         run(app, at)
-
-
-def _hosts(host: str, allowed: list[str] | None) -> list[str]:
-    """What may stand in the header Host; at an address for all, the token protects alone."""
-    if allowed:
-        return [*allowed, host]
-    return ["*"] if host in ("0.0.0.0", "::") else [f"[{host}]" if ":" in host else host]
 
 
 @contextmanager

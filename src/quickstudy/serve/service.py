@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -40,6 +41,8 @@ MOST_AT_ONCE = 64
 
 SECONDS = 10.0
 """For a request's body to arrive, and for what is being answered when the service stops."""
+
+HOST = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\w:.]+\]")
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
@@ -89,12 +92,19 @@ def create_app(
             Others are refused, so that no web site can reach the service under its own name.
         token: If given, what the header `Authorization: Bearer` must hold for /api/ but health.
 
+    Raises:
+        UsageError: If one of `hosts` is no name: a port is none of it.
+
     Example:
         >>> from fastapi.testclient import TestClient
         >>> client = TestClient(create_app({}), base_url="http://localhost")
         >>> client.get("/api/health").json()["status"]
         'ok'
     """
+    hosts = list(hosts)
+    for name in hosts:
+        if not HOST.fullmatch(name):
+            raise UsageError(f"expected a host such as films.example, without port, got {name!r}")
     app = FastAPI(
         title="quickstudy",
         version=quickstudy.__version__,
@@ -253,7 +263,7 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
     close = {"Connection": "close"}
     large = f"expected a body of {MOST_BYTES // 1024} KiB at most: send less at once"
     announced = Headers(scope=scope).get("content-length", "")
-    if announced.isdigit() and int(announced) > MOST_BYTES:
+    if announced.isdecimal() and int(announced[:12]) > MOST_BYTES:
         raise HTTPException(413, large, close)
     body, more = bytearray(), True
     try:
