@@ -67,7 +67,7 @@ def serve(
         )
     with listen(host, port) as at, _stops_with_130():
         if recommender:
-            routes = recommender_routes(Recommender.load(recommender), recommender.name)
+            routes = recommender_routes(Recommender.load(recommender), recommender.resolve().name)
         else:
             routes = recommender_routes(demo(), "demo", is_demo=True)
         named = f"[{host}]" if ":" in host else host
