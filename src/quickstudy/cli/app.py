@@ -16,6 +16,7 @@ from quickstudy.cli.output import Json, seconds_in
 from quickstudy.cli.output import say as _say
 from quickstudy.cli.output import table as _table
 from quickstudy.cli.recommend import recommend_app
+from quickstudy.cli.serve import serve
 
 if TYPE_CHECKING:
     from quickstudy.recipes.recipe import Recipe
@@ -30,6 +31,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(experience_app, name="experience")
 app.add_typer(recommend_app, name="recommend")
 app.add_typer(automl_app, name="automl")
+app.command(epilog="Example: quickstudy serve --recommender runs/recommender")(serve)
 
 Ink = Literal["dark", "bright"]
 Seed = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]

@@ -17,6 +17,9 @@ __all__ = ["AttributeEncoder"]
 LEAST, MOST = 0.05, 40
 """A word counts if that share has it; and at most so many words a column, the most frequent."""
 
+FAR = 1000.0
+"""Deviations from the mean beyond which a number is a mistake."""
+
 
 class AttributeEncoder:
     """Numbers as they are and squared, standardised; words as one or several of those known.
@@ -73,7 +76,8 @@ class AttributeEncoder:
         """Vectors of shape (n, d).
 
         Raises:
-            DataError: If a number is none.
+            DataError: If a number is none, or absurdly far from those learned; or one comes for
+                words.
         """
         parts = [np.ones((n, 1))]
         for name, (mean, deviation, middle, spread) in self.numbers.items():
@@ -81,6 +85,11 @@ class AttributeEncoder:
             for value in given:
                 if value is not None and not _is_number(value):
                     raise DataError(f"expected a finite number as {name!r}, got {value!r}")
+                if value is not None and abs(value - mean) > FAR * deviation:
+                    raise DataError(
+                        f"expected {name!r} as in training, {mean:.3g} ± {deviation:.3g}, "
+                        f"got {value:g}"
+                    )
             x = np.array([mean if value is None else value for value in given], float)
             known = np.array([value is not None for value in given])
             z = (x - mean) / deviation
@@ -89,6 +98,8 @@ class AttributeEncoder:
             at = {word: i for i, word in enumerate(words)}
             hot = np.zeros((n, len(words)))
             for row, value in enumerate(columns.get(name, [None] * n)):
+                if _is_number(value):
+                    raise DataError(f"expected a word or words as {name!r}, got {value!r}")
                 hot[row, [at[word] for word in _words(value) if word in at]] = 1
             parts.append(hot)
         return np.concatenate(parts, 1)

@@ -268,6 +268,16 @@ class Recommender:
                 raise DataError(f"expected a number as {name!r}, got {text!r}") from None
         return read
 
+    @property
+    def n_users(self) -> int:
+        """Training users."""
+        return len(self._seen)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Ratings of each item in training, (n_items,)."""
+        return self._bayes.counts
+
     def title(self, item: str) -> str:
         """What to call an item."""
         return self.titles_[self._index[item]]
@@ -337,6 +347,12 @@ class Recommender:
         made.level_ = MetaLevel(made.levels_, "meta" if made.meta else "single", made.single_)
         made.level_.parameters = tensors["level"]
         return made
+
+    @property
+    def _bayes(self) -> BayesUser:
+        bayes = self.bases_["bayes"]
+        assert isinstance(bayes, BayesUser)
+        return bayes
 
     def _bases(self, data: Interactions) -> dict[str, Base]:
         n_users, n_items = len(data.users), len(data.items)
@@ -480,17 +496,13 @@ class Adapted:
         if n < 1:
             raise UsageError(f"expected n of 1 or more, got {n}")
         made = self.recommender
-        bayes = made.bases_["bayes"]
-        assert isinstance(bayes, BayesUser)
-        places = bayes.ask(self.ratings, self.attributes, n, self._places(skip).tolist())
+        places = made._bayes.ask(self.ratings, self.attributes, n, self._places(skip).tolist())
         return [made.items_[i] for i in places]
 
     def _reasons(self, items: np.ndarray, n: int) -> list[list[int]]:
         """Positions of what was rated well and speaks for each item, the most first."""
         made = self.recommender
-        bayes = made.bases_["bayes"]
-        assert isinstance(bayes, BayesUser)
-        pulls = bayes.pulls(self.ratings, self.attributes, items)
+        pulls = made._bayes.pulls(self.ratings, self.attributes, items)
         liked = self.ratings.data >= made.levels_[len(made.levels_) // 2]
         found = []
         for column in pulls.T:

@@ -1,0 +1,357 @@
+// Rate a few items, and watch the list change. What is known of the user lives in this tab alone.
+
+import { api, element, Refused, setToken } from "./api.js";
+import { show, stars } from "./stars.js";
+
+const N_ASKED = 6;
+const PAUSE = 200; // milliseconds after typing
+const at = (id) => document.getElementById(id);
+
+let about; // what is served
+let known; // the user: ratings [{item, title, rating}], attributes, asked and skipped items
+let listed = []; // items of the list, best first
+let running; // aborts the requests that a newer change made pointless
+
+// ---- what is known, and kept over a reload ----
+
+const fresh = () => ({ ratings: [], attributes: {}, asked: [], skip: [] });
+const key = () => `quickstudy.recommender.${about.id}`;
+
+function restore() {
+  try {
+    return { ...fresh(), ...JSON.parse(sessionStorage.getItem(key())) };
+  } catch {
+    return fresh();
+  }
+}
+
+function keep() {
+  try {
+    sessionStorage.setItem(key(), JSON.stringify(known));
+  } catch {
+    // without storage the page works all the same, but for a reload
+  }
+}
+
+const user = () => ({
+  ratings: known.ratings.map(({ item, rating }) => ({ item, rating })),
+  attributes: known.attributes,
+});
+const ratingOf = (item) => known.ratings.find((rated) => rated.item === item)?.rating;
+
+function rate({ item, title }, rating) {
+  const old = known.ratings.find((rated) => rated.item === item);
+  if (old) old.rating = rating;
+  else known.ratings.unshift({ item, title, rating });
+  changed();
+}
+
+function forget(item) {
+  known.ratings = known.ratings.filter((rated) => rated.item !== item);
+  changed();
+}
+
+function changed() {
+  keep();
+  drawRated();
+  for (const card of document.querySelectorAll("#asked > li")) {
+    show(card.lastElementChild, ratingOf(card.dataset.item));
+  }
+  refresh();
+}
+
+// ---- what is drawn ----
+
+function card(item, ...more) {
+  const row = element("li", {}, element("span", { textContent: item.title, className: "title" }));
+  row.dataset.item = item.item;
+  const chosen = (rating) => rate(item, rating);
+  row.append(...more, stars(item.title, about.scale, ratingOf(item.item), chosen));
+  return row;
+}
+
+function drawAsked(items, hint) {
+  at("asked").replaceChildren(...items.map((item) => card(item)));
+  at("hint").textContent = hint;
+}
+
+function drawRated() {
+  // cards that stay keep their element, and so the focus
+  const old = new Map([...at("rated").children].map((row) => [row.dataset.item, row]));
+  const rows = known.ratings.map((rated) => {
+    const row = old.get(rated.item);
+    if (row) {
+      show(row.lastElementChild, rated.rating);
+      return row;
+    }
+    const remove = element("button", {
+      type: "button",
+      className: "small",
+      textContent: "Remove",
+      ariaLabel: `Remove the rating of ${rated.title}`,
+    });
+    remove.addEventListener("click", () => {
+      forget(rated.item);
+      at("rated-title").focus();
+    });
+    return card(rated, remove);
+  });
+  const stays = new Set(rows);
+  for (const row of old.values()) if (!stays.has(row)) row.remove();
+  rows.forEach((row, i) => {
+    if (at("rated").children[i] !== row) at("rated").insertBefore(row, at("rated").children[i]);
+  });
+  at("count").textContent = rows.length ? `(${rows.length})` : "";
+  at("none").hidden = rows.length > 0;
+  at("reset").hidden = !rows.length && !Object.keys(known.attributes).length;
+}
+
+/** How an item came to its place since the last list. */
+function moved(item, place) {
+  const before = listed.indexOf(item);
+  if (!listed.length || before === place) return element("span");
+  if (before < 0) return element("span", { className: "move up", textContent: "new" });
+  const [way, sign, by] = before > place ? ["up", "▲", before - place] : ["down", "▼", place - before];
+  const properties = { className: `move ${way}`, role: "img", ariaLabel: `${way} by ${by}` };
+  return element("span", { ...properties, textContent: `${sign} ${by}` });
+}
+
+function suggestion(found, place) {
+  const seen = element("button", {
+    type: "button",
+    className: "small",
+    textContent: "Rate",
+    ariaLabel: `Rate ${found.title}`,
+  });
+  seen.addEventListener("click", () => bringUp(found));
+  const best = about.scale.at(-1);
+  const row = element(
+    "li",
+    {},
+    element(
+      "div",
+      { className: "head" },
+      element("span", { className: "title", textContent: found.title }),
+      moved(found.item, place),
+    ),
+    element(
+      "div",
+      { className: "foot" },
+      element("meter", { min: 0, max: 1, value: found.likely, ariaHidden: "true" }),
+      element("span", {
+        className: "quiet",
+        textContent: `${found.rating.toFixed(1)} of ${best}, ${Math.round(100 * found.likely)} % likely to please`,
+      }),
+    ),
+    seen,
+  );
+  if (found.because.length) {
+    const why = `because you liked ${found.because.join(" and ")}`;
+    row.append(element("p", { className: "because", textContent: why }));
+  }
+  row.dataset.item = found.item;
+  return row;
+}
+
+function drawList(suggestions) {
+  const list = at("list");
+  const before = new Map(
+    [...list.children].map((row) => [row.dataset.item, row.getBoundingClientRect().top]),
+  );
+  list.replaceChildren(...suggestions.map(suggestion));
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  for (const row of still || !before.size ? [] : list.children) {
+    const from = before.get(row.dataset.item);
+    const top = row.getBoundingClientRect().top;
+    if (from === undefined) row.animate({ opacity: [0, 1] }, 300);
+    else if (from !== top) {
+      row.animate({ transform: [`translateY(${from - top}px)`, "none"] }, { duration: 300, easing: "ease" });
+    }
+  }
+  listed = suggestions.map((found) => found.item);
+  const n = known.ratings.length;
+  at("basis").textContent = !suggestions.length
+    ? "Nothing is left to recommend."
+    : n
+      ? `From ${n} ${n === 1 ? "rating" : "ratings"} of yours.`
+      : "What most people like. Rate a few, and it becomes yours.";
+  const first = suggestions.slice(0, 3).map((found, i) => `${i + 1}. ${found.title}`);
+  at("news").textContent = first.length ? `The list begins with ${first.join(", ")}` : "";
+  at("jump").textContent = first.length ? `For you: ${first[0]} …` : "For you";
+}
+
+function drawDecision({ weights, usual }) {
+  const all = [0, ...Object.values(weights), ...Object.values(usual.weights)];
+  const [least, most] = [Math.min(...all), Math.max(...all, 0.01)];
+  const place = (weight) => (100 * (weight - least)) / (most - least);
+  const rows = Object.entries(weights)
+    .filter(([name, weight]) => Math.abs(weight) >= 0.005 || Math.abs(usual.weights[name]) >= 0.005)
+    .map(([name, weight]) => {
+      const track = element("span", { className: "track", ariaHidden: "true" });
+      const [filled, mark] = ["filled", "mark"].map((className) => element("i", { className }));
+      filled.style.left = `${place(Math.min(0, weight))}%`;
+      filled.style.width = `${place(Math.abs(weight)) - place(0)}%`;
+      mark.style.left = `${place(usual.weights[name])}%`;
+      track.append(filled, mark);
+      const told = `${weight.toFixed(2)} (usual ${usual.weights[name].toFixed(2)})`;
+      const numbers = element("span", { className: "quiet", textContent: told });
+      return element("li", {}, element("span", { textContent: name }), track, numbers);
+    });
+  at("weights").replaceChildren(...rows);
+}
+
+function drawAttributes() {
+  const field = (name, control) => {
+    control.id = `attribute-${name}`;
+    control.addEventListener("change", () => {
+      delete known.attributes[name];
+      if (control.value !== "") {
+        known.attributes[name] = control.type === "number" ? control.valueAsNumber : control.value;
+      }
+      changed();
+    });
+    return element("p", {}, element("label", { htmlFor: control.id, textContent: name }), control);
+  };
+  const value = (name) => known.attributes[name] ?? "";
+  const numbers = about.numbers.map((name) =>
+    field(name, element("input", { type: "number", step: "any", value: value(name) })),
+  );
+  const words = Object.entries(about.words).map(([name, choices]) => {
+    const select = element("select", {}, element("option", { value: "", textContent: "not said" }));
+    select.append(...choices.map((word) => element("option", { value: word, textContent: word })));
+    select.value = value(name);
+    return field(name, select);
+  });
+  at("fields").replaceChildren(...numbers, ...words);
+  at("attributes").hidden = !numbers.length && !words.length;
+}
+
+// ---- what is asked of the service ----
+
+/** Do what may fail; a failure is told, with a way to try again, and nothing known is lost. */
+async function attempt(what) {
+  try {
+    await what();
+    at("problem").hidden = true;
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (!(error instanceof Refused)) throw error;
+    if (error.status === 401) {
+      at("token").hidden = false;
+      at("secret").focus();
+      return;
+    }
+    const again = element("button", { type: "button", textContent: "Try again" });
+    again.addEventListener("click", () => attempt(what));
+    at("problem").replaceChildren(element("span", { textContent: error.message }), again);
+    at("problem").hidden = false;
+  }
+}
+
+/** The list anew, unless a newer change comes first. */
+function refresh() {
+  running?.abort();
+  running = new AbortController();
+  const { signal } = running;
+  at("list").ariaBusy = "true";
+  return attempt(async () => {
+    try {
+      const body = { ...user(), explain: true };
+      const { suggestions, decision } = await api("recommender/recommend", body, signal);
+      drawList(suggestions);
+      drawDecision(decision);
+    } finally {
+      if (!signal.aborted) at("list").ariaBusy = "false";
+    }
+  });
+}
+
+/** Other items to ask about: those shown and not rated are not known. */
+function ask() {
+  return attempt(async () => {
+    const passed = known.asked.map(({ item }) => item).filter((item) => ratingOf(item) === undefined);
+    const skip = [...new Set([...known.skip, ...passed])];
+    const mine = known;
+    const { items } = await api("recommender/ask", { ...user(), n: N_ASKED, skip });
+    if (known !== mine) return; // started over meanwhile
+    known.skip = items.length ? skip : []; // once all were asked about, from the start
+    known.asked = items;
+    keep();
+    if (!at("search").value) drawQuestions(); // else a search began meanwhile
+  });
+}
+
+function drawQuestions() {
+  const hint = known.asked.length
+    ? "What you think of these tells most. Skip what you do not know."
+    : "You were asked about everything. Once more?";
+  drawAsked(known.asked, hint);
+}
+
+let typing;
+
+function searchSoon() {
+  clearTimeout(typing);
+  typing = setTimeout(search, PAUSE);
+}
+
+function search() {
+  const text = at("search").value.trim();
+  if (!text) return drawQuestions();
+  return attempt(async () => {
+    const found = await api(`recommender/items?n=${N_ASKED}&search=${encodeURIComponent(text)}`);
+    if (at("search").value.trim() !== text) return; // a newer search is on its way
+    const n = found.items.length;
+    drawAsked(found.items, n ? "The most rated titles with these words." : `Nothing is called “${text}”.`);
+  });
+}
+
+/** Put a suggested item first among those to rate, and the focus on its stars. */
+function bringUp(item) {
+  at("search").value = "";
+  known.asked = [item, ...known.asked.filter((other) => other.item !== item.item)].map(
+    ({ item, title }) => ({ item, title }),
+  );
+  keep();
+  drawQuestions();
+  const first = at("asked").firstElementChild;
+  first.scrollIntoView({ block: "nearest" });
+  first.querySelector("input, select").focus();
+}
+
+function reset() {
+  at("search").value = "";
+  known = fresh();
+  listed = [];
+  keep();
+  drawRated();
+  drawAttributes();
+  at("rated-title").focus();
+  return Promise.all([refresh(), ask()]);
+}
+
+async function start() {
+  about = await api("recommender");
+  known = restore();
+  at("about").textContent = about.demo
+    ? `A demonstration: ${about.items} invented films, and the tastes of ${about.users} invented people`
+    : `${about.name}: ${about.items} items, learned from ${about.users} people`;
+  document.querySelector("main").hidden = false;
+  at("token").hidden = true;
+  drawRated();
+  drawAttributes();
+  await Promise.all([refresh(), known.asked.length ? drawQuestions() : ask()]);
+}
+
+at("others").addEventListener("click", () => {
+  at("search").value = "";
+  ask();
+});
+at("search").addEventListener("input", searchSoon);
+at("reset").addEventListener("click", reset);
+at("token").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setToken(at("secret").value);
+  attempt(start);
+});
+attempt(start);

@@ -1,0 +1,177 @@
+"""The page in a browser: Chromium, if it is installed, or what QUICKSTUDY_TEST_BROWSER names."""
+
+import os
+import shutil
+import threading
+import time
+
+import pytest
+import uvicorn
+
+from quickstudy.serve import create_app, listen, recommender_routes
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    names = (os.environ.get("QUICKSTUDY_TEST_BROWSER", ""), "chromium", "chromium-browser")
+    place = next(filter(None, map(shutil.which, names)), None)
+    if place is None:
+        pytest.skip("no Chromium here: install it, or set QUICKSTUDY_TEST_BROWSER to one")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=place, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def expect():
+    found = pytest.importorskip("playwright.sync_api").expect
+    found.set_options(timeout=20_000)
+    return found
+
+
+@pytest.fixture(scope="module")
+def serve(recommender):
+    """Starts services of the recommender in threads; gives their addresses."""
+    servers = []
+
+    def start(**options):
+        app = create_app({"recommender": recommender_routes(recommender, "films")}, **options)
+        at = listen("127.0.0.1", 0)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [at]})
+        thread.start()
+        servers.append((server, thread))
+        while not server.started:
+            time.sleep(0.01)
+        return f"http://127.0.0.1:{at.getsockname()[1]}/"
+
+    yield start
+    for server, thread in servers:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def url(serve):
+    return serve()
+
+
+@pytest.fixture
+def page(browser, url):
+    """The page, which must not complain."""
+    context = browser.new_context()
+    opened = context.new_page()
+    said = []
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.goto(url)
+    yield opened
+    context.close()
+    assert not said
+
+
+def titles(page, where="#list"):
+    return page.locator(f"{where} .title").all_text_contents()
+
+
+def test_the_list_changes_as_one_rates_and_survives_a_reload(page, expect):
+    expect(page.locator("#list > li")).to_have_count(10)
+    expect(page.locator("#basis")).to_contain_text("What most people like")
+    before = titles(page)
+    asked = page.locator("#asked > li")
+    expect(asked).to_have_count(6)
+    asked.nth(0).get_by_label("1 of 5").press("ArrowRight")  # by keyboard: from 1 to 2
+    asked.nth(1).get_by_label("5 of 5").press("Space")
+    expect(page.locator("#basis")).to_have_text("From 2 ratings of yours.")
+    expect(page.locator("#list .because").first).to_contain_text("because you liked")
+    expect(page.get_by_role("status")).to_contain_text("The list begins with 1.")
+    assert titles(page) != before
+    rated = titles(page, "#rated")
+    assert set(rated) == set(titles(page, "#asked")[:2])
+
+    page.reload()
+    expect(page.locator("#basis")).to_have_text("From 2 ratings of yours.")
+    assert titles(page, "#rated") == rated
+    expect(page.locator("#asked").get_by_label("5 of 5").nth(1)).to_be_checked()
+    page.get_by_role("button", name=f"Remove the rating of {rated[0]}").click()
+    expect(page.locator("#basis")).to_have_text("From 1 rating of yours.")
+    page.get_by_role("button", name="Start over").click()
+    expect(page.locator("#basis")).to_contain_text("What most people like")
+    assert titles(page) == before
+
+
+def test_other_questions_and_what_is_told_of_oneself(page, expect):
+    asked = page.locator("#asked > li")
+    expect(asked).to_have_count(6)
+    first = titles(page, "#asked")
+    page.get_by_role("button", name="Ask me something useful").click()
+    expect(page.locator("#asked .title").first).not_to_have_text(first[0])
+    assert not set(first) & set(titles(page, "#asked"))
+    expect(page.locator("#list > li")).to_have_count(10)
+    before = page.locator("#list").text_content()
+    page.locator("#attributes summary").click()
+    page.get_by_label("trade").select_option("smith")
+    page.get_by_label("age").fill("20")
+    page.get_by_label("age").press("Tab")
+    expect(page.locator("#list")).not_to_have_text(before)
+    page.locator("#list .small").first.click()  # rate what was suggested
+    assert titles(page, "#asked")[0] == titles(page)[0]
+    expect(asked.first.get_by_label("1 of 5")).to_be_focused()
+
+
+def test_a_title_is_text_whatever_it_says(page, expect):
+    page.get_by_label("Search titles").fill("img src")
+    found = page.locator("#asked > li")
+    expect(found).to_have_count(1)
+    expect(found.locator(".title")).to_contain_text("<img src=x onerror=")
+    found.locator("label").last.click()
+    expect(page.locator("#list .because").first).to_contain_text("<img src=x onerror=")
+    assert page.locator("main img").count() == 0
+    assert page.title() == "Recommender · quickstudy"
+    page.get_by_label("Search titles").fill("no such film")
+    expect(page.locator("#hint")).to_have_text("Nothing is called “no such film”.")
+
+
+def test_when_the_service_does_not_answer_no_rating_is_lost(page, expect):
+    expect(page.locator("#list > li")).to_have_count(10)
+    page.route("**/api/**", lambda route: route.abort())
+    page.locator("#asked > li").first.locator("label").nth(3).click()
+    expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
+    expect(page.locator("#rated > li")).to_have_count(1)
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(page.locator("#basis")).to_have_text("From 1 rating of yours.")
+
+
+def test_a_token_is_asked_for(browser, serve, expect):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(serve(token="a-long-secret"))
+    for secret in ("wrong", "a-long-secret"):
+        page.get_by_label("The token of this service").fill(secret)
+        page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#list > li")).to_have_count(10)
+    expect(page.locator("#token")).to_be_hidden()
+    context.close()
+
+
+def test_it_fits_a_phone(browser, url, expect):
+    context = browser.new_context(viewport={"width": 320, "height": 640})
+    page = context.new_page()
+    page.goto(url)
+    expect(page.locator("#jump")).to_contain_text("For you: 1.")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    context.close()
