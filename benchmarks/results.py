@@ -109,17 +109,26 @@ def _across(found: dict[str, Any]) -> str:
     entries = [entry for part in found.values() for entry in part["across"]]
     heads = [f"{e['trained_on']} to {e['data']}, {e['n_shot']}" for e in entries]
     lines = ["| | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
-    names = sorted(entries[0]["scores"], key=lambda n: (n != "AutoAdapt", "raw" in n or "new" in n))
+    known = dict.fromkeys(n for e in entries for n in e["scores"])
+    names = sorted(known, key=lambda n: (n != "AutoAdapt", _is_alone(n)))
     for name in names:
-        cells = [_cell(e["scores"][name]) for e in entries]
+        cells = [_cell(e["scores"][name]) if name in e["scores"] else "" for e in entries]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     over = []
     for entry in entries:
-        scores = entry["scores"]
-        bar = max(s["mean"] for n, s in scores.items() if "raw" in n or "new" in n)
-        over.append(f"{100 * (scores['AutoAdapt']['mean'] - bar):+.2f}")
+        scores, less = entry["scores"], entry["less"]
+        above = (
+            less[n]["mean"] if n in less else scores["AutoAdapt"]["mean"] - scores[n]["mean"]
+            for n in filter(_is_alone, scores)
+        )
+        over.append(f"{100 * min(above):+.2f}")
     lines.append("| " + " | ".join(["AutoAdapt less the best of the support alone", *over]) + " |")
     return "\n".join([*lines, ""])
+
+
+def _is_alone(name: str) -> bool:
+    """Whether a way learns from the support set alone."""
+    return "raw" in name or "new" in name
 
 
 def _mean(values: list[float]) -> str:
