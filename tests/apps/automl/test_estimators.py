@@ -1,5 +1,7 @@
 """The search: what it finds, that nothing leaks, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,16 @@ def test_no_transform_sees_the_rows_that_are_left_out(monkeypatch):
     for shown, left_out in zip(seen, asked, strict=False):
         assert shown | left_out == set(range(90))
         assert not shown & left_out
+
+
+def test_choosing_columns_from_noise_gains_nothing(monkeypatch):
+    options = {"C": 1.0, "construct": "products", "select": "anova", "kept": 0.05}
+    family = replace(estimators.FAMILIES["linear"], default=options)
+    monkeypatch.setitem(estimators.FAMILIES, "linear", family)
+    noise, coin = RNG.normal(size=(60, 300)), np.random.default_rng(3).integers(0, 2, 60)
+    model = AutoMLClassifier(n_trials=1, families=["linear"]).fit(noise, coin)
+    assert model.leaderboard_[0].options == options
+    assert model.leaderboard_[0].mean < 0.65
 
 
 def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):

@@ -33,7 +33,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.apps.automl.columns import as_frame, as_numbers, column_kinds
 from quickstudy.apps.automl.metafeatures import Goal
-from quickstudy.apps.automl.pipelines import FAMILIES, make_model, suggest_options
+from quickstudy.apps.automl.pipelines import FAMILIES, as_parameters, make_model, suggest_options
 from quickstudy.errors import DataError, RunError, UsageError, unknown
 
 __all__ = ["AutoMLClassifier", "AutoMLRegressor", "LeaderboardEntry"]
@@ -301,8 +301,7 @@ class _AutoML(BaseEstimator):
         )
         optuna.logging.set_verbosity(told)
         for family in families:
-            default = FAMILIES[family].default
-            fixed = {"family": family, **{f"{family}.{k}": v for k, v in default.items()}}
+            fixed = as_parameters(family, FAMILIES[family].default)
             reasons = [f"the default of {family}"]
             study.enqueue_trial(fixed, user_attrs={"reasons": reasons}, skip_if_exists=True)
         return study
