@@ -111,6 +111,38 @@ def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):
         AutoMLClassifier(n_trials=2, families=["linear"]).fit(X, Y)
 
 
+def test_a_pipeline_is_judged_on_few_rows_first_and_none_that_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(estimators, "LEAST_ROWS", 20)
+    sizes = []
+    plain = estimators._fitted
+    monkeypatch.setattr(
+        estimators, "_fitted", lambda m, x, y: (sizes.append(len(x)), plain(m, x, y))[1]
+    )
+    model = AutoMLClassifier(n_trials=20, families=FAST, time_budget=None).fit(X, Y)
+    assert sizes[:7] == [24, 72, 72, 72, 72, 72, 24]  # a third of a fold, then five folds
+    ended = [entry for entry in model.leaderboard_ if entry.is_pruned]
+    assert ended
+    assert all(len(entry.scores) < 5 for entry in ended)
+    assert all(len(e.scores) == 5 for e in model.leaderboard_ if e.failure is None)
+    splits = model._splits(np.zeros(90, dtype=int))
+    (shown, asked, is_fold), *folds = estimators._stages(splits, 0)
+    assert not is_fold
+    assert estimators._so_far([(shown, asked, is_fold)]) == "24 rows"
+    assert set(shown) <= set(splits[0][0])
+    assert not set(shown) & set(asked)
+    assert len(folds) == 5
+
+
+def test_predictions_for_rows_left_out_are_kept():
+    model = AutoMLRegressor(n_trials=2, families=FAST, time_budget=None).fit(X, X["a"])
+    assert np.corrcoef(model.out_of_fold_, X["a"])[0, 1] > 0.9
+    best = model.leaderboard_[0].mean
+    assert model.out_of_fold_score_ >= best - 0.05
+    model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None).fit(X, Y)
+    np.testing.assert_allclose(model.out_of_fold_.sum(1), 1)
+    assert model.out_of_fold_score_ == (model.classes_[model.out_of_fold_.argmax(1)] == Y).mean()
+
+
 def test_however_short_the_time_one_pipeline_is_finished():
     model = AutoMLClassifier(time_budget=1e-6, families=FAST).fit(X, Y)
     assert len([entry for entry in model.leaderboard_ if entry.failure is None]) == 1
@@ -162,6 +194,8 @@ def test_many_categories_are_learned_from():
         (X, [None, *Y[1:]], "none in 1"),
         (X, ["a"] * 90, "varies, got 'a'"),
         (X, [f"{i}" for i in range(90)], "use AutoMLRegressor"),
+        (X, [f"a sentence, the {i}th" for i in range(90)], "cannot be predicted"),
+        (X[:2], ["a", "b"], "two rows of a class"),
         (X, [np.inf, *[0.0] * 89], "infinite"),
         (X.iloc[:0], [], "rows and columns"),
         (pd.concat([X, X], axis=1), Y, "more often"),
@@ -170,6 +204,23 @@ def test_many_categories_are_learned_from():
 def test_data_that_cannot_serve_are_refused(table, y, message):
     with pytest.raises(DataError, match=message):
         AutoMLClassifier(n_trials=1).fit(table, y)
+
+
+def test_three_rows_are_too_few_for_numbers_and_four_have_whole_folds():
+    with pytest.raises(DataError, match="4 rows at least"):
+        AutoMLRegressor(n_trials=1).fit(X[:3], [1.0, 2.0, 3.0])
+    model = AutoMLRegressor(n_trials=1, families=["linear"]).fit(X[:4], [1.0, 2.0, 3.0, 4.0])
+    assert np.isfinite(model.leaderboard_[0].scores).all()
+
+
+@pytest.mark.parametrize("family", ["linear", "extra trees"])
+def test_mixed_and_huge_values_are_mentioned(family):
+    table = X.assign(mixed=[1, "two", None] * 30, huge=[1e308, -1e308, 1.0] * 30)
+    model = AutoMLClassifier(n_trials=1, families=[family], n_folds=2).fit(table, Y)
+    notes = " ".join(model.notes_)
+    assert "numbers among other values, all taken as categories: mixed" in notes
+    assert "beyond 1e+30 count as that: huge" in notes
+    assert model.leaderboard_[0].mean > 0.6
 
 
 def test_labels_are_refused_by_a_regressor():

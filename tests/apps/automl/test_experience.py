@@ -56,7 +56,7 @@ def test_a_search_is_remembered_once_with_its_folds_and_failures(store):
         assert any(t.scores == entry.scores and t.failure == entry.failure for t in kept)
     assert any(trial.failure and "pruned" in trial.failure for trial in trials.values())
     told = {entry["number"]: entry for entry in run.report["leaderboard"]}
-    assert told[0]["reasons"] == ["the default of linear"]
+    assert told[0]["reasons"] == ["the default of its family"]
     assert "TPE" in told[5]["reasons"][0]
     remember_automl(model, X, Y, store, name="again", began=datetime.now(UTC))
     assert len(store.trials()) == 12

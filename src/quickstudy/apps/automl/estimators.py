@@ -33,7 +33,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.apps.automl.columns import as_frame, as_numbers, column_kinds
 from quickstudy.apps.automl.metafeatures import Goal
-from quickstudy.apps.automl.pipelines import FAMILIES, as_parameters, make_model, suggest_options
+from quickstudy.apps.automl.pipelines import (
+    FAMILIES,
+    HUGE,
+    as_parameters,
+    make_model,
+    suggest_options,
+)
 from quickstudy.errors import DataError, RunError, UsageError, unknown
 
 __all__ = ["AutoMLClassifier", "AutoMLRegressor", "LeaderboardEntry"]
@@ -43,6 +49,9 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 ENSEMBLE_ROUNDS = 25
 """Members of an ensemble, with repetition."""
+
+PARTS, LEAST_ROWS = (1 / 9, 1 / 3), 300
+"""Shares of a fold's rows that a pipeline is judged on first, if they are so many rows."""
 
 TPE = "Optuna's TPE suggests it, by the trials before"
 
@@ -85,6 +94,11 @@ class LeaderboardEntry:
     failure: str | None = None
     number: int = 0
     reasons: list[str] = field(default_factory=list)
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether it was ended before its last fold, for what it scored or for the time."""
+        return self.failure is not None and self.failure.startswith(("pruned", "out of time"))
 
     @property
     def mean(self) -> float:
@@ -144,6 +158,9 @@ class _AutoML(BaseEstimator):
         )
         for i, weight in zip(done, weights, strict=True):
             entries[i] = replace(entries[i], weight=weight)
+        chosen = [predictions[i] * entries[i].weight for i in done if entries[i].weight]
+        self.out_of_fold_ = np.sum(chosen, axis=0)
+        self.out_of_fold_score_ = self._metrics[self.metric_](target, self.out_of_fold_)
         self._fit_members(entries, frame, target)
         return self
 
@@ -219,11 +236,16 @@ class _AutoML(BaseEstimator):
         raise NotImplementedError
 
     def _splits(self, target: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        n_folds = min(self.n_folds, len(target))
+        n_folds = min(self.n_folds, len(target) // 2)  # R² needs two rows
         shuffled: dict[str, Any] = {"shuffle": True, "random_state": self.seed}
         if self._goal == "regression":
+            if n_folds < 2:
+                raise DataError(f"expected 4 rows at least, got {len(target)}")
             return list(KFold(n_folds, **shuffled).split(target))
-        n_folds = min(n_folds, max(2, int(np.bincount(target).max())))
+        most = int(np.bincount(target).max())
+        if most < 2:
+            raise DataError(f"expected two rows of a class at least, got {len(target)} classes")
+        n_folds = min(self.n_folds, most)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of rare classes, which notes_ mentions
             return list(StratifiedKFold(n_folds, **shuffled).split(target, target))
@@ -239,6 +261,7 @@ class _AutoML(BaseEstimator):
         study = self._study(families)
         ends = math.inf if self.time_budget is None else time.monotonic() + self.time_budget
         metric = self._metrics[self.metric_]
+        stages = _stages(splits, self.seed)
         entries: list[LeaderboardEntry] = []
         everything: list[np.ndarray] = []
         found = False
@@ -250,20 +273,22 @@ class _AutoML(BaseEstimator):
             began, scores, failure = time.monotonic(), [], None
             predictions = np.zeros((len(frame), self._n_outputs))
             try:
-                for fold, (shown, asked) in enumerate(splits):
-                    if scores and trial.should_prune():
-                        failure = f"pruned after {fold} folds"
-                    elif scores and found and time.monotonic() >= ends:
-                        failure = f"out of time after {fold} folds"
+                for step, (shown, asked, is_fold) in enumerate(stages):
+                    if step and trial.should_prune():
+                        failure = f"pruned after {_so_far(stages[:step])}"
+                    elif step and found and time.monotonic() >= ends:
+                        failure = f"out of time after {_so_far(stages[:step])}"
                     if failure:
                         break
                     model = make_model(family, options, self._goal, self.seed)
                     _fitted(model, frame.iloc[shown], target[shown])
                     predictions[asked] = self._predictions(model, frame.iloc[asked])
-                    scores.append(metric(target[asked], self._shaped(predictions[asked])))
-                    trial.report(float(np.mean(scores)), fold)
+                    score = metric(target[asked], self._shaped(predictions[asked]))
+                    if is_fold:
+                        scores.append(score)
+                    trial.report(float(np.mean(scores)) if is_fold else score, step)
             except Exception as error:  # whatever a library raises is this pipeline's failure
-                failure = f"{type(error).__name__}: {error}"
+                failure = f"{type(error).__name__}: {error}".partition("\n")[0]
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
                 state = optuna.trial.TrialState.PRUNED if failure else None
@@ -297,12 +322,12 @@ class _AutoML(BaseEstimator):
             load_if_exists=self.study_name is not None,
             direction="maximize",
             sampler=optuna.samplers.TPESampler(seed=self.seed),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0),
         )
         optuna.logging.set_verbosity(told)
         for family in families:
             fixed = as_parameters(family, FAMILIES[family].default)
-            reasons = [f"the default of {family}"]
+            reasons = ["the default of its family"]
             study.enqueue_trial(fixed, user_attrs={"reasons": reasons}, skip_if_exists=True)
         return study
 
@@ -355,6 +380,9 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
         classes_: The labels, in the order of probabilities.
         leaderboard_: A `LeaderboardEntry` a trial, the best first.
         members_: The ensemble: weights and fitted pipelines.
+        out_of_fold_: Its predictions for the rows of each fold by what did not learn from them;
+            probabilities for classes. Its weights were chosen by them.
+        out_of_fold_score_: Of these, which is a little too good for it.
         kinds_: What each column holds.
         notes_: What of the table deserves attention, in words.
 
@@ -377,9 +405,15 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
             raise DataError("expected labels, got an infinite number as target")
         self.classes_, target = np.unique(texts.to_numpy(), return_inverse=True)
         if len(self.classes_) > max(2, len(column) // 2):
+            is_number = not np.isnan(as_numbers(column)).any()
             raise DataError(
                 f"expected classes with several rows each, got {len(self.classes_)} classes in "
-                f"{len(column)} rows: for a target of numbers, use AutoMLRegressor"
+                f"{len(column)} rows: "
+                + (
+                    "for a target of numbers, use AutoMLRegressor (--goal regression)"
+                    if is_number
+                    else "texts, names and dates cannot be predicted, name another column"
+                )
             )
         return target
 
@@ -452,6 +486,24 @@ def _fitted(model: Any, frame: pd.DataFrame, target: np.ndarray) -> Any:
         return model.fit(frame, target)
 
 
+def _stages(
+    splits: list[tuple[np.ndarray, np.ndarray]], seed: int
+) -> list[tuple[np.ndarray, np.ndarray, bool]]:
+    """Rows to learn from, rows to predict and whether it is a fold, from little work to much: the
+    first fold from a ninth and a third of its rows, where these are many enough, then all folds.
+    """
+    shown, asked = splits[0]
+    shuffled = np.random.default_rng(seed).permutation(shown)
+    sizes = [n for part in PARTS if (n := round(part * len(shown))) >= LEAST_ROWS]
+    parts = [(np.sort(shuffled[:n]), asked, False) for n in sizes]
+    return [*parts, *((shown, asked, True) for shown, asked in splits)]
+
+
+def _so_far(stages: list[tuple[np.ndarray, np.ndarray, bool]]) -> str:
+    folds = sum(is_fold for *_, is_fold in stages)
+    return f"{folds} fold{'s' * (folds > 1)}" if folds else f"{len(stages[-1][0])} rows"
+
+
 def _greedy_ensemble(
     predictions: list[np.ndarray], target: np.ndarray, metric: Metric
 ) -> list[float]:
@@ -483,9 +535,22 @@ def _notes(frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal:
     ]
     if infinite:
         notes.append(f"infinite values are taken as missing: {', '.join(infinite)}")
+    if huge := [name for name in numbers if (np.abs(as_numbers(frame[name])) > HUGE).any()]:
+        notes.append(f"numbers beyond {HUGE:g} count as that: {', '.join(huge)}")
+    if mixed := [name for name in kinds if kinds[name] == "category" and _is_mixed(frame[name])]:
+        notes.append(f"numbers among other values, all taken as categories: {', '.join(mixed)}")
     same = [name for name in kinds if kinds[name] == "category" and frame[name].nunique() > 1000]
     if same:
         notes.append(f"more than 1000 categories, by the target's mean: {', '.join(same)}")
     if goal == "classification" and (rare := int((np.bincount(target) == 1).sum())):
         notes.append(f"{rare} classes have a single row, which no fold can both learn and test")
     return notes
+
+
+def _is_mixed(column: pd.Series) -> bool:
+    """Whether some categories are numbers, and others not."""
+    levels = pd.Series(column.dropna().unique()).astype(object)
+    if levels.map(lambda value: isinstance(value, bool)).all():
+        return False
+    missing = np.isnan(as_numbers(levels))
+    return bool(missing.any() and not missing.all())

@@ -79,6 +79,9 @@ FEW_LEVELS = 15
 RARE = 0.01
 """Share of rows below which a level counts as one of the rare ones."""
 
+HUGE = 1e30
+"""Numbers beyond it count as that, since trees take 32 bits."""
+
 MOST_PAIRED, MOST_BUILT = 10, 10
 """Numbers of which pairs are tried, and pairs that are kept."""
 
@@ -185,9 +188,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """Columns from pairs of columns, of shape (n_rows, n_pairs)."""
         left, right = pairs.T
         if self.construct == "products":
-            return (x[:, left] - self._centre[left]) * (x[:, right] - self._centre[right])
-        below = x[:, right]
-        return np.divide(x[:, left], below, out=np.zeros_like(below), where=np.abs(below) > 1e-9)
+            built = (x[:, left] - self._centre[left]) * (x[:, right] - self._centre[right])
+        else:
+            below = x[:, right]
+            is_some = np.abs(below) > 1e-9
+            built = np.divide(x[:, left], below, out=np.zeros_like(below), where=is_some)
+        return np.clip(built, -HUGE, HUGE)
 
     def _scale(self, x: np.ndarray) -> np.ndarray:
         return np.clip((x - self._mean) / self._width, -10, 10) if self.scaled else x
@@ -201,7 +207,7 @@ def _after(prepare: Callable[[pd.DataFrame], Any], encoder: Any) -> Pipeline:
 
 
 def _numbers(frame: pd.DataFrame) -> np.ndarray:
-    return np.column_stack([as_numbers(frame[name]) for name in frame])
+    return np.clip(np.column_stack([as_numbers(frame[name]) for name in frame]), -HUGE, HUGE)
 
 
 def _date_parts(frame: pd.DataFrame) -> np.ndarray:
