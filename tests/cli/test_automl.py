@@ -1,5 +1,6 @@
 """The commands of AutoML, on files as people have them."""
 
+import importlib.util
 import io
 import json
 
@@ -51,7 +52,13 @@ def test_a_table_is_fitted_reported_and_predicted(tmp_path, file, suffix):
     assert "AutoMLClassifier for 'kind'" in told
     assert "1 number, 1 category, 1 date" in told
     assert call("report", run) in told
+    assert "Tried 1 pipelines" in told
+    assert "  1: the default of its family" in told
+    assert "lost where shuffled: size (" in told
     kept = json.loads(call("report", run, "--json"))
+    if importlib.util.find_spec("matplotlib"):
+        assert "search.png, leaderboard.png, confusion.png" in told
+        assert {*kept["pictures"]} == {path.name for path in run.glob("*.png")}
     assert kept["leaderboard"][0]["mean"] > 0.8
     new = tmp_path / "new.csv"
     TABLE.drop(columns="kind").head(7).to_csv(new, index=False)
@@ -121,7 +128,10 @@ def test_a_damaged_run_is_refused(tmp_path, file):
         (b"", "empty file"),
         (b"a,b\n", "rows and columns"),
         (b"a,a\n1,2\n", "'a' more often"),
+        (b"a, a\n1,2\n", "'a' more often"),
         (b"a,b\n1,2\n1,2,3\n", "cannot be read"),
+        (b"a;b\n1;2\n", "apart by commas"),
+        (bytes(range(256)), "in UTF-8"),
         ("a,b\nüber,1\n".encode("latin-1"), "in UTF-8"),
     ],
 )
@@ -143,8 +153,36 @@ def test_files_of_another_kind_and_targets_that_are_not_there_are_refused(tmp_pa
         split_target(TABLE, "knid")
     with pytest.raises(DataError, match="in some row"):
         split_target(TABLE.assign(kind=None), "kind")
-    with pytest.raises(DataError, match="rows and columns"):
+    with pytest.raises(DataError, match="besides the target 'kind'"):
         split_target(TABLE[["kind"]], "kind")
+
+
+def test_names_of_columns_are_without_blanks(tmp_path):
+    (tmp_path / "table.csv").write_text("a , b\n1,2\n")
+    assert read_frame(tmp_path / "table.csv").columns.tolist() == ["a", "b"]
+
+
+def test_what_is_odd_in_a_table_is_in_the_report(tmp_path):
+    odd = TABLE.assign(
+        nothing=None,
+        endless=[float("inf"), *range(59)],
+        mixed=[1, "two", 3.5] * 20,
+        name=[f"n{i}" for i in range(60)],
+    )
+    odd.loc[0, "kind"], odd.loc[1, "kind"] = "alone", None
+    odd.to_csv(tmp_path / "odd.csv", index=False)
+    run = tmp_path / "run"
+    call("fit", tmp_path / "odd.csv", "--target", "kind", "--trials", "1", "--run", run)
+    told = call("report", run)
+    for note in (
+        "nearly all of their values differ: name",
+        "less than two values: nothing",
+        "infinite values are taken as missing: endless",
+        "all taken as categories: mixed",
+        "1 classes have a single row",
+        "1 rows without a target are left out",
+    ):
+        assert note in told
 
 
 def test_a_refusal_is_one_line(file, capsys, monkeypatch):

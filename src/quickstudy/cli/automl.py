@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +20,9 @@ __all__ = ["automl_app"]
 automl_app = typer.Typer(
     no_args_is_help=True, help="Find good pipelines for a table, and predict with them."
 )
+
+MOST_REASONS = 10
+"""Lines of a report that say why pipelines were tried."""
 
 PACKAGES = ("pandas", "sklearn", "optuna", "lightgbm")
 Goal = Literal["auto", "classification", "regression"]
@@ -77,7 +82,7 @@ def automl_fit(
     ).fit(X, y)
     if n_without:
         model.notes_.append(f"{n_without} rows without a target are left out")
-    report = save_automl(model, file, target, run)
+    report = save_automl(model, X, y, file, target, run)
     say({"run": str(run), **report}, as_json, f"{_text(report)}\n\nKept in {run}")
     name = f"{file.stem}, {target}"
     keep(forget, lambda store: remember_automl(model, X, y, store, name=name, began=began))
@@ -173,18 +178,42 @@ def _text(report: dict[str, Any]) -> str:
         options = ", ".join(f"{k}={_short(v)}" for k, v in entry["options"].items())
         score = f"{entry['mean']:.4g}" if entry["mean"] is not None else entry["failure"]
         weight = f"{entry['weight']:.0%}" if entry["weight"] else ""
-        rows.append([entry["family"], score, weight, f"{entry['seconds']:.1f} s", options])
-    kinds: dict[str, int] = {}
-    for kind in report["kinds"].values():
-        kinds[kind] = kinds.get(kind, 0) + 1
+        number, seconds = str(entry["number"] + 1), f"{entry['seconds']:.1f} s"
+        rows.append([number, entry["family"], score, weight, seconds, options])
+    kinds = Counter(report["kinds"].values())
     columns = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    n_done = sum(entry["failure"] is None for entry in entries)
+    seconds = sum(entry["seconds"] for entry in entries)
+    n_members = sum(entry["weight"] > 0 for entry in entries)
     lines = [
         f"{report['estimator']} for {report['target']!r}, columns: {columns}",
         *(f"Note: {note}" for note in report["notes"]),
         "",
-        table(["pipeline", report["metric"], "ensemble", "took", "options"], *rows),
+        f"Tried {len(entries)} pipelines in {seconds:.0f} s; {n_done} finished, the others were "
+        "pruned or failed.",
+        *_why(entries),
+        f"The ensemble of {n_members} has {report['metric']} {report['ensemble']:.4g} on rows left "
+        "out, by which it was chosen too.",
+        "",
+        table(["tried", "pipeline", report["metric"], "ensemble", "took", "options"], *rows),
     ]
-    return "\n".join(lines)
+    if worth := list(report["importance"].items())[:5]:
+        score = "accuracy" if report["estimator"] == "AutoMLClassifier" else "R²"
+        told = ", ".join(f"{name} ({mean:.3g})" for name, (mean, _) in worth)
+        lines += ["", f"Columns that count most, by {score} lost where shuffled: {told}"]
+    pictures = ", ".join(report["pictures"]) or "none: pip install 'quickstudy[demo]' draws them"
+    return "\n".join([*lines, f"Pictures in the run folder: {pictures}"])
+
+
+def _why(entries: list[dict[str, Any]]) -> list[str]:
+    """Why each pipeline was tried, in order; the same reason once for all in a row."""
+    tried = sorted(entries, key=lambda entry: entry["number"])
+    lines = []
+    for why, group in itertools.groupby(tried, key=lambda entry: "; ".join(entry["reasons"])):
+        first, *_, last = [entry["number"] + 1 for entry in group] * 2
+        which = f"{first} to {last}" if last > first else str(first)
+        lines.append(f"  {which}: {why}")
+    return [*lines[:MOST_REASONS], *(["  ..."] if len(lines) > MOST_REASONS else [])]
 
 
 def _short(value: Any) -> str:
