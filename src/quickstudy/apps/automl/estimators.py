@@ -372,17 +372,7 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
         return len(self.classes_)
 
     def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
-        """Probabilities of all classes, 0 for those the model has not seen."""
-        if hasattr(model, "predict_proba"):
-            known = model.predict_proba(frame)
-        else:
-            margins = model.decision_function(frame)
-            margins = margins if margins.ndim == 2 else np.column_stack([-margins, margins])
-            known = np.exp(margins - margins.max(1, keepdims=True))
-            known /= known.sum(1, keepdims=True)
-        probabilities = np.zeros((len(frame), len(self.classes_)))
-        probabilities[:, model.classes_] = known
-        return probabilities
+        return class_probabilities(model, frame, len(self.classes_))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, in the order of `classes_`, shape (n, n_classes)."""
@@ -427,6 +417,20 @@ class AutoMLRegressor(RegressorMixin, _AutoML):
     def predict(self, X: Any) -> np.ndarray:
         """The prediction for each row, shape (n,)."""
         return self._ensemble(X)
+
+
+def class_probabilities(model: Any, rows: Any, n_classes: int) -> np.ndarray:
+    """Probabilities of classes numbered from 0, shape (n, n_classes), 0 for those not fitted."""
+    if hasattr(model, "predict_proba"):
+        known = model.predict_proba(rows)
+    else:
+        margins = model.decision_function(rows)
+        margins = margins if margins.ndim == 2 else np.column_stack([-margins, margins])
+        known = np.exp(margins - margins.max(1, keepdims=True))
+        known /= known.sum(1, keepdims=True)
+    probabilities = np.zeros((len(known), n_classes))
+    probabilities[:, model.classes_] = known
+    return probabilities
 
 
 def _fitted(model: Any, frame: pd.DataFrame, target: np.ndarray) -> Any:
