@@ -70,6 +70,18 @@ def test_numbers_are_regression_and_rows_without_a_target_are_left_out(tmp_path)
     assert "3 rows without a target are left out" in told
 
 
+def test_what_a_fit_tries_is_kept_unless_it_is_not_to(tmp_path, file, monkeypatch):
+    experience = pytest.importorskip("quickstudy.experience")
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
+    words = ["fit", file, "--target", "kind", "--trials", "1", "--run", tmp_path / "run"]
+    call(*words, "--no-experience")
+    assert not (tmp_path / "experience.db").exists()
+    call(*words)
+    (row,) = experience.ExperienceStore(create=False).table(kind="table")
+    assert (row["task_name"], row["strategy_name"]) == ("table, kind", "linear")
+    assert len(row["scores"]) == 5
+
+
 def test_what_worked_on_other_tables_is_suggested(tmp_path, file):
     rows = [f"t{i},0.{5 + i % 4},0.9,0.1" for i in range(12)]
     (tmp_path / "results.csv").write_text("\n".join(["table,svm,tree,line", *rows]) + "\n")

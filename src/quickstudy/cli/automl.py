@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from quickstudy.cli.experience import Forget, keep
 from quickstudy.cli.output import Json, say, seconds_in, table
 from quickstudy.errors import UsageError, require
 
@@ -46,6 +48,7 @@ def automl_fit(
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the search in the storage.")] = None,
     seed: Annotated[int, typer.Option(help="Decides folds, models and search.")] = 0,
+    forget: Forget = False,
     as_json: Json = False,
 ) -> None:
     """Search pipelines for a table, and keep an ensemble of the best in a folder."""
@@ -58,7 +61,9 @@ def automl_fit(
         save_automl,
         split_target,
     )
+    from quickstudy.apps.remember import remember_automl
 
+    began = datetime.now(UTC)
     check_folder(run)
     X, y, n_without = split_target(read_frame(file), target)
     chosen = goal_of(y) if goal == "auto" else goal
@@ -74,6 +79,8 @@ def automl_fit(
         model.notes_.append(f"{n_without} rows without a target are left out")
     report = save_automl(model, file, target, run)
     say({"run": str(run), **report}, as_json, f"{_text(report)}\n\nKept in {run}")
+    name = f"{file.stem}, {target}"
+    keep(forget, lambda store: remember_automl(model, X, y, store, name=name, began=began))
 
 
 @automl_app.command("predict", epilog="Example: quickstudy automl predict runs/automl new.csv")

@@ -13,7 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -44,6 +44,8 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 ENSEMBLE_ROUNDS = 25
 """Members of an ensemble, with repetition."""
 
+TPE = "Optuna's TPE suggests it, by the trials before"
+
 
 def _log_likelihood(y: np.ndarray, p: np.ndarray) -> float:
     return -float(log_loss(y, p, labels=np.arange(p.shape[1])))
@@ -71,6 +73,8 @@ class LeaderboardEntry:
         seconds: For all folds.
         weight: In the ensemble.
         failure: Why it has no score; None if it has.
+        number: How many were tried before.
+        reasons: Why it was tried, in words.
     """
 
     family: str
@@ -79,6 +83,8 @@ class LeaderboardEntry:
     seconds: float
     weight: float = 0.0
     failure: str | None = None
+    number: int = 0
+    reasons: list[str] = field(default_factory=list)
 
     @property
     def mean(self) -> float:
@@ -264,7 +270,17 @@ class _AutoML(BaseEstimator):
                 study.tell(trial, None if failure else float(np.mean(scores)), state=state)
             found = found or failure is None
             seconds = time.monotonic() - began
-            entries.append(LeaderboardEntry(family, options, scores, seconds, failure=failure))
+            entries.append(
+                LeaderboardEntry(
+                    family,
+                    options,
+                    scores,
+                    seconds,
+                    failure=failure,
+                    number=len(entries),
+                    reasons=trial.user_attrs.get("reasons", [TPE]),
+                )
+            )
             everything.append(self._shaped(predictions))
         if not found:
             first = entries[0]
@@ -287,7 +303,8 @@ class _AutoML(BaseEstimator):
         for family in families:
             default = FAMILIES[family].default
             fixed = {"family": family, **{f"{family}.{k}": v for k, v in default.items()}}
-            study.enqueue_trial(fixed, skip_if_exists=True)
+            reasons = [f"the default of {family}"]
+            study.enqueue_trial(fixed, user_attrs={"reasons": reasons}, skip_if_exists=True)
         return study
 
     @property
