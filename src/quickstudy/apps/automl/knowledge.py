@@ -48,24 +48,24 @@ def pipeline_name(family: str, options: Mapping[str, Any]) -> str:
 
     Example:
         >>> pipeline_name("svm", {"gamma": 0.1, "C": 1.0})
-        'svm {"C": 1.0, "gamma": 0.1}'
+        '["svm",{"C":1.0,"gamma":0.1}]'
     """
-    return f"{family} {json.dumps(options, sort_keys=True)}"
+    return json.dumps([family, options], sort_keys=True, separators=(",", ":"))
 
 
 def parse_pipeline(name: str) -> tuple[str, dict[str, Any]] | None:
     """A pipeline's family and options by its name; None for a name of another kind.
 
     Example:
-        >>> parse_pipeline('svm {"C": 1.0, "gamma": 0.1}'), parse_pipeline("tree")
+        >>> parse_pipeline('["svm",{"C":1.0,"gamma":0.1}]'), parse_pipeline("tree")
         (('svm', {'C': 1.0, 'gamma': 0.1}), None)
     """
-    family, bracket, rest = name.partition(" {")
     try:
-        options = json.loads(f"{{{rest}") if bracket else None
-    except ValueError:
+        family, options = json.loads(name)
+    except (ValueError, TypeError):
         return None
-    return None if options is None else (family, options)
+    is_pipeline = isinstance(family, str) and isinstance(options, dict)
+    return (family, options) if is_pipeline else None
 
 
 class Knowledge:

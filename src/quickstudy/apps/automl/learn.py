@@ -39,7 +39,15 @@ from quickstudy.errors import RunError, UsageError
 from quickstudy.files import disk_errors
 from quickstudy.progress import track
 
-__all__ = ["Cell", "Split", "configurations", "learn", "read_log", "run_pipeline"]
+__all__ = [
+    "Cell",
+    "Split",
+    "Worker",
+    "configurations",
+    "learn",
+    "read_log",
+    "run_pipeline",
+]
 
 N_DRAWN = {
     "linear": 6,
@@ -236,7 +244,7 @@ def learn(
         for family, options in pipelines or configurations()
         if (*_place(tables[i].name, tables[i].goal, family, options), number) not in done
     ]
-    with disk_errors(log), log.open("a", encoding="utf-8") as file, _Worker(cell_limit) as worker:
+    with disk_errors(log), log.open("a", encoding="utf-8") as file, Worker(cell_limit) as worker:
 
         def keep(line: dict[str, Any]) -> None:
             file.write(json.dumps(line) + "\n")
@@ -304,8 +312,12 @@ def read_log(log: Path) -> list[dict[str, Any]]:
     return lines
 
 
-class _Worker:
-    """A process that runs pipelines, and can be ended: libraries in C do not listen."""
+class Worker:
+    """A process that runs pipelines, and is ended if one takes too long: libraries in C do not listen.
+
+    Args:
+        limit: Seconds for a pipeline on a split.
+    """
 
     def __init__(self, limit: float) -> None:
         self._limit = limit

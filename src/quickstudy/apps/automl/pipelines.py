@@ -59,7 +59,14 @@ from sklearn.preprocessing import (  # noqa: E402
 )
 from sklearn.svm import SVC, SVR  # noqa: E402
 
-__all__ = ["FAMILIES", "Family", "TableEncoder", "make_model", "suggest_options"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "TableEncoder",
+    "as_parameters",
+    "make_model",
+    "suggest_options",
+]
 
 FEW_LEVELS = 15
 """Categories of up to so many levels get a column a level, others the target's mean."""
@@ -397,6 +404,16 @@ def suggest_options(trial: Trial, families: list[str]) -> tuple[str, dict[str, A
     family = trial.suggest_categorical("family", families)
     space = FAMILIES[family].space
     return family, {name: _suggest(trial, f"{family}.{name}", d) for name, d in space.items()}
+
+
+def as_parameters(family: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A pipeline as the parameters of a trial of Optuna, of which `suggest_options` makes it again.
+
+    Example:
+        >>> as_parameters("linear", {"C": 1.0})
+        {'family': 'linear', 'linear.C': 1.0}
+    """
+    return {"family": family, **{f"{family}.{name}": v for name, v in options.items()}}
 
 
 def _suggest(trial: Trial, name: str, allowed: BaseDistribution) -> Any:

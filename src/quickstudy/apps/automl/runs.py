@@ -114,7 +114,9 @@ def save_automl(model: AutoML, table: Path, target: str, folder: Path) -> dict[s
     make_folder(folder)
     report = {
         "estimator": type(model).__name__,
-        "options": {k: v for k, v in model.get_params().items() if k != "storage"},
+        "options": {
+            k: v for k, v in model.get_params().items() if k not in ("storage", "history")
+        },
         "metric": model.metric_,
         "target": target,
         "table": f"table{table.suffix}",

@@ -27,7 +27,7 @@ __all__ = ["MetaSampler"]
 ADVISED = "quickstudy:advised"
 """Attribute of a trial that names the configuration it was advised to be."""
 
-REASON = "reason"
+REASONS = "reasons"
 """Attribute of a trial that says in words why it came next."""
 
 LEAST_GAIN = 0.002
@@ -106,7 +106,7 @@ class MetaSampler(BaseSampler):
         if advisor is not None:
             self._plans[trial.number] = advisor
             return {}
-        study._storage.set_trial_user_attr(trial._trial_id, REASON, why)
+        study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
         return self._then.infer_relative_search_space(study, trial)
 
     def sample_relative(
@@ -186,7 +186,7 @@ class MetaSampler(BaseSampler):
         near = ", ".join(f"{table} ({share:.0%})" for table, share in advisor.neighbours(3))
         why = f"by {self._meta.chosen_} of {len(self._meta.history_.datasets)} tables; near: {near}"
         study._storage.set_trial_system_attr(trial._trial_id, ADVISED, name)
-        study._storage.set_trial_user_attr(trial._trial_id, REASON, why)
+        study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
 
 
 def _key(params: Mapping[str, Any]) -> str:
