@@ -11,6 +11,7 @@ pd = pytest.importorskip("pandas")
 pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
+from quickstudy.apps.automl.pipelines import FAMILIES  # noqa: E402
 from quickstudy.apps.automl.runs import goal_of, read_frame, split_target  # noqa: E402
 from quickstudy.cli import app as commands  # noqa: E402
 from quickstudy.cli import main  # noqa: E402
@@ -78,7 +79,8 @@ def test_what_a_fit_tries_is_kept_unless_it_is_not_to(tmp_path, file, monkeypatc
     assert not (tmp_path / "experience.db").exists()
     call(*words)
     (row,) = experience.ExperienceStore(create=False).table(kind="table")
-    assert (row["task_name"], row["strategy_name"]) == ("table, kind", "linear")
+    assert row["task_name"] == "table, kind"
+    assert row["strategy_name"] in FAMILIES
     assert len(row["scores"]) == 5
 
 

@@ -92,7 +92,7 @@ def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):
         return plain(family, options, goal, seed)
 
     monkeypatch.setattr(estimators, "make_model", make_model)
-    model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None).fit(X, Y)
+    model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None, history=None).fit(X, Y)
     failed = model.leaderboard_[-1]
     assert (failed.family, failed.failure, failed.weight) == ("linear", "ValueError: no luck", 0)
     with pytest.raises(RunError, match=r"first \(linear\) by ValueError: no luck"):

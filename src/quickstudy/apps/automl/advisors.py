@@ -90,6 +90,10 @@ class Advisor(ABC):
     def _posterior(self) -> np.ndarray:
         return self.weights
 
+    def _informative(self) -> list[int]:
+        """The numbers of the configurations observed that did not fail."""
+        return [self._index[name] for name, score in self.observed.items() if score == score]
+
     @abstractmethod
     def _gain(self, seen: list[int]) -> float:
         """The gain when some configurations, of which these are the numbers, are left to try."""
@@ -140,7 +144,7 @@ class Portfolio(Advisor):
 
     def _choose(self, seen: list[int], k: int) -> list[int]:
         regret = self._regret
-        lowest = regret[:, seen].min(1, initial=1.0)  # (n,)
+        lowest = regret[:, self._informative()].min(1, initial=1.0)  # (n,)
         chosen: list[int] = []
         for _ in range(k):
             means = self.weights @ np.minimum(lowest[:, None], regret)  # (c,)
@@ -151,7 +155,7 @@ class Portfolio(Advisor):
 
     def _gain(self, seen: list[int]) -> float:
         (new,) = self._choose(seen, 1)
-        lowest = self._regret[:, seen].min(1, initial=1.0)  # (n,)
+        lowest = self._regret[:, self._informative()].min(1, initial=1.0)  # (n,)
         return float(self.weights @ np.maximum(lowest - self._regret[:, new], 0))
 
 
@@ -244,10 +248,6 @@ class MixtureAdvisor(Advisor):
     def _posterior(self) -> np.ndarray:
         _, losses, whitened, _ = self._condition(self._informative())
         return self._weigh(losses, whitened)
-
-    def _informative(self) -> list[int]:
-        """The numbers of the configurations observed that did not fail."""
-        return [self._index[name] for name, score in self.observed.items() if score == score]
 
     def _condition(self, given: list[int]) -> tuple[np.ndarray, ...]:
         """The Cholesky factor L of the covariance of k scores given, the losses, and, solved by L:

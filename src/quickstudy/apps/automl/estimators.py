@@ -39,6 +39,7 @@ from quickstudy.apps.automl.metafeatures import Goal, meta_features
 from quickstudy.apps.automl.pipelines import (
     FAMILIES,
     as_parameters,
+    can_make,
     make_model,
     suggest_options,
 )
@@ -210,15 +211,14 @@ class _AutoML(BaseEstimator):
             meta = shipped_meta_learner(self._goal, self.metric_)
         elif isinstance(meta, History):
             meta = MetaLearner(seed=self.seed).fit(meta)
-        names = [name for name in meta.history_.configs if self._can_try(name, families)]
+        names = [
+            name
+            for name in meta.history_.configs
+            if (found := parse_pipeline(name))
+            and found[0] in families
+            and can_make(*found, self._goal)
+        ]
         return MetaLearner.restore(meta.learned(), meta.history_.only(names))
-
-    def _can_try(self, name: str, families: list[str]) -> bool:
-        family, options = parse_pipeline(name) or ("", {})
-        try:
-            return family in families and bool(make_model(family, options, self._goal))
-        except UsageError:
-            return False
 
     def _learn_table(self, X: Any, y: Any) -> tuple[pd.DataFrame, np.ndarray]:
         frame = as_frame(X)

@@ -78,7 +78,6 @@ class History:
         names = [self.datasets[i] for i in keep]
         return History(names, self.configs, self.scores[keep], self.features)
 
-
     def only(self, configs: Iterable[str]) -> History:
         """The history of some configurations alone, and of the data sets that have scores of them.
 

@@ -144,7 +144,9 @@ class Knowledge:
         """
         history = self.history(goal, metric)
         learned = self.about.get("learned", {}).get(metric)
-        return MetaLearner().fit(history) if learned is None else MetaLearner.restore(learned, history)
+        return (
+            MetaLearner().fit(history) if learned is None else MetaLearner.restore(learned, history)
+        )
 
 
 def write_knowledge(

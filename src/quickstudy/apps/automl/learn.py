@@ -98,7 +98,11 @@ def _at(place: float, allowed: BaseDistribution) -> Any:
     if isinstance(allowed, CategoricalDistribution):
         return allowed.choices[int(place * len(allowed.choices))]
     assert isinstance(allowed, FloatDistribution | IntDistribution)
-    low, high = (math.log(allowed.low), math.log(allowed.high)) if allowed.log else (allowed.low, allowed.high)
+    low, high = (
+        (math.log(allowed.low), math.log(allowed.high))
+        if allowed.log
+        else (allowed.low, allowed.high)
+    )
     value = low + place * (high - low)
     value = math.exp(value) if allowed.log else value
     return round(value) if isinstance(allowed, IntDistribution) else float(f"{value:.4g}")
@@ -186,7 +190,9 @@ def run_pipeline(split: Split, family: str, options: Mapping[str, Any], seed: in
                     predicted = class_probabilities(fitted, x[i + 1], split.n_classes)
                 else:
                     predicted = np.asarray(fitted.predict(x[i + 1]), dtype=np.float64)
-                scores[i] = {name: round(metric(y, predicted), 6) for name, metric in metrics.items()}
+                scores[i] = {
+                    name: round(metric(y, predicted), 6) for name, metric in metrics.items()
+                }
         if not all(map(math.isfinite, [*scores[0].values(), *scores[1].values()])):
             raise ValueError("a score that is not finite")
     except Exception as error:  # whatever a library raises is this pipeline's failure

