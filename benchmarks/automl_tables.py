@@ -8,8 +8,8 @@ Advice on a table never comes from a table of its family. Each table (at most 80
 `quickstudy automl learn` cuts it: three fifths to fit on, a fifth to search by, a fifth to judge
 by. Goes on where it was; writes benchmarks/results/automl_tables.json of what is there.
 
-once    one suggestion, LightGBM's and scikit-learn's forest as they come, all given four fifths of the
-        rows, on three splits; on one of them also AutoML end to end, with 2 trials of 2 folds
+once    one suggestion (AutoML end to end with a trial of 2 folds), LightGBM's and scikit-learn's
+        forest as they come, all given four fifths of the rows
 search  10 trials of ours, 30 of TPE, 50 random: the one that was best to search by is judged
 matrix  the same among recorded pipelines alone, with nothing fitted, and greedy portfolios too
 """
@@ -22,7 +22,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,6 @@ from quickstudy.apps.automl.pipelines import (
     FAMILIES,
     TableEncoder,
     as_parameters,
-    make_model,
     suggest_options,
 )
 from quickstudy.apps.automl.sampler import MetaSampler
@@ -51,12 +49,18 @@ from quickstudy.apps.automl.tables import PUBLIC_TABLES, PublicTable
 from quickstudy.apps.run import provenance
 from quickstudy.progress import track
 
+try:  # beside the others where it is installed, with xgboost or xgboost-cpu
+    import flaml.default as flaml  # pyright: ignore[reportMissingImports]
+except ImportError:
+    flaml = None
+
 ROOT = Path(__file__).parent.parent
 METRIC = {"classification": "accuracy", "regression": "r2"}
 MOST_ROWS, GROUPS, LIMIT, FIRST_RANDOM = 800, 5, 15.0, 10
+FLAML = "FLAML's zero-shot LightGBM"
 THREE = ("one suggestion", "LightGBM", "random forest")
 
-SEARCHED_FIRST = 12
+SEARCHED_FIRST = 8
 """Tables on which searches are compared before the other splits of all tables are cut."""
 
 N_TRIALS = {"ours": 10, "TPE": 30, "random": 50}
@@ -73,19 +77,22 @@ class LeftOut:
         self.knowledge = knowledge
         names = sorted(set(knowledge.families.values()))
         mixed = np.random.default_rng(0).permutation(len(names))
+        self._known: dict[tuple[str, int], MetaLearner] = {}
         self._group = {names[i]: place % GROUPS for place, i in enumerate(mixed)}
 
     def group(self, family: str) -> int:
         return self._group.get(family, 0)
 
-    @cache  # noqa: B019: lives as long as the program
-    def _learned(self, goal: str, group: int) -> MetaLearner:
-        out = [family for family, number in self._group.items() if number == group]
-        return MetaLearner().fit(self.knowledge.history(goal, METRIC[goal], without=out))
+    def learned(self, goal: str, group: int) -> MetaLearner:
+        if (goal, group) not in self._known:
+            out = [family for family, number in self._group.items() if number == group]
+            history = self.knowledge.history(goal, METRIC[goal], without=out)
+            self._known[goal, group] = MetaLearner().fit(history)
+        return self._known[goal, group]
 
     def meta(self, table: PublicTable, families: list[str]) -> MetaLearner:
         """For a table, of the pipelines of some families of models."""
-        learned = self._learned(table.goal, self.group(table.family)).learned()
+        learned = self.learned(table.goal, self.group(table.family)).learned()
         metric = METRIC[table.goal]
         history = self.knowledge.history(table.goal, metric, without=[table.family])
         kept = [c for c in history.configs if (parse_pipeline(c) or ("",))[0] in families]
@@ -114,21 +121,23 @@ def once(split: Split, meta: MetaLearner) -> dict[str, Any]:
     described = time.perf_counter()
     (name,) = meta.advise(features).suggest()
     suggested = time.perf_counter()
-    family, options = parse_pipeline(name) or ("", {})
-    automl = (AutoMLClassifier if is_class else AutoMLRegressor)(
-        n_trials=2, time_budget=None, n_folds=2, history=meta, families=serving(split)
-    )
+    automl = AutoMLClassifier if is_class else AutoMLRegressor
     boosting = LGBMClassifier if is_class else LGBMRegressor
     forest = RandomForestClassifier if is_class else RandomForestRegressor
     ways: dict[str, Any] = {
-        "one suggestion": make_model(family, options, goal),
+        "one suggestion": automl(
+            n_trials=1, time_budget=None, n_folds=2, history=meta, families=serving(split)
+        ),
         "LightGBM": make_pipeline(
             TableEncoder(goal), boosting(verbose=-1, n_jobs=1, random_state=0)
         ),
         "random forest": make_pipeline(TableEncoder(goal), forest(random_state=0)),
     }
-    if split.number == 0:
-        ways["AutoML, 2 trials"] = automl
+    if flaml is not None and split.number == 0:
+        zero_shot = flaml.LGBMClassifier if is_class else flaml.LGBMRegressor
+        ways[FLAML] = make_pipeline(
+            TableEncoder(goal), zero_shot(verbose=-1, n_jobs=1, random_state=0)
+        )
     found: dict[str, Any] = {"suggested": name, "scores": {}, "seconds": {}, "crashes": {}}
     found["milliseconds"] = {
         "features": 1000 * (described - began),
@@ -152,11 +161,8 @@ def once(split: Split, meta: MetaLearner) -> dict[str, Any]:
 def search(split: Split, meta: MetaLearner, worker: Worker) -> dict[str, Any]:
     """For each way, what each trial scored to search by and to be judged by."""
     families, metric = serving(split), METRIC[split.table.goal]
-    params = {
-        name: as_parameters(*found)
-        for name in meta.history_.configs
-        if (found := parse_pipeline(name))
-    }
+    parsed = {name: parse_pipeline(name) for name in meta.history_.configs}
+    params = {name: as_parameters(*pipeline) for name, pipeline in parsed.items() if pipeline}
     seed = split.number
     samplers: dict[str, optuna.samplers.BaseSampler] = {
         "random": optuna.samplers.RandomSampler(seed),
@@ -212,6 +218,16 @@ def p_value(ours: np.ndarray, other: np.ndarray) -> float:
     return float(stats.wilcoxon(ours, other)[1]) if (ours != other).any() else 1.0  # pyright: ignore
 
 
+def with_flaml(by_table: Mapping[str, list[dict[str, float]]]) -> dict[str, float]:
+    """Mean ranks of four over the tables where FLAML ended."""
+    rows = [
+        {way: float(np.mean([s[way] for s in splits])) for way in (*THREE, FLAML)}
+        for splits in by_table.values()
+        if all(FLAML in s for s in splits)
+    ]
+    return {"tables": len(rows), **ranks(rows)} if rows else {}
+
+
 def told_once(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Ranks and means over tables, each table's splits averaged first."""
     found: dict[str, Any] = {}
@@ -231,6 +247,7 @@ def told_once(lines: list[dict[str, Any]]) -> dict[str, Any]:
             "tables": len(rows),
             "splits": len(lines_of := [x for x in lines if x["goal"] == goal]),
             "mean_rank": ranks(rows),
+            "mean_rank_with_flaml": with_flaml(by_table),
             "mean": {way: float(v.mean()) for way, v in values.items()},
             "median": {way: float(np.median(v)) for way, v in values.items()},
             "p_of_one_suggestion_against": {
@@ -242,17 +259,21 @@ def told_once(lines: list[dict[str, Any]]) -> dict[str, Any]:
             },
         }
     crashes = [
-        {"table": line["table"], "split": line["split"], **line["once"]["crashes"]}
+        {"table": line["table"], "split": line["split"], "way": way, "error": error}
         for line in lines
-        if line["once"]["crashes"]
+        for way, error in line["once"]["crashes"].items()
     ]
     times = {
         name: [line["once"]["milliseconds"][name] for line in lines]
         for name in ("features", "suggest")
     }
     milliseconds = {k: {"median": float(np.median(v)), "most": max(v)} for k, v in times.items()}
-    ended = sum("AutoML, 2 trials" in line["once"]["seconds"] for line in lines)
-    return {"fits_end_to_end": ended, "crashes": crashes, "milliseconds": milliseconds, **found}
+    return {
+        "fits_end_to_end": len(lines),
+        "crashes": crashes,
+        "milliseconds": milliseconds,
+        **found,
+    }
 
 
 def told_search(lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -354,7 +375,7 @@ def matrix(left_out: LeftOut) -> dict[str, Any]:
                 p_value(values["learned"][:, j], values["greedy portfolio"][:, j])
                 for j in range(len(trials))
             ],
-            "chosen": [left_out._learned(goal, group).chosen_ for group in range(GROUPS)],
+            "chosen": [left_out.learned(goal, group).chosen_ for group in range(GROUPS)],
         }
     return found
 

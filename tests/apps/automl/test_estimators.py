@@ -11,6 +11,8 @@ from sklearn.base import clone  # noqa: E402
 
 from quickstudy.apps.automl import estimators  # noqa: E402
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor  # noqa: E402
+from quickstudy.apps.automl.history import History  # noqa: E402
+from quickstudy.apps.automl.knowledge import pipeline_name  # noqa: E402
 from quickstudy.apps.automl.pipelines import TableEncoder  # noqa: E402
 from quickstudy.errors import DataError, RunError, UsageError  # noqa: E402
 
@@ -192,3 +194,38 @@ def test_options_that_cannot_be_are_refused(options, message):
 def test_nothing_found_cannot_be_fitted_again():
     with pytest.raises(UsageError, match="with a weight"):
         AutoMLClassifier().refit(X, Y, [])
+
+
+NEAREST = ("k-nearest neighbours", {"n_neighbors": 7, "weights": "uniform"})
+LINEAR = ("linear", {"C": 0.5})
+
+
+def past(*pipelines):
+    """A history in which the first is best."""
+    names = [pipeline_name(*pipeline) for pipeline in pipelines]
+    return History(["a", "b"], names, [[1 - i / 10 for i in range(len(names))]] * 2)
+
+
+def test_what_did_best_on_other_tables_is_tried_first_and_says_why():
+    history = past(NEAREST, LINEAR, ("no such", {}), ("svm", {"C": -1.0}))
+    model = AutoMLClassifier(n_trials=1, families=FAST, history=history).fit(X, Y)
+    (entry,) = model.leaderboard_
+    assert (entry.family, entry.options) == NEAREST
+    assert "of 2 tables" in entry.reasons[0]
+    assert AutoMLClassifier(families=FAST, history=history).suggest(X, Y, 9) == [NEAREST, LINEAR]
+
+
+def test_without_other_tables_each_familys_default_is_tried_first():
+    for history in (None, History([], [], []), past(("svm", {"C": -1.0}))):
+        model = AutoMLClassifier(n_trials=2, families=FAST, history=history).fit(X, Y)
+        assert {entry.family for entry in model.leaderboard_} == set(FAST)
+        assert AutoMLClassifier(families=FAST, history=history).suggest(X, Y) == []
+
+
+def test_what_ships_is_suggested_without_fitting(monkeypatch):
+    monkeypatch.setattr(estimators, "_fitted", None)
+    found = AutoMLClassifier(families=["svm", "linear"]).suggest(X, Y, 3)
+    assert len(found) == 3
+    assert {family for family, _ in found} <= {"svm", "linear"}
+    regressor = AutoMLRegressor(metric="neg_mean_absolute_error")
+    assert len(regressor.suggest(X, np.arange(len(X)))) == 5

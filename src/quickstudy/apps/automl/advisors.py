@@ -67,7 +67,7 @@ class Advisor(ABC):
     def gain(self) -> float:
         """By how much the next suggestion is expected to lower the regret, in units of its range.
 
-        Without any score yet, the regret is 1. Where nothing is known or left to try, the gain is 0.
+        Without any score yet, the regret is 1. Where nothing is known or left to try, it is 0.
 
         Example:
             >>> history = History(["a", "b"], ["x", "y"], [[0.9, 0.1], [0.8, 0.3]])
@@ -269,8 +269,8 @@ class MixtureAdvisor(Advisor):
         return weights / weights.sum()
 
     def _outlook(self) -> tuple[np.ndarray, ...]:
-        """What is left of h hypotheses: their weights (h,), means (h, c), the covariance (c, c) that
-        they share, and each one's lowest regret so far (h,), 1 where none is known.
+        """What is left of h hypotheses: their weights (h,), means (h, c), the covariance (c, c)
+        that they share, and each one's lowest regret so far (h,), 1 where none is known.
         """
         _, losses, whitened, gains = self._condition(self._informative())
         weights = self._weigh(losses, whitened)

@@ -349,7 +349,9 @@ class _AutoML(BaseEstimator):
         """
         meta = self._meta_learner(families)
         sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(seed=self.seed)
-        if is_advised := meta is not None and bool(meta.history_.datasets):
+        is_advised = False
+        if meta is not None and meta.history_.datasets:
+            is_advised = True
             pipelines = {name: parse_pipeline(name) for name in meta.history_.configs}
             params = {name: as_parameters(*found) for name, found in pipelines.items() if found}
             features = meta_features(frame, target, self._goal, seed=self.seed)
@@ -416,8 +418,8 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
             an ensemble of its own trials. None for memory.
         study_name: In the storage; a study begun is continued. It should name the table.
         history: Results on other tables to begin with: "shipped" for those that come with
-            quickstudy, a `History` whose configurations are named by `pipeline_name`, a meta-learner
-            fitted to one, or None.
+            quickstudy, a `History` whose configurations are named by `pipeline_name`, a
+            meta-learner fitted to one, or None.
         seed: Of folds, models and search.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What pipelines did on other tables: the file `quickstudy automl learn` writes, one of which ships.
+"""What pipelines did on other tables: files of `quickstudy automl learn`, one of which ships.
 
 Needs pyarrow to be read, which quickstudy's extra `automl` installs.
 """

