@@ -56,7 +56,7 @@ except ImportError:
 
 ROOT = Path(__file__).parent.parent
 METRIC = {"classification": "accuracy", "regression": "r2"}
-MOST_ROWS, GROUPS, LIMIT, FIRST_RANDOM = 800, 5, 15.0, 10
+MOST_ROWS, GROUPS, LIMIT, FIRST_RANDOM = 800, 3, 15.0, 10
 FLAML = "FLAML's zero-shot LightGBM"
 THREE = ("one suggestion", "LightGBM", "random forest")
 
@@ -70,7 +70,7 @@ SEARCHED = [family for family in FAMILIES if family != "gaussian process"]
 
 class LeftOut:
     """Meta-learners that know nothing of a table's family: the way to choose and the distance are
-    learned without a fifth of the families, five times, and the history without the family.
+    learned without a third of the families, three times, and the history without the family.
     """
 
     def __init__(self, knowledge: Knowledge) -> None:
@@ -380,11 +380,10 @@ def matrix(left_out: LeftOut) -> dict[str, Any]:
     return found
 
 
-def main(file: Path, log: Path, minutes: float) -> None:
+def main(knowledge: Knowledge, log: Path, minutes: float) -> None:
     """Run what is not in the log, split after split, and tell."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore")
-    knowledge = read_knowledge(file)
     left_out = LeftOut(knowledge)
     ends = time.monotonic() + 60 * minutes
     lines = read_log(log)
@@ -429,4 +428,5 @@ def main(file: Path, log: Path, minutes: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), float((sys.argv[3:] or ["inf"])[0]))
+    limit = float((sys.argv[3:] or ["inf"])[0])
+    main(read_knowledge(Path(sys.argv[1])), Path(sys.argv[2]), limit)

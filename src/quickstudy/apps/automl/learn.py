@@ -243,11 +243,12 @@ def learn(
     slow = {_key(line)[:-1] for line in lines if line.get("failure") == _LATE}
     known = {(line["table"], line["goal"]) for line in lines if "features" in line}
     mixed = np.random.default_rng(0).permutation(len(tables))
+    pipelines = configurations() if pipelines is None else pipelines
     todo = [
         (tables[i], number, family, options)
         for number in range(n_splits)
         for i in mixed.tolist()
-        for family, options in pipelines or configurations()
+        for family, options in pipelines
         if (*_place(tables[i].name, tables[i].goal, family, options), number) not in done
     ]
     with disk_errors(log), log.open("a", encoding="utf-8") as file, Worker(cell_limit) as worker:
