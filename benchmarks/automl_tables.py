@@ -324,9 +324,6 @@ class AverageRank(Advisor):
     def _choose(self, seen: list[int], k: int) -> list[int]:
         return [i for i in self._order if i not in seen][:k]
 
-    def _gain(self, seen: list[int]) -> float:
-        return 0.0
-
 
 def matrix(left_out: LeftOut) -> dict[str, Any]:
     """Among recorded pipelines: regret to search by, and normalised score to be judged by.

@@ -160,7 +160,8 @@ def test_a_share_outside_its_range_is_refused_by_a_logit_mixture():
 
 
 def test_a_portfolio_makes_up_for_what_failed():
-    history = History(["a", "b"], ["x", "like x", "y"], [[0.9, 0.89, 0.1], [0.8, 0.79, 0.9]])
+    scores = [[0.9, 0.89, 0.1], [0.9, 0.89, 0.1], [0.8, 0.79, 0.9]]
+    history = History(["a", "b", "c"], ["x", "like x", "y"], scores)
     tried, failed = Portfolio(history), Portfolio(history)
     assert tried.suggest() == failed.suggest() == ["x"]
     tried.observe("x", 0.7)

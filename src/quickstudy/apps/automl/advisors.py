@@ -67,7 +67,8 @@ class Advisor(ABC):
     def gain(self) -> float:
         """By how much the next suggestion is expected to lower the regret, in units of its range.
 
-        Without any score yet, the regret is 1. Where nothing is known or left to try, it is 0.
+        Without any score yet, the regret is 1. Where nothing is known or left to try, the gain is
+        0; where the way to choose does not say, it is infinite.
 
         Example:
             >>> history = History(["a", "b"], ["x", "y"], [[0.9, 0.1], [0.8, 0.3]])
@@ -94,9 +95,9 @@ class Advisor(ABC):
         """The numbers of the configurations observed that did not fail."""
         return [self._index[name] for name, score in self.observed.items() if score == score]
 
-    @abstractmethod
     def _gain(self, seen: list[int]) -> float:
-        """The gain when some configurations, of which these are the numbers, are left to try."""
+        """The gain after configurations of these numbers, which are not all."""
+        return math.inf
 
     @abstractmethod
     def _choose(self, seen: list[int], k: int) -> list[int]:

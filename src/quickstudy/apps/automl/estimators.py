@@ -246,6 +246,12 @@ class _AutoML(BaseEstimator):
             raise UsageError(f"expected n_trials >= 1, got {self.n_trials}")
         if self.time_budget is not None and not self.time_budget > 0:
             raise UsageError(f"expected time_budget > 0 seconds, got {self.time_budget}")
+        if not (
+            self.history in (None, "shipped") or isinstance(self.history, History | MetaLearner)
+        ):
+            raise UsageError(
+                f"expected history to be 'shipped', None or a History, got {self.history!r}"
+            )
         if self.n_folds < 2:
             raise UsageError(f"expected n_folds >= 2, got {self.n_folds}")
         self.metric_ = self.metric or next(iter(self._metrics))
@@ -350,7 +356,7 @@ class _AutoML(BaseEstimator):
         meta = self._meta_learner(families)
         sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(seed=self.seed)
         is_advised = False
-        if meta is not None and meta.history_.datasets:
+        if meta is not None and meta.history_.datasets and meta.chosen_ != "random":
             is_advised = True
             pipelines = {name: parse_pipeline(name) for name in meta.history_.configs}
             params = {name: as_parameters(*found) for name, found in pipelines.items() if found}

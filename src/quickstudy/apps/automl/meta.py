@@ -147,7 +147,8 @@ class MetaLearner:
         Args:
             features: Its meta-features; those that are missing or unknown are passed over.
         """
-        make = self._ways()[self.chosen_]
+        n = len(self.history_.datasets)  # there may be fewer than when it was chosen
+        make = self._ways()[self.chosen_ if n > 1 else "portfolio" if n else "random"]
         return make(self.history_, self._distance.prior(features or {}))
 
     def _ways(self) -> dict[str, Callable[..., Advisor]]:
