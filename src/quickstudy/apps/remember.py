@@ -144,7 +144,7 @@ def remember_automl(
     task = table_task(X, y, goal, name=name)
     entries = sorted(model.leaderboard_, key=lambda entry: entry.number)
     strategies = [Strategy("pipeline", entry.family, entry.options) for entry in entries]
-    options = {k: v for k, v in model.get_params().items() if k != "storage"}
+    options = {k: v for k, v in model.get_params().items() if k not in ("storage", "history")}
     recipe = {"automl": {"estimator": type(model).__name__, "table": task.fingerprint, **options}}
     report = {"notes": model.notes_, "leaderboard": _without_scores(list(map(asdict, entries)))}
     run = _run(provenance(model.seed), json.dumps(recipe), report, began)

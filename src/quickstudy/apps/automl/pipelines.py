@@ -69,6 +69,7 @@ __all__ = [
     "Family",
     "TableEncoder",
     "as_parameters",
+    "can_make",
     "make_model",
     "suggest_options",
 ]
@@ -530,6 +531,20 @@ def _contains(allowed: BaseDistribution, value: Any) -> bool:
         return value in allowed.choices
     assert isinstance(allowed, FloatDistribution | IntDistribution)
     return isinstance(value, int | float) and allowed.low <= value <= allowed.high
+
+
+def can_make(family: str, options: Mapping[str, Any], goal: Goal) -> bool:
+    """Whether there is such a pipeline.
+
+    Example:
+        >>> can_make("linear", {"C": 1.0}, "regression"), can_make("forest", {}, "regression")
+        (True, False)
+    """
+    try:
+        make_model(family, options, goal)
+    except UsageError:
+        return False
+    return True
 
 
 def suggest_options(trial: Trial, families: list[str]) -> tuple[str, dict[str, Any]]:

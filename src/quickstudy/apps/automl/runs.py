@@ -137,7 +137,7 @@ def save_automl(
         pictures = draw_automl(model, y, importance, folder)
     report = {
         "estimator": type(model).__name__,
-        "options": {k: v for k, v in model.get_params().items() if k != "storage"},
+        "options": {k: v for k, v in model.get_params().items() if k not in ("storage", "history")},
         "metric": model.metric_,
         "target": target,
         "table": f"table{table.suffix}",
