@@ -21,7 +21,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,10 +200,10 @@ def search(split: Split, meta: MetaLearner, worker: Worker) -> dict[str, Any]:
     return found
 
 
-def chosen(tried: list[Mapping[str, Any]], k: int) -> float:
-    """The score to be judged by of what was best to search by among the first k."""
+def chosen(tried: Sequence[Mapping[str, Any]], k: int, part: str) -> float:
+    """A score of what was best to search by among the first k: "test", to judge by, or "valid"."""
     done = [t for t in tried[:k] if t["valid"] is not None]
-    return max(done, key=lambda t: t["valid"])["test"] if done else -math.inf
+    return max(done, key=lambda t: t["valid"])[part] if done else -math.inf
 
 
 def ranks(scores: list[dict[str, float]]) -> dict[str, float]:
@@ -219,11 +219,12 @@ def p_value(ours: np.ndarray, other: np.ndarray) -> float:
 
 
 def with_flaml(by_table: Mapping[str, list[dict[str, float]]]) -> dict[str, float]:
-    """Mean ranks of four over the tables where FLAML ended."""
+    """Mean ranks of four on the first split of the tables where FLAML ended."""
     rows = [
-        {way: float(np.mean([s[way] for s in splits])) for way in (*THREE, FLAML)}
+        {way: split[way] for way in (*THREE, FLAML)}
         for splits in by_table.values()
-        if all(FLAML in s for s in splits)
+        for split in splits
+        if FLAML in split
     ]
     return {"tables": len(rows), **ranks(rows)} if rows else {}
 
@@ -279,37 +280,34 @@ def told_once(lines: list[dict[str, Any]]) -> dict[str, Any]:
 def told_search(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Normalised scores: 0 for the median of the random pipelines, 1 for the best of any way."""
     asked = {"ours": (1, 3, 5, 10), "TPE": (10, 30), "random": (10, 30, 50)}
+    others = ("TPE, 30", "random, 50")
+
+    def normalised(ways: Mapping[str, list[dict[str, Any]]], part: str) -> dict[str, float]:
+        low = np.median([t[part] for t in ways["random"] if t[part] is not None])
+        high = max(t[part] for tried in ways.values() for t in tried if t[part] is not None)
+        return {
+            f"{way}, {k}": max(-1.0, (chosen(ways[way], k, part) - low) / max(high - low, 1e-9))
+            for way, ks in asked.items()
+            for k in ks
+        }
+
     found: dict[str, Any] = {}
     for goal in (*METRIC, "both"):
-        rows: list[dict[str, float]] = []
-        for line in lines:
-            if goal not in (line["goal"], "both"):
-                continue
-            ways = line["search"]
-            low = np.median([t["test"] for t in ways["random"] if t["test"] is not None])
-            high = max(t["test"] for w in ways.values() for t in w if t["test"] is not None)
-            rows.append(
-                {
-                    f"{way}, {k}": max(-1.0, (chosen(ways[way], k) - low) / max(high - low, 1e-9))
-                    for way, ks in asked.items()
-                    for k in ks
-                }
-            )
-        if not rows:
+        ways = [line["search"] for line in lines if goal in (line["goal"], "both")]
+        if not ways:
             continue
-        values = {way: np.array([row[way] for row in rows]) for way in rows[0]}
-        ten = values["ours, 10"]
-        found[goal] = {
-            "tables": len(rows),
-            "mean_normalised": {way: float(v.mean()) for way, v in values.items()},
-            "mean_rank": ranks(
-                [{w: row[w] for w in ("ours, 10", "TPE, 30", "random, 50")} for row in rows]
-            ),
-            "p_of_ours_10_against": {w: p_value(ten, values[w]) for w in ("TPE, 30", "random, 50")},
-            "at_least_as_good_as": {
-                w: float((ten >= values[w]).mean()) for w in ("TPE, 30", "random, 50")
-            },
-        }
+        told: dict[str, Any] = {"tables": len(ways)}
+        for part in ("test", "valid"):
+            rows = [normalised(way, part) for way in ways]
+            values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+            ten = values["ours, 10"]
+            told[part] = {
+                "mean_normalised": {name: float(v.mean()) for name, v in values.items()},
+                "mean_rank": ranks([{w: row[w] for w in ("ours, 10", *others)} for row in rows]),
+                "p_of_ours_10_against": {w: p_value(ten, values[w]) for w in others},
+                "at_least_as_good_as": {w: float((ten >= values[w]).mean()) for w in others},
+            }
+        found[goal] = told
     return found
 
 
@@ -334,7 +332,7 @@ def matrix(left_out: LeftOut) -> dict[str, Any]:
     for goal, metric in METRIC.items():
         by = {part: knowledge.history(goal, metric, parts=[part]) for part in ("valid", "test")}
         tables = {table.name: table for table in PUBLIC_TABLES if table.goal == goal}
-        trials = (1, 3, 5, 10, 20)
+        trials = (1, 3, 5, 10, 20, len(by["valid"].configs))
         rows: dict[str, list[list[float]]] = {}
         for i, name in enumerate(track(by["valid"].datasets, f"matrix, {goal}")):
             table = tables[name]

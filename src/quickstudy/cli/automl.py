@@ -214,12 +214,14 @@ def automl_learn(
         cell_limit=seconds_in(limit),
         time_budget=None if budget is None else seconds_in(budget),
     )
+    cells = [line for line in lines if "split" in line]
     about = {
         **provenance(0),
         "date": datetime.now(UTC).date().isoformat(),
         "packages": {name: version(name) for name in ("lightgbm", "pandas", "scikit-learn")},
         "most_rows": rows,
-        "splits": splits,
+        "splits": len({cell["split"] for cell in cells}),
+        "seconds": round(sum(cell["seconds"] for cell in cells)),
         "limit": limit,
     }
     knowledge = write_knowledge(out, lines, about)

@@ -8,6 +8,7 @@ import pytest
 optuna = pytest.importorskip("optuna")
 
 from quickstudy.apps.automl.history import History  # noqa: E402
+from quickstudy.apps.automl.meta import MetaLearner  # noqa: E402
 from quickstudy.apps.automl.sampler import MetaSampler  # noqa: E402
 from quickstudy.errors import UsageError  # noqa: E402
 
@@ -154,6 +155,23 @@ def test_processes_that_share_a_study_share_what_was_observed(tmp_path):
     third = study_of(MetaSampler(wide, PARAMS), hill(1.0), 1, **options).trials[-1].params["x"]
     assert len({first, second, third}) == 3
     assert {first, second, third} <= set(PLACES)
+
+
+def test_scores_of_another_kind_than_the_historys_are_passed_over():
+    scores = np.random.default_rng(0).random((12, len(PLACES)))
+    history = History([str(i) for i in range(12)], list(PARAMS), scores)
+    learned = {**MetaLearner().fit(history).learned(), "chosen": "logit mixture, likeness 0.7"}
+    sampler = MetaSampler(MetaLearner.restore(learned, history), PARAMS)
+    study = study_of(sampler, lambda trial: 100 + hill(1.0)(trial), 5)
+    assert {t.params["x"] for t in study.trials} == set(PLACES)
+
+
+def test_an_enqueued_trial_keeps_its_reasons_and_counts():
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(RIGHT, PARAMS))
+    study.enqueue_trial({"x": 1.0}, user_attrs={"reasons": ["I like it"]})
+    study.optimize(hill(1.0), 2)
+    assert study.trials[0].user_attrs["reasons"] == ["I like it"]
+    assert study.trials[1].params["x"] != 1.0
 
 
 def test_what_cannot_be_used_is_refused():

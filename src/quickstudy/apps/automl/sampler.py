@@ -106,7 +106,8 @@ class MetaSampler(BaseSampler):
         if advisor is not None:
             self._plans[trial.number] = advisor
             return {}
-        study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
+        if REASONS not in trial.user_attrs:  # as of one that was enqueued
+            study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
         return self._then.infer_relative_search_space(study, trial)
 
     def sample_relative(
@@ -167,7 +168,10 @@ class MetaSampler(BaseSampler):
                 score = sign * other.value
             if name in self._params:
                 is_it = self._params[name].items() <= other.params.items()
-                advisor.observe(name, score if is_it else math.nan)
+                try:
+                    advisor.observe(name, score if is_it else math.nan)
+                except UsageError:  # no score of the history's kind, as one above 1 of shares
+                    advisor.observe(name, math.nan)
             if other.state == TrialState.COMPLETE and score == score:
                 best[advised is not None] = max(best[advised is not None], score)
         if not len(self._meta.history_.datasets):
