@@ -120,7 +120,7 @@ def test_a_pipeline_is_judged_on_few_rows_first_and_none_that_it_is_asked_for(mo
     monkeypatch.setattr(
         estimators, "_fitted", lambda m, x, y: (sizes.append(len(x)), plain(m, x, y))[1]
     )
-    options = {"n_trials": 20, "families": FAST, "time_budget": None, "history": None}
+    options = {"n_trials": 14, "families": FAST, "time_budget": None, "history": None}
     model = AutoMLClassifier(**options).fit(X, Y)
     assert sizes[:7] == [24, 72, 72, 72, 72, 72, 24]  # a third of a fold, then five folds
     ended = [entry for entry in model.leaderboard_ if entry.is_pruned]
