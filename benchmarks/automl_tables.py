@@ -60,6 +60,9 @@ MOST_ROWS, GROUPS, LIMIT, FIRST_RANDOM = 800, 3, 15.0, 10
 FLAML = "FLAML's zero-shot LightGBM"
 THREE = ("one suggestion", "LightGBM", "random forest")
 
+N_RANDOM = 20
+"""Random orders of recorded pipelines to take the mean of."""
+
 SEARCHED_FIRST = 8
 """Tables on which searches are compared before the other splits of all tables are cut."""
 
@@ -324,54 +327,54 @@ class AverageRank(Advisor):
 
 
 def matrix(left_out: LeftOut) -> dict[str, Any]:
-    """Among recorded pipelines: regret to search by, and normalised score to be judged by.
+    """Among recorded pipelines: scores to search by ("valid") and to be judged by ("test").
 
-    0 is the lower quartile of the recorded pipelines' scores, or below; 1 is their best.
+    They are normalised: 0 is the lower quartile of the recorded pipelines, or below; 1 their best.
     """
     knowledge, found = left_out.knowledge, {}
     for goal, metric in METRIC.items():
         by = {part: knowledge.history(goal, metric, parts=[part]) for part in ("valid", "test")}
         tables = {table.name: table for table in PUBLIC_TABLES if table.goal == goal}
-        trials = (1, 3, 5, 10, 20, len(by["valid"].configs))
-        rows: dict[str, list[list[float]]] = {}
+        number = {name: j for j, name in enumerate(by["valid"].configs)}
+        trials = (1, 3, 5, 10, 20, len(number))
+        curves: dict[str, list[np.ndarray]] = {}
         for i, name in enumerate(track(by["valid"].datasets, f"matrix, {goal}")):
-            table = tables[name]
-            meta = left_out.meta(table, list(FAMILIES))
-            features = knowledge.history(goal, metric).features[name]
+            meta = left_out.meta(tables[name], list(FAMILIES))
             history = meta.history_
-            ways: dict[str, Advisor] = {
-                "learned": meta.advise(features),
+            advisors: dict[str, Advisor] = {
+                "learned": meta.advise(by["valid"].features[name]),
                 "greedy portfolio": Portfolio(history),
                 "average rank": AverageRank(history),
+                **{f"random {s}": RandomOrder(history, seed=s) for s in range(N_RANDOM)},
             }
-            for seed in range(20):
-                ways[f"random {seed}"] = RandomOrder(history, seed=seed)
-            columns = {name: j for j, name in enumerate(by["valid"].configs)}
-            valid, test = by["valid"].scores[i], 1 - by["test"].regret[i]
-            for way, advisor in ways.items():
-                best, judged, curve = -math.inf, 0.0, []
-                for _ in range(max(trials)):
-                    (suggested,) = advisor.suggest() or [""]
-                    j = columns.get(suggested)
-                    if suggested:
-                        advisor.observe(suggested, math.nan if j is None else valid[j])
-                    if j is not None and valid[j] > best:
-                        best, judged = valid[j], test[j]
-                    curve.append(judged)
-                rows.setdefault(way, []).append([curve[k - 1] for k in trials])
-        values = {way: np.array(v) for way, v in rows.items()}
-        values["random"] = np.mean([values.pop(f"random {s}") for s in range(20)], 0)
+            raw = by["valid"].scores[i]
+            scores = np.nan_to_num([1 - by[part].regret[i] for part in ("valid", "test")])
+            for way, advisor in advisors.items():
+                best, curve = None, np.zeros((2, max(trials)))
+                for t in range(max(trials)):
+                    for suggested in advisor.suggest():
+                        j = number[suggested]
+                        advisor.observe(suggested, raw[j])
+                        if best is None or scores[0, j] > scores[0, best]:
+                            best = j
+                    curve[:, t] = scores[:, best]
+                curves.setdefault(way, []).append(curve[:, np.array(trials) - 1])
+        values = {way: np.array(rows) for way, rows in curves.items()}  # (tables, 2, trials)
+        values["random"] = np.mean([values.pop(f"random {s}") for s in range(N_RANDOM)], 0)
         found[goal] = {
             "tables": len(by["valid"].datasets),
-            "pipelines": len(by["valid"].configs),
+            "pipelines": len(number),
             "trials": list(trials),
-            "mean_normalised": {way: v.mean(0).tolist() for way, v in values.items()},
-            "p_of_learned_against_greedy": [
-                p_value(values["learned"][:, j], values["greedy portfolio"][:, j])
-                for j in range(len(trials))
-            ],
             "chosen": [left_out.learned(goal, group).chosen_ for group in range(GROUPS)],
         }
+        for k, part in enumerate(("valid", "test")):
+            learned, greedy = values["learned"][:, k], values["greedy portfolio"][:, k]
+            found[goal][part] = {
+                "mean_normalised": {way: v[:, k].mean(0).tolist() for way, v in values.items()},
+                "p_of_learned_against_greedy": [
+                    p_value(learned[:, j], greedy[:, j]) for j in range(len(trials))
+                ],
+            }
     return found
 
 

@@ -143,9 +143,9 @@ def test_failed_and_infinite_trials_are_not_advised_again():
     assert len(set(places)) == 5
 
 
-def test_processes_that_share_a_study_share_what_was_observed(tmp_path):
+def test_samplers_that_share_a_study_share_what_was_observed():
     wide = history_of_hills(np.linspace(-2, 2, 12))
-    storage = f"sqlite:///{tmp_path}/study.db"
+    storage = optuna.storages.InMemoryStorage()
     options = {"storage": storage, "study_name": "s", "load_if_exists": True}
     first = study_of(MetaSampler(wide, PARAMS), hill(1.0), 1, **options).trials[0].params["x"]
     running = optuna.create_study(

@@ -208,7 +208,7 @@ def learn(
     *,
     n_splits: int = 3,
     most_rows: int = 800,
-    cell_limit: float = 20.0,
+    cell_limit: float = 15.0,
     time_budget: float | None = None,
     pipelines: Sequence[Pipeline] | None = None,
 ) -> list[dict[str, Any]]:
