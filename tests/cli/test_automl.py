@@ -1,5 +1,6 @@
 """The commands of AutoML, on files as people have them."""
 
+import importlib.util
 import io
 import json
 
@@ -11,6 +12,9 @@ pd = pytest.importorskip("pandas")
 pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
+from quickstudy.apps.automl import learn, tables  # noqa: E402
+from quickstudy.apps.automl.knowledge import read_knowledge  # noqa: E402
+from quickstudy.apps.automl.pipelines import FAMILIES  # noqa: E402
 from quickstudy.apps.automl.runs import goal_of, read_frame, split_target  # noqa: E402
 from quickstudy.cli import app as commands  # noqa: E402
 from quickstudy.cli import main  # noqa: E402
@@ -51,7 +55,13 @@ def test_a_table_is_fitted_reported_and_predicted(tmp_path, file, suffix):
     assert "AutoMLClassifier for 'kind'" in told
     assert "1 number, 1 category, 1 date" in told
     assert call("report", run) in told
+    assert "Tried 1 pipelines" in told
+    assert "  1: by " in told
+    assert "lost where shuffled: size (" in told
     kept = json.loads(call("report", run, "--json"))
+    if importlib.util.find_spec("matplotlib"):
+        assert "search.png, leaderboard.png, confusion.png" in told
+        assert {*kept["pictures"]} == {path.name for path in run.glob("*.png")}
     assert kept["leaderboard"][0]["mean"] > 0.8
     new = tmp_path / "new.csv"
     TABLE.drop(columns="kind").head(7).to_csv(new, index=False)
@@ -68,6 +78,44 @@ def test_numbers_are_regression_and_rows_without_a_target_are_left_out(tmp_path)
     told = call("fit", tmp_path / "t.csv", "--target", "size", "--trials", "1", "--run", run)
     assert "AutoMLRegressor" in told
     assert "3 rows without a target are left out" in told
+
+
+def test_what_a_fit_tries_is_kept_unless_it_is_not_to(tmp_path, file, monkeypatch):
+    experience = pytest.importorskip("quickstudy.experience")
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
+    words = ["fit", file, "--target", "kind", "--trials", "1", "--run", tmp_path / "run"]
+    call(*words, "--no-experience")
+    assert not (tmp_path / "experience.db").exists()
+    call(*words)
+    (row,) = experience.ExperienceStore(create=False).table(kind="table")
+    assert row["task_name"] == "table, kind"
+    assert row["strategy_name"] in FAMILIES
+    assert len(row["scores"]) == 5
+
+
+def test_what_comes_with_quickstudy_suggests_pipelines(file):
+    pytest.importorskip("pyarrow")
+    found = json.loads(call("suggest", file, "--target", "kind", "--k", "3", "--json"))
+    assert len(found["suggested"]) == 3
+    assert found["datasets"] >= 50
+    told = call("suggest", file, "--target", "size", "--goal", "regression")
+    assert "nearest: " in told
+    with pytest.raises(UsageError, match="expected --history with"):
+        call("suggest", file, "--target", "kind", "--lower-is-better")
+
+
+def test_what_pipelines_do_on_tables_is_learned_and_gone_on_with(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    wine = tables.PublicTable("sklearn/wine", "classification", "target", "wine")
+    monkeypatch.setattr(tables, "PUBLIC_TABLES", (wine,))
+    monkeypatch.setattr(learn, "configurations", lambda: [("linear", {"C": 1.0})])
+    out = tmp_path / "knowledge.parquet"
+    words = ["learn", out, "--splits", "1", "--rows", "100", "--limit", "1m", "--json"]
+    assert json.loads(call(*words)) == {"tables": 1, "cells": 1, "failed": 0}
+    assert json.loads(call(*words, "--budget", "1s")) == {"tables": 1, "cells": 1, "failed": 0}
+    assert read_knowledge(out).about["most_rows"] == 100
+    with pytest.raises(UsageError, match=r"expected a \.parquet file in a folder"):
+        call("learn", tmp_path / "no" / "knowledge.parquet")
 
 
 def test_what_worked_on_other_tables_is_suggested(tmp_path, file):
@@ -109,7 +157,10 @@ def test_a_damaged_run_is_refused(tmp_path, file):
         (b"", "empty file"),
         (b"a,b\n", "rows and columns"),
         (b"a,a\n1,2\n", "'a' more often"),
+        (b"a, a\n1,2\n", "'a' more often"),
         (b"a,b\n1,2\n1,2,3\n", "cannot be read"),
+        (b"a;b\n1;2\n", "apart by commas"),
+        (bytes(range(256)), "in UTF-8"),
         ("a,b\nüber,1\n".encode("latin-1"), "in UTF-8"),
     ],
 )
@@ -131,8 +182,36 @@ def test_files_of_another_kind_and_targets_that_are_not_there_are_refused(tmp_pa
         split_target(TABLE, "knid")
     with pytest.raises(DataError, match="in some row"):
         split_target(TABLE.assign(kind=None), "kind")
-    with pytest.raises(DataError, match="rows and columns"):
+    with pytest.raises(DataError, match="besides the target 'kind'"):
         split_target(TABLE[["kind"]], "kind")
+
+
+def test_names_of_columns_are_without_blanks(tmp_path):
+    (tmp_path / "table.csv").write_text("a , b\n1,2\n")
+    assert read_frame(tmp_path / "table.csv").columns.tolist() == ["a", "b"]
+
+
+def test_what_is_odd_in_a_table_is_in_the_report(tmp_path):
+    odd = TABLE.assign(
+        nothing=None,
+        endless=[float("inf"), *range(59)],
+        mixed=[1, "two", 3.5] * 20,
+        name=[f"n{i}" for i in range(60)],
+    )
+    odd.loc[0, "kind"], odd.loc[1, "kind"] = "alone", None
+    odd.to_csv(tmp_path / "odd.csv", index=False)
+    run = tmp_path / "run"
+    call("fit", tmp_path / "odd.csv", "--target", "kind", "--trials", "1", "--run", run)
+    told = call("report", run)
+    for note in (
+        "nearly all of their values differ: name",
+        "less than two values: nothing",
+        "infinite values are taken as missing: endless",
+        "all taken as categories: mixed",
+        "1 classes have a single row",
+        "1 rows without a target are left out",
+    ):
+        assert note in told
 
 
 def test_a_refusal_is_one_line(file, capsys, monkeypatch):

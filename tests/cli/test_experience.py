@@ -105,6 +105,16 @@ def test_the_commands_show_and_move_experience(capsys, here, monkeypatch):
     assert new == {"runs": 0, "tasks": 0, "strategies": 0, "trials": 0}
 
 
+def test_studies_of_optuna_are_imported(capsys, here):
+    optuna = pytest.importorskip("optuna")
+    pytest.importorskip("pandas")
+    study = optuna.create_study(storage=f"sqlite:///{here / 'studies.db'}", study_name="mine")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), 2)
+    code, out, _ = run(capsys, "experience", "import", "studies.db", "--study", "mine")
+    assert (code, out) == (0, "new: 0 runs, 1 tasks, 2 strategies, 2 trials\n")
+    assert f"objective {study.best_value:.4g}" in run(capsys, "experience", "list")[1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -113,6 +123,7 @@ def test_the_commands_show_and_move_experience(capsys, here, monkeypatch):
         (["merge", "nowhere.db"], "expected an experience store at"),
         (["import", "nowhere"], "expected a folder"),
         (["import", "."], "expected runs.parquet"),
+        (["import", ".", "--study", "mine"], "expected --study with a storage of Optuna"),
         (["merge", "mysql://a/b"], "sqlite:///FILE or postgresql"),
     ],
 )

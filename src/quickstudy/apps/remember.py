@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import uuid
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,9 +21,17 @@ from quickstudy.tasks.images import content_hash
 
 if TYPE_CHECKING:
     from quickstudy.apps.adapt import Adaptation
+    from quickstudy.apps.automl.runs import AutoML
     from quickstudy.experience import ExperienceStore, Run, Strategy, Task, Trial
 
-__all__ = ["remember", "remember_adapting", "remember_comparison", "strategy_of", "task_of"]
+__all__ = [
+    "remember",
+    "remember_adapting",
+    "remember_automl",
+    "remember_comparison",
+    "strategy_of",
+    "task_of",
+]
 
 REPORTS = uuid.UUID("6d1c3d4c-5a0f-4b57-9d2f-1e6d1b3b8f0a")
 """The namespace of runs' ids: the same report is the same run."""
@@ -111,6 +120,48 @@ def remember_adapting(
     run = _run(provenance(seed), plain, {"queries": n_queries}, began)
     trial = _trial(run, 0, task, strategy)
     store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
+
+
+def remember_automl(
+    model: AutoML, X: Any, y: Any, store: ExperienceStore, *, name: str, began: datetime
+) -> None:
+    """Keep what AutoML tried on a table: a task of its content, a trial a pipeline.
+
+    One that was pruned has the scores of the folds before, and its failure says so.
+
+    Args:
+        model: After `fit`.
+        X, y: What it was fitted on.
+        name: Of the table, for people.
+        began: When the search began.
+    """
+    from sklearn.base import is_classifier
+
+    from quickstudy.apps.automl.experience import table_task
+    from quickstudy.experience import Strategy
+
+    goal = "classification" if is_classifier(model) else "regression"
+    task = table_task(X, y, goal, name=name)
+    entries = sorted(model.leaderboard_, key=lambda entry: entry.number)
+    strategies = [Strategy("pipeline", entry.family, entry.options) for entry in entries]
+    options = {k: v for k, v in model.get_params().items() if k not in ("storage", "history")}
+    recipe = {"automl": {"estimator": type(model).__name__, "table": task.fingerprint, **options}}
+    report = {"notes": model.notes_, "leaderboard": _without_scores(list(map(asdict, entries)))}
+    run = _run(provenance(model.seed), json.dumps(recipe), report, began)
+    trials = [
+        _trial(
+            run,
+            entry.number,
+            task,
+            strategy,
+            metric=model.metric_,
+            scores=entry.scores,
+            seconds=entry.seconds,
+            failure=entry.failure,
+        )
+        for entry, strategy in zip(entries, strategies, strict=True)
+    ]
+    store.record(run=run, tasks=[task], strategies=strategies, trials=trials)
 
 
 def strategy_of(recipe: Recipe, test: Test | None = None) -> Strategy:

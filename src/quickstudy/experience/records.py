@@ -106,8 +106,8 @@ class Strategy(_Record):
     """A way to learn, with all its options; the same name and options are the same strategy.
 
     Args:
-        kind: "learner", "strategy" or "pipeline".
-        name: Of the learner, strategy or pipeline.
+        kind: "learner", "strategy", "pipeline" or "parameters".
+        name: Of the learner, strategy or pipeline; the parameters' names.
         configuration: Its options.
 
     Example:

@@ -157,3 +157,30 @@ def test_a_share_outside_its_range_is_refused_by_a_logit_mixture():
         advisor.observe("x", 1.5)
     assert len(advisor.suggest(2)) == 2
     assert advisor.observed == {}
+
+
+def test_a_portfolio_makes_up_for_what_failed():
+    scores = [[0.9, 0.89, 0.1], [0.9, 0.89, 0.1], [0.8, 0.79, 0.9]]
+    history = History(["a", "b", "c"], ["x", "like x", "y"], scores)
+    tried, failed = Portfolio(history), Portfolio(history)
+    assert tried.suggest() == failed.suggest() == ["x"]
+    tried.observe("x", 0.7)
+    failed.observe("x", float("nan"))
+    assert tried.suggest() == ["y"]
+    assert failed.suggest() == ["like x"]
+
+
+@pytest.mark.parametrize("make", ADVISORS)
+def test_the_gain_falls_to_nothing(make):
+    history = made_history()
+    advisor = make(history)
+    gains = [advisor.gain()]
+    while suggested := advisor.suggest():
+        advisor.observe(suggested[0], history.scores[0, history.configs.index(suggested[0])])
+        gains.append(advisor.gain())
+    assert gains[-1] == 0
+    assert min(gains) >= 0
+    if make is RandomOrder:
+        assert max(gains) == 0
+    else:
+        assert gains[0] > 0.5 > gains[3]

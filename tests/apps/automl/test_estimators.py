@@ -1,5 +1,7 @@
 """The search: what it finds, that nothing leaks, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from sklearn.base import clone  # noqa: E402
 
 from quickstudy.apps.automl import estimators  # noqa: E402
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor  # noqa: E402
+from quickstudy.apps.automl.history import History  # noqa: E402
+from quickstudy.apps.automl.knowledge import pipeline_name  # noqa: E402
 from quickstudy.apps.automl.pipelines import TableEncoder  # noqa: E402
 from quickstudy.errors import DataError, RunError, UsageError  # noqa: E402
 
@@ -83,6 +87,16 @@ def test_no_transform_sees_the_rows_that_are_left_out(monkeypatch):
         assert not shown & left_out
 
 
+def test_choosing_columns_from_noise_gains_nothing(monkeypatch):
+    options = {"C": 1.0, "construct": "products", "select": "anova", "kept": 0.05}
+    family = replace(estimators.FAMILIES["linear"], default=options)
+    monkeypatch.setitem(estimators.FAMILIES, "linear", family)
+    noise, coin = RNG.normal(size=(60, 300)), np.random.default_rng(3).integers(0, 2, 60)
+    model = AutoMLClassifier(n_trials=1, families=["linear"], history=None).fit(noise, coin)
+    assert model.leaderboard_[0].options == options
+    assert model.leaderboard_[0].mean < 0.65
+
+
 def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):
     plain = estimators.make_model
 
@@ -92,11 +106,44 @@ def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):
         return plain(family, options, goal, seed)
 
     monkeypatch.setattr(estimators, "make_model", make_model)
-    model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None).fit(X, Y)
+    model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None, history=None).fit(X, Y)
     failed = model.leaderboard_[-1]
     assert (failed.family, failed.failure, failed.weight) == ("linear", "ValueError: no luck", 0)
     with pytest.raises(RunError, match=r"first \(linear\) by ValueError: no luck"):
         AutoMLClassifier(n_trials=2, families=["linear"]).fit(X, Y)
+
+
+def test_a_pipeline_is_judged_on_few_rows_first_and_none_that_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(estimators, "LEAST_ROWS", 20)
+    sizes = []
+    plain = estimators._fitted
+    monkeypatch.setattr(
+        estimators, "_fitted", lambda m, x, y: (sizes.append(len(x)), plain(m, x, y))[1]
+    )
+    options = {"n_trials": 14, "families": FAST, "time_budget": None, "history": None}
+    model = AutoMLClassifier(**options).fit(X, Y)
+    assert sizes[:7] == [24, 72, 72, 72, 72, 72, 24]  # a third of a fold, then five folds
+    ended = [entry for entry in model.leaderboard_ if entry.is_pruned]
+    assert ended
+    assert all(len(entry.scores) < 5 for entry in ended)
+    assert all(len(e.scores) == 5 for e in model.leaderboard_ if e.failure is None)
+    splits = model._splits(np.zeros(90, dtype=int))
+    (shown, asked, is_fold), *folds = estimators._stages(splits, 0)
+    assert not is_fold
+    assert estimators._so_far([(shown, asked, is_fold)]) == "24 rows"
+    assert set(shown) <= set(splits[0][0])
+    assert not set(shown) & set(asked)
+    assert len(folds) == 5
+
+
+def test_predictions_for_rows_left_out_are_kept():
+    model = AutoMLRegressor(n_trials=2, families=FAST, time_budget=None).fit(X, X["a"])
+    assert np.corrcoef(model.out_of_fold_, X["a"])[0, 1] > 0.9
+    best = model.leaderboard_[0].mean
+    assert model.out_of_fold_score_ >= best - 0.05
+    model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None).fit(X, Y)
+    np.testing.assert_allclose(model.out_of_fold_.sum(1), 1)
+    assert model.out_of_fold_score_ == (model.classes_[model.out_of_fold_.argmax(1)] == Y).mean()
 
 
 def test_however_short_the_time_one_pipeline_is_finished():
@@ -150,6 +197,8 @@ def test_many_categories_are_learned_from():
         (X, [None, *Y[1:]], "none in 1"),
         (X, ["a"] * 90, "varies, got 'a'"),
         (X, [f"{i}" for i in range(90)], "use AutoMLRegressor"),
+        (X, [f"a sentence, the {i}th" for i in range(90)], "cannot be predicted"),
+        (X[:2], ["a", "b"], "two rows of a class"),
         (X, [np.inf, *[0.0] * 89], "infinite"),
         (X.iloc[:0], [], "rows and columns"),
         (pd.concat([X, X], axis=1), Y, "more often"),
@@ -158,6 +207,23 @@ def test_many_categories_are_learned_from():
 def test_data_that_cannot_serve_are_refused(table, y, message):
     with pytest.raises(DataError, match=message):
         AutoMLClassifier(n_trials=1).fit(table, y)
+
+
+def test_three_rows_are_too_few_for_numbers_and_four_have_whole_folds():
+    with pytest.raises(DataError, match="4 rows at least"):
+        AutoMLRegressor(n_trials=1).fit(X[:3], [1.0, 2.0, 3.0])
+    model = AutoMLRegressor(n_trials=1, families=["linear"]).fit(X[:4], [1.0, 2.0, 3.0, 4.0])
+    assert np.isfinite(model.leaderboard_[0].scores).all()
+
+
+@pytest.mark.parametrize("family", ["linear", "extra trees"])
+def test_mixed_and_huge_values_are_mentioned(family):
+    table = X.assign(mixed=[1, "two", None] * 30, huge=[1e308, -1e308, 1.0] * 30)
+    model = AutoMLClassifier(n_trials=1, families=[family], n_folds=2).fit(table, Y)
+    notes = " ".join(model.notes_)
+    assert "numbers among other values, all taken as categories: mixed" in notes
+    assert "beyond 1e+30 count as that: huge" in notes
+    assert model.leaderboard_[0].mean > 0.6
 
 
 def test_labels_are_refused_by_a_regressor():
@@ -179,6 +245,7 @@ def test_a_column_that_is_not_there_is_named():
         ({"n_trials": 0}, "n_trials >= 1"),
         ({"time_budget": 0}, "time_budget > 0"),
         ({"n_folds": 1}, "n_folds >= 2"),
+        ({"history": "mine"}, "expected history to be 'shipped', None or a History, got 'mine'"),
         ({"metric": "acuracy"}, "did you mean 'accuracy'"),
         ({"families": ["lineal"]}, "did you mean 'linear'"),
         ({"families": []}, "a family"),
@@ -192,3 +259,38 @@ def test_options_that_cannot_be_are_refused(options, message):
 def test_nothing_found_cannot_be_fitted_again():
     with pytest.raises(UsageError, match="with a weight"):
         AutoMLClassifier().refit(X, Y, [])
+
+
+NEAREST = ("k-nearest neighbours", {"n_neighbors": 7, "weights": "uniform"})
+LINEAR = ("linear", {"C": 0.5})
+
+
+def past(*pipelines):
+    """A history in which the first is best."""
+    names = [pipeline_name(*pipeline) for pipeline in pipelines]
+    return History(["a", "b"], names, [[1 - i / 10 for i in range(len(names))]] * 2)
+
+
+def test_what_did_best_on_other_tables_is_tried_first_and_says_why():
+    history = past(NEAREST, LINEAR, ("no such", {}), ("svm", {"C": -1.0}))
+    model = AutoMLClassifier(n_trials=1, families=FAST, history=history).fit(X, Y)
+    (entry,) = model.leaderboard_
+    assert (entry.family, entry.options) == NEAREST
+    assert "of 2 tables" in entry.reasons[0]
+    assert AutoMLClassifier(families=FAST, history=history).suggest(X, Y, 9) == [NEAREST, LINEAR]
+
+
+def test_without_other_tables_each_familys_default_is_tried_first():
+    for history in (None, History([], [], []), past(("svm", {"C": -1.0}))):
+        model = AutoMLClassifier(n_trials=2, families=FAST, history=history).fit(X, Y)
+        assert {entry.family for entry in model.leaderboard_} == set(FAST)
+        assert AutoMLClassifier(families=FAST, history=history).suggest(X, Y) == []
+
+
+def test_what_ships_is_suggested_without_fitting(monkeypatch):
+    monkeypatch.setattr(estimators, "_fitted", None)
+    found = AutoMLClassifier(families=["svm", "linear"]).suggest(X, Y, 3)
+    assert len(found) == 3
+    assert {family for family, _ in found} <= {"svm", "linear"}
+    regressor = AutoMLRegressor(metric="neg_mean_absolute_error")
+    assert len(regressor.suggest(X, np.arange(len(X)))) == 5

@@ -1,6 +1,7 @@
 """Meta-features of tables whose properties are known, and of messy ones."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ pd = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
 
 from quickstudy.apps.automl.metafeatures import meta_features  # noqa: E402
-from quickstudy.errors import DataError, UsageError  # noqa: E402
+from quickstudy.errors import DataError, MissingError, UsageError  # noqa: E402
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(400, 5))
@@ -120,3 +121,23 @@ def test_a_target_that_cannot_be_learned_is_refused(y, goal, message):
 def test_an_unknown_goal_is_refused():
     with pytest.raises(UsageError, match="did you mean 'regression'"):
         meta_features(X, X[:, 0], "regresion")
+
+
+@pytest.mark.parametrize("goal", ["classification", "regression"])
+def test_rich_features_are_those_of_pymfe_too(goal):
+    pytest.importorskip("pymfe")
+    table = pd.DataFrame({"a": range(40), "b": ["x", "y", None, "z"] * 10, "c": [1] * 40})
+    y = np.arange(40) // 20 if goal == "classification" else np.arange(40) ** 2
+    found = meta_features(table, y, goal, rich=True)
+    assert meta_features(table, y, goal).items() <= found.items()
+    assert np.isfinite(list(found.values())).all()
+    assert found == meta_features(table, y, goal, rich=True)
+    added = {name for name in found if name.startswith("pymfe.")}
+    assert len(added) > 90
+    assert found["pymfe.nr_inst"] == pytest.approx(np.log1p(40))
+
+
+def test_rich_features_without_pymfe_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymfe", None)
+    with pytest.raises(MissingError, match=r"quickstudy\[pymfe\]"):
+        meta_features([[1], [2], [3], [4]], [0, 1, 0, 1], "classification", rich=True)

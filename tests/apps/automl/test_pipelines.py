@@ -7,9 +7,18 @@ pd = pytest.importorskip("pandas")
 pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
+from optuna.trial import FixedTrial  # noqa: E402
 from sklearn.base import clone  # noqa: E402
+from sklearn.model_selection import cross_val_score  # noqa: E402
 
-from quickstudy.apps.automl.pipelines import FAMILIES, TableEncoder, make_model  # noqa: E402
+from quickstudy.apps.automl.pipelines import (  # noqa: E402
+    FAMILIES,
+    ColumnSelector,
+    TableEncoder,
+    as_parameters,
+    make_model,
+    suggest_options,
+)
 from quickstudy.errors import UsageError  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -111,6 +120,76 @@ def test_a_default_is_within_its_space(name):
     make_model(name, FAMILIES[name].default, "classification")
 
 
+@pytest.mark.parametrize("how", ["anova", "information", "l1"])
+@pytest.mark.parametrize("goal", ["classification", "regression"])
+def test_a_selector_keeps_what_tells_of_the_target(how, goal):
+    rng = np.random.default_rng(0)
+    x = np.hstack([np.ones((3000, 1)), rng.normal(size=(3000, 9)) * 10.0 ** np.arange(-4, 5)])
+    y = x[:, 2] / 1e-3 - x[:, 8] / 1e3 + 0.1 * rng.normal(size=3000)
+    selector = ColumnSelector(how, 0.2, goal).fit(x, y > 0 if goal == "classification" else y)
+    assert selector.columns_.tolist() == [2, 8]
+    assert selector.transform(x[:5]).shape == (5, 2)
+    assert ColumnSelector(how, 0.05, goal).fit(x[:, :1], np.arange(3000) % 2).columns_ == [0]
+
+
+@pytest.mark.parametrize(
+    ("construct", "target"),
+    [("products", lambda a, b: a * b > 0), ("ratios", lambda a, b: a / b > 0.5)],
+)
+def test_constructed_columns_tell_what_single_ones_do_not(construct, target):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 300))
+    table = pd.DataFrame({"colour": ["red", "blue"] * 150, "a": a, "hole": a, "b": b})
+    table.loc[::7, "hole"] = None
+    y = target(a, b).astype(int)
+    plain = cross_val_score(make_model("linear", {"C": 1.0}, "classification"), table, y)
+    model = make_model("linear", {"C": 1.0, "construct": construct}, "classification")
+    built = cross_val_score(model, table, y)
+    assert plain.mean() < 0.7
+    assert built.mean() > 0.85
+    zeros = table.assign(a=0, b=0.0)
+    assert np.isfinite(model.fit(table, y)[:-1].transform(zeros)).all()
+
+
+NOISE = pd.DataFrame(np.random.default_rng(1).normal(size=(60, 300)))
+COIN = np.random.default_rng(2).integers(0, 2, 60)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"select": "anova", "kept": 0.05},
+        {"select": "information", "kept": 0.05},
+        {"select": "l1", "kept": 0.05},
+        {"construct": "products", "select": "anova", "kept": 0.05},
+        {"construct": "ratios"},
+    ],
+)
+def test_columns_chosen_from_noise_gain_nothing_inside_the_fold(options):
+    model = make_model("linear", {"C": 1.0, **options}, "classification")
+    fair = cross_val_score(model, NOISE, COIN).mean()
+    assert fair < 0.65
+    if "select" in options:  # the leak that this would find
+        leaked = model[:-1].fit_transform(NOISE, COIN)
+        assert cross_val_score(model[-1], leaked, COIN).mean() > fair + 0.1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"C": 1.0},
+        {"C": 1.0, "construct": "ratios"},
+        {"C": 1.0, "select": "l1", "kept": 0.5},
+        {"C": 1.0, "construct": "products", "select": "anova", "kept": 0.1},
+    ],
+)
+def test_a_pipeline_is_the_parameters_it_was_made_of(options):
+    parameters = as_parameters("linear", options)
+    assert suggest_options(FixedTrial(parameters), ["linear", "svm"]) == ("linear", options)
+    plain = make_model("linear", {"C": 1.0}, "classification")
+    assert [name for name, _ in plain.steps] == ["encoder", "model"]
+
+
 @pytest.mark.parametrize(
     ("family", "options", "message"),
     [
@@ -120,6 +199,10 @@ def test_a_default_is_within_its_space(name):
         ("linear", {"C": 1e9}, "C of linear in"),
         ("linear", {"C": "much"}, "got 'much'"),
         ("gaussian process", {"nu": 1.0}, "nu of gaussian process"),
+        ("linear", {"C": 1.0, "select": "l1"}, "'select' and 'kept' together"),
+        ("linear", {"C": 1.0, "select": "all", "kept": 0.5}, "got 'all'"),
+        ("linear", {"C": 1.0, "construct": "sums"}, "got 'sums'"),
+        ("linear", {"C": 1.0, "selct": "l1"}, "did you mean 'select'"),
     ],
 )
 def test_a_pipeline_that_cannot_be_is_refused(family, options, message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import ndtr
@@ -64,6 +64,24 @@ class Advisor(ABC):
             raise UsageError(f"expected a finite score, or NaN for a failure, got {score}")
         self.observed[config] = float(score)
 
+    def gain(self) -> float:
+        """By how much the next suggestion is expected to lower the regret, in units of its range.
+
+        Without any score yet, the regret is 1. Where nothing is known or left to try, the gain is
+        0; where the way to choose does not say, it is infinite.
+
+        Example:
+            >>> history = History(["a", "b"], ["x", "y"], [[0.9, 0.1], [0.8, 0.3]])
+            >>> advisor = Portfolio(history)
+            >>> advisor.gain()
+            1.0
+            >>> advisor.observe("x", 0.7)
+            >>> advisor.gain()
+            0.0
+        """
+        seen = [self._index[name] for name in self.observed]
+        return self._gain(seen) if len(seen) < len(self._index) else 0.0
+
     def neighbours(self, k: int = 5) -> list[tuple[str, float]]:
         """The k data sets that count most by now, with their shares."""
         weights = self._posterior()
@@ -72,6 +90,14 @@ class Advisor(ABC):
 
     def _posterior(self) -> np.ndarray:
         return self.weights
+
+    def _informative(self) -> list[int]:
+        """The numbers of the configurations observed that did not fail."""
+        return [self._index[name] for name, score in self.observed.items() if score == score]
+
+    def _gain(self, seen: list[int]) -> float:
+        """The gain after configurations of these numbers, which are not all."""
+        return math.inf
 
     @abstractmethod
     def _choose(self, seen: list[int], k: int) -> list[int]:
@@ -96,6 +122,9 @@ class RandomOrder(Advisor):
     def _choose(self, seen: list[int], k: int) -> list[int]:
         return [i for i in self._order if i not in seen][:k]
 
+    def _gain(self, seen: list[int]) -> float:
+        return 0.0
+
 
 class Portfolio(Advisor):
     """Each configuration is the one that most lowers the mean regret of those before it.
@@ -116,7 +145,7 @@ class Portfolio(Advisor):
 
     def _choose(self, seen: list[int], k: int) -> list[int]:
         regret = self._regret
-        lowest = regret[:, seen].min(1, initial=1.0)  # (n,)
+        lowest = regret[:, self._informative()].min(1, initial=1.0)  # (n,)
         chosen: list[int] = []
         for _ in range(k):
             means = self.weights @ np.minimum(lowest[:, None], regret)  # (c,)
@@ -124,6 +153,11 @@ class Portfolio(Advisor):
             chosen.append(int(means.argmin()))
             lowest = np.minimum(lowest, regret[:, chosen[-1]])
         return chosen
+
+    def _gain(self, seen: list[int]) -> float:
+        (new,) = self._choose(seen, 1)
+        lowest = self._regret[:, self._informative()].min(1, initial=1.0)  # (n,)
+        return float(self.weights @ np.maximum(lowest - self._regret[:, new], 0))
 
 
 class MixtureAdvisor(Advisor):
@@ -216,10 +250,6 @@ class MixtureAdvisor(Advisor):
         _, losses, whitened, _ = self._condition(self._informative())
         return self._weigh(losses, whitened)
 
-    def _informative(self) -> list[int]:
-        """The numbers of the configurations observed that did not fail."""
-        return [self._index[name] for name, score in self.observed.items() if score == score]
-
     def _condition(self, given: list[int]) -> tuple[np.ndarray, ...]:
         """The Cholesky factor L of the covariance of k scores given, the losses, and, solved by L:
         innovations under each hypothesis (k, n), covariance with all configurations (k, c).
@@ -239,31 +269,47 @@ class MixtureAdvisor(Advisor):
         weights = np.exp(logs - logs.max())
         return weights / weights.sum()
 
-    def _choose(self, seen: list[int], k: int) -> list[int]:
+    def _outlook(self) -> tuple[np.ndarray, ...]:
+        """What is left of h hypotheses: their weights (h,), means (h, c), the covariance (c, c)
+        that they share, and each one's lowest regret so far (h,), 1 where none is known.
+        """
         _, losses, whitened, gains = self._condition(self._informative())
         weights = self._weigh(losses, whitened)
         likely = weights > NEGLIGIBLE * weights.max()
-        weights, best, width = weights[likely], self._best[likely], self._range[likely]
-        means = self._means[likely] + whitened[:, likely].T @ gains  # (h, c)
-        covariance = self._covariance - gains.T @ gains if k > 1 else self._covariance
-        variances = np.diag(self._covariance) - (gains**2).sum(0)
-        lowest = (losses.min() - best) / width if len(losses) else None  # (h,)
+        means = self._means[likely] + whitened[:, likely].T @ gains
+        lowest = np.ones(int(likely.sum()))
+        if len(losses):
+            lowest = (losses.min() - self._best[likely]) / self._range[likely]
+        return weights[likely], means, self._covariance - gains.T @ gains, lowest
+
+    def _merit(self, weights: Any, means: Any, covariance: Any, lowest: Any) -> np.ndarray:
+        """The expected improvement by each configuration, of shape (c,)."""
+        deviations = np.sqrt(np.maximum(np.diag(covariance), 1e-10))
+        return weights @ _expected_improvement(means, deviations, lowest[:, None])
+
+    def _gain(self, seen: list[int]) -> float:
+        weights, means, covariance, lowest = self._outlook()
+        merit = self._merit(weights, means, covariance, lowest)
+        return float(np.delete(merit, seen).max())
+
+    def _choose(self, seen: list[int], k: int) -> list[int]:
+        weights, means, covariance, lowest = self._outlook()
+        is_first = not self._informative()
         chosen: list[int] = []
         for _ in range(k):
-            deviations = np.sqrt(np.maximum(variances, 1e-10))
-            if lowest is None:
+            if is_first:
                 merit = -(weights @ means)
             else:
-                merit = weights @ _expected_improvement(means, deviations, lowest[:, None])
+                merit = self._merit(weights, means, covariance, lowest)
             merit[seen + chosen] = -np.inf
             new = int(merit.argmax())
             chosen.append(new)
             if len(chosen) < k:  # as if each hypothesis had been right about it
-                lowest = means[:, new] if lowest is None else np.minimum(lowest, means[:, new])
+                lowest = means[:, new] if is_first else np.minimum(lowest, means[:, new])
+                is_first = False
                 gain = covariance[new] / np.sqrt(covariance[new, new])
                 covariance = covariance - np.outer(gain, gain)
                 covariance[new, new] = max(covariance[new, new], 1e-10)
-                variances = np.diag(covariance)
         return chosen
 
 

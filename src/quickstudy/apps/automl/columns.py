@@ -85,7 +85,8 @@ def as_numbers(column: pd.Series) -> np.ndarray:
     """
     if pd.api.types.is_datetime64_any_dtype(column):
         stamps = pd.to_datetime(column, utc=True).dt.tz_localize(None)
-        return ((stamps - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(np.float64)
+        start = pd.Timestamp(0).as_unit("s")  # of nanoseconds, years before 1678 are out of range
+        return ((stamps - start) / pd.Timedelta(days=1)).to_numpy(np.float64)
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     return np.where(np.isfinite(numbers), numbers, np.nan)
 

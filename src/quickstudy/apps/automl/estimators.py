@@ -13,8 +13,8 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import optuna
@@ -32,8 +32,19 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 
 from quickstudy.apps.automl.columns import as_frame, as_numbers, column_kinds
-from quickstudy.apps.automl.metafeatures import Goal
-from quickstudy.apps.automl.pipelines import FAMILIES, make_model, suggest_options
+from quickstudy.apps.automl.history import History
+from quickstudy.apps.automl.knowledge import parse_pipeline, shipped_meta_learner
+from quickstudy.apps.automl.meta import MetaLearner
+from quickstudy.apps.automl.metafeatures import Goal, meta_features
+from quickstudy.apps.automl.pipelines import (
+    FAMILIES,
+    HUGE,
+    as_parameters,
+    can_make,
+    make_model,
+    suggest_options,
+)
+from quickstudy.apps.automl.sampler import MetaSampler
 from quickstudy.errors import DataError, RunError, UsageError, unknown
 
 __all__ = ["AutoMLClassifier", "AutoMLRegressor", "LeaderboardEntry"]
@@ -43,6 +54,14 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 ENSEMBLE_ROUNDS = 25
 """Members of an ensemble, with repetition."""
+
+PARTS, LEAST_ROWS = (1 / 9, 1 / 3), 300
+"""Shares of a fold's rows that a pipeline is judged on first, if they are so many rows."""
+
+TPE = "Optuna's TPE suggests it, by the trials before"
+
+Past = History | MetaLearner | Literal["shipped"] | None
+"""Results on other tables: those that ship with quickstudy, others, or none."""
 
 
 def _log_likelihood(y: np.ndarray, p: np.ndarray) -> float:
@@ -71,6 +90,8 @@ class LeaderboardEntry:
         seconds: For all folds.
         weight: In the ensemble.
         failure: Why it has no score; None if it has.
+        number: How many were tried before.
+        reasons: Why it was tried, in words.
     """
 
     family: str
@@ -79,6 +100,13 @@ class LeaderboardEntry:
     seconds: float
     weight: float = 0.0
     failure: str | None = None
+    number: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether it was ended before its last fold, for what it scored or for the time."""
+        return self.failure is not None and self.failure.startswith(("pruned", "out of time"))
 
     @property
     def mean(self) -> float:
@@ -102,6 +130,7 @@ class _AutoML(BaseEstimator):
         n_folds: int = 5,
         storage: str | None = None,
         study_name: str | None = None,
+        history: Past = "shipped",
         seed: int = 0,
     ) -> None:
         self.n_trials = n_trials
@@ -111,6 +140,7 @@ class _AutoML(BaseEstimator):
         self.n_folds = n_folds
         self.storage = storage
         self.study_name = study_name
+        self.history = history
         self.seed = seed
 
     def fit(self, X: Any, y: Any) -> Self:
@@ -128,7 +158,7 @@ class _AutoML(BaseEstimator):
         """
         families = self._check_options()
         frame, target = self._learn_table(X, y)
-        families = [f for f in families if len(frame) <= (FAMILIES[f].most_rows or math.inf)]
+        families = _serving(families, len(frame))
         if not families:
             raise UsageError(f"expected a family that can learn from {len(frame)} rows, got none")
         entries, predictions = self._search(frame, target, self._splits(target), families)
@@ -138,6 +168,9 @@ class _AutoML(BaseEstimator):
         )
         for i, weight in zip(done, weights, strict=True):
             entries[i] = replace(entries[i], weight=weight)
+        chosen = [predictions[i] * entries[i].weight for i in done if entries[i].weight]
+        self.out_of_fold_ = np.sum(chosen, axis=0)
+        self.out_of_fold_score_ = self._metrics[self.metric_](target, self.out_of_fold_)
         self._fit_members(entries, frame, target)
         return self
 
@@ -157,6 +190,47 @@ class _AutoML(BaseEstimator):
             raise UsageError("expected an entry of the leaderboard with a weight, got none")
         self._fit_members(leaderboard, *self._learn_table(X, y))
         return self
+
+    def suggest(self, X: Any, y: Any, k: int = 5) -> list[tuple[str, dict[str, Any]]]:
+        """The k pipelines to try first, by results on other tables; nothing is fitted.
+
+        Args:
+            X, y: As in `fit`.
+            k: How many; there are fewer where the history has fewer.
+
+        Returns:
+            Families with their options, the best first.
+
+        Raises:
+            UsageError: If an option cannot be used as given, or k is below 1.
+            DataError: If the table or target cannot serve.
+        """
+        families = self._check_options()
+        frame = as_frame(X)
+        target = self._learn_target(y, len(frame))
+        meta = self._meta_learner(_serving(families, len(frame)))
+        if meta is None or not meta.history_.configs:
+            return []
+        advisor = meta.advise(meta_features(frame, target, self._goal, seed=self.seed))
+        return [found for name in advisor.suggest(k) if (found := parse_pipeline(name))]
+
+    def _meta_learner(self, families: list[str]) -> MetaLearner | None:
+        """Of the pipelines among a history's configurations that this search can try."""
+        if self.history is None:
+            return None
+        meta = self.history
+        if meta == "shipped":
+            meta = shipped_meta_learner(self._goal, self.metric_)
+        elif isinstance(meta, History):
+            meta = MetaLearner(seed=self.seed).fit(meta)
+        names = [
+            name
+            for name in meta.history_.configs
+            if (found := parse_pipeline(name))
+            and found[0] in families
+            and can_make(*found, self._goal)
+        ]
+        return MetaLearner.restore(meta.learned(), meta.history_.only(names))
 
     def _learn_table(self, X: Any, y: Any) -> tuple[pd.DataFrame, np.ndarray]:
         frame = as_frame(X)
@@ -184,6 +258,12 @@ class _AutoML(BaseEstimator):
             raise UsageError(f"expected n_trials >= 1, got {self.n_trials}")
         if self.time_budget is not None and not self.time_budget > 0:
             raise UsageError(f"expected time_budget > 0 seconds, got {self.time_budget}")
+        if not (
+            self.history in (None, "shipped") or isinstance(self.history, History | MetaLearner)
+        ):
+            raise UsageError(
+                f"expected history to be 'shipped', None or a History, got {self.history!r}"
+            )
         if self.n_folds < 2:
             raise UsageError(f"expected n_folds >= 2, got {self.n_folds}")
         self.metric_ = self.metric or next(iter(self._metrics))
@@ -213,11 +293,16 @@ class _AutoML(BaseEstimator):
         raise NotImplementedError
 
     def _splits(self, target: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        n_folds = min(self.n_folds, len(target))
+        n_folds = min(self.n_folds, len(target) // 2)  # R² needs two rows
         shuffled: dict[str, Any] = {"shuffle": True, "random_state": self.seed}
         if self._goal == "regression":
+            if n_folds < 2:
+                raise DataError(f"expected 4 rows at least, got {len(target)}")
             return list(KFold(n_folds, **shuffled).split(target))
-        n_folds = min(n_folds, max(2, int(np.bincount(target).max())))
+        most = int(np.bincount(target).max())
+        if most < 2:
+            raise DataError(f"expected two rows of a class at least, got {len(target)} classes")
+        n_folds = min(self.n_folds, most)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of rare classes, which notes_ mentions
             return list(StratifiedKFold(n_folds, **shuffled).split(target, target))
@@ -230,9 +315,10 @@ class _AutoML(BaseEstimator):
         families: list[str],
     ) -> tuple[list[LeaderboardEntry], list[np.ndarray]]:
         """Try pipelines until the budget is spent; with predictions for rows left out."""
-        study = self._study(families)
         ends = math.inf if self.time_budget is None else time.monotonic() + self.time_budget
+        study = self._study(frame, target, families)
         metric = self._metrics[self.metric_]
+        stages = _stages(splits, self.seed)
         entries: list[LeaderboardEntry] = []
         everything: list[np.ndarray] = []
         found = False
@@ -244,35 +330,58 @@ class _AutoML(BaseEstimator):
             began, scores, failure = time.monotonic(), [], None
             predictions = np.zeros((len(frame), self._n_outputs))
             try:
-                for fold, (shown, asked) in enumerate(splits):
-                    if scores and trial.should_prune():
-                        failure = f"pruned after {fold} folds"
-                    elif scores and found and time.monotonic() >= ends:
-                        failure = f"out of time after {fold} folds"
+                for step, (shown, asked, is_fold) in enumerate(stages):
+                    if step and trial.should_prune():
+                        failure = f"pruned after {_so_far(stages[:step])}"
+                    elif step and found and time.monotonic() >= ends:
+                        failure = f"out of time after {_so_far(stages[:step])}"
                     if failure:
                         break
                     model = make_model(family, options, self._goal, self.seed)
                     _fitted(model, frame.iloc[shown], target[shown])
                     predictions[asked] = self._predictions(model, frame.iloc[asked])
-                    scores.append(metric(target[asked], self._shaped(predictions[asked])))
-                    trial.report(float(np.mean(scores)), fold)
+                    score = metric(target[asked], self._shaped(predictions[asked]))
+                    if is_fold:
+                        scores.append(score)
+                    trial.report(float(np.mean(scores)) if is_fold else score, step)
             except Exception as error:  # whatever a library raises is this pipeline's failure
-                failure = f"{type(error).__name__}: {error}"
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                failure = f"{type(error).__name__}: {error}".partition("\n")[0]
+                told = study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
                 state = optuna.trial.TrialState.PRUNED if failure else None
-                study.tell(trial, None if failure else float(np.mean(scores)), state=state)
+                told = study.tell(trial, None if failure else float(np.mean(scores)), state=state)
             found = found or failure is None
             seconds = time.monotonic() - began
-            entries.append(LeaderboardEntry(family, options, scores, seconds, failure=failure))
+            entries.append(
+                LeaderboardEntry(
+                    family,
+                    options,
+                    scores,
+                    seconds,
+                    failure=failure,
+                    number=len(entries),
+                    reasons=told.user_attrs.get("reasons", [TPE]),
+                )
+            )
             everything.append(self._shaped(predictions))
         if not found:
             first = entries[0]
             raise RunError(f"all pipelines failed, the first ({first.family}) by {first.failure}")
         return entries, everything
 
-    def _study(self, families: list[str]) -> optuna.Study:
-        """A study that begins with each family's default; a stored one of this table goes on."""
+    def _study(self, frame: pd.DataFrame, target: np.ndarray, families: list[str]) -> optuna.Study:
+        """A study that begins with what other tables advise, or, without any, with each family's
+        default; a stored one of this table goes on.
+        """
+        meta = self._meta_learner(families)
+        sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(seed=self.seed)
+        is_advised = False
+        if meta is not None and meta.history_.datasets and meta.chosen_ != "random":
+            is_advised = True
+            pipelines = {name: parse_pipeline(name) for name in meta.history_.configs}
+            params = {name: as_parameters(*found) for name, found in pipelines.items() if found}
+            features = meta_features(frame, target, self._goal, seed=self.seed)
+            sampler = MetaSampler(meta, params, features, seed=self.seed)
         told = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
@@ -280,14 +389,14 @@ class _AutoML(BaseEstimator):
             study_name=self.study_name,
             load_if_exists=self.study_name is not None,
             direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=self.seed),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+            sampler=sampler,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0),
         )
         optuna.logging.set_verbosity(told)
-        for family in families:
-            default = FAMILIES[family].default
-            fixed = {"family": family, **{f"{family}.{k}": v for k, v in default.items()}}
-            study.enqueue_trial(fixed, skip_if_exists=True)
+        for family in () if is_advised else families:
+            fixed = as_parameters(family, FAMILIES[family].default)
+            reasons = ["the default of its family"]
+            study.enqueue_trial(fixed, user_attrs={"reasons": reasons}, skip_if_exists=True)
         return study
 
     @property
@@ -318,7 +427,8 @@ class _AutoML(BaseEstimator):
 class AutoMLClassifier(ClassifierMixin, _AutoML):
     """Finds good pipelines for a raw table of classes, and averages the best.
 
-    Each family's default is tried first, then what Optuna's TPE suggests, all on the same folds.
+    First it tries what results on other tables advise (`MetaSampler`), or without such results each
+    family's default; then what Optuna's TPE suggests; all on the same folds.
     The end is a greedy ensemble (R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes: "Ensemble
     selection from libraries of models", ICML 2004) by the predictions for rows left out. All that a
     pipeline learns of a column, it learns inside the fold.
@@ -333,12 +443,18 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
         storage: Of Optuna, an URL: many processes with one `study_name` share a search, each with
             an ensemble of its own trials. None for memory.
         study_name: In the storage; a study begun is continued. It should name the table.
+        history: Results on other tables to begin with: "shipped" for those that come with
+            quickstudy, a `History` whose configurations are named by `pipeline_name`, a
+            meta-learner fitted to one, or None.
         seed: Of folds, models and search.
 
     Attributes:
         classes_: The labels, in the order of probabilities.
         leaderboard_: A `LeaderboardEntry` a trial, the best first.
         members_: The ensemble: weights and fitted pipelines.
+        out_of_fold_: Its predictions for the rows of each fold by what did not learn from them;
+            probabilities for classes. Its weights were chosen by them.
+        out_of_fold_score_: Of these, which is a little too good for it.
         kinds_: What each column holds.
         notes_: What of the table deserves attention, in words.
 
@@ -361,9 +477,15 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
             raise DataError("expected labels, got an infinite number as target")
         self.classes_, target = np.unique(texts.to_numpy(), return_inverse=True)
         if len(self.classes_) > max(2, len(column) // 2):
+            is_number = not np.isnan(as_numbers(column)).any()
             raise DataError(
                 f"expected classes with several rows each, got {len(self.classes_)} classes in "
-                f"{len(column)} rows: for a target of numbers, use AutoMLRegressor"
+                f"{len(column)} rows: "
+                + (
+                    "for a target of numbers, use AutoMLRegressor (--goal regression)"
+                    if is_number
+                    else "texts, names and dates cannot be predicted, name another column"
+                )
             )
         return target
 
@@ -372,17 +494,7 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
         return len(self.classes_)
 
     def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
-        """Probabilities of all classes, 0 for those the model has not seen."""
-        if hasattr(model, "predict_proba"):
-            known = model.predict_proba(frame)
-        else:
-            margins = model.decision_function(frame)
-            margins = margins if margins.ndim == 2 else np.column_stack([-margins, margins])
-            known = np.exp(margins - margins.max(1, keepdims=True))
-            known /= known.sum(1, keepdims=True)
-        probabilities = np.zeros((len(frame), len(self.classes_)))
-        probabilities[:, model.classes_] = known
-        return probabilities
+        return class_probabilities(model, frame, len(self.classes_))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, in the order of `classes_`, shape (n, n_classes)."""
@@ -429,11 +541,48 @@ class AutoMLRegressor(RegressorMixin, _AutoML):
         return self._ensemble(X)
 
 
+def _serving(families: list[str], n_rows: int) -> list[str]:
+    """The families that can learn from so many rows."""
+    return [f for f in families if n_rows <= (FAMILIES[f].most_rows or math.inf)]
+
+
+def class_probabilities(model: Any, rows: Any, n_classes: int) -> np.ndarray:
+    """Probabilities of classes numbered from 0, shape (n, n_classes), 0 for those not fitted."""
+    if hasattr(model, "predict_proba"):
+        known = model.predict_proba(rows)
+    else:
+        margins = model.decision_function(rows)
+        margins = margins if margins.ndim == 2 else np.column_stack([-margins, margins])
+        known = np.exp(margins - margins.max(1, keepdims=True))
+        known /= known.sum(1, keepdims=True)
+    probabilities = np.zeros((len(known), n_classes))
+    probabilities[:, model.classes_] = known
+    return probabilities
+
+
 def _fitted(model: Any, frame: pd.DataFrame, target: np.ndarray) -> Any:
     """A model after fitting, without the warnings of a search, as of steps that were too few."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return model.fit(frame, target)
+
+
+def _stages(
+    splits: list[tuple[np.ndarray, np.ndarray]], seed: int
+) -> list[tuple[np.ndarray, np.ndarray, bool]]:
+    """Rows to learn from, rows to predict and whether it is a fold, from little work to much: the
+    first fold from a ninth and a third of its rows, where these are many enough, then all folds.
+    """
+    shown, asked = splits[0]
+    shuffled = np.random.default_rng(seed).permutation(shown)
+    sizes = [n for part in PARTS if (n := round(part * len(shown))) >= LEAST_ROWS]
+    parts = [(np.sort(shuffled[:n]), asked, False) for n in sizes]
+    return [*parts, *((shown, asked, True) for shown, asked in splits)]
+
+
+def _so_far(stages: list[tuple[np.ndarray, np.ndarray, bool]]) -> str:
+    folds = sum(is_fold for *_, is_fold in stages)
+    return f"{folds} fold{'s' * (folds > 1)}" if folds else f"{len(stages[-1][0])} rows"
 
 
 def _greedy_ensemble(
@@ -467,9 +616,22 @@ def _notes(frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal:
     ]
     if infinite:
         notes.append(f"infinite values are taken as missing: {', '.join(infinite)}")
+    if huge := [name for name in numbers if (np.abs(as_numbers(frame[name])) > HUGE).any()]:
+        notes.append(f"numbers beyond {HUGE:g} count as that: {', '.join(huge)}")
+    if mixed := [name for name in kinds if kinds[name] == "category" and _is_mixed(frame[name])]:
+        notes.append(f"numbers among other values, all taken as categories: {', '.join(mixed)}")
     same = [name for name in kinds if kinds[name] == "category" and frame[name].nunique() > 1000]
     if same:
         notes.append(f"more than 1000 categories, by the target's mean: {', '.join(same)}")
     if goal == "classification" and (rare := int((np.bincount(target) == 1).sum())):
         notes.append(f"{rare} classes have a single row, which no fold can both learn and test")
     return notes
+
+
+def _is_mixed(column: pd.Series) -> bool:
+    """Whether some categories are numbers, and others not."""
+    levels = pd.Series(column.dropna().unique()).astype(object)
+    if levels.map(lambda value: isinstance(value, bool)).all():
+        return False
+    missing = np.isnan(as_numbers(levels))
+    return bool(missing.any() and not missing.all())

@@ -78,6 +78,20 @@ class History:
         names = [self.datasets[i] for i in keep]
         return History(names, self.configs, self.scores[keep], self.features)
 
+    def only(self, configs: Iterable[str]) -> History:
+        """The history of some configurations alone, and of the data sets that have scores of them.
+
+        Example:
+            >>> History(["a"], ["x", "y"], [[0.1, 0.2]]).only(["y"]).scores.tolist()
+            [[0.2]]
+        """
+        kept = set(configs)
+        columns = [j for j, name in enumerate(self.configs) if name in kept]
+        scores = self.scores[:, columns]
+        rows = np.flatnonzero(~np.isnan(scores).all(1))
+        names = [self.datasets[i] for i in rows]
+        return History(names, [self.configs[j] for j in columns], scores[rows], self.features)
+
 
 def read_oboe(folder: str | Path) -> History:
     """The matrix of OBOE: 219 configurations on 418 OpenML data sets, as 1 - balanced error.

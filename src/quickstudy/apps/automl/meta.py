@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from quickstudy.apps.automl.advisors import (
     complete,
 )
 from quickstudy.apps.automl.history import History
-from quickstudy.errors import UsageError
+from quickstudy.errors import DataError, UsageError, check_option
 
 __all__ = ["MetaLearner", "regret_curve"]
 
@@ -110,13 +110,45 @@ class MetaLearner:
         self._distance = _Distance(history, (self.distance_, self.nearness_))
         return self
 
+    def learned(self) -> dict[str, Any]:
+        """What was learned from the history, as JSON has it; `restore` takes it."""
+        return {
+            "chosen": self.chosen_,
+            "judged": self.judged_,
+            "distance": self.distance_,
+            "nearness": self.nearness_,
+        }
+
+    @classmethod
+    def restore(cls, learned: Mapping[str, Any], history: History) -> MetaLearner:
+        """A meta-learner with what one learned before, and a history.
+
+        Raises:
+            DataError: If what was learned is of another kind.
+
+        Example:
+            >>> history = History(["a", "b"], ["x", "y"], [[0.7, 0.9], [0.6, 0.7]])
+            >>> kept = MetaLearner().fit(history).learned()
+            >>> MetaLearner.restore(kept, history).advise().suggest()
+            ['y']
+        """
+        meta = cls()
+        try:
+            meta.chosen_, meta.judged_ = learned["chosen"], dict(learned["judged"])
+            meta.distance_, meta.nearness_ = dict(learned["distance"]), learned["nearness"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"expected what a meta-learner learned, got {learned!r}") from error
+        check_option("way to choose", meta.chosen_, meta._ways())
+        return meta.update(history)
+
     def advise(self, features: Mapping[str, float] | None = None) -> Advisor:
         """An advisor for a new data set.
 
         Args:
             features: Its meta-features; those that are missing or unknown are passed over.
         """
-        make = self._ways()[self.chosen_]
+        n = len(self.history_.datasets)  # there may be fewer than when it was chosen
+        make = self._ways()[self.chosen_ if n > 1 else "portfolio" if n else "random"]
         return make(self.history_, self._distance.prior(features or {}))
 
     def _ways(self) -> dict[str, Callable[..., Advisor]]:

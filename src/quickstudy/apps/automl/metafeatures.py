@@ -30,7 +30,7 @@ from sklearn.naive_bayes import GaussianNB  # noqa: E402
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor  # noqa: E402
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # noqa: E402
 
-__all__ = ["Goal", "meta_features"]
+__all__ = ["Goal", "meta_features", "shares_of_information"]
 
 Goal = Literal["classification", "regression"]
 
@@ -40,7 +40,9 @@ MOST_ROWS, MOST_COLUMNS, MOST_LANDMARK_ROWS = 2000, 100, 600
 N_BINS = 8
 
 
-def meta_features(X: Any, y: Any, goal: Goal, *, seed: int = 0) -> dict[str, float]:
+def meta_features(
+    X: Any, y: Any, goal: Goal, *, rich: bool = False, seed: int = 0
+) -> dict[str, float]:
     """The meta-features of a table, all finite.
 
     Simple ones (sizes, kinds of columns, missing values, classes), statistical ones (shapes and
@@ -52,9 +54,13 @@ def meta_features(X: Any, y: Any, goal: Goal, *, seed: int = 0) -> dict[str, flo
         X: A data frame or array of n rows; missing values, texts and dates may be in it.
         y: The target, of shape (n,).
         goal: "classification" or "regression".
+        rich: Add about a hundred of pymfe, of 600 rows at most, as "pymfe." with its name; they
+            take seconds. E. Alcobaça et al.: "MFE: Towards reproducible meta-feature extraction",
+            JMLR 2020.
         seed: Decides which rows and columns are drawn of large tables.
 
     Raises:
+        MissingError: If rich ones are asked for without pymfe, the extra `pymfe`.
         DataError: If the table or target is empty, constant, or of another length.
 
     Example:
@@ -95,7 +101,27 @@ def meta_features(X: Any, y: Any, goal: Goal, *, seed: int = 0) -> dict[str, flo
     found |= _statistics(table[:, is_number])
     found |= _information(table, target, goal)
     found |= _landmarks(_standard(table), target, goal, rng)
+    if rich:
+        drawn = rng.permutation(len(target))[:MOST_LANDMARK_ROWS]
+        classes = _bins(target) if goal == "regression" else target
+        found |= _pymfe(_standard(table)[drawn], classes[drawn], seed)
     return {name: float(np.nan_to_num(value)) for name, value in found.items()}
+
+
+def _pymfe(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, float]:
+    """The meta-features of pymfe that x (n, d) with classes y (n,) has, as logarithms with sign."""
+    require("pymfe", "pymfe")
+    from pymfe.mfe import MFE  # pyright: ignore[reportMissingImports]
+
+    groups = ["general", "statistical", "info-theory", "landmarking", "model-based"]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # of features that a table does not have
+        extractor = MFE(groups=groups, summary=("mean", "sd"), random_state=seed)
+        extractor.fit(x, y, cat_cols=[], suppress_warnings=True)
+        names, values = extractor.extract(suppress_warnings=True)
+    numbers = np.nan_to_num(np.asarray(values, dtype=np.float64))
+    logs = np.sign(numbers) * np.log1p(np.abs(numbers))
+    return {f"pymfe.{name}": float(value) for name, value in zip(names, logs, strict=True)}
 
 
 def _target(y: Any, goal: Goal, n_rows: int) -> np.ndarray:
@@ -177,7 +203,25 @@ def _statistics(x: np.ndarray) -> dict[str, float]:
 
 
 def _information(x: np.ndarray, target: np.ndarray, goal: Goal) -> dict[str, float]:
-    """Mutual information of each column with the target, as a share of the target's entropy."""
+    shares = shares_of_information(x, target, goal)
+    return {"information": float(np.mean(shares)), "most_information": float(max(shares))}
+
+
+def shares_of_information(x: np.ndarray, target: np.ndarray, goal: Goal) -> list[float]:
+    """Mutual information of each column with the target, as a share of the target's entropy.
+
+    Numbers are taken in 8 bins of about as many values each, NaN is one of its own.
+
+    Args:
+        x: Of shape (n, n_columns).
+        target: Numbers of classes, or float64, of shape (n,).
+        goal: "classification" or "regression".
+
+    Example:
+        >>> same = np.arange(8.0)
+        >>> shares_of_information(np.column_stack([same, same * 0]), same, "regression")
+        [1.0, 0.0]
+    """
     y = _bins(target) if goal == "regression" else target
     entropy = _entropy(np.bincount(y))
     shares = []
@@ -186,7 +230,7 @@ def _information(x: np.ndarray, target: np.ndarray, goal: Goal) -> dict[str, flo
         joint = np.bincount(bins * (y.max() + 1) + y)
         total = _entropy(np.bincount(bins)) + entropy - _entropy(joint)
         shares.append(total / max(entropy, 1e-12))
-    return {"information": float(np.mean(shares)), "most_information": float(max(shares))}
+    return shares
 
 
 def _bins(column: np.ndarray) -> np.ndarray:

@@ -9,14 +9,16 @@ Needs pandas, scikit-learn, Optuna and LightGBM, which quickstudy's extra `autom
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
 from quickstudy.apps.automl.columns import as_dates, as_frame, as_numbers, column_kinds
-from quickstudy.apps.automl.metafeatures import Goal
+from quickstudy.apps.automl.metafeatures import Goal, shares_of_information
 from quickstudy.errors import UsageError, require, unknown
 
 for _package in ("sklearn", "optuna", "lightgbm"):
@@ -41,13 +43,14 @@ from sklearn.ensemble import (  # noqa: E402
     RandomForestRegressor,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: E402
+from sklearn.feature_selection import SelectKBest, f_classif, f_regression  # noqa: E402
 from sklearn.gaussian_process import (  # noqa: E402
     GaussianProcessClassifier,
     GaussianProcessRegressor,
 )
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel  # noqa: E402
 from sklearn.impute import SimpleImputer  # noqa: E402
-from sklearn.linear_model import LogisticRegression, Ridge  # noqa: E402
+from sklearn.linear_model import Lasso, LogisticRegression, Ridge  # noqa: E402
 from sklearn.model_selection import KFold  # noqa: E402
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor  # noqa: E402
 from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: E402
@@ -57,15 +60,34 @@ from sklearn.preprocessing import (  # noqa: E402
     OneHotEncoder,
     TargetEncoder,
 )
-from sklearn.svm import SVC, SVR  # noqa: E402
+from sklearn.svm import SVC, SVR, LinearSVC  # noqa: E402
 
-__all__ = ["FAMILIES", "Family", "TableEncoder", "make_model", "suggest_options"]
+__all__ = [
+    "FAMILIES",
+    "PREPARATION",
+    "ColumnSelector",
+    "Family",
+    "TableEncoder",
+    "as_parameters",
+    "can_make",
+    "make_model",
+    "suggest_options",
+]
 
 FEW_LEVELS = 15
 """Categories of up to so many levels get a column a level, others the target's mean."""
 
 RARE = 0.01
 """Share of rows below which a level counts as one of the rare ones."""
+
+HUGE = 1e30
+"""Numbers beyond it count as that, since trees take 32 bits."""
+
+MOST_PAIRED, MOST_BUILT = 10, 10
+"""Numbers of which pairs are tried, and pairs that are kept."""
+
+MOST_JUDGED = 2000
+"""Rows that decide what a column tells of the target."""
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):
@@ -79,6 +101,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     Args:
         goal: "classification" or "regression".
         scaled: Bring each column to zero mean and unit variance, and cut it off at 10 deviations.
+        construct: "products" adds products of two numbers' deviations from their means, "ratios"
+            one number over another: the 10 that tell most of the target (by ANOVA) among all pairs
+            of the 10 numbers that do. "none" adds nothing.
 
     Attributes:
         kinds_: What each column holds.
@@ -89,9 +114,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         [[1.0, 0.0, 0.0, 1.0], [2.0, 1.0, 1.0, 0.0], [3.0, 0.0, 0.0, 1.0]]
     """
 
-    def __init__(self, goal: Goal, *, scaled: bool = False) -> None:
+    def __init__(self, goal: Goal, *, scaled: bool = False, construct: str = "none") -> None:
         self.goal = goal
         self.scaled = scaled
+        self.construct = construct
 
     def fit(self, X: Any, y: Any) -> Self:
         self.fit_transform(X, y)
@@ -128,6 +154,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             self._parts = None
             return np.zeros((len(frame), 1))
         x = np.asarray(x, dtype=np.float64)
+        self._centre = x.mean(0)
+        self._pairs = self._best_pairs(x[:, : len(named("number"))], y)
+        x = self._constructed(x)
         self._mean, width = x.mean(0), x.std(0)
         self._width = np.where(width > 1e-6 * (1 + np.abs(self._mean)), width, np.inf)
         return self._scale(x)
@@ -138,7 +167,34 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             raise UsageError(f"expected the columns that were fitted, got none called {missing[0]}")
         if self._parts is None:
             return np.zeros((len(frame), 1))
-        return self._scale(np.asarray(self._parts.transform(frame), dtype=np.float64))
+        x = np.asarray(self._parts.transform(frame), dtype=np.float64)
+        return self._scale(self._constructed(x))
+
+    def _best_pairs(self, x: np.ndarray, y: Any) -> np.ndarray:
+        """The pairs of numbers to construct columns from, of shape (n, 2)."""
+        if self.construct == "none" or x.shape[1] < 2:
+            return np.zeros((0, 2), dtype=np.int64)
+        n = x.shape[1]
+        top = np.sort(_best(x, y, "anova", self.goal, min(n, MOST_PAIRED)))
+        pairs = np.array(
+            [(i, j) for i in top for j in top if i < j or (i > j and self.construct == "ratios")]
+        )
+        built = self._built(x, pairs)
+        return pairs[_best(built, y, "anova", self.goal, min(len(pairs), MOST_BUILT))]
+
+    def _constructed(self, x: np.ndarray) -> np.ndarray:
+        return np.hstack([x, self._built(x, self._pairs)]) if len(self._pairs) else x
+
+    def _built(self, x: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        """Columns from pairs of columns, of shape (n_rows, n_pairs)."""
+        left, right = pairs.T
+        if self.construct == "products":
+            built = (x[:, left] - self._centre[left]) * (x[:, right] - self._centre[right])
+        else:
+            below = x[:, right]
+            is_some = np.abs(below) > 1e-9
+            built = np.divide(x[:, left], below, out=np.zeros_like(below), where=is_some)
+        return np.clip(built, -HUGE, HUGE)
 
     def _scale(self, x: np.ndarray) -> np.ndarray:
         return np.clip((x - self._mean) / self._width, -10, 10) if self.scaled else x
@@ -152,7 +208,7 @@ def _after(prepare: Callable[[pd.DataFrame], Any], encoder: Any) -> Pipeline:
 
 
 def _numbers(frame: pd.DataFrame) -> np.ndarray:
-    return np.column_stack([as_numbers(frame[name]) for name in frame])
+    return np.clip(np.column_stack([as_numbers(frame[name]) for name in frame]), -HUGE, HUGE)
 
 
 def _date_parts(frame: pd.DataFrame) -> np.ndarray:
@@ -199,6 +255,63 @@ class _TextEncoder(TransformerMixin, BaseEstimator):
 
     def transform(self, X: pd.DataFrame) -> np.ndarray:
         return self.parts_.transform(_texts(X)) if self.parts_ else np.zeros((len(X), 1))
+
+
+class ColumnSelector(TransformerMixin, BaseEstimator):
+    """Keeps the columns that tell most of the target, at least one.
+
+    Args:
+        how: "anova" (the F-statistic of each column alone), "information" (its mutual information
+            with the target, in bins) or "l1" (its weight in a linear model with an L1 penalty).
+        kept: The share of columns to keep.
+        goal: "classification" or "regression".
+
+    Example:
+        >>> x = np.array([[0.0, 5.0], [0.1, 1.0], [1.0, 4.0], [1.1, 2.0]])
+        >>> ColumnSelector("anova", 0.5, "classification").fit_transform(x, [0, 0, 1, 1]).shape
+        (4, 1)
+    """
+
+    def __init__(self, how: str, kept: float, goal: Goal) -> None:
+        self.how = how
+        self.kept = kept
+        self.goal = goal
+
+    def fit(self, X: np.ndarray, y: Any) -> Self:
+        n = max(1, round(self.kept * X.shape[1]))
+        self.columns_ = np.sort(_best(X, y, self.how, self.goal, n))
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        return X[:, self.columns_]
+
+
+def _best(x: np.ndarray, y: Any, how: str, goal: Goal, n: int) -> np.ndarray:
+    """The numbers of the n columns that tell most of the target."""
+    y = np.asarray(y)
+    if len(x) > MOST_JUDGED:
+        drawn = np.random.default_rng(0).choice(len(x), MOST_JUDGED, replace=False)
+        x, y = x[drawn], y[drawn]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of constant columns, which come last
+        judge = SelectKBest(partial(_told, how=how, goal=goal), k=n).fit(x, y)
+    return np.flatnonzero(judge.get_support())
+
+
+def _told(x: np.ndarray, y: np.ndarray, how: str, goal: Goal) -> np.ndarray:
+    """How much each column tells of the target: of shape (n_columns,), greater is more."""
+    is_class = goal == "classification"
+    if how == "anova":
+        return (f_classif if is_class else f_regression)(x, y)[0]
+    if how == "information":
+        target = np.unique(y, return_inverse=True)[1] if is_class else y
+        return np.array(shares_of_information(x, target, goal))
+    z = (x - x.mean(0)) / np.maximum(x.std(0), 1e-12)
+    if is_class:
+        model: Any = LinearSVC(C=0.1, penalty="l1", dual=False, random_state=0).fit(z, y)
+    else:
+        model = Lasso(alpha=0.01).fit(z, (y - y.mean()) / (y.std() or 1.0))
+    return np.abs(np.atleast_2d(model.coef_)).sum(0)
 
 
 @dataclass(frozen=True)
@@ -359,8 +472,27 @@ FAMILIES: dict[str, Family] = {
 """The families, in the order in which their defaults are tried where nothing is known."""
 
 
+PREPARATION: dict[str, BaseDistribution] = {
+    "construct": CategoricalDistribution(["products", "ratios"]),
+    "select": CategoricalDistribution(["anova", "information", "l1"]),
+    "kept": FloatDistribution(0.05, 0.95),
+}
+"""Options of every family, each of which may be left out: columns to construct (`TableEncoder`),
+and which of all to select (`ColumnSelector`), and then the share to keep.
+"""
+
+PREPARED = ["none", "construct", "select", "construct+select"]
+"""Which of these a search may use."""
+
+
 def make_model(family: str, options: Mapping[str, Any], goal: Goal, seed: int = 0) -> Pipeline:
     """A pipeline from a raw table to predictions.
+
+    Args:
+        family: A name of `FAMILIES`.
+        options: All of the family's, and any of `PREPARATION`.
+        goal: "classification" or "regression".
+        seed: Of the model.
 
     Raises:
         UsageError: If the family or an option is unknown, or an option is missing or out of range.
@@ -373,16 +505,25 @@ def make_model(family: str, options: Mapping[str, Any], goal: Goal, seed: int = 
     if family not in FAMILIES:
         raise unknown("family", family, FAMILIES)
     found = FAMILIES[family]
-    for name in options:
+    prepare = {name: options[name] for name in PREPARATION if name in options}
+    own = {name: value for name, value in options.items() if name not in PREPARATION}
+    for name in own:
         if name not in found.space:
-            raise unknown(f"option of {family}", name, found.space)
-    for name, allowed in found.space.items():
+            raise unknown(f"option of {family}", name, [*found.space, *PREPARATION])
+    if ("select" in prepare) != ("kept" in prepare):
+        raise UsageError(f"expected 'select' and 'kept' together, got {prepare}")
+    for name, allowed in {**found.space, **{n: PREPARATION[n] for n in prepare}}.items():
         if name not in options:
             raise UsageError(f"expected the option {name!r} of {family}, got {dict(options)}")
         if not _contains(allowed, options[name]):
             raise UsageError(f"expected {name} of {family} in {allowed}, got {options[name]!r}")
-    encoder = TableEncoder(goal, scaled=found.scaled)
-    return Pipeline([("encoder", encoder), ("model", found.make(goal, options, seed))])
+    construct = prepare.get("construct", "none")
+    steps: list[tuple[str, Any]] = [
+        ("encoder", TableEncoder(goal, scaled=found.scaled, construct=construct))
+    ]
+    if "select" in prepare:
+        steps.append(("selector", ColumnSelector(prepare["select"], prepare["kept"], goal)))
+    return Pipeline([*steps, ("model", found.make(goal, own, seed))])
 
 
 def _contains(allowed: BaseDistribution, value: Any) -> bool:
@@ -392,11 +533,43 @@ def _contains(allowed: BaseDistribution, value: Any) -> bool:
     return isinstance(value, int | float) and allowed.low <= value <= allowed.high
 
 
+def can_make(family: str, options: Mapping[str, Any], goal: Goal) -> bool:
+    """Whether there is such a pipeline.
+
+    Example:
+        >>> can_make("linear", {"C": 1.0}, "regression"), can_make("forest", {}, "regression")
+        (True, False)
+    """
+    try:
+        make_model(family, options, goal)
+    except UsageError:
+        return False
+    return True
+
+
 def suggest_options(trial: Trial, families: list[str]) -> tuple[str, dict[str, Any]]:
     """A family and its options, as Optuna's sampler chooses them."""
     family = trial.suggest_categorical("family", families)
     space = FAMILIES[family].space
-    return family, {name: _suggest(trial, f"{family}.{name}", d) for name, d in space.items()}
+    options = {name: _suggest(trial, f"{family}.{name}", d) for name, d in space.items()}
+    prepared = trial.suggest_categorical("prepared", PREPARED)
+    for name in prepared.split("+") if prepared != "none" else ():
+        options[name] = _suggest(trial, name, PREPARATION[name])
+    if "select" in options:
+        options["kept"] = _suggest(trial, "kept", PREPARATION["kept"])
+    return family, options
+
+
+def as_parameters(family: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A pipeline as the parameters of a trial of Optuna, of which `suggest_options` makes it again.
+
+    Example:
+        >>> as_parameters("linear", {"C": 1.0})
+        {'family': 'linear', 'linear.C': 1.0, 'prepared': 'none'}
+    """
+    prepared = "+".join(name for name in ("construct", "select") if name in options) or "none"
+    named = {n if n in PREPARATION else f"{family}.{n}": value for n, value in options.items()}
+    return {"family": family, **named, "prepared": prepared}
 
 
 def _suggest(trial: Trial, name: str, allowed: BaseDistribution) -> Any:

@@ -11,6 +11,7 @@ model: loading fits them again, which gives the same predictions, since all seed
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import math
 from dataclasses import asdict
@@ -21,6 +22,7 @@ import pandas as pd
 
 from quickstudy.apps.automl.columns import as_frame, as_numbers
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
+from quickstudy.apps.automl.importance import column_importance
 from quickstudy.apps.automl.metafeatures import Goal
 from quickstudy.apps.run import provenance, read_json
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require, unknown
@@ -29,6 +31,11 @@ from quickstudy.files import make_folder, write_atomically
 __all__ = ["goal_of", "load_automl", "read_frame", "save_automl", "split_target"]
 
 AutoML = AutoMLClassifier | AutoMLRegressor
+
+PICTURES = [
+    f"{name}.png" for name in ("search", "leaderboard", "confusion", "predictions", "importance")
+]
+"""Of a run folder; which of them, its report says."""
 
 FEW_NUMBERS = 20
 """A target of up to so many different whole numbers is one of classes."""
@@ -53,10 +60,13 @@ def read_frame(path: str | Path) -> pd.DataFrame:
             return as_frame(pd.read_parquet(path))
         separator = "\t" if path.suffix == ".tsv" else ","
         with path.open(newline="", encoding="utf-8-sig") as file:
-            names = next(csv.reader(file, delimiter=separator), [])
+            names = [name.strip() for name in next(csv.reader(file, delimiter=separator), [])]
+        if len(names) == 1 and ";" in names[0]:
+            raise DataError(f"expected columns apart by commas in {path}, got {names[0]!r}")
         if twice := [name for name in names if name and names.count(name) > 1]:
             raise DataError(f"expected each column of {path} once, got {twice[0]!r} more often")
-        return as_frame(pd.read_csv(path, sep=separator, low_memory=False, encoding="utf-8-sig"))
+        frame = pd.read_csv(path, sep=separator, low_memory=False, encoding="utf-8-sig")
+        return as_frame(frame.rename(columns=str.strip))
     except UnicodeDecodeError as error:
         raise DataError(f"expected {path} in UTF-8: save it as that ({error})") from error
     except pd.errors.EmptyDataError:
@@ -79,6 +89,8 @@ def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Ser
     known = frame[target].notna()
     if not known.any():
         raise DataError(f"expected a target in some row, got none in the column {target!r}")
+    if frame.shape[1] < 2:
+        raise DataError(f"expected columns besides the target {target!r}, got none")
     rest = as_frame(frame.loc[known].drop(columns=target))
     return rest, frame.loc[known, target].reset_index(drop=True), int((~known).sum())
 
@@ -97,11 +109,14 @@ def goal_of(target: pd.Series) -> Goal:
     return "classification" if is_whole and target.nunique() <= FEW_NUMBERS else "regression"
 
 
-def save_automl(model: AutoML, table: Path, target: str, folder: Path) -> dict[str, Any]:
-    """Write a run folder, and give back its report.
+def save_automl(
+    model: AutoML, X: pd.DataFrame, y: pd.Series, table: Path, target: str, folder: Path
+) -> dict[str, Any]:
+    """Write a run folder, with pictures where there is matplotlib, and give back its report.
 
     Args:
-        model: A fitted estimator.
+        model: After `fit`.
+        X, y: What it was fitted on.
         table: The file it was fitted on.
         target: The column that was the target.
         folder: A new or empty one, or one that a search of before left.
@@ -112,9 +127,17 @@ def save_automl(model: AutoML, table: Path, target: str, folder: Path) -> dict[s
     """
     check_folder(folder)
     make_folder(folder)
+    importance = column_importance(model, X, y)
+    for name in PICTURES:  # of a search of before
+        (folder / name).unlink(missing_ok=True)
+    pictures: list[Path] = []
+    if importlib.util.find_spec("matplotlib"):
+        from quickstudy.apps.automl.pictures import draw_automl
+
+        pictures = draw_automl(model, y, importance, folder)
     report = {
         "estimator": type(model).__name__,
-        "options": {k: v for k, v in model.get_params().items() if k != "storage"},
+        "options": {k: v for k, v in model.get_params().items() if k not in ("storage", "history")},
         "metric": model.metric_,
         "target": target,
         "table": f"table{table.suffix}",
@@ -124,6 +147,9 @@ def save_automl(model: AutoML, table: Path, target: str, folder: Path) -> dict[s
             {**asdict(entry), "mean": None if math.isinf(entry.mean) else entry.mean}
             for entry in model.leaderboard_
         ],
+        "ensemble": model.out_of_fold_score_,
+        "importance": importance,
+        "pictures": [path.name for path in pictures],
         "about": provenance(model.seed),
     }
     write_atomically(folder / report["table"], table.read_bytes())
@@ -138,7 +164,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         RunError: If it does.
     """
-    ours = {"automl.json", "table.csv", "table.tsv", "table.parquet"}
+    ours = {"automl.json", "table.csv", "table.tsv", "table.parquet", *PICTURES}
     if folder.exists() and not (
         folder.is_dir() and all(path.name in ours for path in folder.iterdir())
     ):

@@ -1,0 +1,216 @@
+"""An Optuna sampler that begins with what worked on other data sets.
+
+Needs Optuna, which quickstudy's extra `automl` installs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from quickstudy.apps.automl.advisors import Advisor
+from quickstudy.apps.automl.history import History
+from quickstudy.apps.automl.meta import MetaLearner
+from quickstudy.errors import UsageError, require
+
+require("optuna", "automl")
+from optuna import Study  # noqa: E402
+from optuna.distributions import BaseDistribution, CategoricalDistribution  # noqa: E402
+from optuna.samplers import BaseSampler, TPESampler  # noqa: E402
+from optuna.study import StudyDirection  # noqa: E402
+from optuna.trial import FrozenTrial, TrialState  # noqa: E402
+
+__all__ = ["MetaSampler"]
+
+ADVISED = "quickstudy:advised"
+"""Attribute of a trial that names the configuration it was advised to be."""
+
+REASONS = "reasons"
+"""Attribute of a trial that says in words why it came next."""
+
+LEAST_GAIN = 0.002
+"""Expected gain, in units of a data set's range, below which advice has nothing to say."""
+
+
+class MetaSampler(BaseSampler):
+    """Suggests what results on other data sets advise, and then goes on by itself.
+
+    The first trials are the advice of a `MetaLearner`, which takes in the score of each. After
+    these, of every three trials two are of the way that found the best so far, advice or the
+    sampler `then`, and one is of the other, which guards against a history that misleads: whatever
+    it says, a third of the trials at least is chosen without it. Where advice is used up, expects
+    to gain nothing more, or has no history to go by, all are.
+
+    A trial of the study that has the parameters of a configuration counts as that one, whoever made
+    it, so processes that share a study share what was observed. A trial still running is not
+    advised twice. Pruned trials count by their last report, failed ones not at all.
+
+    Which parameters a study has is known only when it asks. A configuration that has a parameter
+    out of the range that is asked for is passed over for the next best; a parameter it does not
+    have is chosen by `then`, and the score counts as the configuration's all the same.
+
+    Args:
+        history: Results on other data sets, or a meta-learner fitted to them.
+        params: What each configuration of the history sets, by the configuration's name.
+        features: Meta-features of the data set at hand.
+        then: What chooses without advice; None for TPE.
+        n_first: Trials to begin with that follow the advice.
+        seed: Of TPE, and of learning from the history.
+
+    Raises:
+        UsageError: If a configuration has no parameters, or n_first is below 0.
+
+    Example:
+        >>> import optuna
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> params = {"low": {"x": -1.0}, "middle": {"x": 0.0}, "high": {"x": 1.0}}
+        >>> history = History(["a", "b"], list(params), [[0.1, 0.5, 0.9], [0.3, 0.4, 0.6]])
+        >>> study = optuna.create_study(direction="maximize", sampler=MetaSampler(history, params))
+        >>> study.optimize(lambda trial: -((trial.suggest_float("x", -2, 2) - 1.2) ** 2), 1)
+        >>> study.best_params
+        {'x': 1.0}
+    """
+
+    def __init__(
+        self,
+        history: History | MetaLearner,
+        params: Mapping[str, Mapping[str, Any]],
+        features: Mapping[str, float] | None = None,
+        *,
+        then: BaseSampler | None = None,
+        n_first: int = 5,
+        seed: int = 0,
+    ) -> None:
+        meta = history if isinstance(history, MetaLearner) else MetaLearner(seed=seed).fit(history)
+        if missing := [name for name in meta.history_.configs if not params.get(name)]:
+            raise UsageError(f"expected parameters of {missing[0]!r}, got none")
+        if n_first < 0:
+            raise UsageError(f"expected n_first >= 0, got {n_first}")
+        self._meta = meta
+        self._params = {name: dict(params[name]) for name in meta.history_.configs}
+        self._names = {_key(found): name for name, found in self._params.items()}
+        self._features = dict(features or {})
+        self._then = then or TPESampler(seed=seed, n_startup_trials=5)
+        self._n_first = n_first
+        self._plans: dict[int, Advisor] = {}
+
+    def reseed_rng(self) -> None:
+        self._then.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        advisor, why = self._plan(study, trial)
+        if advisor is not None:
+            self._plans[trial.number] = advisor
+            return {}
+        if REASONS not in trial.user_attrs:  # as of one that was enqueued
+            study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
+        return self._then.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if trial.number in self._plans:
+            return {}
+        return self._then.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        if (advisor := self._plans.get(trial.number)) is not None:
+            asked = {param_name: param_distribution}
+            while suggested := advisor.suggest():
+                config = self._params[suggested[0]]
+                if _fits(config, asked) and _agrees(config, trial.params):
+                    if param_name not in config:
+                        break
+                    self._tell(study, trial, advisor, suggested[0])
+                    return config[param_name]
+                advisor.observe(suggested[0], math.nan)  # not in this trial
+        return self._then.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        if len(study.directions) > 1:
+            raise UsageError("expected a study of one objective, got several")
+        self._then.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._plans.pop(trial.number, None)
+        self._then.after_trial(study, trial, state, values)
+
+    def _plan(self, study: Study, trial: FrozenTrial) -> tuple[Advisor | None, str]:
+        """Who chooses this trial: the advisor, or none and why."""
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        advisor = self._meta.advise(self._features)
+        for name, config in self._params.items():
+            if not all(_fits(config, other.distributions) for other in others):
+                advisor.observe(name, math.nan)
+        best = {True: -math.inf, False: -math.inf}
+        for other in others:
+            advised = other.system_attrs.get(ADVISED)
+            name = self._names.get(_key(other.params), advised)
+            score = math.nan
+            if other.value is not None and math.isfinite(other.value):
+                score = sign * other.value
+            if name in self._params:
+                is_it = self._params[name].items() <= other.params.items()
+                try:
+                    advisor.observe(name, score if is_it else math.nan)
+                except UsageError:  # no score of the history's kind, as one above 1 of shares
+                    advisor.observe(name, math.nan)
+            if other.state == TrialState.COMPLETE and score == score:
+                best[advised is not None] = max(best[advised is not None], score)
+        if not len(self._meta.history_.datasets):
+            return None, "by search: there is no history to go by"
+        if advisor.gain() < LEAST_GAIN:
+            return None, "by search: other tables promise no further gain"
+        after = trial.number - self._n_first
+        leads = best[True] >= best[False]
+        if after >= 0 and (after % 3 == 2) == leads:
+            turn = "its turn" if leads else "it found the best so far"
+            return None, f"by search: {turn}"
+        return advisor, ""
+
+    def _tell(self, study: Study, trial: FrozenTrial, advisor: Advisor, name: str) -> None:
+        """Keep with the trial what it was advised to be, and why."""
+        near = ", ".join(f"{table} ({share:.0%})" for table, share in advisor.neighbours(3))
+        why = f"by {self._meta.chosen_} of {len(self._meta.history_.datasets)} tables; near: {near}"
+        study._storage.set_trial_system_attr(trial._trial_id, ADVISED, name)
+        study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
+
+
+def _key(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True, default=str)
+
+
+def _fits(config: Mapping[str, Any], asked: Mapping[str, BaseDistribution]) -> bool:
+    """Whether the values of a configuration are in the ranges asked for."""
+    for name, distribution in asked.items():
+        if name in config and not _holds(distribution, config[name]):
+            return False
+    return True
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    return isinstance(value, int | float) and distribution._contains(value)
+
+
+def _agrees(config: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    """Whether a configuration is what was chosen already; what it does not have does not matter."""
+    return all(config[name] == value for name, value in params.items() if name in config)
