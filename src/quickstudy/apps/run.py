@@ -37,9 +37,10 @@ __all__ = [
     "train_run",
 ]
 
-SHIPPED = ("glyphs",)
+SHIPPED = ("glyphs", "tables")
 """Runs that come with quickstudy, in `shipped/`: `glyphs`, made by `quickstudy reproduce
-prototypical_glyphs`, for drawn characters."""
+prototypical_glyphs`, for drawn characters; `tables`, by `quickstudy reproduce tabular_transformer`
+and rounded to float16, for small tables of classes."""
 
 Results = list[dict[str, Any]]
 """One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""

@@ -52,11 +52,9 @@ __all__ = ["Recipe", "load_recipe", "override", "parse_recipe"]
 
 Range = int | tuple[int, int]
 
-SINUSOID = "sinusoid"
-"""The name of `data` that is no data set but a family of regression tasks."""
-
-TABLES = "tables"
-"""The name of `data` that is no data set but a family of tables, with `n_shot` rows in all."""
+SINUSOID, TABLES = GENERATED = ("sinusoid", "tables")
+"""The names of `data` that are no data set but a family: of regression tasks, and of tables to
+classify the rows of, of which `n_shot` in all are shown."""
 
 RUNS = "runs"
 """The one split of Omniglot that is no set of classes but tasks: Lake's one-shot runs."""
@@ -102,7 +100,7 @@ class Data(_Table):
             raise ValueError('expected name = "folder" together with a folder')
         if self.folder is None and self.model_fields_set & {"channels", "ink"}:
             raise ValueError('expected channels and ink only with name = "folder"')
-        if self.name in (SINUSOID, TABLES) and self.model_fields_set != {"name"}:
+        if self.name in GENERATED and self.model_fields_set != {"name"}:
             raise ValueError(f"expected no further keys with {self.name} tasks")
         return self
 
@@ -343,7 +341,7 @@ class Recipe(_Table):
     def test_tasks(self, test: Test, stream: int = 2) -> Tasks:
         """The tasks of a test: images are read at the size the learner is made for."""
         data = test.data or self.data
-        if data.name not in (SINUSOID, TABLES) and "image_size" not in data.model_fields_set:
+        if data.name not in GENERATED and "image_size" not in data.model_fields_set:
             data = data.model_copy(update={"image_size": self.data.image_size})
         if data.colours != self.data.colours:
             raise UsageError(

@@ -73,7 +73,7 @@ class TableTasks:
         x, y = _table(rng, n_shot + self.n_query, n_columns, n_way)
         names, y = np.unique(y, return_inverse=True)
         order = _a_row_of_each_first(y)
-        order[: n_shot] = rng.permutation(order[: n_shot])
+        order[:n_shot] = rng.permutation(order[:n_shot])
         x = torch.from_numpy(x[order].astype(np.float32))
         labels = torch.from_numpy(rng.permutation(len(names))[y[order]])
         return Episode(
@@ -113,7 +113,9 @@ def _causal_network(rng: Rng, n: int, d: int, k: int) -> tuple[np.ndarray, np.nd
     layers = [h]
     for _ in range(depth):
         w = rng.normal(size=(h.shape[1], width)) * (rng.uniform(size=(h.shape[1], width)) < 0.6)
-        h = _standard((bend if same else _bend(rng))(h @ w / math.sqrt(h.shape[1]) + rng.normal(size=width)))
+        h = _standard(
+            (bend if same else _bend(rng))(h @ w / math.sqrt(h.shape[1]) + rng.normal(size=width))
+        )
         h = h + noise * rng.normal(size=h.shape) * rng.uniform(size=width)
         layers.append(h)
     neurons = np.concatenate(layers, axis=1)
@@ -144,9 +146,13 @@ def _function(rng: Rng, n: int, d: int, k: int) -> tuple[np.ndarray, np.ndarray]
     elif kind == 2:
         f = _smooth(rng, relevant, n_goals)
     elif kind == 3:
-        f = sum(_smooth(rng, relevant[:, [j]], n_goals) * rng.exponential() for j in range(n_relevant))
+        f = sum(
+            _smooth(rng, relevant[:, [j]], n_goals) * rng.exponential() for j in range(n_relevant)
+        )
     else:
-        f = _standard(relevant) @ (rng.normal(size=(n_relevant, n_goals)) * rng.exponential(size=(n_relevant, 1)))
+        f = _standard(relevant) @ (
+            rng.normal(size=(n_relevant, n_goals)) * rng.exponential(size=(n_relevant, 1))
+        )
     return x, _labels(rng, f, k)
 
 
@@ -163,7 +169,9 @@ def _clusters(rng: Rng, n: int, d: int, k: int) -> tuple[np.ndarray, np.ndarray]
     if rng.uniform() < 0.5:
         mix = rng.normal(size=(n_clusters if rng.uniform() < 0.5 else 1, d, d)) / math.sqrt(d)
         mix = mix + np.eye(d) * rng.uniform(0, 1)
-        noise = np.einsum("ni,nij->nj", noise, mix[c % len(mix)]) if len(mix) > 1 else noise @ mix[0]
+        noise = (
+            np.einsum("ni,nij->nj", noise, mix[c % len(mix)]) if len(mix) > 1 else noise @ mix[0]
+        )
     spread = np.exp(0.5 * rng.normal(size=(n_clusters, d)) * (rng.uniform() < 0.6))
     return x + noise * spread[c], y[c]
 

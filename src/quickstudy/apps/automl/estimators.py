@@ -128,9 +128,13 @@ class _AutoML(BaseEstimator):
         """
         families = self._check_options()
         frame, target = self._learn_table(X, y)
-        families = [f for f in families if len(frame) <= (FAMILIES[f].most_rows or math.inf)]
+        n_classes = self._n_outputs if self._goal == "classification" else None
+        families = [f for f in families if FAMILIES[f].serves(*frame.shape, n_classes)]
         if not families:
-            raise UsageError(f"expected a family that can learn from {len(frame)} rows, got none")
+            raise UsageError(
+                f"expected a family for {self._goal} that can learn from a table of "
+                f"{len(frame)} rows and {frame.shape[1]} columns, got none"
+            )
         entries, predictions = self._search(frame, target, self._splits(target), families)
         done = [i for i, entry in enumerate(entries) if entry.failure is None]
         weights = _greedy_ensemble(

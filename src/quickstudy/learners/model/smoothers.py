@@ -181,7 +181,9 @@ def _gradient_products(gram: Tensor, known: Tensor, a: Tensor) -> Tensor:
 def _fourth_root(square: Tensor) -> Tensor:
     """Of a symmetric matrix, in units of its mean diagonal."""
     eye = torch.eye(len(square), dtype=square.dtype, device=square.device)
-    values, vectors = torch.linalg.eigh(square / square.diagonal().mean().clamp(min=1e-12) + 1e-3 * eye)
+    values, vectors = torch.linalg.eigh(
+        square / square.diagonal().mean().clamp(min=1e-12) + 1e-3 * eye
+    )
     return vectors * values.clamp(min=1e-4) ** 0.25 @ vectors.T
 
 

@@ -105,8 +105,8 @@ class TabularTransformer(EmbeddingLearner):
     def fit(self, embedded: Tensor, support: Support) -> Predictor:
         n_way = support.n_way or 0
         columns = Columns(embedded)
+        shown = columns(embedded)
         with torch.no_grad(), full_precision(embedded):
-            shown = columns(embedded)
             onehot = encode_targets(support.y, n_way, shown.z)
             left_out, answer = fit_smoothers(shown, onehot)
         table = _describe(left_out, onehot, shown.z.shape[1])
@@ -114,8 +114,8 @@ class TabularTransformer(EmbeddingLearner):
         contexts = [self._read(shown, left_out, table, onehot, i, o) for i, o in enumerate(orders)]
 
         def predict(asked: Tensor) -> Tensor:
+            rows = columns(asked)
             with torch.no_grad(), full_precision(asked):
-                rows = columns(asked)
                 answers = answer(rows)
             scores = [
                 self._answer(rows, answers, table, i, order, context)
