@@ -95,10 +95,13 @@ def test_drawings_are_learned_by_the_run_that_comes_with_quickstudy(tmp_path):
     assert labels(found) == ["bar"] * 3 + ["dot"] * 3
 
 
+MADE_BY = {"glyphs": "prototypical_glyphs", "tables": "tabular_transformer"}
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_run_that_comes_with_quickstudy_is_one_of_its_recipes(name):
     recipe, learner = load_run(name)
-    assert recipe.trains_as(load_recipe("prototypical_glyphs"))
+    assert recipe.trains_as(load_recipe(MADE_BY[name]))
     assert not learner.training
 
 
