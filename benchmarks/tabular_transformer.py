@@ -194,7 +194,7 @@ def measure(name: str, frame: pd.DataFrame, y: np.ndarray) -> dict[str, list[flo
 
 def summary(tables: dict[str, Any]) -> dict[str, Any]:
     """Mean ranks, and the transformer against each other model, over tables."""
-    told: dict[str, Any] = {"tables": len(tables)}
+    told: dict[str, Any] = {}
     for metric, sign in (("accuracy", -1), ("brier", 1)):
         models = [m for m in MODELS if all(t["models"][m][metric] for t in tables.values())]
         means = np.array(

@@ -146,9 +146,9 @@ def _function(rng: Rng, n: int, d: int, k: int) -> tuple[np.ndarray, np.ndarray]
     elif kind == 2:
         f = _smooth(rng, relevant, n_goals)
     elif kind == 3:
-        f = sum(
-            _smooth(rng, relevant[:, [j]], n_goals) * rng.exponential() for j in range(n_relevant)
-        )
+        f = np.zeros((n, n_goals))
+        for j in range(n_relevant):
+            f = f + _smooth(rng, relevant[:, [j]], n_goals) * rng.exponential()
     else:
         f = _standard(relevant) @ (
             rng.normal(size=(n_relevant, n_goals)) * rng.exponential(size=(n_relevant, 1))

@@ -208,7 +208,9 @@ class _Layer(nn.Module):
             nn.Linear(2 * width, width, bias=False),
         )
         nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.perceptron[2].weight)
+        last = self.perceptron[2]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         scale = 1 + self.growth * math.log(len(context) / 64)
