@@ -5,13 +5,13 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from sklearn.base import clone  # noqa: E402
-from sklearn.datasets import load_iris, load_wine  # noqa: E402
+from sklearn.base import clone
+from sklearn.datasets import load_iris, load_wine
 
-from quickstudy.apps.automl import transformer  # noqa: E402
-from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor  # noqa: E402
-from quickstudy.apps.automl.transformer import TransformerClassifier  # noqa: E402
-from quickstudy.errors import DataError, UsageError  # noqa: E402
+from quickstudy.apps.automl import transformer
+from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+from quickstudy.apps.automl.transformer import TransformerClassifier
+from quickstudy.errors import DataError, UsageError
 
 X = np.random.default_rng(0).normal(size=(30, 3))
 Y = np.where(X[:, 0] > 0, "up", "down")
@@ -67,7 +67,7 @@ def test_automl_offers_it_for_small_tables_of_classes_alone():
     rows = [[float(a), "red" if a > 0 else "blue"] for a in X[:, 0]]
     model = AutoMLClassifier(n_trials=1, families=["transformer"]).fit(rows, Y)
     assert model.leaderboard_[0].mean > 0.8
-    with pytest.raises(UsageError, match="a family for regression .* 30 rows and 3 columns"):
+    with pytest.raises(UsageError, match=r"a family for regression .* 30 rows and 3 columns"):
         AutoMLRegressor(n_trials=1, families=["transformer"]).fit(X, X[:, 0])
     for shape in ((1100, 3), (30, 21)):
         x = np.random.default_rng(0).normal(size=shape)
