@@ -32,7 +32,7 @@ from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import Learner
 from quickstudy.nn import Encoder
 from quickstudy.progress import track
-from quickstudy.recipes.recipe import SINUSOID, Recipe
+from quickstudy.recipes.recipe import GENERATED, Recipe
 from quickstudy.tasks import Support
 from quickstudy.tasks.images import (
     Images,
@@ -96,8 +96,8 @@ def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:
     Raises:
         UsageError: If the recipe is not of images.
     """
-    if recipe.data.name == SINUSOID:
-        raise UsageError("expected a run trained on images, got one on sinusoids")
+    if (name := recipe.data.name) in GENERATED:
+        raise UsageError(f"expected a run trained on images, got one on the family {name!r}")
     photographs = recipe.data.colours == 3 and recipe.data.folder is None
     ink = ink or ("bright" if photographs else recipe.data.ink)
     return Images(recipe.data.image_size, recipe.data.colours, ink)

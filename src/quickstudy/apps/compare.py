@@ -20,7 +20,7 @@ from quickstudy.errors import RunError, UsageError, unknown
 from quickstudy.files import write_atomically
 from quickstudy.learners import LEARNERS
 from quickstudy.recipes import recipe_names
-from quickstudy.recipes.recipe import SINUSOID, Recipe, load_recipe, parse_recipe
+from quickstudy.recipes.recipe import GENERATED, Recipe, load_recipe, parse_recipe
 
 __all__ = ["Comparison", "Pair", "compare", "draw", "holm", "recipe_of"]
 
@@ -71,7 +71,7 @@ def recipe_of(learner: str) -> Recipe:
     fit = [
         (recipe.data.name != "omniglot", len(name), name)
         for name, recipe in recipes.items()
-        if recipe.learner.name == learner and recipe.data.name != SINUSOID
+        if recipe.learner.name == learner and recipe.data.name not in GENERATED
     ]
     if not fit:
         raise UsageError(f"expected a recipe that trains {learner} on images: write one")

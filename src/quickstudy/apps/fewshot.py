@@ -39,7 +39,7 @@ from quickstudy.errors import DataError, MissingError, RunError, UsageError, req
 from quickstudy.learners import Learner, Predictor, PrototypicalNetworks
 from quickstudy.learners.base import device_of
 from quickstudy.learners.transfer.closed_form import GaussianClasses, LeaveOneOutRidge
-from quickstudy.recipes.recipe import SINUSOID, Recipe, parse_recipe
+from quickstudy.recipes.recipe import GENERATED, Recipe, parse_recipe
 from quickstudy.tasks import Support, Tasks
 from quickstudy.tasks.images import Images
 
@@ -119,7 +119,7 @@ class _FewShotEstimator(BaseEstimator):
             self.learner_ = copy.deepcopy(learner).eval()
         elif isinstance(learner, str | os.PathLike):
             self.recipe_, self.learner_ = load_run(learner)
-            if encoder is None and self.recipe_.data.name != SINUSOID:
+            if encoder is None and self.recipe_.data.name not in GENERATED:
                 self.encoder_ = images_of(self.recipe_)
         else:
             raise UsageError(

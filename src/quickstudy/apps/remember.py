@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from quickstudy.apps.run import provenance, read_json
-from quickstudy.recipes.recipe import SINUSOID, Data, Family, Recipe, Test, parse_recipe
+from quickstudy.recipes.recipe import GENERATED, Data, Family, Recipe, Test, parse_recipe
 from quickstudy.tasks import ClassData, EpisodeSampler, InstanceTasks, Tasks
 from quickstudy.tasks.images import content_hash
 
@@ -202,8 +202,8 @@ def task_of(data: Data, family: Family, tasks: Tasks) -> Task:
         "ways": _middle(family.n_way),
         "shots": _middle(family.n_shot),
         "queries": family.n_query,
-        "image_size": None if data.name == SINUSOID else data.image_size,
-        "channels": None if data.name == SINUSOID else data.colours,
+        "image_size": None if data.name in GENERATED else data.image_size,
+        "channels": None if data.name in GENERATED else data.colours,
     }
     if classes := _classes(tasks):
         features |= {"classes": classes.n_classes, "examples": len(classes.y)}
@@ -217,7 +217,7 @@ def task_of(data: Data, family: Family, tasks: Tasks) -> Task:
 def _tested(recipe: Recipe, test: Test) -> Task:
     """The task of one of a recipe's tests, whose images are read at the learner's size."""
     data = test.data or recipe.data
-    if data.name != SINUSOID and "image_size" not in data.model_fields_set:
+    if data.name not in GENERATED and "image_size" not in data.model_fields_set:
         data = data.model_copy(update={"image_size": recipe.data.image_size})
     return task_of(data, test, recipe.test_tasks(test))
 

@@ -37,9 +37,14 @@ __all__ = [
     "train_run",
 ]
 
-SHIPPED = {"handwriting": "omniglot_challenge_30", "glyphs": "prototypical_glyphs"}
-"""Runs that come with quickstudy, in `shipped/`, for drawn characters: by name, the recipe by which
-`quickstudy reproduce` makes each."""
+SHIPPED = {
+    "handwriting": "omniglot_challenge_30",
+    "glyphs": "prototypical_glyphs",
+    "tables": "tabular_transformer",
+}
+"""Runs that come with quickstudy, in `shipped/`: by name, the recipe by which `quickstudy
+reproduce` makes each. Two are for drawn characters; `tables`, rounded to float16, is for small tables
+of classes."""
 
 Results = list[dict[str, Any]]
 """One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""

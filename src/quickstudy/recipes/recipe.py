@@ -39,6 +39,7 @@ from quickstudy.tasks import (
     EpisodeSampler,
     InstanceTasks,
     SinusoidTasks,
+    TableTasks,
     Tasks,
     split_by_share,
 )
@@ -51,8 +52,9 @@ __all__ = ["Recipe", "load_recipe", "override", "parse_recipe"]
 
 Range = int | tuple[int, int]
 
-SINUSOID = "sinusoid"
-"""The one name of `data` that is no data set but a family of regression tasks."""
+SINUSOID, TABLES = GENERATED = ("sinusoid", "tables")
+"""The names of `data` that are no data set but a family: of regression tasks, and of tables to
+classify the rows of, of which `n_shot` in all are shown."""
 
 RUNS = "runs"
 """The one split of Omniglot that is no set of classes but tasks: Lake's one-shot runs."""
@@ -98,8 +100,8 @@ class Data(_Table):
             raise ValueError('expected name = "folder" together with a folder')
         if self.folder is None and self.model_fields_set & {"channels", "ink"}:
             raise ValueError('expected channels and ink only with name = "folder"')
-        if self.name == SINUSOID and self.model_fields_set != {"name"}:
-            raise ValueError("expected no further keys with sinusoid tasks")
+        if self.name in GENERATED and self.model_fields_set != {"name"}:
+            raise ValueError(f"expected no further keys with {self.name} tasks")
         return self
 
     @property
@@ -227,6 +229,8 @@ class Recipe(_Table):
             in_shape, n_outputs = (1,), 1
         else:
             in_shape = (self.data.colours, self.data.image_size, self.data.image_size)
+            if self.data.name == TABLES:
+                in_shape = (TableTasks.MOST_COLUMNS,)
             n_way = self.tasks.n_way or 0
             n_outputs = self.tasks.n_labels or (n_way if isinstance(n_way, int) else n_way[1])
         if self.backbone.name not in BACKBONES:
@@ -255,6 +259,12 @@ class Recipe(_Table):
             if family.within_group:
                 raise UsageError("expected no within_group for sinusoid tasks, which have no group")
             return SinusoidTasks(n_shot=family.n_shot, n_query=family.n_query, seed=seed)
+        if data.name == TABLES:
+            if other := {"augment", "n_labels", "within_group"} & family.model_fields_set:
+                raise UsageError(f"expected no {min(other)} for tables")
+            return TableTasks(
+                n_way=family.n_way or 2, n_shot=family.n_shot, n_query=family.n_query, seed=seed
+            )
         if data.name == "omniglot" and family.split == RUNS:
             return _one_shot_runs(family, data)
         classes = _load(data, family.split, self.seed)
@@ -331,7 +341,7 @@ class Recipe(_Table):
     def test_tasks(self, test: Test, stream: int = 2) -> Tasks:
         """The tasks of a test: images are read at the size the learner is made for."""
         data = test.data or self.data
-        if data.name != SINUSOID and "image_size" not in data.model_fields_set:
+        if data.name not in GENERATED and "image_size" not in data.model_fields_set:
             data = data.model_copy(update={"image_size": self.data.image_size})
         if data.colours != self.data.colours:
             raise UsageError(

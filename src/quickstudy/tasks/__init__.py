@@ -11,6 +11,7 @@ from quickstudy.tasks.sampler import (
     Tasks,
 )
 from quickstudy.tasks.sources import ClassData, TextData, split_by_share, split_classes
+from quickstudy.tasks.tables import TableTasks
 
 __all__ = [
     "Batch",
@@ -23,6 +24,7 @@ __all__ = [
     "InstanceTasks",
     "SinusoidTasks",
     "Support",
+    "TableTasks",
     "Tasks",
     "TextData",
     "load_image_folder",

@@ -158,9 +158,12 @@ class _AutoML(BaseEstimator):
         """
         families = self._check_options()
         frame, target = self._learn_table(X, y)
-        families = _serving(families, len(frame))
+        families = self._serving(families, frame)
         if not families:
-            raise UsageError(f"expected a family that can learn from {len(frame)} rows, got none")
+            raise UsageError(
+                f"expected a family for {self._goal} that can learn from a table of "
+                f"{len(frame)} rows and {frame.shape[1]} columns, got none"
+            )
         entries, predictions = self._search(frame, target, self._splits(target), families)
         done = [i for i, entry in enumerate(entries) if entry.failure is None]
         weights = _greedy_ensemble(
@@ -208,7 +211,7 @@ class _AutoML(BaseEstimator):
         families = self._check_options()
         frame = as_frame(X)
         target = self._learn_target(y, len(frame))
-        meta = self._meta_learner(_serving(families, len(frame)))
+        meta = self._meta_learner(self._serving(families, frame))
         if meta is None or not meta.history_.configs:
             return []
         advisor = meta.advise(meta_features(frame, target, self._goal, seed=self.seed))
@@ -306,6 +309,11 @@ class _AutoML(BaseEstimator):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of rare classes, which notes_ mentions
             return list(StratifiedKFold(n_folds, **shuffled).split(target, target))
+
+    def _serving(self, families: list[str], frame: Any) -> list[str]:
+        """The families that can learn from such a table."""
+        n_classes = self._n_outputs if self._goal == "classification" else None
+        return [f for f in families if FAMILIES[f].serves(*frame.shape, n_classes)]
 
     def _search(
         self,
@@ -539,11 +547,6 @@ class AutoMLRegressor(RegressorMixin, _AutoML):
     def predict(self, X: Any) -> np.ndarray:
         """The prediction for each row, shape (n,)."""
         return self._ensemble(X)
-
-
-def _serving(families: list[str], n_rows: int) -> list[str]:
-    """The families that can learn from so many rows."""
-    return [f for f in families if n_rows <= (FAMILIES[f].most_rows or math.inf)]
 
 
 def class_probabilities(model: Any, rows: Any, n_classes: int) -> np.ndarray:

@@ -157,8 +157,9 @@ class Split:
         self._encoded: dict[str, list[np.ndarray]] = {}
 
     def fits(self, family: str) -> bool:
-        """Whether a family can learn from so many rows."""
-        return len(self.parts[0]) <= (FAMILIES[family].most_rows or math.inf)
+        """Whether a family can learn from such a table."""
+        size = len(self.parts[0]), self.frame.shape[1]
+        return FAMILIES[family].serves(*size, self.n_classes or None)
 
     def encode(self, encoder: Any) -> list[np.ndarray]:
         """The three parts as an encoder of a pipeline has them, fitted on the first, and kept."""

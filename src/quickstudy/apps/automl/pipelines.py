@@ -19,6 +19,7 @@ import numpy as np
 
 from quickstudy.apps.automl.columns import as_dates, as_frame, as_numbers, column_kinds
 from quickstudy.apps.automl.metafeatures import Goal, shares_of_information
+from quickstudy.apps.automl.transformer import TransformerClassifier
 from quickstudy.errors import UsageError, require, unknown
 
 for _package in ("sklearn", "optuna", "lightgbm"):
@@ -324,6 +325,9 @@ class Family:
         default: The options to begin with.
         scaled: It needs columns of like scale.
         most_rows: More are too slow; None for any number.
+        most_columns: Of the raw table; None for any number.
+        most_classes: None for any number.
+        regression: Whether it predicts numbers too.
     """
 
     make: Callable[[Goal, Mapping[str, Any], int], Any]
@@ -331,6 +335,19 @@ class Family:
     default: Mapping[str, Any]
     scaled: bool = False
     most_rows: int | None = None
+    most_columns: int | None = None
+    most_classes: int | None = None
+    regression: bool = True
+
+    def serves(self, n_rows: int, n_columns: int, n_classes: int | None) -> bool:
+        """Whether it can learn from a table of this size; no classes are regression."""
+        if n_classes is None and not self.regression:
+            return False
+        sizes = ((n_rows, self.most_rows), (n_columns, self.most_columns))
+        return all(
+            most is None or size <= most
+            for size, most in (*sizes, (n_classes or 0, self.most_classes))
+        )
 
 
 def _either(classifier: Any, regressor: Any, **fixed: Any) -> Callable[..., Any]:
@@ -386,6 +403,12 @@ def _gaussian_process(goal: Goal, options: Mapping[str, Any], seed: int) -> Any:
     if goal == "classification":
         return GaussianProcessClassifier(kernel, random_state=seed)
     return GaussianProcessRegressor(kernel + WhiteKernel(), normalize_y=True, random_state=seed)
+
+
+def _transformer(goal: Goal, options: Mapping[str, Any], seed: int) -> Any:
+    if goal == "regression":
+        raise UsageError("expected classification for the family 'transformer', got regression")
+    return TransformerClassifier(**options)
 
 
 def _log(low: float, high: float) -> FloatDistribution:
@@ -467,6 +490,15 @@ FAMILIES: dict[str, Family] = {
         {"nu": 1.5},
         scaled=True,
         most_rows=500,
+    ),
+    "transformer": Family(
+        _transformer,
+        {"members": _log_int(1, 16)},
+        {"members": 4},
+        most_rows=1000,
+        most_columns=20,
+        most_classes=10,
+        regression=False,
     ),
 }
 """The families, in the order in which their defaults are tried where nothing is known."""
