@@ -43,8 +43,7 @@ SHIPPED = {
     "tables": "tabular_transformer",
 }
 """Runs that come with quickstudy, in `shipped/`: by name, the recipe by which `quickstudy
-reproduce` makes each. Two are for drawn characters; `tables`, rounded to float16, is for small tables
-of classes."""
+reproduce` makes each. Two are for drawn characters; `tables`, rounded to float16, is for tables."""
 
 Results = list[dict[str, Any]]
 """One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""
