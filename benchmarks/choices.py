@@ -32,7 +32,6 @@ from quickstudy.apps.recommend import (
 from quickstudy.apps.recommend.click_bases import CLICK_BASES
 from quickstudy.apps.recommend.evaluate import SUPPORTS
 from quickstudy.apps.recommend.measures import interval, ranking
-from quickstudy.apps.recommend.recommender import action_name
 from quickstudy.apps.run import provenance
 from quickstudy.progress import track
 
@@ -53,7 +52,6 @@ def one_split(train: Interactions, cold: Interactions, seed: int) -> tuple[Found
     shown = {"popularity of all time": ("popularity", np.inf)}
     for name in CLICK_BASES:
         shown[name] = min((a for a in actions if a[0] == name), key=lambda a: errors[a])
-    shown["best single setting"] = recommender.single_
     blend = recommender.level(recommender.drawn_, "blend")
     known, attributes = recommender.known(cold)
     users = ColdUsers(known, order="chronological")

@@ -72,6 +72,10 @@ def recommend_train(
     meta: Annotated[
         bool, typer.Option("--meta/--no-meta", help="Tune the bases to each user.")
     ] = True,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="A network to meta-learn as a further base: melu, tanp, ..."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides who is left out, and what is drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -79,10 +83,10 @@ def recommend_train(
     from quickstudy.apps.recommend import Recommender
     from quickstudy.apps.recommend.recommender import check_folder
 
+    recommender = Recommender(meta=meta, also=also or (), seed=seed)
     check_folder(run)
     ratings = _load(data, users, items, clicks)
     kept, _ = _parts(ratings, hold_out, seed)
-    recommender = Recommender(meta=meta, seed=seed)
     recommender.fit(kept).save(run)
     found = {
         "run": str(run),

@@ -180,6 +180,11 @@ def test_clicks_are_read_without_ratings_and_keep_their_order(tmp_path):
     assert load_interactions(rated).as_clicks().matrix().toarray().tolist() == [[1, 2]]
 
 
+def test_some_ratings_that_are_none_among_others_are_refused():
+    with pytest.raises(DataError, match="row 2: expected a finite rating, got None"):
+        Interactions.from_rows([("a", "x", 3), ("b", "x", None)])
+
+
 def test_what_follows_a_support_set_comes_next_in_time():
     rows = [("a", f"x{t}", None, -t) for t in range(8)]
     cold = ColdUsers(Interactions.from_rows(rows), n_query=2, most=3, order="chronological")

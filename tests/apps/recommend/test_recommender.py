@@ -163,8 +163,10 @@ def test_queries_that_cannot_serve_are_refused(recommender):
 
 def test_data_that_cannot_serve_is_refused():
     rows = [(f"u{u}", f"x{i}", 3.0) for u in range(30) for i in range(4)]
+    with pytest.raises(DataError, match="got 1: round them, or take them as clicks"):
+        Recommender().fit(Interactions.from_rows(rows))
     rows = [(u, x, n / 7) for n, (u, x, _) in enumerate(rows)]
-    with pytest.raises(DataError, match="at most 20 different ratings, got 120"):
+    with pytest.raises(DataError, match="2 to 20 different ratings, got 120"):
         Recommender().fit(Interactions.from_rows(rows))
     with pytest.raises(DataError, match="20 users with two ratings each, got 2"):
         Recommender().fit(
@@ -289,6 +291,18 @@ def test_one_who_learned_from_clicks_is_saved_and_refuses_ratings(chooser, tmp_p
         again.adapt().ask()
     with pytest.raises(DataError, match="got 'item 8' twice"):
         again.adapt(["item 8", "item 8"])
+
+
+def test_clicks_that_are_given_to_one_who_learned_from_ratings_are_refused(recommender):
+    with pytest.raises(DataError, match="expected ratings, as there were in training, got clicks"):
+        evaluate(recommender, CLICKS.of_users(COLD))
+
+
+def test_a_user_who_rates_all_the_same_has_rated(recommender):
+    data = Interactions.from_rows([("new", "item 3", 5), ("new", "item 8", 5)])
+    (best,) = recommender.top_all(data, 1)[0]
+    (alone,) = recommender.adapt({"item 3": 5, "item 8": 5}).top_n(1)
+    assert recommender.items_[best] == alone.item
 
 
 def test_likes_and_dislikes_are_ratings_of_two_levels():

@@ -80,7 +80,7 @@ class UserBias(Base):
     STATE = ("means",)
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        self.means = _item_means(ratings, len(items))
+        self.means = item_means(ratings, len(items))
         return self
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ class FactorModel(Base):
         self.n_factors, self.n_rounds = n_factors, n_rounds
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        self.means = _item_means(ratings, len(items))
+        self.means = item_means(ratings, len(items))
         left = _less(ratings, self.means)
         turned = left.T.tocsr()
         rng = np.random.default_rng(seed)
@@ -137,7 +137,7 @@ class ItemNeighbours(Base):
     BIAS = 5.0
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        self.means = _item_means(ratings, len(items))
+        self.means = item_means(ratings, len(items))
         left = self._residuals(ratings)[0].toarray()
         seen = stored(ratings).toarray()
         common = seen.T @ seen
@@ -196,7 +196,7 @@ class BayesUser(Base):
         turned = ratings.T.tocsr()
         seen_by = stored(turned)
         total = float((ratings.data**2).sum())
-        means = _item_means(ratings, n_items)
+        means = item_means(ratings, n_items)
         self.n_users = n_users
         self.counts = np.bincount(ratings.indices, minlength=n_items)
         self.shift, self.prior = np.zeros((users.shape[1], k)), np.eye(k)
@@ -325,7 +325,7 @@ def stored(ratings: Matrix) -> Matrix:
     )
 
 
-def _item_means(ratings: Matrix, n_items: int) -> np.ndarray:
+def item_means(ratings: Matrix, n_items: int) -> np.ndarray:
     """Shrunk towards the mean of all."""
     middle = ratings.data.mean()
     sums = np.bincount(ratings.indices, ratings.data, n_items)

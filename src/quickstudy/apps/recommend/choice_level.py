@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,13 +11,13 @@ from torch import Tensor
 from quickstudy.apps.recommend.bases import Base, Matrix
 from quickstudy.apps.recommend.click_bases import CLICK_BASES
 from quickstudy.apps.recommend.interactions import Interactions
-from quickstudy.apps.recommend.measures import ndcg
 from quickstudy.apps.recommend.meta_level import (
     Drawn,
     MetaLevel,
     Seen,
     predictions,
     tasks,
+    tensor,
 )
 
 __all__ = ["ChoiceLevel"]
@@ -67,7 +66,7 @@ class ChoiceLevel(MetaLevel):
         described = np.column_stack(
             [np.log1p(n), np.sqrt(n), n > 0, middle, np.sqrt(spread), users[:, 1:]]
         )
-        odds = np.zeros((*ratings.shape, 1))
+        odds = np.zeros((len(users), len(popular), 1))
         odds[ratings.nonzero()] = NEVER
         return Seen(predictions(bases, ratings, users), described, odds)
 
@@ -87,7 +86,7 @@ class ChoiceLevel(MetaLevel):
         for ratings, asked in tasks(data, lambda: places, N_NEXT):
             seen = cls.see(bases, ratings, users, levels)
             who = np.unique(data.user[asked])
-            chosen = np.zeros(ratings.shape, bool)
+            chosen = np.zeros((len(users), len(share)), bool)
             chosen[data.user[asked], data.item[asked]] = True
             others = rng.choice(len(share), (len(who), N_OTHERS), p=share)
             found = np.full((len(who), N_NEXT), -1)
@@ -104,17 +103,26 @@ class ChoiceLevel(MetaLevel):
         return Drawn.of(parts)
 
     def error(self, drawn: Drawn) -> float:
-        """What nDCG@10 is short of 1, among the items sampled."""
-        alike = np.where(drawn.seen.items <= NEVER, NEVER, 0.0)
-        found = self.distribution(replace(drawn.seen, items=alike))[..., 0]
-        return 1 - float(ndcg(found, drawn.target, 10).mean())
+        """What nDCG@10 of all items is short of 1. Of those ahead of a choice, each that is sampled
+        stands for as many as it counts for."""
+        seen = drawn.seen
+        scores = self._scores(tensor(seen.expected), tensor(seen.users))[..., 0].numpy()
+        counts, chosen = np.exp(seen.items[..., 0]), drawn.target[:, :N_NEXT]
+        ahead = scores[:, None] > scores[:, :N_NEXT, None]  # (n, N_NEXT, n_items)
+        rank = (ahead @ counts[:, :, None])[..., 0]
+        gain = np.where(rank < 10, chosen / np.log2(rank + 2), 0).sum(1)
+        most = np.cumsum(1 / np.log2(np.arange(2, N_NEXT + 2)))
+        return 1 - float((gain / most[chosen.sum(1).astype(int) - 1]).mean())
 
     def _start(self, drawn: Drawn) -> dict[str, Tensor]:
         return {"sharpness": torch.zeros(())}
 
     def _distribution(self, expected: Tensor, users: Tensor, items: Tensor) -> Tensor:
+        return torch.softmax(self._scores(expected, users) + items, 1)
+
+    def _scores(self, expected: Tensor, users: Tensor) -> Tensor:
         weights = self._weights(self._standard(users)) * self.parameters["sharpness"].exp()
-        return torch.softmax(expected @ weights[:, :, None] + items, 1)
+        return expected @ weights[:, :, None]
 
     def _loss(self, probabilities: Tensor, target: Tensor) -> Tensor:
         return -(target * probabilities[..., 0].clamp_min(1e-12).log()).sum() / target.sum()

@@ -89,7 +89,7 @@ class ChoiceNeighbours(Remembering):
         counts = np.diag(common).copy()
         cosine = common / np.sqrt(np.outer(counts, counts) + 1e-9)
         self.similarity = _off_diagonal(cosine * common / (common + self.SHRINK))
-        self.usual = counts / max(ratings.shape[0], 1)
+        self.usual = counts / len(users)
         return self
 
     def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ class Following(Remembering):
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
         n_items = len(items)
-        of = np.repeat(np.arange(ratings.shape[0]), np.diff(ratings.indptr))
+        of = np.repeat(np.arange(len(users)), np.diff(ratings.indptr))
         order = np.lexsort((ratings.data, of))
         of, item = of[order], ratings.indices[order]
         after = sparse.csr_matrix((n_items, n_items))
@@ -119,7 +119,7 @@ class Following(Remembering):
             after += sparse.csr_matrix((np.ones(len(pair[0])), pair), shape=after.shape)
         root = np.sqrt(np.bincount(item, minlength=n_items) + 5)
         self.similarity = _off_diagonal(after.toarray() / np.outer(root, root))
-        self.usual = root**2 / max(ratings.shape[0], 1)
+        self.usual = root**2 / len(users)
         return self
 
     def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
@@ -180,7 +180,7 @@ class ChoiceFactors(Remembering):
         chosen = stored(ratings)
         turned = chosen.T.tocsr()
         rng = np.random.default_rng(seed)
-        self.usual = np.bincount(ratings.indices, minlength=len(items)) / max(ratings.shape[0], 1)
+        self.usual = np.bincount(ratings.indices, minlength=len(items)) / len(users)
         self.factors = 0.1 * rng.normal(size=(len(items), self.N_FACTORS))
         for _ in range(self.N_ROUNDS):
             self.factors = self._solve(turned, self._solve(chosen, self.factors))

@@ -46,8 +46,7 @@ NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Ratings of items by users, or clicks: ratings that are all the same tell no more than that
-    something was chosen.
+    """Ratings of items by users, or clicks, which tell no more than that something was chosen.
 
     Args:
         users, items: A name each.
@@ -56,6 +55,7 @@ class Interactions:
         time: When, in any unit, shape (n,); None if not known.
         user_columns, item_columns: Attributes, a value a user or item.
         titles: What to call each item for people; by default its name.
+        clicks: Whether there are no ratings.
 
     Raises:
         DataError: If the shapes disagree, there is nothing, a rating is not finite, or someone
@@ -76,6 +76,7 @@ class Interactions:
     user_columns: Columns = field(default_factory=dict)
     item_columns: Columns = field(default_factory=dict)
     titles: list[str] | None = None
+    clicks: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.rating)
@@ -121,7 +122,7 @@ class Interactions:
     ) -> Interactions:
         """Take in (user, item, rating) or (user, item, rating, time); users and items in the order
         in which they come. Of several ratings of an item by a user the newest is kept, and without
-        times the last. The rating of a click is None, which becomes 1.
+        times the last. If all ratings are None, they are clicks.
 
         Args:
             users, items: Attributes by user and item; those who rated nothing are left out.
@@ -130,6 +131,8 @@ class Interactions:
         Raises:
             DataError: If there is nothing, or a rating or time is no finite number.
         """
+        rows = list(rows)
+        clicks = all(len(row) > 2 and row[2] is None for row in rows)
         newest: dict[tuple[str, str], tuple[float, float]] = {}
         timed: bool | None = None
         for number, row in enumerate(rows, 1):
@@ -142,7 +145,7 @@ class Interactions:
             user, item = str(row[0]).strip(), str(row[1]).strip()
             if not user or not item:
                 raise DataError(f"row {number}: expected a user and an item, got {row!r}")
-            given = 1.0 if row[2] is None else row[2]
+            given = 1.0 if clicks else row[2]
             rating = _number(given, f"row {number}: expected a finite rating")
             time = _number(row[3], f"row {number}: expected a finite time") if timed else number
             if (pair := (user, item)) not in newest or time >= newest[pair][1]:
@@ -161,6 +164,28 @@ class Interactions:
             _columns(users, who),
             _columns(items, what),
             [titles.get(item, item) for item in what] if titles else None,
+            clicks,
+        )
+
+    def swapped(self) -> Interactions:
+        """The same with items as users, and users as items: what is learned of new users then, is
+        learned of new items.
+
+        Example:
+            >>> data = Interactions.from_rows([("ann", "Alien", 5), ("bob", "Alien", 2)])
+            >>> data.swapped().users, data.swapped().matrix().toarray().tolist()
+            (['Alien'], [[5.0, 2.0]])
+        """
+        return Interactions(
+            self.items,
+            self.users,
+            self.item,
+            self.user,
+            self.rating,
+            self.time,
+            self.item_columns,
+            self.user_columns,
+            clicks=self.clicks,
         )
 
     @property
@@ -173,14 +198,9 @@ class Interactions:
         """Ratings of each user, shape (n_users,)."""
         return np.bincount(self.user, minlength=len(self.users))
 
-    @property
-    def clicks(self) -> bool:
-        """Whether there are no different ratings."""
-        return bool((self.rating == self.rating[0]).all())
-
     def as_clicks(self) -> Interactions:
         """The same without the ratings."""
-        return replace(self, rating=np.ones(len(self.rating)))
+        return replace(self, rating=np.ones(len(self.rating)), clicks=True)
 
     def places(self) -> np.ndarray:
         """Of each interaction, the place in its user's order of time, from 1, shape (n,); without
@@ -215,6 +235,7 @@ class Interactions:
             {name: [values[u] for u in chosen] for name, values in self.user_columns.items()},
             self.item_columns,
             self.titles,
+            self.clicks,
         )
 
 

@@ -18,9 +18,10 @@ from quickstudy.apps.recommend.bases import Base, BayesUser, Matrix
 from quickstudy.apps.recommend.choice_level import ChoiceLevel
 from quickstudy.apps.recommend.interactions import Interactions, user_folds
 from quickstudy.apps.recommend.meta_level import Action, Drawn, Kind, MetaLevel, Seen, actions_of
+from quickstudy.apps.recommend.neural import NEURAL_BASES
 from quickstudy.apps.recommend.rating_level import RatingLevel
 from quickstudy.engine import checkpoints
-from quickstudy.errors import DataError, MissingError, RunError, UsageError, unknown
+from quickstudy.errors import DataError, MissingError, RunError, UsageError, check_option, unknown
 from quickstudy.progress import track
 
 __all__ = ["Adapted", "Recommender", "Suggestion"]
@@ -60,12 +61,13 @@ class Suggestion:
 class Recommender:
     """Learn from users with many ratings, or clicks, how to recommend to those with few.
 
-    From ratings it learns what users like; from clicks, which are data whose ratings are all the
-    same, what they choose next.
+    From ratings it learns what users like; from clicks, what they choose next.
 
     Args:
         meta: Whether the meta-level decides for each user; else the one action that is best for
             training users is taken for all.
+        also: Networks that are meta-learned as further bases of ratings, by their names in
+            `NEURAL_BASES`; each takes minutes.
         seed: Decides the bases' first factors, the folds, and what is drawn.
 
     Attributes:
@@ -88,8 +90,10 @@ class Recommender:
         10
     """
 
-    def __init__(self, *, meta: bool = True, seed: int = 0) -> None:
-        self.meta, self.seed = meta, seed
+    def __init__(self, *, meta: bool = True, also: Sequence[str] = (), seed: int = 0) -> None:
+        for name in also:
+            check_option("base", name, NEURAL_BASES)
+        self.meta, self.also, self.seed = meta, tuple(also), seed
 
     def fit(self, data: Interactions) -> Self:
         """Learn bases and meta-level.
@@ -98,13 +102,11 @@ class Recommender:
             DataError: If there are too few users or ratings, or too many different ratings.
         """
         self._set_kind(data.clicks)
-        if self.clicks_:
-            data = data.as_clicks()
         self.levels_ = data.levels
-        if len(self.levels_) > MOST_LEVELS:
+        if not data.clicks and not 2 <= len(self.levels_) <= MOST_LEVELS:
             raise DataError(
-                f"expected at most {MOST_LEVELS} different ratings, got {len(self.levels_)}: "
-                "round them"
+                f"expected 2 to {MOST_LEVELS} different ratings, got {len(self.levels_)}: "
+                "round them, or take them as clicks"
             )
         able = int((data.counts >= 2).sum())
         if able < LEAST_USERS:
@@ -171,7 +173,7 @@ class Recommender:
 
     def _pairs(self, history: Mapping[str, float] | Sequence[Any]) -> list[tuple[str, float]]:
         """Items with ratings, or of clicks with places."""
-        given = list(history.items() if isinstance(history, Mapping) else history)
+        given: list[Any] = list(history.items() if isinstance(history, Mapping) else history)
         if self.clicks_:
             for entry in given:
                 if not isinstance(entry, str):
@@ -179,7 +181,7 @@ class Recommender:
                         f"expected the names of items in order, as there were no ratings in "
                         f"training, got {entry!r}"
                     )
-            return [(item, place) for place, item in enumerate(given, 1)]
+            return [(item, float(place)) for place, item in enumerate(given, 1)]
         for entry in given:
             if isinstance(entry, str) or len(entry) != 2:
                 raise DataError(f"expected items with ratings, got {entry!r}")
@@ -249,6 +251,8 @@ class Recommender:
             raise _unknown_item(data.items[data.item[absent.argmax()]], self.items_)
         if self.clicks_:
             data = data.as_clicks()
+        elif data.clicks:
+            raise DataError("expected ratings, as there were in training, got clicks")
         self._check_scale(data.rating)
         known = replace(
             data, items=self.items_, item=place[data.item], item_columns={}, titles=self.titles_
@@ -292,6 +296,7 @@ class Recommender:
         state = {
             "application": KIND,
             "meta": self.meta,
+            "also": list(self.also),
             "seed": self.seed,
             "levels": self.levels_.tolist(),
             "items": self.items_,
@@ -324,7 +329,7 @@ class Recommender:
 
     @classmethod
     def _restored(cls, tensors: dict[str, dict[str, Any]], state: dict[str, Any]) -> Recommender:
-        made = cls(meta=state["meta"], seed=state["seed"])
+        made = cls(meta=state["meta"], also=state["also"], seed=state["seed"])
         made.levels_ = np.array(state["levels"])
         made._set_kind(len(made.levels_) == 1)
         made.items_, made.titles_ = state["items"], state["titles"]
@@ -335,7 +340,7 @@ class Recommender:
         made.single_ = (name, float(setting))
         made.bases_ = {
             name: base().restore({key: t.numpy() for key, t in tensors[name].items()})
-            for name, base in made._kind.BASES.items()
+            for name, base in made._classes.items()
         }
         kind: Kind = "meta" if made.meta else "single"
         made.level_ = made._kind(made.levels_, made.actions_, kind, made.single_)
@@ -347,8 +352,8 @@ class Recommender:
         users = self.encoder_(data.user_columns, n_users)
         items = AttributeEncoder().fit(data.item_columns, n_items)(data.item_columns, n_items)
         ratings = data.matrix()
-        bases = self._kind.BASES.items()
-        return {name: base().fit(ratings, users, items, self.seed) for name, base in bases}
+        classes = self._classes.items()
+        return {name: base().fit(ratings, users, items, self.seed) for name, base in classes}
 
     def _drawn(self, bases: dict[str, Base], data: Interactions) -> Drawn:
         rng = np.random.default_rng(self.seed)
@@ -357,8 +362,11 @@ class Recommender:
 
     def _set_kind(self, clicks: bool) -> None:
         self.clicks_ = clicks
+        if clicks and self.also:
+            raise UsageError(f"expected ratings for {', '.join(self.also)} to learn, got clicks")
         self._kind: type[MetaLevel] = ChoiceLevel if clicks else RatingLevel
-        self.actions_ = actions_of(self._kind.BASES)
+        self._classes = {**self._kind.BASES, **{name: NEURAL_BASES[name] for name in self.also}}
+        self.actions_ = actions_of(self._classes)
 
     def _check_scale(self, ratings: np.ndarray) -> None:
         low, high = self.levels_[[0, -1]]
