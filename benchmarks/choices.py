@@ -1,11 +1,11 @@
 """What cold users of MovieLens 100K choose next, out of all films: a level above base recommenders,
 beside these.
 
-    python benchmarks/choices.py
+    python benchmarks/choices.py --seeds 3
 
 Needs the data set ml-100k, whose ratings are taken as clicks. Users with 30 or more count; 0 to 20,
 the first in time, are known of each, and all films but these are ranked. "Next" is the ten after
-that; "last" the ten that the user chose last. Five folds over users for each of three seeds, and a
+that; "last" the ten that the user chose last. Five folds over users for each of some seeds, and a
 split in time: the fifth of the users who came last, after a moment up to which all is learned from.
 Intervals are bootstraps over users, paired, of the mean over seeds. Of each base the setting is the
 one that is best for training users. "Oracle" takes for each user and support the action that is
@@ -14,6 +14,7 @@ best on the queries. Writes benchmarks/results/choices.json.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from dataclasses import replace
@@ -36,7 +37,7 @@ from quickstudy.apps.run import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent
-N_FOLDS, SEEDS = 5, (0, 1, 2)
+N_FOLDS = 5
 
 Found = dict[tuple[str, str, int], dict[str, np.ndarray]]
 """By protocol, system and support: measures of users."""
@@ -78,11 +79,11 @@ def one_split(train: Interactions, cold: Interactions, seed: int) -> tuple[Found
     return found, seconds
 
 
-def by_users(data: Interactions) -> tuple[Found, list[dict[str, float]]]:
+def by_users(data: Interactions, n_seeds: int) -> tuple[Found, list[dict[str, float]]]:
     """Each user's mean over seeds."""
     total: Found = {}
     times = []
-    for seed in SEEDS:
+    for seed in range(n_seeds):
         folds = user_folds(len(data.users), N_FOLDS, seed)
         parts = []
         for fold in track(folds, f"seed {seed}"):
@@ -96,11 +97,11 @@ def by_users(data: Interactions) -> tuple[Found, list[dict[str, float]]]:
             entry = total.setdefault(key, {})
             for m in parts[0][key]:
                 values = np.concatenate([part[key][m] for part in parts])[order]
-                entry[m] = entry.get(m, 0) + values / len(SEEDS)
+                entry[m] = entry.get(m, 0) + values / n_seeds
     return total, times
 
 
-def by_time(data: Interactions) -> Found:
+def by_time(data: Interactions, n_seeds: int) -> Found:
     """Learned from all before a moment, judged on those who came later."""
     assert data.time is not None
     came = np.full(len(data.users), np.inf)
@@ -115,12 +116,12 @@ def by_time(data: Interactions) -> Found:
         time=data.time[kept],
     ).of_users(np.flatnonzero(came < moment))
     total: Found = {}
-    for seed in track(SEEDS, "split in time"):
+    for seed in track(range(n_seeds), "split in time"):
         found, _ = one_split(early, data.of_users(np.flatnonzero(came >= moment)), seed)
         for key, measures in found.items():
             entry = total.setdefault(key, {})
             for m, values in measures.items():
-                entry[m] = entry.get(m, 0) + values / len(SEEDS)
+                entry[m] = entry.get(m, 0) + values / n_seeds
     return total
 
 
@@ -156,12 +157,17 @@ def told(found: Found) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=3)
+    n_seeds = parser.parse_args().seeds
     clicks = load_ml_100k().as_clicks()
-    split_by_users, times = by_users(clicks)
+    split_by_users, times = by_users(clicks, n_seeds)
     result = {
         **provenance(0),
+        "folds": N_FOLDS,
+        "seeds": n_seeds,
         "by_users": told(split_by_users),
-        "by_time": told(by_time(clicks)),
+        "by_time": told(by_time(clicks, n_seeds)),
         "cpu_seconds": {what: float(np.median([t[what] for t in times])) for what in times[0]},
     }
     text = json.dumps(result, indent=1)
