@@ -170,7 +170,7 @@ class LearnedBase(Base):
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         left = self._less(ratings)
         n = np.diff(left.indptr)
-        found = np.empty((len(self.SETTINGS), *left.shape))
+        found = np.empty((len(self.SETTINGS), len(users), len(self.means)))
         item = torch.arange(len(self.means), dtype=torch.float32)[:, None]
         sides = torch.tensor(users, dtype=torch.float32)
         known = torch.tensor(left.indices, dtype=torch.float32)[:, None]
