@@ -22,9 +22,10 @@ import numpy as np
 
 from quickstudy.apps.recommend import Interactions, Recommender, load_ml_100k, user_folds
 from quickstudy.apps.recommend.bases import BASES
-from quickstudy.apps.recommend.evaluate import SUPPORTS, evaluate, interval
-from quickstudy.apps.recommend.meta_level import ACTIONS, START, predictions
-from quickstudy.apps.recommend.recommender import Drawn, action_name
+from quickstudy.apps.recommend.evaluate import SUPPORTS, evaluate
+from quickstudy.apps.recommend.measures import interval
+from quickstudy.apps.recommend.meta_level import predictions
+from quickstudy.apps.recommend.recommender import action_name
 from quickstudy.apps.run import provenance
 from quickstudy.progress import track
 
@@ -33,6 +34,8 @@ N_FOLDS, SEEDS, SPLITS = 5, (0, 1, 2), 10
 ENOUGH = 30
 """Ratings of a user: 20 to learn from at most, 10 to be judged on."""
 
+ITEM_MEAN = "user_bias inf"
+
 Errors = dict[tuple[str, int], dict[str, list[np.ndarray]]]
 
 
@@ -40,14 +43,15 @@ def others(data: Interactions, fold: np.ndarray) -> Interactions:
     return data.of_users(np.setdiff1d(np.arange(len(data.users)), fold))
 
 
-def best_raw(drawn: Drawn, scale: np.ndarray, name: str) -> str:
+def best_raw(recommender: Recommender, name: str) -> str:
     """The setting of a base whose expectations are best for training users."""
+    drawn, scale = recommender.drawn_, recommender.levels_
     errors = {
         action_name(action): np.abs(
-            drawn.expected[:, i].clip(scale[0], scale[-1]) - drawn.rating
+            drawn.seen.expected[..., i].clip(scale[0], scale[-1]) - drawn.target
         ).mean()
-        for i, action in enumerate(ACTIONS)
-        if name in ("", action[0]) and action != ACTIONS[0]
+        for i, action in enumerate(recommender.actions_)
+        if name in ("", action[0]) and action_name(action) != ITEM_MEAN
     }
     return min(errors, key=lambda name: errors[name])
 
@@ -58,23 +62,22 @@ def one_fold(data: Interactions, fold: np.ndarray, seed: int) -> tuple[list[Any]
     recommender = Recommender(seed=seed).fit(others(data, fold))
     seconds = {"fit": time.process_time() - began}
     cold = data.of_users(fold)
-    drawn = recommender.drawn_
     levels = {f"read {action_name(a)}": level for a, level in recommender.singles_.items()}
-    levels["one blend"] = recommender.level(drawn, "blend")
+    levels["one blend"] = recommender.level(recommender.drawn_, "blend")
     scores = evaluate(recommender, cold, seed=seed, levels=levels)
     by = {(s.system, s.support): s for s in scores}
     rows = []
-    shown = {"item mean": "user_bias inf"}
-    shown |= {name: best_raw(drawn, recommender.levels_, name) for name in BASES}
-    shown["best single setting"] = best_raw(drawn, recommender.levels_, "")
+    shown = {"item mean": ITEM_MEAN}
+    shown |= {name: best_raw(recommender, name) for name in BASES}
+    shown["best single setting"] = best_raw(recommender, "")
     shown["best single setting, read"] = f"read {action_name(recommender.single_)}"
     shown |= {"one blend for all, read": "one blend", "meta-level": "recommender"}
     for size in SUPPORTS:
         for name, system in shown.items():
-            rows.append((name, size, by[system, size].mae, by[system, size].ndcg))
+            rows.append((name, size, *by[system, size].measures.values()))
         for name, prefix in (("oracle", ""), ("oracle, read", "read ")):
-            each = [by[prefix + action_name(a), size] for a in ACTIONS]
-            best = np.min([s.mae for s in each], 0), np.max([s.ndcg for s in each], 0)
+            each = [by[prefix + action_name(a), size].measures for a in recommender.actions_]
+            best = np.min([m["mae"] for m in each], 0), np.max([m["ndcg@5"] for m in each], 0)
             rows.append((name, size, *best))
     began = time.process_time()
     recommender.top_all(cold)
@@ -184,7 +187,7 @@ def metarec(data: Interactions) -> dict[str, Any]:
         }
         expected = predictions(recommender.bases_, ratings, attributes)
         scores["item mean"] = expected[..., 0]
-        scores["bayes"] = expected[..., ACTIONS.index(START)]
+        scores["bayes"] = expected[..., recommender.actions_.index(("bayes", 1.0))]
         scores["random"] = rng.random(expected.shape[:2])
         best = np.argsort(-rated, 1, kind="stable")[:, :5]
         relevant = np.zeros(rated.shape)

@@ -71,6 +71,8 @@ def test_ratings_in_suggestions_out(capsys, here, monkeypatch):
     [
         (["--hold-out", "1"], "below 1, got 1"),
         (["--data", "none.csv"], "found none"),
+        (["--also", "tamp"], "did you mean 'tanp'"),
+        (["--also", "tanp", "--clicks"], "expected ratings for tanp to learn, got clicks"),
         (["--users", "users.csv"], "--users and --items with a file, got them with generated"),
         (["--run", "ratings.csv"], "no saved recommender"),
     ],
@@ -80,3 +82,24 @@ def test_training_refuses_before_it_works(capsys, here, monkeypatch, words, says
     code, _, err = run(capsys, "train", *words)
     assert code == 2
     assert says in err
+
+
+def test_clicks_in_what_comes_next_out(capsys, here, monkeypatch):
+    monkeypatch.chdir(here)
+    given = ["--data", "ratings.csv", "--users", "users.csv"]
+    assert run(capsys, "train", *given, "--clicks", "--run", "next")[0] == 0
+    code, out, _ = run(capsys, "evaluate", "next", *given, "--support", "0,2", "--json")
+    assert code == 0
+    assert {"recall@10", "ndcg@10", "ndcg@10_interval"} <= set(json.loads(out)[0])
+    words = ["suggest", "next", "--chose", "item 3", "--chose", "item 8", "-n", "4"]
+    code, out, _ = run(capsys, *words, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert len(found["suggestions"]) == 4
+    assert "because you chose" in run(capsys, *words)[1]
+    (here / "clicks.csv").write_text("item\nitem 3\nitem 8\n")
+    words = ["suggest", "next", "--history", "clicks.csv", "-n", "4", "--json"]
+    assert json.loads(run(capsys, *words)[1]) == found
+    code, _, err = run(capsys, "suggest", "next", "--rate", "item 3=5")
+    assert code == 2
+    assert "names of items in order" in err

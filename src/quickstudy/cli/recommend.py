@@ -32,11 +32,14 @@ Users = Annotated[
 Items = Annotated[
     Path | None, typer.Option(help="A file with item, and maybe title, genres (a|b), ...")
 ]
+Clicks = Annotated[
+    bool, typer.Option("--clicks", help="Learn what is chosen next, without ratings.")
+]
 Folder = Annotated[Path, typer.Argument(help="Folder of a trained recommender.")]
 Order = Literal["random", "chronological"]
 
 
-def _load(data: str, users: Path | None, items: Path | None) -> Interactions:
+def _load(data: str, users: Path | None, items: Path | None, clicks: bool) -> Interactions:
     from quickstudy.apps.recommend import (
         generated,
         load_interactions,
@@ -48,11 +51,10 @@ def _load(data: str, users: Path | None, items: Path | None) -> Interactions:
     is_folder = Path(data).is_dir()
     if (data in known or is_folder) and (users or items):
         raise UsageError(f"expected --users and --items with a file, got them with {data}")
-    if data in known:
-        return known[data]()
-    if is_folder:
-        return load_movielens(data)
-    return load_interactions(data, users=users, items=items)
+    if data in known or is_folder:
+        loaded = load_movielens(data) if is_folder else known[data]()
+        return loaded.as_clicks() if clicks else loaded
+    return load_interactions(data, users=users, items=items, clicks=clicks)
 
 
 @recommend_app.command("train", epilog="Example: quickstudy recommend train --data ratings.csv")
@@ -66,9 +68,14 @@ def recommend_train(
     hold_out: Annotated[
         float, typer.Option(help="Share of the users to leave out, for `evaluate`.")
     ] = 0.2,
+    clicks: Clicks = False,
     meta: Annotated[
         bool, typer.Option("--meta/--no-meta", help="Tune the bases to each user.")
     ] = True,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="A network to meta-learn as a further base: melu, tanp, ..."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides who is left out, and what is drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -76,10 +83,10 @@ def recommend_train(
     from quickstudy.apps.recommend import Recommender
     from quickstudy.apps.recommend.recommender import check_folder
 
+    recommender = Recommender(meta=meta, also=also or (), seed=seed)
     check_folder(run)
-    ratings = _load(data, users, items)
+    ratings = _load(data, users, items, clicks)
     kept, _ = _parts(ratings, hold_out, seed)
-    recommender = Recommender(meta=meta, seed=seed)
     recommender.fit(kept).save(run)
     found = {
         "run": str(run),
@@ -88,9 +95,10 @@ def recommend_train(
         "ratings": len(kept.rating),
         "best_for_all": dict(zip(("base", "setting"), recommender.single_, strict=True)),
     }
+    what, how = ("clicks", "--chose ITEM") if kept.clicks else ("ratings", "--rate ITEM=RATING")
     text = (
-        f"{found['users']} users, {found['items']} items, {found['ratings']} ratings in {run}; "
-        f"suggest with: quickstudy recommend suggest {run} --rate ITEM=RATING"
+        f"{found['users']} users, {found['items']} items, {found['ratings']} {what} in {run}; "
+        f"suggest with: quickstudy recommend suggest {run} {how}"
     )
     say(found, as_json, text)
 
@@ -109,19 +117,24 @@ def recommend_evaluate(
     support: Annotated[
         str, typer.Option(help="How many ratings of a user are known, separated by commas.")
     ] = "0,1,3,5,10",
-    n_query: Annotated[int, typer.Option(help="Ratings of each user to predict.")] = 10,
+    n_query: Annotated[
+        int, typer.Option(help="Ratings of each user to predict, or choices that come next.")
+    ] = 10,
     order: Annotated[
-        Order, typer.Option(help="Which ratings are known: any, or the first in time.")
-    ] = "random",
+        Order | None,
+        typer.Option(
+            help="Which ratings are known: any, or the first in time, as clicks are by default."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="As in training.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Score a recommender and its bases on users that training left out."""
     from quickstudy.apps.recommend import Recommender, evaluate
-    from quickstudy.apps.recommend.evaluate import interval
+    from quickstudy.apps.recommend.measures import interval
 
     recommender = Recommender.load(run)
-    ratings = _load(data, users, items)
+    ratings = _load(data, users, items, recommender.clicks_)
     _, cold = _parts(ratings, hold_out, seed)
     scores = evaluate(
         recommender,
@@ -132,21 +145,17 @@ def recommend_evaluate(
         seed=seed,
     )
     found = [
-        {
-            "system": s.system,
-            "support": s.support,
-            "users": len(s.mae),
-            "mae": float(s.mae.mean()),
-            "mae_interval": interval(s.mae, draws=1000),
-            "ndcg@5": float(s.ndcg.mean()),
-        }
+        {"system": s.system, "support": s.support, "users": len(next(iter(s.measures.values())))}
+        | {name: float(values.mean()) for name, values in s.measures.items()}
+        | {f"{name}_interval": interval(values, draws=1000) for name, values in s.measures.items()}
         for s in scores
     ]
     rows: dict[str, list[str]] = {}
-    for entry in found:
-        cell = f"{entry['mae']:.3f} / {entry['ndcg@5']:.3f}"
-        rows.setdefault(entry["system"], []).append(cell)
-    head = ["MAE / nDCG@5", *(f"{size} ratings" for size in _sizes(support))]
+    for s in scores:
+        cell = " / ".join(f"{values.mean():.3f}" for values in s.measures.values())
+        rows.setdefault(s.system, []).append(cell)
+    known = "clicks" if recommender.clicks_ else "ratings"
+    head = [" / ".join(scores[0].measures), *(f"{size} {known}" for size in _sizes(support))]
     text = table(head, *([name, *cells] for name, cells in rows.items()))
     say(found, as_json, f"{text}\n{found[0]['users']} users that training left out.")
 
@@ -160,8 +169,13 @@ def recommend_suggest(
     rate: Annotated[
         list[str] | None, typer.Option(help="A rating, as in --rate 'Alien=5'; may be repeated.")
     ] = None,
+    chose: Annotated[
+        list[str] | None,
+        typer.Option(help="An item chosen, if training had no ratings; repeated, in order."),
+    ] = None,
     history: Annotated[
-        Path | None, typer.Option(help="A CSV or Parquet file with the columns item and rating.")
+        Path | None,
+        typer.Option(help="A CSV or Parquet file with the columns item and maybe rating."),
     ] = None,
     attribute: Annotated[
         list[str] | None, typer.Option(help="What is known of the user, as in age=30.")
@@ -172,12 +186,13 @@ def recommend_suggest(
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Suggest items to a user with some ratings, or none."""
+    """Suggest items to a user with some ratings or clicks, or none."""
     from quickstudy.apps.recommend import Recommender
     from quickstudy.apps.recommend.interactions import load_history
 
     recommender = Recommender.load(run)
-    pairs = load_history(history) if history else []
+    pairs: list[Any] = load_history(history, clicks=recommender.clicks_) if history else []
+    pairs += chose or []
     for text in rate or []:
         item, value = _split(text, "--rate", "ITEM=RATING")
         try:
@@ -196,14 +211,20 @@ def recommend_suggest(
         say(rows, as_json, table(["item", "title"], *([*row.values()] for row in rows)))
         return
     suggestions = [vars(s) for s in user.top_n(n)]
+    clicks = recommender.clicks_
     lines = [
-        [s["title"], f"{s['rating']:.2f}", f"{s['likely']:.0%}", ", ".join(s["because"])]
+        [s["title"]]
+        + ([f"{s['likely']:.1%}"] if clicks else [f"{s['rating']:.2f}", f"{s['likely']:.0%}"])
+        + [", ".join(s["because"])]
         for s in suggestions
     ]
+    head = (
+        ["next", "because you chose"] if clicks else ["rating", "likely liked", "because you liked"]
+    )
     say(
         {"suggestions": suggestions, "decision": user.explain()},
         as_json,
-        table(["item", "rating", "likely liked", "because you liked"], *lines),
+        table(["item", *head], *lines),
     )
 
 

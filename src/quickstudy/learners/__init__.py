@@ -14,6 +14,7 @@ from quickstudy.learners.model.meta_networks import MetaNetworks
 from quickstudy.learners.model.neural_processes import NeuralProcess
 from quickstudy.learners.model.snail import SNAIL
 from quickstudy.learners.model.tabular_transformer import TabularTransformer
+from quickstudy.learners.model.tanp import TaNP
 from quickstudy.learners.optimization.lstm_meta_learner import LSTMMetaLearner
 from quickstudy.learners.optimization.maml import MAML
 from quickstudy.learners.optimization.r2d2 import R2D2
@@ -47,6 +48,7 @@ __all__ = [
     "RelationNetworks",
     "Reptile",
     "SiameseNetworks",
+    "TaNP",
     "TabularTransformer",
 ]
 
@@ -62,6 +64,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "mann": MANN,
     "meta_networks": MetaNetworks,
     "neural_process": NeuralProcess,
+    "tanp": TaNP,
     "snail": SNAIL,
     "in_context_transformer": InContextTransformer,
     "tabular_transformer": TabularTransformer,

@@ -134,7 +134,12 @@ def recommender_routes(
         recommender: Fitted or loaded; it is not changed.
         name: What to call it.
         is_demo: Whether its data is invented.
+
+    Raises:
+        UsageError: If it learned from clicks.
     """
+    if recommender.clicks_:
+        raise UsageError("expected a recommender of ratings to serve, got one of clicks")
     routes = APIRouter()
     about = _about(recommender, name, is_demo)
     places = {item: i for i, item in enumerate(recommender.items_)}

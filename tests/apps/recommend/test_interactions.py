@@ -167,3 +167,29 @@ def test_cold_users_without_times_or_ratings_enough_are_refused():
         ColdUsers(data)
     with pytest.raises(QuickstudyError, match="unknown order 'sorted'"):
         ColdUsers(data, order="sorted")  # pyright: ignore
+
+
+def test_clicks_are_read_without_ratings_and_keep_their_order(tmp_path):
+    path = write(tmp_path, "user,item,time\nann,Emma,30\nann,Alien,10\nbob,Emma,20\n")
+    data = load_interactions(path, clicks=True)
+    assert data.clicks
+    assert data.matrix().toarray().tolist() == [[2, 1], [1, 0]]
+    rated = write(tmp_path, "user,item,rating\nann,Alien,5\nann,Emma,2\n", "rated.csv")
+    assert not load_interactions(rated).clicks
+    assert load_interactions(rated, clicks=True).rating.tolist() == [1, 1]
+    assert load_interactions(rated).as_clicks().matrix().toarray().tolist() == [[1, 2]]
+
+
+def test_some_ratings_that_are_none_among_others_are_refused():
+    with pytest.raises(DataError, match="row 2: expected a finite rating, got None"):
+        Interactions.from_rows([("a", "x", 3), ("b", "x", None)])
+
+
+def test_what_follows_a_support_set_comes_next_in_time():
+    rows = [("a", f"x{t}", None, -t) for t in range(8)]
+    cold = ColdUsers(Interactions.from_rows(rows), n_query=2, most=3, order="chronological")
+    for size, then in ((0, ["x7", "x6"]), (3, ["x4", "x3"])):
+        assert [cold.data.items[i] for i in cold.following(size)[0]] == then
+        assert sorted(cold.support(size).data) == list(range(1, size + 1))
+    with pytest.raises(UsageError, match="0 to 3"):
+        cold.following(4)

@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from quickstudy.apps.recommend import Interactions, Recommender, evaluate, generated, user_folds
-from quickstudy.apps.recommend.evaluate import interval, ndcg
-from quickstudy.apps.recommend.meta_level import ACTIONS
+from quickstudy.apps.recommend.measures import interval, ndcg, ranking
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
 
 DATA = generated(n_users=160, n_items=50, seed=2)
@@ -24,18 +25,18 @@ def scores(recommender):
 
 def mean(scores, system, support):
     (found,) = (s for s in scores if (s.system, s.support) == (system, support))
-    return found.mae.mean()
+    return found.measures["mae"].mean()
 
 
 def test_few_ratings_make_predictions_better_than_the_mean_of_the_item(scores):
     assert mean(scores, "recommender", 5) < mean(scores, "recommender", 0)
     assert mean(scores, "recommender", 5) < 0.9 * mean(scores, "user_bias inf", 5)
-    assert len({len(s.mae) for s in scores}) == 1
+    assert len({len(s.measures["mae"]) for s in scores}) == 1
 
 
-def test_all_actions_and_the_recommender_are_scored(scores):
+def test_all_actions_and_the_recommender_are_scored(recommender, scores):
     names = [s.system for s in scores if s.support == 0]
-    assert len(names) == len(ACTIONS) + 1 == len(set(names))
+    assert len(names) == len(recommender.actions_) + 1 == len(set(names))
 
 
 def test_a_user_seen_in_training_is_refused_in_evaluation(recommender):
@@ -114,7 +115,7 @@ def test_without_the_meta_level_all_users_get_the_same_decision():
     harsh = plain.adapt({f"item {i}": 1 for i in range(8)}).explain()
     assert harsh["weights"] == harsh["usual"]["weights"]
     assert harsh["thresholds"] == harsh["usual"]["thresholds"]
-    assert sorted(harsh["weights"].values()) == [0.0] * (len(ACTIONS) - 1) + [1.0]
+    assert sorted(harsh["weights"].values()) == [0.0] * (len(plain.actions_) - 1) + [1.0]
 
 
 def test_what_is_asked_is_not_known_yet(recommender):
@@ -135,6 +136,7 @@ def test_what_is_asked_is_not_known_yet(recommender):
         ({"item 3": float("nan")}, {}, "ratings of 1 to 5, got nan"),
         ({"item 3": "5"}, {}, "a number as the rating of 'item 3', got '5'"),
         ([("item 3", 5), ("item 3", 4)], {}, "got 'item 3' twice"),
+        (["item 3"], {}, "items with ratings, got 'item 3'"),
         ({}, {"age": "old"}, "finite number as 'age', got 'old'"),
         ({}, {"agee": 3}, "unknown attribute 'agee'; did you mean 'age'"),
     ],
@@ -161,7 +163,7 @@ def test_queries_that_cannot_serve_are_refused(recommender):
 
 def test_data_that_cannot_serve_is_refused():
     rows = [(f"u{u}", f"x{i}", 3.0) for u in range(30) for i in range(4)]
-    with pytest.raises(DataError, match="2 to 20 different ratings, got 1"):
+    with pytest.raises(DataError, match="got 1: round them, or take them as clicks"):
         Recommender().fit(Interactions.from_rows(rows))
     rows = [(u, x, n / 7) for n, (u, x, _) in enumerate(rows)]
     with pytest.raises(DataError, match="2 to 20 different ratings, got 120"):
@@ -219,3 +221,100 @@ def test_a_bootstrap_interval_is_about_two_standard_errors():
     values = np.random.default_rng(1).normal(size=400)
     low, high = interval(values)
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+
+
+CLICKS = DATA.as_clicks()
+
+
+@pytest.fixture(scope="module")
+def chooser():
+    return Recommender().fit(CLICKS.of_users(WARM))
+
+
+def test_what_is_chosen_next_is_ranked_better_than_by_popularity(chooser):
+    found = evaluate(chooser, CLICKS.of_users(COLD), supports=(0, 5), n_query=5)
+    by = {(s.system, s.support): s.measures for s in found}
+    assert set(by["recommender", 0]) == {"recall@10", "ndcg@10"}
+    for size in (0, 5):
+        popular = by["popularity inf", size]["ndcg@10"].mean()
+        assert by["recommender", size]["ndcg@10"].mean() > popular
+
+
+def test_ratings_that_are_given_to_one_who_learned_from_clicks_are_left_out(chooser):
+    plain, rated = (
+        evaluate(chooser, data.of_users(COLD), supports=(3,)) for data in (CLICKS, DATA)
+    )
+    for a, b in zip(plain, rated, strict=True):
+        assert np.array_equal(a.measures["ndcg@10"], b.measures["ndcg@10"])
+
+
+def test_chances_of_being_chosen_next_add_up_and_leave_out_what_was_chosen(chooser):
+    user = chooser.adapt(["item 8", "item 3"], {"age": 30.0})
+    assert user.probabilities.shape == (50, 1)
+    assert user.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert user.predict(["item 3", "item 8"]).tolist() == [0, 0]
+    found = user.top_n(50)
+    assert len(found) == 48
+    assert all(s.rating is None for s in found)
+    assert [s.likely for s in found] == sorted((s.likely for s in found), reverse=True)
+    assert {title for s in found for title in s.because} == {"item 3", "item 8"}
+    assert set(user.explain()) == {"weights", "usual"}
+
+
+def test_the_order_of_choices_counts(chooser):
+    one, other = (
+        chooser.adapt(h).probabilities for h in (["item 8", "item 3"], ["item 3", "item 8"])
+    )
+    assert not np.array_equal(one, other)
+
+
+def test_many_users_at_once_get_what_each_gets_alone(chooser):
+    cold = CLICKS.of_users(COLD)
+    together = chooser.top_all(cold, 5)
+    known, _ = chooser.known(cold)
+    for u in range(3):
+        rows = np.flatnonzero(known.user == u)
+        rows = rows[np.argsort(known.places()[rows])]
+        told = {name: values[u] for name, values in cold.user_columns.items()}
+        alone = chooser.adapt([chooser.items_[i] for i in known.item[rows]], told).top_n(5)
+        assert [s.item for s in alone] == [chooser.items_[i] for i in together[u] if i >= 0]
+
+
+def test_one_who_learned_from_clicks_is_saved_and_refuses_ratings(chooser, tmp_path):
+    chooser.save(tmp_path)
+    again = Recommender.load(tmp_path)
+    assert again.clicks_
+    assert again.adapt(["item 8"]).top_n(5) == chooser.adapt(["item 8"]).top_n(5)
+    with pytest.raises(DataError, match="names of items in order"):
+        again.adapt({"item 8": 5})
+    with pytest.raises(UsageError, match="got one of clicks"):
+        again.adapt().ask()
+    with pytest.raises(DataError, match="got 'item 8' twice"):
+        again.adapt(["item 8", "item 8"])
+
+
+def test_clicks_that_are_given_to_one_who_learned_from_ratings_are_refused(recommender):
+    with pytest.raises(DataError, match="expected ratings, as there were in training, got clicks"):
+        evaluate(recommender, CLICKS.of_users(COLD))
+
+
+def test_a_user_who_rates_all_the_same_has_rated(recommender):
+    data = Interactions.from_rows([("new", "item 3", 5), ("new", "item 8", 5)])
+    (best,) = recommender.top_all(data, 1)[0]
+    (alone,) = recommender.adapt({"item 3": 5, "item 8": 5}).top_n(1)
+    assert recommender.items_[best] == alone.item
+
+
+def test_likes_and_dislikes_are_ratings_of_two_levels():
+    data = generated(n_users=80, n_items=30)
+    liked = replace(data, rating=(data.rating > 3).astype(float))
+    (best,) = Recommender().fit(liked).adapt({"item 3": 1}).top_n(1)
+    assert best.likely == pytest.approx(best.rating, abs=1e-6)
+
+
+def test_a_ranking_is_measured_against_what_followed():
+    chosen = sparse.csr_matrix(np.eye(1, 5))
+    found = ranking(np.array([[9.0, 4, 3, 2, 1]]), chosen, np.array([[2, 4]]), k=2)
+    assert found["recall@2"].tolist() == [0.5]
+    by_hand = (1 / np.log2(3)) / (1 + 1 / np.log2(3))
+    assert found["ndcg@2"][0] == pytest.approx(by_hand)

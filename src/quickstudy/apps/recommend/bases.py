@@ -48,6 +48,11 @@ class Base(ABC):
         """Expected ratings of all items by other users, given some of them, by each setting:
         (n_settings, n_users, n_items)."""
 
+    def pulls(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """How far each rating of one user, in the order stored, moves what is expected of some
+        items, (n_ratings, n_items). A base that gives reasons says so."""
+        raise NotImplementedError
+
     def state(self) -> dict[str, np.ndarray]:
         """What was learned."""
         return {name: np.asarray(getattr(self, name)) for name in self.STATE}
@@ -75,7 +80,7 @@ class UserBias(Base):
     STATE = ("means",)
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        self.means = _item_means(ratings, len(items))
+        self.means = item_means(ratings, len(items))
         return self
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
@@ -99,7 +104,7 @@ class FactorModel(Base):
         self.n_factors, self.n_rounds = n_factors, n_rounds
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        self.means = _item_means(ratings, len(items))
+        self.means = item_means(ratings, len(items))
         left = _less(ratings, self.means)
         turned = left.T.tocsr()
         rng = np.random.default_rng(seed)
@@ -132,9 +137,9 @@ class ItemNeighbours(Base):
     BIAS = 5.0
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        self.means = _item_means(ratings, len(items))
+        self.means = item_means(ratings, len(items))
         left = self._residuals(ratings)[0].toarray()
-        seen = _seen(ratings).toarray()
+        seen = stored(ratings).toarray()
         common = seen.T @ seen
         norms = (left**2).T @ seen  # (i, j): of i, over the users who rated j
         raw = left.T @ left / np.sqrt(norms * norms.T + 1e-9)
@@ -146,7 +151,7 @@ class ItemNeighbours(Base):
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         left, bias = self._residuals(ratings)
         single = np.float32  # as the similarities, which would be converted otherwise
-        weight = _seen(ratings).astype(single) @ self.similarity
+        weight = stored(ratings).astype(single) @ self.similarity
         pull = left.astype(single) @ self.similarity
         alone = self.means + bias[:, None]
         return np.stack([alone + pull / (weight + single(s)) for s in self.SETTINGS])
@@ -189,9 +194,9 @@ class BayesUser(Base):
         n_users, n_items = len(users), len(items)
         n, k = ratings.nnz, self.n_factors
         turned = ratings.T.tocsr()
-        seen_by = _seen(turned)
+        seen_by = stored(turned)
         total = float((ratings.data**2).sum())
-        means = _item_means(ratings, n_items)
+        means = item_means(ratings, n_items)
         self.n_users = n_users
         self.counts = np.bincount(ratings.indices, minlength=n_items)
         self.shift, self.prior = np.zeros((users.shape[1], k)), np.eye(k)
@@ -210,7 +215,7 @@ class BayesUser(Base):
             z = np.concatenate([np.ones((n_users, 1)), z], 1)
             square = z[:, :, None] * z[:, None, :]
             square[:, 1:, 1:] += doubt
-            gram, at = _gram(seen_by, square), turned @ z
+            gram, at = sum_squares(seen_by, square), turned @ z
             precision = np.linalg.inv(around)
             self.spread = np.linalg.inv(gram / self.noise + precision)
             pull = at / self.noise + items @ effect @ precision
@@ -295,7 +300,7 @@ class BayesUser(Base):
         self, ratings: Matrix, users: np.ndarray, strengths: Sequence[float], squares: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """By each strength of the prior."""
-        gram = _gram(_seen(ratings), squares)
+        gram = sum_squares(stored(ratings), squares)
         told = ((ratings @ self.items)[:, 1:] - gram[:, 1:, 0]) / self.noise
         precision = np.linalg.inv(self.prior)
         middle = users @ self.shift @ precision
@@ -314,13 +319,13 @@ BASES: dict[str, type[Base]] = {
 }
 
 
-def _seen(ratings: Matrix) -> Matrix:
+def stored(ratings: Matrix) -> Matrix:
     return sparse.csr_matrix(
         (np.ones(ratings.nnz), ratings.indices, ratings.indptr), shape=ratings.shape
     )
 
 
-def _item_means(ratings: Matrix, n_items: int) -> np.ndarray:
+def item_means(ratings: Matrix, n_items: int) -> np.ndarray:
     """Shrunk towards the mean of all."""
     middle = ratings.data.mean()
     sums = np.bincount(ratings.indices, ratings.data, n_items)
@@ -340,7 +345,7 @@ def _biases(left: Matrix, shrink: float) -> np.ndarray:
     return sums / (n + shrink) if shrink > 0 else sums / np.maximum(n, 1)
 
 
-def _gram(seen: Matrix, squares: np.ndarray) -> np.ndarray:
+def sum_squares(seen: Matrix, squares: np.ndarray) -> np.ndarray:
     """Sums of (p, p) matrices of items over what each user rated: (n_users, p, p)."""
     p = squares.shape[1]
     return (seen @ squares.reshape(len(squares), -1)).reshape(-1, p, p)
@@ -348,7 +353,7 @@ def _gram(seen: Matrix, squares: np.ndarray) -> np.ndarray:
 
 def _ridge(left: Matrix, factors: np.ndarray, ridge: float) -> np.ndarray:
     """A ridge regression on factors for each row."""
-    gram = _gram(_seen(left), factors[:, :, None] * factors[:, None, :])
+    gram = sum_squares(stored(left), factors[:, :, None] * factors[:, None, :])
     gram += ridge * np.eye(factors.shape[1])
     return np.linalg.solve(gram, np.asarray(left @ factors)[:, :, None])[:, :, 0]
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from quickstudy.apps.recommend.bases import Matrix
 from quickstudy.apps.recommend.interactions import ColdUsers, Interactions, Order
-from quickstudy.apps.recommend.meta_level import (
-    ACTIONS,
-    MetaLevel,
-    describe,
-    median,
-    predictions,
-)
+from quickstudy.apps.recommend.measures import ndcg, ranking
+from quickstudy.apps.recommend.meta_level import MetaLevel, Seen
+from quickstudy.apps.recommend.rating_level import median
 from quickstudy.apps.recommend.recommender import Recommender, action_name
 
-__all__ = ["SUPPORTS", "Scores", "evaluate", "interval", "ndcg"]
+__all__ = ["SUPPORTS", "Scores", "evaluate"]
 
 SUPPORTS = (0, 1, 3, 5, 10, 20)
 """Ratings of a new user that are known."""
@@ -29,17 +26,17 @@ class Scores:
 
     Args:
         system: An action, as `bayes 1`, or a level above.
-        support: Ratings known of each user.
-        mae: Mean absolute error of each user's queries, (n_users,). An action is judged on what it
-            expects, a level on the median of its probabilities.
-        ndcg: nDCG@5 of each user's queries, (n_users,); of the gains 2^r - 1, with r from 0 if
-            ratings may be negative.
+        support: Ratings or clicks known of each user.
+        measures: By name, for each user, (n_users,). Of ratings "mae", the mean absolute error of
+            the queries, an action being judged on what it expects and a level on the median of its
+            probabilities; and "ndcg@5" of the queries, of the gains 2^r - 1, with r from 0 if
+            ratings may be negative. Of clicks "recall@10" and "ndcg@10" of the queries among all
+            items that were not chosen before.
     """
 
     system: str
     support: int
-    mae: np.ndarray
-    ndcg: np.ndarray
+    measures: dict[str, np.ndarray]
 
 
 def evaluate(
@@ -48,15 +45,21 @@ def evaluate(
     *,
     supports: Sequence[int] = SUPPORTS,
     n_query: int = 10,
-    order: Order = "random",
+    order: Order | None = None,
     seed: int = 0,
     levels: dict[str, MetaLevel] | None = None,
 ) -> list[Scores]:
-    """Score all actions and the recommender on cold users, all on the same queries.
+    """Score all actions and the recommender on cold users.
+
+    From ratings, they are judged on the same queries whatever is known; from clicks, on what comes
+    next after that.
 
     Args:
         data: Of users who were not seen in training.
         supports: Support sets; users with too few ratings for the largest are left out.
+        n_query: Ratings, or choices, of each user to be judged on.
+        order: In which ratings or clicks become known; by default ratings at random, and clicks in
+            time if that is known.
         levels: More levels above the same bases, to compare with.
 
     Raises:
@@ -69,60 +72,56 @@ def evaluate(
         >>> recommender = Recommender().fit(data.of_users(warm))
         >>> scores = evaluate(recommender, data.of_users(cold), supports=(0, 5))
         >>> first, last = scores[0], scores[-1]
-        >>> first.system, last.system, bool(last.mae.mean() < first.mae.mean())
+        >>> better = last.measures["mae"].mean() < first.measures["mae"].mean()
+        >>> first.system, last.system, bool(better)
         ('user_bias inf', 'recommender', True)
     """
     known, attributes = recommender.known(data)
+    if order is None:
+        order = "chronological" if known.clicks and known.time is not None else "random"
     cold = ColdUsers(known, n_query=n_query, most=max(supports), order=order, seed=seed)
     users = attributes[cold.users]
     levels = {**(levels or {}), "recommender": recommender.level_}
-    scale = recommender.levels_
-    zero = min(0.0, float(scale[0]))  # no gain is negative
-    asked = np.arange(len(cold))[:, None], cold.query
     found = []
     for size in supports:
-        ratings = cold.support(size)
-        expected = predictions(recommender.bases_, ratings, users)[asked]  # (n, n_query, n_actions)
-        for i, action in enumerate(ACTIONS):
-            x = expected[..., i]
-            error = np.abs(x.clip(scale[0], scale[-1]) - cold.rating).mean(1)
-            found.append(Scores(action_name(action), size, error, ndcg(x, cold.rating - zero)))
-        described, doubt = describe(recommender.bases_, ratings, users, scale)
-        for name, level in levels.items():
-            p = level.distribution(expected, described, doubt[asked])
-            error = np.abs(median(p, scale) - cold.rating).mean(1)
-            found.append(
-                Scores(name, size, error, ndcg(p @ 2 ** (scale - zero), cold.rating - zero))
-            )
+        known_of_each = cold.support(size)
+        seen = recommender.see(known_of_each, users)
+        if recommender.clicks_:
+            measured = _choices(recommender, seen, levels, known_of_each, cold.following(size))
+        else:
+            measured = _ratings(recommender, seen, levels, cold)
+        found += [Scores(name, size, measures) for name, measures in measured]
     return found
 
 
-def ndcg(scores: np.ndarray, ratings: np.ndarray, k: int = 5) -> np.ndarray:
-    """nDCG@k of each row, with the gain 2^r - 1; of equal scores the first comes first. Where there
-    is nothing to gain, it is 1.
+def _ratings(
+    recommender: Recommender, seen: Seen, levels: Mapping[str, MetaLevel], cold: ColdUsers
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    scale = recommender.levels_
+    zero = min(0.0, float(scale[0]))  # no gain is negative
+    rows = np.broadcast_to(np.arange(len(cold))[:, None], cold.query.shape)
+    seen = seen.at(rows, cold.query)
+    for i, action in enumerate(recommender.actions_):
+        x = seen.expected[..., i]
+        error = np.abs(x.clip(scale[0], scale[-1]) - cold.rating).mean(1)
+        yield action_name(action), {"mae": error, "ndcg@5": ndcg(x, cold.rating - zero)}
+    for name, level in levels.items():
+        p = level.distribution(seen)
+        error = np.abs(median(p, scale) - cold.rating).mean(1)
+        gain = ndcg(p @ 2 ** (scale - zero), cold.rating - zero)
+        yield name, {"mae": error, "ndcg@5": gain}
 
-    Example:
-        >>> ndcg(np.array([[3.0, 2.0, 1.0]]), np.array([[1.0, 1.0, 3.0]]), k=2).round(3).tolist()
-        [0.214]
-    """
-    gain = 2.0**ratings - 1
-    discount = 1 / np.log2(np.arange(2, min(k, ratings.shape[1]) + 2))
-    order = np.argsort(-scores, 1, kind="stable")[:, : len(discount)]
-    best = -np.sort(-gain, 1)[:, : len(discount)]
-    most = (best * discount).sum(1)
-    found = (np.take_along_axis(gain, order, 1) * discount).sum(1)
-    return np.where(most > 0, found / np.where(most > 0, most, 1), 1.0)
 
-
-def interval(values: np.ndarray, seed: int = 0, draws: int = 5000) -> tuple[float, float]:
-    """95 % bootstrap interval of a mean over users, of differences between two systems say.
-
-    Example:
-        >>> low, high = interval(np.arange(100.0))
-        >>> bool(40 < low < 49.5 < high < 60)
-        True
-    """
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(draws)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+def _choices(
+    recommender: Recommender,
+    seen: Seen,
+    levels: Mapping[str, MetaLevel],
+    chosen: Matrix,
+    following: np.ndarray,
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    systems = {
+        action_name(action): seen.expected[..., i] for i, action in enumerate(recommender.actions_)
+    }
+    systems |= {name: level.distribution(seen)[..., 0] for name, level in levels.items()}
+    for name, scores in systems.items():
+        yield name, ranking(scores, chosen, following)

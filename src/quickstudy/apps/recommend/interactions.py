@@ -1,4 +1,4 @@
-"""Who rated what: the data of a recommender, and users as tasks.
+"""Who rated or chose what: the data of a recommender, and users as tasks.
 
 A user is a task: some ratings to learn from, some to be judged on. Cold users are held out whole:
 nothing that is learned from others, not even the mean of an item, has seen them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -46,15 +46,16 @@ NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Ratings of items by users.
+    """Ratings of items by users, or clicks, which tell no more than that something was chosen.
 
     Args:
         users, items: A name each.
         user, item: Who rated what, positions in these lists, int64 of shape (n,).
-        rating: Of any scale, shape (n,).
+        rating: Of any scale, shape (n,); of clicks 1.
         time: When, in any unit, shape (n,); None if not known.
         user_columns, item_columns: Attributes, a value a user or item.
         titles: What to call each item for people; by default its name.
+        clicks: Whether there are no ratings.
 
     Raises:
         DataError: If the shapes disagree, there is nothing, a rating is not finite, or someone
@@ -75,6 +76,7 @@ class Interactions:
     user_columns: Columns = field(default_factory=dict)
     item_columns: Columns = field(default_factory=dict)
     titles: list[str] | None = None
+    clicks: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.rating)
@@ -120,7 +122,7 @@ class Interactions:
     ) -> Interactions:
         """Take in (user, item, rating) or (user, item, rating, time); users and items in the order
         in which they come. Of several ratings of an item by a user the newest is kept, and without
-        times the last.
+        times the last. If all ratings are None, they are clicks.
 
         Args:
             users, items: Attributes by user and item; those who rated nothing are left out.
@@ -129,6 +131,8 @@ class Interactions:
         Raises:
             DataError: If there is nothing, or a rating or time is no finite number.
         """
+        rows = list(rows)
+        clicks = all(len(row) > 2 and row[2] is None for row in rows)
         newest: dict[tuple[str, str], tuple[float, float]] = {}
         timed: bool | None = None
         for number, row in enumerate(rows, 1):
@@ -141,7 +145,8 @@ class Interactions:
             user, item = str(row[0]).strip(), str(row[1]).strip()
             if not user or not item:
                 raise DataError(f"row {number}: expected a user and an item, got {row!r}")
-            rating = _number(row[2], f"row {number}: expected a finite rating")
+            given = 1.0 if clicks else row[2]
+            rating = _number(given, f"row {number}: expected a finite rating")
             time = _number(row[3], f"row {number}: expected a finite time") if timed else number
             if (pair := (user, item)) not in newest or time >= newest[pair][1]:
                 newest[pair] = (rating, time)
@@ -159,6 +164,28 @@ class Interactions:
             _columns(users, who),
             _columns(items, what),
             [titles.get(item, item) for item in what] if titles else None,
+            clicks,
+        )
+
+    def swapped(self) -> Interactions:
+        """The same with items as users, and users as items: what is learned of new users then, is
+        learned of new items.
+
+        Example:
+            >>> data = Interactions.from_rows([("ann", "Alien", 5), ("bob", "Alien", 2)])
+            >>> data.swapped().users, data.swapped().matrix().toarray().tolist()
+            (['Alien'], [[5.0, 2.0]])
+        """
+        return Interactions(
+            self.items,
+            self.users,
+            self.item,
+            self.user,
+            self.rating,
+            self.time,
+            self.item_columns,
+            self.user_columns,
+            clicks=self.clicks,
         )
 
     @property
@@ -171,10 +198,26 @@ class Interactions:
         """Ratings of each user, shape (n_users,)."""
         return np.bincount(self.user, minlength=len(self.users))
 
+    def as_clicks(self) -> Interactions:
+        """The same without the ratings."""
+        return replace(self, rating=np.ones(len(self.rating)), clicks=True)
+
+    def places(self) -> np.ndarray:
+        """Of each interaction, the place in its user's order of time, from 1, shape (n,); without
+        times the order is that in which they are stored."""
+        order = np.lexsort(
+            (np.arange(len(self.user)) if self.time is None else self.time, self.user)
+        )
+        start = np.concatenate([[0], self.counts.cumsum()])
+        found = np.empty(len(order))
+        found[order] = np.arange(len(order)) - start[self.user[order]] + 1
+        return found
+
     def matrix(self) -> sparse.csr_matrix:
-        """Users by items; what is stored was rated, also where the rating is 0."""
+        """Users by items; what is stored is the rating, which may be 0, or of clicks the place."""
+        values = self.places() if self.clicks else self.rating
         return sparse.csr_matrix(
-            (self.rating, (self.user, self.item)), shape=(len(self.users), len(self.items))
+            (values, (self.user, self.item)), shape=(len(self.users), len(self.items))
         )
 
     def of_users(self, chosen: np.ndarray) -> Interactions:
@@ -192,6 +235,7 @@ class Interactions:
             {name: [values[u] for u in chosen] for name, values in self.user_columns.items()},
             self.item_columns,
             self.titles,
+            self.clicks,
         )
 
 
@@ -231,7 +275,7 @@ class ColdUsers:
     users: np.ndarray = field(init=False)
     query: np.ndarray = field(init=False)
     rating: np.ndarray = field(init=False)
-    _rows: np.ndarray = field(init=False)  # (n, most): the support's interactions, in order
+    _rows: np.ndarray = field(init=False)  # (n, most + n_query): the first interactions, in order
 
     def __post_init__(self) -> None:
         check_option("order", self.order, get_args(Order))
@@ -256,29 +300,44 @@ class ColdUsers:
             )
         rows = np.lexsort((lots, data.user))  # by user, then in order
         start = np.concatenate([[0], data.counts.cumsum()])
-        at = np.array([rows[start[u] : start[u] + self.most] for u in users])
+        at = np.array([rows[start[u] : start[u] + need] for u in users])
         asked = np.array([rows[start[u + 1] - self.n_query : start[u + 1]] for u in users])
         object.__setattr__(self, "users", users)
         object.__setattr__(self, "query", data.item[asked])
         object.__setattr__(self, "rating", data.rating[asked])
-        object.__setattr__(self, "_rows", at.reshape(len(users), self.most))
+        object.__setattr__(self, "_rows", at)
 
     def __len__(self) -> int:
         return len(self.users)
 
     def support(self, size: int) -> sparse.csr_matrix:
-        """The first `size` ratings of each user, users by items.
+        """The first `size` ratings of each user, users by items; of clicks, their places.
 
         Raises:
             UsageError: If it is more than `most`.
         """
-        if not 0 <= size <= self.most:
-            raise UsageError(f"expected a support of 0 to {self.most} ratings, got {size}")
+        self._check_size(size)
         rows = self._rows[:, :size].ravel()
+        values = self.data.rating[rows]
+        if self.data.clicks:
+            values = np.tile(np.arange(1.0, size + 1), len(self))
         return sparse.csr_matrix(
-            (self.data.rating[rows], (np.repeat(np.arange(len(self)), size), self.data.item[rows])),
+            (values, (np.repeat(np.arange(len(self)), size), self.data.item[rows])),
             shape=(len(self), len(self.data.items)),
         )
+
+    def following(self, size: int) -> np.ndarray:
+        """Positions of the `n_query` items after the first `size`, in order, (n, n_query).
+
+        Raises:
+            UsageError: If it is more than `most`.
+        """
+        self._check_size(size)
+        return self.data.item[self._rows[:, size : size + self.n_query]]
+
+    def _check_size(self, size: int) -> None:
+        if not 0 <= size <= self.most:
+            raise UsageError(f"expected a support of 0 to {self.most} ratings, got {size}")
 
 
 def user_folds(n_users: int, n_folds: int = 5, seed: int = 0) -> list[np.ndarray]:
@@ -300,8 +359,9 @@ def load_interactions(
     columns: Mapping[str, str] | None = None,
     users: str | Path | None = None,
     items: str | Path | None = None,
+    clicks: bool = False,
 ) -> Interactions:
-    """Read a CSV or Parquet file with a row a rating.
+    """Read a CSV or Parquet file with a row a rating, or a click.
 
     Args:
         path: With columns user, item, rating and, where known, time (also `userId`, `user_id`,
@@ -310,6 +370,7 @@ def load_interactions(
         users, items: Files of attributes with a row a user or item: the column user or item, and
             any others. A column `title` is what to call the items; words with "|" between them
             are several, as genres are.
+        clicks: Take no ratings, whether there are any or not.
 
     Raises:
         MissingError: If there is no such file, or no pyarrow for it.
@@ -334,19 +395,21 @@ def load_interactions(
                 raise DataError(f"expected a column {called[what]!r} in {path}, got {head}")
         elif found := [name for name in names if name in head]:
             called[what] = found[0]
-        elif what != "time":
+        elif what != "time" and not (clicks and what == "rating"):
             raise DataError(
                 f"expected a column {what!r} in {path}, got {head}: name it with "
                 f"columns={{{what!r}: ...}}"
             )
-    at = [head.index(called[what]) for what in NAMES if what in called]
+    if clicks:
+        called["rating"] = ""
+    at = [head.index(called[what]) if called[what] else None for what in NAMES if what in called]
     try:
         attributes = [_attributes(file, what) for what, file in (("user", users), ("item", items))]
         titles = {
             name: str(row.pop("title")) for name, row in attributes[1].items() if "title" in row
         }
         return Interactions.from_rows(
-            ([row[i] for i in at] for row in rows),
+            ([None if i is None else row[i] for i in at] for row in rows),
             users=attributes[0],
             items=attributes[1],
             titles=titles,
@@ -355,8 +418,9 @@ def load_interactions(
         raise DataError(f"{path}: {error}") from None
 
 
-def load_history(path: str | Path) -> list[tuple[str, float]]:
-    """Read the ratings of one user: a CSV or Parquet file with the columns item and rating.
+def load_history(path: str | Path, *, clicks: bool = False) -> list[Any]:
+    """Read the ratings of one user: a CSV or Parquet file with the columns item and rating. Of
+    clicks, only the items, in order.
 
     Raises:
         MissingError, DataError: As `load_interactions`.
@@ -364,11 +428,13 @@ def load_history(path: str | Path) -> list[tuple[str, float]]:
     path = Path(path)
     head, rows = _read(path)
     at = []
-    for what in ("item", "rating"):
+    for what in ("item",) if clicks else ("item", "rating"):
         found = [name for name in NAMES[what] if name in head]
         if not found:
             raise DataError(f"expected a column {what!r} in {path}, got {head}")
         at.append(head.index(found[0]))
+    if clicks:
+        return [str(row[at[0]]).strip() for row in rows]
     return [
         (str(row[at[0]]).strip(), _number(row[at[1]], f"{path}, row {number}: expected a rating"))
         for number, row in enumerate(rows, 1)

@@ -1,158 +1,183 @@
 """The level above: for each user, how far to trust which base recommender, and how to read it.
 
-An action is a base recommender with a setting. From a user's few ratings and attributes the
-meta-level decides on a blend of the actions, and on what this user means by a rating: where a 4
-begins, and how widely ratings scatter. Both are learned across training users, on ratings that
-neither the bases nor the support had seen. What comes out is a probability for each rating.
+An action is a base recommender with a setting. From a user's few ratings or clicks and attributes
+the meta-level decides on a blend of the actions. It is learned across training users, on what
+neither the bases nor the support had seen. `RatingLevel` reads the blend as a rating, `ChoiceLevel`
+as what is chosen next.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
-from quickstudy.apps.recommend.bases import BASES, Base, BayesUser, Matrix
+from quickstudy.apps.recommend.bases import Base, Matrix
+from quickstudy.apps.recommend.interactions import Interactions
 
 __all__ = [
-    "ACTIONS",
-    "START",
     "Action",
+    "Drawn",
     "Kind",
     "MetaLevel",
-    "describe",
-    "median",
+    "Seen",
+    "actions_of",
     "predictions",
+    "tasks",
+    "tensor",
 ]
 
 Action = tuple[str, float]
 
-ACTIONS: list[Action] = [
-    (name, setting) for name, base in BASES.items() for setting in base.SETTINGS
-]
-"""The first is the mean of the item."""
-
-START: Action = ("bayes", 1.0)
-
-MOST_LEVELS = 20
-PRIOR = 3.0
-"""Ratings that the average user counts as in the description of one."""
-
 Kind = Literal["single", "blend", "meta"]
 
+SIZES = (0, 1, 3, 5, 10, 20)
+"""Support sets that the meta-level is trained on."""
 
-def predictions(bases: dict[str, Base], ratings: Matrix, users: np.ndarray) -> np.ndarray:
+
+def actions_of(bases: Mapping[str, Base | type[Base]]) -> list[Action]:
+    """Each base with each of its settings."""
+    return [(name, setting) for name, base in bases.items() for setting in base.SETTINGS]
+
+
+def predictions(bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray) -> np.ndarray:
     """What each action expects, (n_users, n_items, n_actions)."""
-    found = np.concatenate([bases[name].predict(ratings, users) for name in BASES])
+    found = np.concatenate([base.predict(ratings, users) for base in bases.values()])
     return np.moveaxis(found, 0, -1)
 
 
-def describe(
-    bases: dict[str, Base], ratings: Matrix, users: np.ndarray, levels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the meta-level decides by.
-
-    Returns:
-        The users, (n_users, d): the number of ratings; how far and how widely these are from the
-        items' means; how often each level was given; how wrong the Bayes model is on a rating when
-        it knows the others; attributes. And the doubts about each rating to predict, (n_users,
-        n_items, 2): the logarithms of the Bayes model's variance and of the item's ratings.
-    """
-    bayes = bases["bayes"]
-    assert isinstance(bayes, BayesUser)
-    n = np.diff(ratings.indptr)
-    of = np.repeat(np.arange(len(n)), n)
-
-    def mean(values: np.ndarray, usual: float) -> np.ndarray:
-        return (np.bincount(of, values, len(n)) + PRIOR * usual) / (n + PRIOR)
-
-    noise = float(bayes.noise)
-    left = ratings.data - bases["user_bias"].state()["means"][ratings.indices]
-    shift = mean(left, 0.0)
-    spread = mean((left - shift[of]) ** 2, noise)
-    shares = [mean((ratings.data == level).astype(float), 1 / len(levels)) for level in levels]
-    z, doubt = bayes.posterior(ratings, users)
-    missed = bayes.left_out(ratings, z, doubt)
-    wrong = np.log(mean(missed**2, noise))
-    described = np.column_stack(
-        [np.log1p(n), shift, np.sqrt(spread), *shares, mean(missed, 0.0), wrong, users[:, 1:]]
-    )
-    variance = np.log(bayes.variance(doubt) + 1e-3)
-    popular = np.broadcast_to(np.log1p(bayes.counts), variance.shape)
-    return described, np.stack([variance, popular], -1)
-
-
-def median(probabilities: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Of ratings with some probabilities of levels, (..., n_levels)."""
-    return levels[(probabilities.cumsum(-1)[..., :-1] < 0.5).sum(-1)]
-
-
-class MetaLevel:
-    """P(rating <= level l) = sigmoid((t_l - x) / s): proportional odds (McCullagh, "Regression
-    models for ordinal data", 1980), where x blends what the actions expect:
-    x = m + sum_a w_a (x_a - m), with m the mean of the item.
-
-    Weights w, thresholds t and log s are linear in the description of the user, and log s also in
-    the doubts about the item. So a user who never gives the best rating has a high last threshold,
-    and one who rates like nobody else has small weights.
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a level decides by.
 
     Args:
-        levels: The different ratings, ascending.
-        kind: "meta" as told; "blend", the same weights, thresholds and scale for all users;
-            "single", one action for all.
+        expected: By each action, (n, n_items, n_actions).
+        users: Described, (n, d).
+        items: What else is known of each item for the user, (n, n_items, e).
+    """
+
+    expected: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+
+    def at(self, rows: np.ndarray, items: np.ndarray) -> Seen:
+        """Of some users some items: `rows` and `items` are (n, c), and so are the rows' users."""
+        return Seen(self.expected[rows, items], self.users[rows[:, 0]], self.items[rows, items])
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What training users did, held out, and what is known of them without it.
+
+    Args:
+        seen: Of n cases and c items each.
+        target: Their ratings, or of clicks 1 where chosen, (n, c).
+    """
+
+    seen: Seen
+    target: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Sequence[Drawn]) -> Drawn:
+        """All in one."""
+        s = [part.seen for part in parts]
+        seen = Seen(
+            np.concatenate([one.expected for one in s]),
+            np.concatenate([one.users for one in s]),
+            np.concatenate([one.items for one in s]),
+        )
+        return cls(seen, np.concatenate([part.target for part in parts]))
+
+
+class MetaLevel(ABC):
+    """Blends the actions with weights that are linear in the description of the user.
+
+    A subclass says which bases there are to blend, which action to begin with, and which base tells
+    reasons; it describes users, draws cases to learn from, and turns the blend into probabilities.
+
+    Args:
+        levels: The different ratings, ascending; of clicks [1].
+        actions: What to blend.
+        kind: "meta" as told; "blend", the same for all users; "single", one action for all.
         action: Of "single", and what the weights of others begin at.
     """
+
+    BASES: ClassVar[dict[str, type[Base]]]
+    START: ClassVar[Action]
+    REASONS: ClassVar[str]
+    LEARNED: ClassVar[tuple[str, ...]]
+    """Parameters beside the weights that are learned even of a single action."""
 
     STEPS = 60
     RIDGE = 1e-3
 
-    def __init__(self, levels: np.ndarray, kind: Kind = "meta", action: Action = START) -> None:
+    def __init__(
+        self,
+        levels: np.ndarray,
+        actions: Sequence[Action],
+        kind: Kind = "meta",
+        action: Action | None = None,
+    ) -> None:
         self.levels = levels
+        self.actions = list(actions)
         self.kind: Kind = kind
-        self.action = action
+        self.action = action or self.START
         self.parameters: dict[str, Tensor] = {}
 
-    def fit(
-        self, expected: np.ndarray, users: np.ndarray, doubt: np.ndarray, rating: np.ndarray
-    ) -> Self:
-        """Learn from ratings of training users.
+    @classmethod
+    @abstractmethod
+    def see(
+        cls, bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray, levels: np.ndarray
+    ) -> Seen:
+        """What is known of users with these ratings and attributes."""
 
-        Args:
-            expected: By each action, (n, n_actions).
-            users: Who each rating is of, described, (n, d).
-            doubt: About each, (n, 2).
-            rating: Shape (n,).
-        """
-        n_actions, n_users, n_doubts = expected.shape[1], users.shape[1], doubt.shape[1]
-        gaps = (self.levels[:-1] + self.levels[1:]) / 2
+    @classmethod
+    @abstractmethod
+    def draw(
+        cls,
+        bases: Mapping[str, Base],
+        data: Interactions,
+        users: np.ndarray,
+        levels: np.ndarray,
+        rng: np.random.Generator,
+    ) -> Drawn:
+        """Support sets of each size for users whom the bases have not seen, and what they did
+        else."""
+
+    @abstractmethod
+    def error(self, drawn: Drawn) -> float:
+        """What the best single action has least of."""
+
+    def fit(self, drawn: Drawn) -> Self:
+        """Learn from what training users did."""
+        s, target = drawn.seen, torch.tensor(drawn.target, dtype=torch.float32)
+        n_actions, n_users = s.expected.shape[-1], s.users.shape[1]
         weights = torch.zeros(n_actions)
-        weights[ACTIONS.index(self.action)] = 1.0
+        weights[self.actions.index(self.action)] = 1.0
         self.parameters = {
-            "middle": _tensor(np.concatenate([users.mean(0), doubt.mean(0)])),
-            "scale": _tensor(np.concatenate([users.std(0), doubt.std(0)])) + 1e-6,
+            "middle": tensor(s.users.mean(0)),
+            "scale": tensor(s.users.std(0)) + 1e-6,
             "weights": weights,
             "weights_by_user": torch.zeros(n_users, n_actions),
-            "thresholds": _tensor(gaps),
-            "thresholds_by_user": torch.zeros(n_users, len(gaps)),
-            "spread": torch.full((), float(np.log(0.5 * rating.std() + 1e-3))),
-            "spread_by": torch.zeros(n_users + n_doubts),
+            **self._start(drawn),
         }
-        learned = ["thresholds", "spread"]
-        learned += ["weights"] if self.kind != "single" else []
-        by_user = [name for name in self.parameters if "by" in name] if self.kind == "meta" else []
+        learned = [*self.LEARNED, *(["weights"] if self.kind != "single" else [])]
+        by_user = [name for name in self.parameters if "_by" in name] if self.kind == "meta" else []
         chosen = [self.parameters[name].requires_grad_() for name in learned + by_user]
-        data = [_tensor(a) for a in (expected[:, None], users, doubt[:, None])]
-        at = torch.tensor(np.searchsorted(self.levels, rating))[:, None]
+        data = [tensor(a) for a in (s.expected, s.users, s.items)]
         optimizer = torch.optim.LBFGS(
             chosen, max_iter=self.STEPS, history_size=20, line_search_fn="strong_wolfe"
         )
 
         def loss() -> Tensor:
             optimizer.zero_grad()
-            p = self._distribution(*data)[:, 0].gather(1, at)
-            value = -p.clamp_min(1e-4).log().mean()
+            value = self._loss(self._distribution(*data), target)
             for name in by_user:
                 value = value + self.RIDGE * self.parameters[name].square().sum()
             value.backward()
@@ -162,57 +187,64 @@ class MetaLevel:
         self.parameters = {name: p.detach() for name, p in self.parameters.items()}
         return self
 
-    @property
-    def average(self) -> np.ndarray:
-        """The description of the average training user, (1, d)."""
-        return self.parameters["middle"][: len(self.parameters["weights_by_user"])].numpy()[None]
+    def distribution(self, seen: Seen) -> np.ndarray:
+        """A probability for each level, (n, n_items, n_levels)."""
+        return self._distribution(
+            *(tensor(a) for a in (seen.expected, seen.users, seen.items))
+        ).numpy()
 
-    def decisions(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights of the actions and thresholds of the levels but the last, for each user."""
-        standard = self._standard(_tensor(users), 0)
-        return self._weights(standard).numpy(), self._thresholds(standard).numpy()
+    def decision(self, users: np.ndarray | None = None) -> dict[str, list[float]]:
+        """What is decided for one user, described, (1, d), or for the average training user:
+        "weights" of the actions, and whatever else."""
+        p = self.parameters
+        standard = self._standard(p["middle"][None] if users is None else tensor(users))
+        return {
+            name: [float(x) for x in found[0]] for name, found in self._decide(standard).items()
+        }
 
-    def median(self, expected: np.ndarray, users: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-        """The rating of the least expected absolute error, (n, n_items)."""
-        return median(self.distribution(expected, users, doubt), self.levels)
+    def _decide(self, users: Tensor) -> dict[str, Tensor]:
+        return {"weights": self._weights(users)}
 
-    def distribution(
-        self, expected: np.ndarray, users: np.ndarray, doubt: np.ndarray
-    ) -> np.ndarray:
-        """A probability for each level, (n, n_items, n_levels).
+    @abstractmethod
+    def _start(self, drawn: Drawn) -> dict[str, Tensor]:
+        """Parameters beside the weights; those with "_by" in their names tell users apart."""
 
-        Args:
-            expected: By each action, (n, n_items, n_actions).
-            users: Described, (n, d).
-            doubt: About each rating, (n, n_items, 2).
-        """
-        return self._distribution(*(_tensor(a) for a in (expected, users, doubt))).numpy()
+    @abstractmethod
+    def _distribution(self, expected: Tensor, users: Tensor, items: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _loss(self, probabilities: Tensor, target: Tensor) -> Tensor: ...
 
     def _weights(self, users: Tensor) -> Tensor:
         p = self.parameters
         return p["weights"] + users @ p["weights_by_user"]
 
-    def _thresholds(self, users: Tensor) -> Tensor:
-        p = self.parameters
-        return p["thresholds"] + users @ p["thresholds_by_user"]
-
-    def _distribution(self, expected: Tensor, users: Tensor, doubt: Tensor) -> Tensor:
-        p = self.parameters
-        users, doubt = self._standard(users, 0), self._standard(doubt, users.shape[1])
-        mean, weights = expected[..., :1], self._weights(users)[:, :, None]
-        blended = mean + (expected - mean) @ weights  # (n, n_items, 1)
-        by_user, by_item = p["spread_by"].split([users.shape[1], doubt.shape[2]])
-        spread = p["spread"] + (users @ by_user)[:, None] + doubt @ by_item  # (n, n_items)
-        distance = self._thresholds(users)[:, None] - blended  # (n, n_items, n_levels - 1)
-        below = torch.sigmoid(distance * torch.exp(-spread)[..., None])
-        below = torch.cummax(below, 2).values  # thresholds of an odd user may cross
-        edge = torch.zeros_like(blended)
-        return torch.cat([below, edge + 1], 2) - torch.cat([edge, below], 2)
-
-    def _standard(self, values: Tensor, start: int) -> Tensor:
-        part = slice(start, start + values.shape[-1])
-        return (values - self.parameters["middle"][part]) / self.parameters["scale"][part]
+    def _standard(self, users: Tensor) -> Tensor:
+        return (users - self.parameters["middle"]) / self.parameters["scale"]
 
 
-def _tensor(values: np.ndarray) -> Tensor:
+def tasks(
+    data: Interactions, lots: Callable[[], np.ndarray], n_query: int
+) -> Iterator[tuple[Matrix, np.ndarray]]:
+    """For each size of support set, those of all users, users by items, and the rows of up to
+    `n_query` interactions of each that come after.
+
+    Args:
+        lots: Decides the order of interactions, anew for each size.
+    """
+    start = np.concatenate([[0], data.counts.cumsum()])
+    for size in SIZES:
+        rows = np.lexsort((lots(), data.user))
+        at = np.arange(len(rows)) - start[data.user[rows]]  # the place in the user's order
+        able = data.counts[data.user[rows]] > size
+        shown, asked = rows[able & (at < size)], rows[able & (at >= size) & (at < size + n_query)]
+        values = at[able & (at < size)] + 1.0 if data.clicks else data.rating[shown]
+        ratings = sparse.csr_matrix(
+            (values, (data.user[shown], data.item[shown])),
+            shape=(len(data.users), len(data.items)),
+        )
+        yield ratings, asked
+
+
+def tensor(values: np.ndarray) -> Tensor:
     return torch.tensor(values, dtype=torch.float32)

@@ -14,32 +14,22 @@ import torch
 from scipy import sparse
 
 from quickstudy.apps.recommend.attributes import AttributeEncoder
-from quickstudy.apps.recommend.bases import BASES, Base, BayesUser, Matrix
+from quickstudy.apps.recommend.bases import Base, BayesUser, Matrix
+from quickstudy.apps.recommend.choice_level import ChoiceLevel
 from quickstudy.apps.recommend.interactions import Interactions, user_folds
-from quickstudy.apps.recommend.meta_level import (
-    ACTIONS,
-    MOST_LEVELS,
-    START,
-    Action,
-    Kind,
-    MetaLevel,
-    describe,
-    predictions,
-)
+from quickstudy.apps.recommend.meta_level import Action, Drawn, Kind, MetaLevel, Seen, actions_of
+from quickstudy.apps.recommend.neural import NEURAL_BASES
+from quickstudy.apps.recommend.rating_level import RatingLevel
 from quickstudy.engine import checkpoints
-from quickstudy.errors import DataError, MissingError, RunError, UsageError, unknown
+from quickstudy.errors import DataError, MissingError, RunError, UsageError, check_option, unknown
 from quickstudy.progress import track
 
 __all__ = ["Adapted", "Recommender", "Suggestion"]
 
-SIZES = (0, 1, 3, 5, 10, 20)
-"""Support sets that the meta-level is trained on."""
-
 N_FOLDS = 4
 """Of the training users: the bases that a user trains the meta-level with have not seen them."""
 
-N_QUERY = 20
-"""Ratings of a user, at most, that the meta-level is trained on, for each support set."""
+MOST_LEVELS = 20
 
 LEAST_USERS = 20
 """With two ratings or more."""
@@ -50,57 +40,44 @@ AT_ONCE = 100
 """Users whose ratings of all items are computed at once."""
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """Held-out ratings of training users, and what is known of them without these."""
-
-    expected: np.ndarray  # (n, n_actions)
-    users: np.ndarray  # (n, d)
-    doubt: np.ndarray  # (n, 2)
-    rating: np.ndarray  # (n,)
-
-    @classmethod
-    def of(cls, parts: Sequence[Drawn]) -> Drawn:
-        """All in one."""
-        return cls(*(np.concatenate(arrays) for arrays in zip(*map(_arrays, parts), strict=True)))
-
-    def error(self, level: MetaLevel) -> float:
-        """Mean absolute error of the medians."""
-        median = level.median(self.expected[:, None], self.users, self.doubt[:, None])
-        return float(np.abs(median[:, 0] - self.rating).mean())
-
-
 @dataclass(frozen=True)
 class Suggestion:
     """An item that a user may like.
 
     Args:
         item, title: Its name, and what to call it.
-        rating: What is expected.
-        likely: The probability of the upper half of the ratings.
-        because: Titles of what the user rated well that speaks for it most, by the Bayes model.
+        rating: What is expected; None where clicks were learned from.
+        likely: The probability of the upper half of the ratings; of being chosen next, from clicks.
+        because: Titles of what the user rated well or chose that speaks for it most.
     """
 
     item: str
     title: str
-    rating: float
+    rating: float | None
     likely: float
     because: list[str]
 
 
 class Recommender:
-    """Learn from users with many ratings how to recommend to those with few.
+    """Learn from users with many ratings, or clicks, how to recommend to those with few.
+
+    From ratings it learns what users like; from clicks, what they choose next.
 
     Args:
         meta: Whether the meta-level decides for each user; else the one action that is best for
             training users is taken for all.
+        also: Networks that are meta-learned as further bases of ratings, by their names in
+            `NEURAL_BASES`; each takes minutes.
         seed: Decides the bases' first factors, the folds, and what is drawn.
 
     Attributes:
         bases_: The base recommenders, of all training users.
         single_: The best action for all.
         level_: The level above.
-        items_, titles_, levels_: Of the training data; levels are the different ratings.
+        items_, titles_, levels_: Of the training data; levels are the different ratings, of clicks
+            [1].
+        clicks_: Whether it learned from clicks.
+        actions_: Each base with each of its settings.
         encoder_: Makes vectors of users' attributes.
         singles_, drawn_: After `fit` alone: a level above for each action, the same for all users,
             and the ratings that all of them were learned from.
@@ -113,8 +90,10 @@ class Recommender:
         10
     """
 
-    def __init__(self, *, meta: bool = True, seed: int = 0) -> None:
-        self.meta, self.seed = meta, seed
+    def __init__(self, *, meta: bool = True, also: Sequence[str] = (), seed: int = 0) -> None:
+        for name in also:
+            check_option("base", name, NEURAL_BASES)
+        self.meta, self.also, self.seed = meta, tuple(also), seed
 
     def fit(self, data: Interactions) -> Self:
         """Learn bases and meta-level.
@@ -122,11 +101,12 @@ class Recommender:
         Raises:
             DataError: If there are too few users or ratings, or too many different ratings.
         """
+        self._set_kind(data.clicks)
         self.levels_ = data.levels
-        if not 2 <= len(self.levels_) <= MOST_LEVELS:
+        if not data.clicks and not 2 <= len(self.levels_) <= MOST_LEVELS:
             raise DataError(
                 f"expected 2 to {MOST_LEVELS} different ratings, got {len(self.levels_)}: "
-                "round them, or rate at all"
+                "round them, or take them as clicks"
             )
         able = int((data.counts >= 2).sum())
         if able < LEAST_USERS:
@@ -140,8 +120,8 @@ class Recommender:
             others = data.of_users(np.setdiff1d(np.arange(len(data.users)), fold))
             parts.append(self._drawn(self._bases(others), data.of_users(fold)))
         drawn = Drawn.of(parts)
-        singles = {a: self.level(drawn, "single", a) for a in track(ACTIONS, "settings")}
-        errors = {a: drawn.error(level) for a, level in singles.items()}
+        singles = {a: self.level(drawn, "single", a) for a in track(self.actions_, "settings")}
+        errors = {a: level.error(drawn) for a, level in singles.items()}
         self.single_: Action = min(errors, key=lambda action: errors[action])
         self.level_ = self.level(drawn, "meta") if self.meta else singles[self.single_]
         self.singles_, self.drawn_ = singles, drawn
@@ -150,32 +130,31 @@ class Recommender:
 
     def adapt(
         self,
-        history: Mapping[str, float] | Sequence[tuple[str, float]] = (),
+        history: Mapping[str, float] | Sequence[tuple[str, float]] | Sequence[str] = (),
         attributes: Mapping[str, Any] | None = None,
     ) -> Adapted:
-        """Learn a user from some ratings, maybe none. The recommender stays as it is.
+        """Learn a user from some ratings or clicks, maybe none. The recommender stays as it is.
 
         Args:
-            history: Ratings by item, in the scale of the training data.
+            history: Ratings by item, in the scale of the training data; or, if that was clicks, the
+                items chosen, in order.
             attributes: What is known of the user, by the names of the training data's columns.
 
         Raises:
-            DataError: For an item that is unknown or comes twice, a rating off the scale, or an
-                attribute that cannot be read.
+            DataError: For an item that is unknown or comes twice, a rating off the scale, ratings
+                where clicks were learned from or the other way round, or an attribute that cannot
+                be read.
         """
         self._check_fitted()
-        pairs = list(history.items() if isinstance(history, Mapping) else history)
+        pairs = self._pairs(history)
         index: list[int] = []
-        for item, rating in pairs:
+        for item, _ in pairs:
             if item not in self._index:
                 raise _unknown_item(item, self.items_)
-            if not isinstance(rating, int | float):
-                raise DataError(f"expected a number as the rating of {item!r}, got {rating!r}")
             index.append(self._index[item])
-        self._check_scale(np.array([rating for _, rating in pairs], float))
         if len(set(index)) < len(index):
             twice = next(item for i, (item, _) in enumerate(pairs) if index[i] in index[:i])
-            raise DataError(f"expected each item once, got {twice!r} twice: keep the newest rating")
+            raise DataError(f"expected each item once, got {twice!r} twice: keep the newest")
         known = {**self.encoder_.numbers, **self.encoder_.words}
         for name in attributes or {}:
             if name not in known:
@@ -192,17 +171,40 @@ class Recommender:
         columns = {name: [value] for name, value in (attributes or {}).items()}
         return Adapted(self, ratings, self.encoder_(columns, 1))
 
-    def probabilities(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        """Of each level, for all items: (n_users, n_items, n_levels).
+    def _pairs(self, history: Mapping[str, float] | Sequence[Any]) -> list[tuple[str, float]]:
+        """Items with ratings, or of clicks with places."""
+        given: list[Any] = list(history.items() if isinstance(history, Mapping) else history)
+        if self.clicks_:
+            for entry in given:
+                if not isinstance(entry, str):
+                    raise DataError(
+                        f"expected the names of items in order, as there were no ratings in "
+                        f"training, got {entry!r}"
+                    )
+            return [(item, float(place)) for place, item in enumerate(given, 1)]
+        for entry in given:
+            if isinstance(entry, str) or len(entry) != 2:
+                raise DataError(f"expected items with ratings, got {entry!r}")
+            if not isinstance(entry[1], int | float):
+                raise DataError(
+                    f"expected a number as the rating of {entry[0]!r}, got {entry[1]!r}"
+                )
+        self._check_scale(np.array([rating for _, rating in given], float))
+        return given
+
+    def see(self, ratings: Matrix, users: np.ndarray) -> Seen:
+        """What a level decides by.
 
         Args:
-            ratings: What is known, users by items.
+            ratings: What is known, users by items, as `Interactions.matrix` makes it.
             users: Their attributes, as `encoder_` makes them.
         """
-        expected = predictions(self.bases_, ratings, users)
-        return self.level_.distribution(
-            expected, *describe(self.bases_, ratings, users, self.levels_)
-        )
+        return self.level_.see(self.bases_, ratings, users, self.levels_)
+
+    def probabilities(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        """Of each level, for all items, (n_users, n_items, n_levels); of clicks, of being chosen
+        next, (n_users, n_items, 1)."""
+        return self.level_.distribution(self.see(ratings, users))
 
     def top_all(self, data: Interactions, n: int = 10) -> np.ndarray:
         """The best unseen items for each user of some data, given all their ratings there.
@@ -224,9 +226,9 @@ class Recommender:
             best.append(np.where(unseen, top, -1))
         return np.concatenate(best)
 
-    def level(self, drawn: Drawn, kind: Kind, action: Action = START) -> MetaLevel:
-        """A level above the bases, learned from ratings that these have not seen."""
-        return MetaLevel(self.levels_, kind, action).fit(*_arrays(drawn))
+    def level(self, drawn: Drawn, kind: Kind, action: Action | None = None) -> MetaLevel:
+        """A level above the bases, learned from what these have not seen."""
+        return self._kind(self.levels_, self.actions_, kind, action).fit(drawn)
 
     def known(self, data: Interactions, *, cold: bool = True) -> tuple[Interactions, np.ndarray]:
         """The same ratings by positions in `items_`, and the users' attributes.
@@ -247,6 +249,10 @@ class Recommender:
         absent = place[data.item] < 0
         if absent.any():
             raise _unknown_item(data.items[data.item[absent.argmax()]], self.items_)
+        if self.clicks_:
+            data = data.as_clicks()
+        elif data.clicks:
+            raise DataError("expected ratings, as there were in training, got clicks")
         self._check_scale(data.rating)
         known = replace(
             data, items=self.items_, item=place[data.item], item_columns={}, titles=self.titles_
@@ -300,6 +306,7 @@ class Recommender:
         state = {
             "application": KIND,
             "meta": self.meta,
+            "also": list(self.also),
             "seed": self.seed,
             "levels": self.levels_.tolist(),
             "items": self.items_,
@@ -332,8 +339,9 @@ class Recommender:
 
     @classmethod
     def _restored(cls, tensors: dict[str, dict[str, Any]], state: dict[str, Any]) -> Recommender:
-        made = cls(meta=state["meta"], seed=state["seed"])
+        made = cls(meta=state["meta"], also=state["also"], seed=state["seed"])
         made.levels_ = np.array(state["levels"])
+        made._set_kind(len(made.levels_) == 1)
         made.items_, made.titles_ = state["items"], state["titles"]
         made._index = {name: i for i, name in enumerate(made.items_)}
         made._seen = set(state["seen"])
@@ -342,9 +350,10 @@ class Recommender:
         made.single_ = (name, float(setting))
         made.bases_ = {
             name: base().restore({key: t.numpy() for key, t in tensors[name].items()})
-            for name, base in BASES.items()
+            for name, base in made._classes.items()
         }
-        made.level_ = MetaLevel(made.levels_, "meta" if made.meta else "single", made.single_)
+        kind: Kind = "meta" if made.meta else "single"
+        made.level_ = made._kind(made.levels_, made.actions_, kind, made.single_)
         made.level_.parameters = tensors["level"]
         return made
 
@@ -359,34 +368,21 @@ class Recommender:
         users = self.encoder_(data.user_columns, n_users)
         items = AttributeEncoder().fit(data.item_columns, n_items)(data.item_columns, n_items)
         ratings = data.matrix()
-        return {n: base().fit(ratings, users, items, self.seed) for n, base in BASES.items()}
+        classes = self._classes.items()
+        return {name: base().fit(ratings, users, items, self.seed) for name, base in classes}
 
     def _drawn(self, bases: dict[str, Base], data: Interactions) -> Drawn:
-        """Support sets of each size for users whom the bases have not seen, and ratings to
-        predict."""
         rng = np.random.default_rng(self.seed)
         users = self.encoder_(data.user_columns, len(data.users))
-        counts = data.counts
-        start = np.concatenate([[0], counts.cumsum()])
-        parts = []
-        for size in SIZES:
-            rows = np.lexsort((rng.random(len(data.rating)), data.user))
-            at = np.arange(len(rows)) - start[data.user[rows]]  # the place in the user's order
-            able = counts[data.user[rows]] > size
-            shown, asked = (
-                rows[able & (at < size)],
-                rows[able & (at >= size) & (at < size + N_QUERY)],
-            )
-            ratings = sparse.csr_matrix(
-                (data.rating[shown], (data.user[shown], data.item[shown])),
-                shape=(len(data.users), len(data.items)),
-            )
-            user, item = data.user[asked], data.item[asked]
-            expected = predictions(bases, ratings, users)[user, item]
-            described, doubt = describe(bases, ratings, users, self.levels_)
-            rating = data.rating[asked]
-            parts.append(Drawn(expected, described[user], doubt[user, item], rating))
-        return Drawn.of(parts)
+        return self._kind.draw(bases, data, users, self.levels_, rng)
+
+    def _set_kind(self, clicks: bool) -> None:
+        self.clicks_ = clicks
+        if clicks and self.also:
+            raise UsageError(f"expected ratings for {', '.join(self.also)} to learn, got clicks")
+        self._kind: type[MetaLevel] = ChoiceLevel if clicks else RatingLevel
+        self._classes = {**self._kind.BASES, **{name: NEURAL_BASES[name] for name in self.also}}
+        self.actions_ = actions_of(self._classes)
 
     def _check_scale(self, ratings: np.ndarray) -> None:
         low, high = self.levels_[[0, -1]]
@@ -412,10 +408,10 @@ class Adapted:
     def __init__(self, recommender: Recommender, ratings: Matrix, attributes: np.ndarray) -> None:
         self.recommender, self.ratings, self.attributes = recommender, ratings, attributes
         self.probabilities = recommender.probabilities(ratings, attributes)[0]
-        """Of each rating, (n_items, n_levels)."""
+        """Of each rating, (n_items, n_levels); of clicks, of being chosen next, (n_items, 1)."""
 
     def predict(self, items: Sequence[str]) -> np.ndarray:
-        """Expected ratings of items, shape (n,).
+        """Expected ratings of items, shape (n,); of clicks, probabilities of being chosen next.
 
         Raises:
             DataError: For an unknown item.
@@ -425,7 +421,8 @@ class Adapted:
     def top_n(
         self, n: int = 10, *, among: Sequence[str] | None = None, n_because: int = 2
     ) -> list[Suggestion]:
-        """The items of the highest expected ratings, best first, without those rated already.
+        """The items of the highest expected ratings, or likeliest to be chosen next, best first,
+        without those rated or chosen already.
 
         Args:
             n: How many; fewer come if fewer are left.
@@ -443,13 +440,13 @@ class Adapted:
         places = np.setdiff1d(places, self.ratings.indices)
         scores = self.probabilities[places] @ made.levels_
         best = places[np.argsort(-scores, kind="stable")[:n]]
-        upper = len(made.levels_) // 2 + 1
+        upper = len(made.levels_) - max(1, len(made.levels_) // 2)
         reasons = self._reasons(best, n_because)
         return [
             Suggestion(
                 made.items_[i],
                 made.titles_[i],
-                float(self.probabilities[i] @ made.levels_),
+                None if made.clicks_ else float(self.probabilities[i] @ made.levels_),
                 float(self.probabilities[i, upper:].sum()),
                 [made.titles_[j] for j in reasons[position]],
             )
@@ -460,23 +457,19 @@ class Adapted:
         """What the meta-level decided on for this user.
 
         Returns:
-            "weights": how far each action is trusted to move a rating from the item's mean;
-            "thresholds": the blend above which each rating but the lowest is more likely than not
-            to be reached; "usual": the same for the average training user.
+            "weights": how far each action is trusted, of ratings, to move them from the item's
+            mean; "thresholds", of ratings: the blend above which each rating but the lowest is more
+            likely than not to be reached; "usual": the same for the average training user.
         """
         made = self.recommender
-        described, _ = describe(made.bases_, self.ratings, self.attributes, made.levels_)
-        weights, thresholds = made.level_.decisions(described)
-        usual = made.level_.decisions(made.level_.average)
-        names = [action_name(action) for action in ACTIONS]
+        seen = made.see(self.ratings, self.attributes)
+        names = [action_name(action) for action in made.actions_]
 
-        def told(weights: np.ndarray, thresholds: np.ndarray) -> dict[str, Any]:
-            return {
-                "weights": dict(zip(names, map(float, weights[0]), strict=True)),
-                "thresholds": [float(t) for t in thresholds[0]],
-            }
+        def told(decision: dict[str, list[float]]) -> dict[str, Any]:
+            return {**decision, "weights": dict(zip(names, decision["weights"], strict=True))}
 
-        return {**told(weights, thresholds), "usual": told(*usual)}
+        usual = told(made.level_.decision())
+        return {**told(made.level_.decision(seen.users)), "usual": usual}
 
     def ask(self, n: int = 1, *, skip: Sequence[str] = ()) -> list[str]:
         """The items whose ratings would tell most about this user, best first.
@@ -490,19 +483,21 @@ class Adapted:
             skip: What the user was asked about and does not know.
 
         Raises:
-            UsageError: If `n` is not positive.
+            UsageError: If `n` is not positive, or clicks were learned from.
             DataError: For an unknown item.
         """
         if n < 1:
             raise UsageError(f"expected n of 1 or more, got {n}")
         made = self.recommender
+        if "bayes" not in made.bases_:
+            raise UsageError("expected a recommender of ratings to ask for some, got one of clicks")
         places = made._bayes.ask(self.ratings, self.attributes, n, self._places(skip).tolist())
         return [made.items_[i] for i in places]
 
     def _reasons(self, items: np.ndarray, n: int) -> list[list[int]]:
-        """Positions of what was rated well and speaks for each item, the most first."""
+        """Positions of what was rated well, or chosen, and speaks for each item, the most first."""
         made = self.recommender
-        pulls = made._bayes.pulls(self.ratings, self.attributes, items)
+        pulls = made.bases_[made.level_.REASONS].pulls(self.ratings, self.attributes, items)
         liked = self.ratings.data >= made.levels_[len(made.levels_) // 2]
         found = []
         for column in pulls.T:
@@ -517,10 +512,6 @@ class Adapted:
             if item not in known:
                 raise _unknown_item(item, self.recommender.items_)
         return np.array([known[item] for item in items], int)
-
-
-def _arrays(drawn: Drawn) -> list[np.ndarray]:
-    return [drawn.expected, drawn.users, drawn.doubt, drawn.rating]
 
 
 def _unknown_item(item: object, items: list[str]) -> DataError:

@@ -1,0 +1,142 @@
+"""The level above bases of ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quickstudy.apps.recommend.bases import BASES, Base, BayesUser, Matrix
+from quickstudy.apps.recommend.interactions import Interactions
+from quickstudy.apps.recommend.meta_level import (
+    Drawn,
+    MetaLevel,
+    Seen,
+    predictions,
+    tasks,
+    tensor,
+)
+
+__all__ = ["RatingLevel", "median"]
+
+PRIOR = 3.0
+"""Ratings that the average user counts as in the description of one."""
+
+N_QUERY = 20
+"""Ratings of a user, at most, that the meta-level is trained on, for each support set."""
+
+
+class RatingLevel(MetaLevel):
+    """P(rating <= level l) = sigmoid((t_l - x) / s): proportional odds (McCullagh, "Regression
+    models for ordinal data", 1980), where x blends what the actions expect:
+    x = m + sum_a w_a (x_a - m), with m the mean of the item.
+
+    Weights w, thresholds t and log s are linear in the description of the user, and log s also in
+    the doubts about the item. So a user who never gives the best rating has a high last threshold,
+    and one who rates like nobody else has small weights.
+    """
+
+    BASES = BASES
+    START = ("bayes", 1.0)
+    REASONS = "bayes"
+    LEARNED = ("thresholds", "spread")
+
+    @classmethod
+    def see(
+        cls, bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray, levels: np.ndarray
+    ) -> Seen:
+        """The users are described by the number of ratings; how far and how widely these are from
+        the items' means; how often each level was given; how wrong the Bayes model is on a rating
+        when it knows the others; attributes. Of items there are doubts: the logarithms of the Bayes
+        model's variance and of the item's ratings.
+        """
+        bayes = bases["bayes"]
+        assert isinstance(bayes, BayesUser)
+        n = np.diff(ratings.indptr)
+        of = np.repeat(np.arange(len(n)), n)
+
+        def mean(values: np.ndarray, usual: float) -> np.ndarray:
+            return (np.bincount(of, values, len(n)) + PRIOR * usual) / (n + PRIOR)
+
+        noise = float(bayes.noise)
+        left = ratings.data - bases["user_bias"].state()["means"][ratings.indices]
+        shift = mean(left, 0.0)
+        spread = mean((left - shift[of]) ** 2, noise)
+        shares = [mean((ratings.data == level).astype(float), 1 / len(levels)) for level in levels]
+        z, doubt = bayes.posterior(ratings, users)
+        missed = bayes.left_out(ratings, z, doubt)
+        wrong = np.log(mean(missed**2, noise))
+        described = np.column_stack(
+            [np.log1p(n), shift, np.sqrt(spread), *shares, mean(missed, 0.0), wrong, users[:, 1:]]
+        )
+        variance = np.log(bayes.variance(doubt) + 1e-3)
+        popular = np.broadcast_to(np.log1p(bayes.counts), variance.shape)
+        doubts = np.stack([variance, popular], -1)
+        return Seen(predictions(bases, ratings, users), described, doubts)
+
+    @classmethod
+    def draw(
+        cls,
+        bases: Mapping[str, Base],
+        data: Interactions,
+        users: np.ndarray,
+        levels: np.ndarray,
+        rng: np.random.Generator,
+    ) -> Drawn:
+        parts = []
+        for ratings, asked in tasks(data, lambda: rng.random(len(data.rating)), N_QUERY):
+            seen = cls.see(bases, ratings, users, levels)
+            at = data.user[asked][:, None], data.item[asked][:, None]
+            parts.append(Drawn(seen.at(*at), data.rating[asked][:, None]))
+        return Drawn.of(parts)
+
+    def error(self, drawn: Drawn) -> float:
+        """Mean absolute error of the medians."""
+        return float(np.abs(self.median(drawn.seen) - drawn.target).mean())
+
+    def median(self, seen: Seen) -> np.ndarray:
+        """The rating of the least expected absolute error, (n, n_items)."""
+        return median(self.distribution(seen), self.levels)
+
+    def _start(self, drawn: Drawn) -> dict[str, Tensor]:
+        n_users, doubts = drawn.seen.users.shape[1], drawn.seen.items[:, 0]
+        gaps = (self.levels[:-1] + self.levels[1:]) / 2
+        return {
+            "items_middle": tensor(doubts.mean(0)),
+            "items_scale": tensor(doubts.std(0)) + 1e-6,
+            "thresholds": tensor(gaps),
+            "thresholds_by_user": torch.zeros(n_users, len(gaps)),
+            "spread": torch.full((), float(np.log(0.5 * drawn.target.std() + 1e-3))),
+            "spread_by": torch.zeros(n_users + doubts.shape[1]),
+        }
+
+    def _decide(self, users: Tensor) -> dict[str, Tensor]:
+        return {**super()._decide(users), "thresholds": self._thresholds(users)}
+
+    def _thresholds(self, users: Tensor) -> Tensor:
+        p = self.parameters
+        return p["thresholds"] + users @ p["thresholds_by_user"]
+
+    def _distribution(self, expected: Tensor, users: Tensor, items: Tensor) -> Tensor:
+        p = self.parameters
+        users, doubt = self._standard(users), (items - p["items_middle"]) / p["items_scale"]
+        mean, weights = expected[..., :1], self._weights(users)[:, :, None]
+        blended = mean + (expected - mean) @ weights  # (n, n_items, 1)
+        by_user, by_item = p["spread_by"].split([users.shape[1], doubt.shape[2]])
+        spread = p["spread"] + (users @ by_user)[:, None] + doubt @ by_item  # (n, n_items)
+        distance = self._thresholds(users)[:, None] - blended  # (n, n_items, n_levels - 1)
+        below = torch.sigmoid(distance * torch.exp(-spread)[..., None])
+        below = torch.cummax(below, 2).values  # thresholds of an odd user may cross
+        edge = torch.zeros_like(blended)
+        return torch.cat([below, edge + 1], 2) - torch.cat([edge, below], 2)
+
+    def _loss(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        at = torch.searchsorted(tensor(self.levels), target)
+        return -probabilities.gather(2, at[..., None]).clamp_min(1e-4).log().mean()
+
+
+def median(probabilities: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Of ratings with some probabilities of levels, (..., n_levels)."""
+    return levels[(probabilities.cumsum(-1)[..., :-1] < 0.5).sum(-1)]
