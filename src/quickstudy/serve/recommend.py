@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from quickstudy.apps.recommend import Adapted, Interactions, Recommender, generated
+from quickstudy.errors import UsageError
 
 __all__ = ["About", "Item", "demo", "recommender_routes"]
 
