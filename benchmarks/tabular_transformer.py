@@ -6,7 +6,7 @@
 Tables of at most 20 columns and 10 classes; of larger ones, 1000 rows are drawn. Each is split 3
 times, stratified, 70 % to learn from; text becomes numbers by AutoML's encoder, fitted on these.
 Models are those of scikit-learn and LightGBM as they come, on scaled columns where needed. What was
-found is kept model by model in benchmarks/results/tabular_transformer.json, so an interrupted
+found is kept model by model in benchmarks/results/small_tables.json, so an interrupted
 benchmark goes on; a model that is named is measured anew.
 
 The tables of scikit-learn (iris, wine, breast_cancer, digits) were looked at while the prior was
@@ -46,7 +46,7 @@ from quickstudy.nn import Flatten
 from quickstudy.progress import track
 from quickstudy.tasks import Support
 
-PATH = Path(__file__).parent / "results" / "tabular_transformer.json"
+PATH = Path(__file__).parent / "results" / "small_tables.json"
 N_SPLITS, MOST_ROWS = 3, 1000
 OURS, CLOSED = "transformer", "closed forms"
 
