@@ -74,7 +74,7 @@ def configurations(seed: int = 0) -> list[Pipeline]:
 
     Example:
         >>> len(configurations()), configurations()[0]
-        (45, ('linear', {'C': 1.0}))
+        (46, ('linear', {'C': 1.0}))
     """
     found: list[Pipeline] = []
     for name, family in FAMILIES.items():
