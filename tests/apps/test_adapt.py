@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
+from drawings import draw_boxes
 from quickstudy.apps import named
 from quickstudy.apps.adapt import adapt, as_table
 from quickstudy.apps.run import SHIPPED, load_run
@@ -99,12 +100,7 @@ def test_a_method_is_less_sure_where_its_examples_contradict_each_other(tmp_path
 
 
 def test_drawings_are_learned_by_the_run_that_comes_with_quickstudy(tmp_path):
-    for name, box in {"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)}.items():
-        (tmp_path / "s" / name).mkdir(parents=True)
-        for shift in range(3):
-            image = Image.new("L", (28, 28), 255)
-            image.paste(0, tuple(side + shift for side in box))
-            image.save(tmp_path / "s" / name / f"{shift}.png")
+    draw_boxes(tmp_path / "s", {"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)})
     found = adapt(tmp_path / "s", tmp_path / "s")
     assert found.learner == "handwriting"
     assert labels(found) == ["bar"] * 3 + ["dot"] * 3

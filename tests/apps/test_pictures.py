@@ -1,6 +1,7 @@
 import pytest
 from PIL import Image
 
+from drawings import draw_boxes
 from quickstudy.apps.adapt import adapt
 from quickstudy.apps.pictures import draw_predictions
 from quickstudy.errors import UsageError
@@ -9,12 +10,7 @@ from quickstudy.errors import UsageError
 def test_predictions_are_drawn_a_row_a_class(tmp_path):
     heights = []
     for boxes in ({"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)}, {"post": (12, 4, 16, 24)}):
-        for name, box in boxes.items():
-            (tmp_path / "s" / name).mkdir(parents=True)
-            for shift in range(3):
-                image = Image.new("L", (28, 28), 255)
-                image.paste(0, tuple(side + shift for side in box))
-                image.save(tmp_path / "s" / name / f"{shift}.png")
+        draw_boxes(tmp_path / "s", boxes)
         found = adapt(tmp_path / "s", tmp_path / "s")
         picture = draw_predictions(found, tmp_path / "s", tmp_path / "s", tmp_path / "p.png")
         with Image.open(picture) as image:
