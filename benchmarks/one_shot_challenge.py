@@ -31,7 +31,6 @@ from quickstudy.engine import ProgressBar, meta_train
 from quickstudy.engine.callbacks import Callback
 from quickstudy.files import write_atomically
 from quickstudy.learners import LEARNERS, Learner, LocalMatching, Predictor
-from quickstudy.learners.metric.local_matching import neighbours
 from quickstudy.recipes.recipe import Recipe, load_recipe
 from quickstudy.tasks import Support
 from quickstudy.tasks.augment import AUGMENTS, elastic
@@ -86,11 +85,7 @@ class RelaxedMatching(LocalMatching):
     transport with an entropy does, instead of giving it to the best."""
 
     def _best_matches(self, a: Tensor, b: Tensor) -> Tensor:
-        _, height, width = self.shape
-        near = neighbours(height, width, self.radius, a.device)
-        (cells, n, _), m = a.shape, b.shape[1]
-        windows = b.index_select(0, near.flatten()).view(cells, near.shape[1] * m, -1)
-        cosines = torch.bmm(a, windows.mT).view(cells, n, -1, m)
+        cosines = self._cosines(a, b)
         return (cosines * (10 * cosines).softmax(2)).sum(2)
 
 
@@ -112,12 +107,16 @@ AUGMENTS["strokes"] = strokes
 # Ways to use what is trained.
 
 
-class Turned(Learner):
-    """The mean of the scores of a query and of its turned, sheared and scaled versions."""
+class _Over(Learner):
+    """Uses what another learner has learned."""
 
     def __init__(self, learner: Learner) -> None:
         super().__init__()
         self.learner = learner
+
+
+class Turned(_Over):
+    """The mean of the scores of a query and of its turned, sheared and scaled versions."""
 
     def adapt(self, support: Support) -> Predictor:
         predict = self.learner.adapt(support)
@@ -159,12 +158,8 @@ class Ensemble(Learner):
         return lambda x: torch.stack([p(x).log_softmax(1) for p in predictors]).mean(0)
 
 
-class OneToOne(Learner):
+class OneToOne(_Over):
     """Transductive: one query of each class, assigned to classes all at once."""
-
-    def __init__(self, learner: Learner) -> None:
-        super().__init__()
-        self.learner = learner
 
     def adapt(self, support: Support) -> Predictor:
         predict = self.learner.adapt(support)

@@ -267,15 +267,15 @@ def _finish(
 ) -> Adaptation:
     """Adapt, and predict."""
     x, queries = means.embed(shown), means.embed(asked)
-    learner, temperature = means.learner, 1.0
-    if isinstance(learner, str):
-        x, queries = x.double(), queries.double()
-        learner = make_method(learner, x)
-    support = Support(x, y, len(classes))
+    learner, temperature, n_way = means.learner, 1.0, len(classes)
     with torch.no_grad():
-        if isinstance(means.learner, str) and int(y.bincount().min()) > 1:
-            temperature = fit_temperature([scores_left_out(learner.adapt, support)])
-        scores = learner.adapt(support)(queries) / temperature
+        if isinstance(learner, str):
+            x, queries = x.double(), queries.double()
+            learner = make_method(learner, x)
+            if int(y.bincount().min()) > 1:
+                left_out = scores_left_out(learner.adapt, Support(x, y, n_way))
+                temperature = fit_temperature([left_out])
+        scores = learner.adapt(Support(x, y, n_way))(queries) / temperature
     predictions = [
         Prediction(
             example,
@@ -284,9 +284,9 @@ def _finish(
         )
         for example, row in zip(examples, scores.softmax(1), strict=True)
     ]
-    shots = len(y) / len(classes)
+    shots = len(y) / n_way
     return Adaptation(
-        kind, means.about, means.recipe, means.seen, len(classes), shots, content, predictions
+        kind, means.about, means.recipe, means.seen, n_way, shots, content, predictions
     )
 
 

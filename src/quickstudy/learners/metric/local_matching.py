@@ -126,12 +126,15 @@ class LocalMatching(EmbeddingLearner):
     def _best_matches(self, a: Tensor, b: Tensor) -> Tensor:
         """Greatest cosine of each cell of each of `a` (cells, n, channels) to a cell near it of
         each of `b` (cells, m, channels): (cells, n, m)."""
+        return self._cosines(a, b).amax(2)
+
+    def _cosines(self, a: Tensor, b: Tensor) -> Tensor:
+        """Cosines of each cell to all those near it: (cells, n, places of the window, m)."""
         _, height, width = self.shape
         near = neighbours(height, width, self.radius, a.device)
         (cells, n, _), m = a.shape, b.shape[1]
         windows = b.index_select(0, near.flatten()).view(cells, near.shape[1] * m, -1)
-        cosines = torch.bmm(a, windows.mT)  # (cells, n, places of the window * m)
-        return cosines.view(cells, n, -1, m).amax(2)
+        return torch.bmm(a, windows.mT).view(cells, n, -1, m)
 
 
 def neighbours(height: int, width: int, radius: int, device: torch.device | None = None) -> Tensor:
