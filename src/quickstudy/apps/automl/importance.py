@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.inspection import permutation_importance
 from sklearn.model_selection import train_test_split
 
 from quickstudy.apps.automl.columns import as_frame
@@ -41,7 +42,6 @@ def column_importance(
         ['a', 'b']
     """
     frame, target = as_frame(X), pd.Series(np.asarray(y))
-    rng = np.random.default_rng(model.seed)
     is_class = isinstance(model, AutoMLClassifier)
     alike = target if is_class and target.value_counts().min() >= 4 else None
     shown, asked = train_test_split(
@@ -51,16 +51,16 @@ def column_importance(
     again: Any = clone(model)
     fitted = again.refit(frame.iloc[shown], target.iloc[shown], model.leaderboard_)
     table, truth = as_frame(frame.iloc[asked]), target.iloc[asked]
-    usual = fitted.score(table, truth)
     names = [n for n, kind in fitted.kinds_.items() if kind not in ("identifier", "empty")]
     if len(names) > MOST_COLUMNS:
+        rng = np.random.default_rng(model.seed)
         names = [names[i] for i in np.sort(rng.choice(len(names), MOST_COLUMNS, replace=False))]
-    lost = {}
-    for name in names:
-        column = table[name]
-        drops = []
-        for _ in range(REPEATS):
-            shuffled = column.iloc[rng.permutation(len(column))].reset_index(drop=True)
-            drops.append(usual - fitted.score(table.assign(**{name: shuffled}), truth))
-        lost[name] = (float(np.mean(drops)), float(np.std(drops)))
-    return dict(sorted(lost.items(), key=lambda item: -item[1][0]))
+
+    def score(fitted: Any, some: pd.DataFrame, truth: pd.Series) -> float:
+        return fitted.score(table.assign(**{name: some[name] for name in names}), truth)
+
+    found: Any = permutation_importance(
+        fitted, table[names], truth, scoring=score, n_repeats=REPEATS, random_state=model.seed
+    )
+    lost = zip(names, found.importances_mean.tolist(), found.importances_std.tolist(), strict=True)
+    return {name: (mean, spread) for name, mean, spread in sorted(lost, key=lambda row: -row[1])}
