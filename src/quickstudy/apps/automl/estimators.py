@@ -30,6 +30,7 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from quickstudy.apps.automl.columns import as_frame, as_numbers, column_kinds
 from quickstudy.apps.automl.history import History
@@ -564,8 +565,12 @@ def class_probabilities(model: Any, rows: Any, n_classes: int) -> np.ndarray:
 
 
 def _fitted(model: Any, frame: pd.DataFrame, target: np.ndarray) -> Any:
-    """A model after fitting, without the warnings of a search, as of steps that were too few."""
-    with warnings.catch_warnings():
+    """A model after fitting, without the warnings of a search, as of steps that were too few.
+
+    On one core: products of small matrices are slower on more (a Gaussian process of 142 rows took
+    six times as long on two), and a search is spread by processes.
+    """
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
         return model.fit(frame, target)
 
