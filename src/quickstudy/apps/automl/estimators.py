@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
@@ -115,7 +116,7 @@ class LeaderboardEntry:
         return -math.inf if self.failure else float(np.mean(self.scores))
 
 
-class _AutoML(BaseEstimator):
+class _AutoML(BaseEstimator, ABC):
     """What classifier and regressor share: the search, and the ensemble at its end."""
 
     _goal: Goal
@@ -293,8 +294,9 @@ class _AutoML(BaseEstimator):
             raise DataError(f"expected a target that varies, got {column[0]!r} in all rows")
         return target
 
+    @abstractmethod
     def _as_target(self, column: pd.Series) -> np.ndarray:
-        raise NotImplementedError
+        """The target as numbers."""
 
     def _splits(self, target: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         n_folds = min(self.n_folds, len(target) // 2)  # R² needs two rows
@@ -412,9 +414,9 @@ class _AutoML(BaseEstimator):
     def _n_outputs(self) -> int:
         return 1
 
+    @abstractmethod
     def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
         """Of shape (n, n_outputs)."""
-        raise NotImplementedError
 
     def _shaped(self, predictions: np.ndarray) -> np.ndarray:
         """As metrics take them."""
