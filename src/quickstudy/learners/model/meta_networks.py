@@ -18,9 +18,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.errors import UsageError
-from quickstudy.learners.base import Learner, Predictor, check_every_class, with_head
-from quickstudy.nn import cosine_similarity, widen
-from quickstudy.tasks import Support
+from quickstudy.learners.base import (
+    Learner,
+    Predictor,
+    check_every_class,
+    query_loss,
+    with_head,
+)
+from quickstudy.nn import batch_statistics, cosine_similarity, widen
+from quickstudy.tasks import Episode, Support
 
 __all__ = ["MetaNetworks"]
 
@@ -49,7 +55,8 @@ class MetaNetworks(Learner):
     meta-learners' last layers start small, so that training starts near the slow weights alone.
     Convolution and linear layers are augmented wherever they are in the backbone, by their weight
     alone if they have a bias; batch norm, which the paper's network does not have, comes after
-    the rectified sum, and its running averages are those of the augmented network.
+    the rectified sum. Its running averages are those of the augmented network, so gradients, which
+    are of the slow weights alone, are computed with the statistics of the support set.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`. It becomes
@@ -93,20 +100,36 @@ class MetaNetworks(Learner):
 
     def adapt(self, support: Support) -> Predictor:
         self.check(support)
-        task_fast = self._write(self.task_level, self._chunks(support))
-        values = self._write(self.example_level, _gradients(self.base, support))
+        task_fast, values = self._fast(support)
         keys = _augmented(self.representation, support.x, task_fast)
 
         def predict(x: Tensor) -> Tensor:
-            cosines = cosine_similarity(_augmented(self.representation, x, task_fast), keys)
-            attention = cosines.softmax(dim=1)  # (n_query, n_support)
-            fast = {
-                name: (attention.to(value.dtype) @ value.flatten(1)).view(-1, *value.shape[1:])
-                for name, value in values.items()
-            }
-            return _augmented(self.base, x, fast)
+            asked = _augmented(self.representation, x, task_fast)
+            return self._answer(x, asked, keys, values)
 
         return predict
+
+    def loss(self, episode: Episode) -> Tensor:
+        """That of the predictor; keys of support and query are made as one batch."""
+        support, query = episode.support, episode.query
+        task_fast, values = self._fast(support)
+        both = _augmented(self.representation, torch.cat([support.x, query.x]), task_fast)
+        keys, asked = both.split([len(support), len(query)])
+        return query_loss(self._answer(query.x, asked, keys, values), query.y)
+
+    def _fast(self, support: Support) -> tuple[Weights, Weights]:
+        """Fast weights of the task, and one set for each of its examples."""
+        task = self._write(self.task_level, self._chunks(support))
+        return task, self._write(self.example_level, _gradients(self.base, support))
+
+    def _answer(self, x: Tensor, asked: Tensor, keys: Tensor, values: Weights) -> Tensor:
+        """Scores of queries x by the fast weights that the keys asked for find in the memory."""
+        attention = cosine_similarity(asked, keys).softmax(dim=1)  # (n_query, n_support)
+        fast = {
+            name: (attention.to(value.dtype) @ value.flatten(1)).view(-1, *value.shape[1:])
+            for name, value in values.items()
+        }
+        return _augmented(self.base, x, fast)
 
     def _chunks(self, support: Support) -> Weights:
         """Gradients of u's loss on the parts of the support set: (n_chunks, *shape) a layer."""
@@ -223,7 +246,8 @@ def _gradients(network: nn.Module, support: Support) -> Weights:
     }
     slow = {name: p.detach() for name, p in network.named_parameters()}
     waste = {name: b.clone() for name, b in network.named_buffers()}
-    with torch.enable_grad(), _fast_weights(network, zeros, rectify=False):
+    added = _fast_weights(network, zeros, rectify=False)
+    with torch.enable_grad(), batch_statistics(network), added:
         scores = functional_call(network, {**slow, **waste}, (support.x,))
         loss = F.cross_entropy(widen(scores), support.y, reduction="sum")
         gradients = torch.autograd.grad(loss, list(zeros.values()))
