@@ -4,13 +4,15 @@ import pytest
 import torch
 from PIL import Image
 from pyarrow import parquet
+from safetensors.torch import save_file
 
 from drawings import draw_boxes
 from quickstudy.apps import named
 from quickstudy.apps.adapt import adapt, as_table
+from quickstudy.apps.fewshot import FewShotClassifier
 from quickstudy.apps.run import SHIPPED, load_run
 from quickstudy.errors import DataError, MissingError, UsageError
-from quickstudy.nn import Encoder
+from quickstudy.nn import ENCODERS, Encoder, Pretrained
 from quickstudy.recipes.recipe import load_recipe
 
 
@@ -26,9 +28,9 @@ def small_encoders(monkeypatch, tmp_path):
         return torch.stack(images).float().mean((2, 3))
 
     words = Encoder(count, "letters", "1", seen="told which letters there are")
-    pictures = named.EncodedImages(Encoder(colours, "colours", "1"), 16)
-    monkeypatch.setitem(named.ENCODERS, named.TEXTS, lambda: words)
-    monkeypatch.setitem(named.ENCODERS, named.PHOTOGRAPHS, lambda: pictures)
+    pictures = Encoder(colours, "colours", "1")
+    monkeypatch.setitem(ENCODERS, named.TEXTS, Pretrained(lambda: words, 3))
+    monkeypatch.setitem(ENCODERS, named.PHOTOGRAPHS, Pretrained(lambda: pictures, 3, side=16))
 
 
 def write(path, text):
@@ -49,6 +51,46 @@ def test_a_table_of_texts_is_embedded(tmp_path):
     assert found.seen == "told which letters there are"
     assert as_table(found)["text"] == ["aaa", "c"]
     assert labels(adapt(support, query, learner="nearest_centroid", encoder="minilm")) == ["x", "y"]
+
+
+@pytest.fixture
+def encoded_run(tmp_path):
+    """Makes a run of what a named encoder makes."""
+
+    def make(encoder):
+        name = "clinc150" if encoder == named.TEXTS else "caltech101_84"
+        data = f"data={{name={name!r}, encoder={encoder!r}}}"
+        folder = tmp_path / encoder
+        folder.mkdir()
+        recipe = load_recipe("prototypical_clinc150", [data])
+        (folder / "recipe.json").write_text(recipe.as_json())
+        save_file(recipe.make_learner().state_dict(), folder / "weights.safetensors")
+        return folder
+
+    return make
+
+
+def test_a_run_of_embedded_examples_takes_what_they_are_made_of(encoded_run, tmp_path):
+    words, pictures = encoded_run(named.TEXTS), encoded_run(named.PHOTOGRAPHS)
+    texts = write(tmp_path / "s.csv", "text,label\naa,x\ncc,y\n")
+    found = adapt(texts, texts, learner=words)
+    assert labels(found) == ["x", "y"]
+    assert (found.learner, found.seen) == (f"{words} on minilm", "told which letters there are")
+    for name in ("red", "blue"):
+        (tmp_path / "shown" / name).mkdir(parents=True)
+        Image.new("RGB", (20, 20), name).save(tmp_path / "shown" / name / "1.png")
+    assert labels(adapt(tmp_path / "shown", tmp_path / "shown", learner=pictures)) == [
+        "blue",
+        "red",
+    ]
+    with pytest.raises(UsageError, match="an encoder of texts, got efficientnet_lite0"):
+        adapt(texts, texts, learner=pictures)
+    with pytest.raises(UsageError, match="only with a run of images"):
+        adapt(tmp_path / "shown", tmp_path / "shown", learner=pictures, ink="dark")
+    classifier = FewShotClassifier.from_run(words).fit(["aa", "cc"], ["x", "y"])
+    classifier.save(tmp_path / "saved")
+    for estimator in (classifier, FewShotClassifier.load(tmp_path / "saved")):
+        assert estimator.predict(["aab", "ccb"]).tolist() == ["x", "y"]
 
 
 def test_a_table_of_numbers_is_learned_as_it_is(tmp_path):

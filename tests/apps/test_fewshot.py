@@ -24,7 +24,7 @@ from quickstudy.apps.named import METHODS
 from quickstudy.apps.run import train_run
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.learners import LEARNERS, MAML, R2D2, PrototypicalNetworks
-from quickstudy.nn import MLP, Conv4
+from quickstudy.nn import ENCODERS, MLP, Conv4, Pretrained
 from quickstudy.recipes.recipe import load_recipe
 from quickstudy.tasks import EpisodeSampler, Images, SinusoidTasks
 from quickstudy.testing import blob_classes
@@ -202,7 +202,7 @@ def test_a_learner_of_images_takes_arrays_of_their_shape_without_an_encoder():
 @pytest.fixture
 def letters_for_texts(monkeypatch):
     """An encoder named as that of texts, which needs no extra."""
-    monkeypatch.setitem(named.ENCODERS, named.TEXTS, lambda: count_letters)
+    monkeypatch.setitem(ENCODERS, named.TEXTS, Pretrained(lambda: count_letters, 26))
 
 
 def test_texts_are_embedded_if_nothing_is_named(letters_for_texts, tmp_path):

@@ -3,7 +3,9 @@ import json
 import pytest
 import torch
 
+from drawings import draw_boxes
 from quickstudy.errors import MissingError, UsageError
+from quickstudy.nn import ENCODERS, Encoder, Pretrained
 from quickstudy.recipes import about, recipe_names
 from quickstudy.recipes.recipe import load_recipe, override, parse_recipe
 
@@ -22,6 +24,74 @@ def test_the_channels_of_a_data_set_are_its_own_and_the_same_in_every_test():
     mixed = load_recipe("maml_caltech", ['test.0.data={name="digits"}'])
     with pytest.raises(UsageError, match="3 channels as in training, got 1 of digits"):
         mixed.test_tasks(mixed.test[0])
+
+
+@pytest.fixture
+def letters(monkeypatch, tmp_path):
+    """Encoders by name that need no extra, and no user's cache: of texts and of images."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def brightness(images):
+        return torch.stack(images).float().mean((2, 3)).repeat(1, 3)[:, :3]
+
+    def load():
+        return Encoder(brightness, "brightness", "1")
+
+    monkeypatch.setitem(ENCODERS, "efficientnet_lite0", Pretrained(load, 3, side=16))
+
+
+ENCODED = [
+    "data.encoder=efficientnet_lite0",
+    "data.rotations=false",
+    "backbone={name='linear'}",
+    "test=[{title='unseen', n_way=2, n_tasks=2}]",
+]
+
+
+def test_an_encoder_embeds_the_data_before_tasks_are_drawn(letters):
+    recipe = load_recipe("prototypical_glyphs", ENCODED)
+    assert recipe.train_tasks()[0].support.x.shape[1:] == (3,)
+    learner = recipe.make_learner()
+    torch.testing.assert_close(learner.backbone.weight, torch.eye(3))
+    assert recipe.run_test(learner, recipe.test[0]).mean > 0.5
+
+
+def test_an_encoder_takes_images_of_a_folder_as_it_was_trained(letters, tmp_path):
+    draw_boxes(tmp_path / "boxes", {"a": (2, 2, 20, 8), "b": (2, 2, 8, 20)})
+    table = f"{{name='folder', folder={str(tmp_path / 'boxes')!r}, encoder='efficientnet_lite0'}}"
+    recipe = load_recipe(
+        "prototypical_glyphs",
+        [f"data={table}", *ENCODED[2:], "test.0.split=all", "test.0.n_query=1"],
+    )
+    assert recipe.test_tasks(recipe.test[0])[0].support.x.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ("data={name='clinc150'}", "an encoder of the texts of clinc150"),
+        ("data={name='clinc150', encoder='efficientnet_lite0'}", "an encoder of texts"),
+        ("data={name='glyphs', encoder='minilm'}", "an encoder of images"),
+        ("data={name='glyphs', encoder='minilmm'}", "did you mean 'minilm'"),
+        ("data={name='tables', encoder='minilm'}", "no further keys"),
+        (
+            "data={name='folder', folder='x', encoder='efficientnet_lite0', channels=1}",
+            "no image_size, channels and ink",
+        ),
+    ],
+)
+def test_an_encoder_that_does_not_suit_the_data_is_refused(change, match):
+    with pytest.raises(UsageError, match=match):
+        load_recipe("prototypical_glyphs", [change])
+
+
+def test_nothing_is_distorted_or_tested_apart_from_the_encoder(letters):
+    recipe = load_recipe("prototypical_glyphs", [*ENCODED, "tasks.augment=affine"])
+    with pytest.raises(UsageError, match="no augment with an encoder"):
+        recipe.train_tasks()
+    recipe = load_recipe("prototypical_glyphs", [*ENCODED, "test.0.data={name='digits'}"])
+    with pytest.raises(UsageError, match="with encoder efficientnet_lite0 as in training"):
+        recipe.test_tasks(recipe.test[0])
 
 
 def test_initial_weights_depend_on_the_seed_alone():

@@ -94,10 +94,12 @@ def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:
             bright in colour.
 
     Raises:
-        UsageError: If the recipe is not of images.
+        UsageError: If the recipe is not of images, or of what an encoder makes of them.
     """
     if (name := recipe.data.name) in GENERATED:
         raise UsageError(f"expected a run trained on images, got one on the family {name!r}")
+    if encoder := recipe.data.encoder:
+        raise UsageError(f"expected a run trained on images, got one on what {encoder} makes")
     photographs = recipe.data.colours == 3 and recipe.data.folder is None
     ink = ink or ("bright" if photographs else recipe.data.ink)
     return Images(recipe.data.image_size, recipe.data.colours, ink)
@@ -168,18 +170,17 @@ def _adapt_to_images(
 ) -> Adaptation:
     if encoder is None and learner is None:
         small = load_image_folder(support, size=32, channels=3)
-        encoder = PHOTOGRAPHS if in_colour(small.x.float() / 255) else None
-        learner = None if encoder else DRAWINGS
-    elif encoder is None and learner in METHODS:
-        encoder = PHOTOGRAPHS
-    if encoder is None:
+        learner = EMBEDDINGS if in_colour(small.x.float() / 255) else DRAWINGS
+    recipe = None
+    if encoder is None and learner not in METHODS:
         recipe, run = load_run(learner or DRAWINGS, overrides)
+    if recipe and not recipe.data.encoder:
         how = vars(images_of(recipe, ink))
         means = _Means(run, lambda x: x.float() / 255, str(learner), recipe)
-    elif ink or overrides:
-        raise UsageError("expected --ink and --set only with a run, got an encoder")
+    elif ink or (overrides and recipe is None):
+        raise UsageError("expected --ink and --set only with a run of images, got an encoder")
     else:
-        means, known = _encoded(learner, encoder, EncodedImages)
+        means, known = _encoded(learner, encoder, PHOTOGRAPHS, EncodedImages, overrides)
         how = vars(known.images)
     shots = load_image_folder(support, **how)
     named = list_images(query)
@@ -227,7 +228,7 @@ def _adapt_to_table(
         ]
         names = [str(i + 1) for i in range(len(rows[1]))]
         return _finish("row", means, rows[0], y, classes, rows[1], names, content)
-    means, _ = _encoded(learner, encoder or TEXTS, Encoder)
+    means, _ = _encoded(learner, encoder, TEXTS, Encoder)
     texts = [table[columns[0]] for table in (shown, asked)]
     for path, column in zip((support, query), texts, strict=True):
         if blank := [i for i, text in enumerate(column) if not text.strip()]:
@@ -239,20 +240,37 @@ def _method(learner: str | Path | None, default: str) -> str:
     if learner is None:
         return default
     if learner not in METHODS:
-        raise UsageError(
-            f"expected a method for vectors ({', '.join(METHODS)}), got {learner}: runs take images"
-        )
+        raise UsageError(f"expected a method for vectors ({', '.join(METHODS)}), got {learner}")
     return str(learner)
 
 
-def _encoded(learner: str | Path | None, encoder: str, kind: type[_E]) -> tuple[_Means, _E]:
-    """A method of what a named encoder makes."""
-    method, known = _method(learner, EMBEDDINGS), named_encoder(encoder)
+def _encoded(
+    learner: str | Path | None,
+    encoder: str | None,
+    default: str,
+    kind: type[_E],
+    overrides: Sequence[str] = (),
+) -> tuple[_Means, _E]:
+    """A method of what a named encoder makes, or a run's learner of what that of its training
+    makes."""
+    recipe, means = None, learner or EMBEDDINGS
+    if learner is None or learner in METHODS or encoder:
+        means = _method(learner, EMBEDDINGS)
+    else:
+        recipe, means = load_run(learner, overrides)
+        if recipe.data.encoder is None:
+            raise UsageError(
+                f"expected a method for vectors ({', '.join(METHODS)}) or a run trained on what an "
+                f"encoder makes, got {learner}"
+            )
+    encoder = recipe.data.encoder if recipe else encoder
+    known = named_encoder(encoder or default)
     if not isinstance(known, kind):
         what = "images" if kind is EncodedImages else "texts"
-        raise UsageError(f"expected an encoder of {what}, got {encoder}")
+        raise UsageError(f"expected an encoder of {what}, got {encoder or default}")
     embed: Any = known.encoder if isinstance(known, EncodedImages) else known
-    return _Means(method, embed, f"{method} on {encoder}", seen=embed.seen), known
+    about = f"{learner or EMBEDDINGS} on {encoder or default}"
+    return _Means(means, embed, about, recipe, embed.seen), known
 
 
 def _finish(

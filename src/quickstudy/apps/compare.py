@@ -97,7 +97,8 @@ def compare(
 
     Args:
         learners: Learners, recipes or recipe files, at least two.
-        data: As a recipe's `data` table.
+        data: As a recipe's `data` table. With an encoder, backbones are a linear map of what it
+            makes.
         folder: Holds the plan, a run folder a learner, and `compare.json`.
         seconds: Training time of each learner, without validation.
         n_way, n_shot, n_tasks: The tasks all are tested on.
@@ -168,6 +169,9 @@ def _plan(
     tasks = {**plain["tasks"], "split": "train"}
     if recipe.make_learner().ways != "any":
         tasks["n_way"] = n_way
+    if "encoder" in data:
+        plain["backbone"] = {"name": "linear"}
+        tasks.pop("augment", None)
     if recipe.tasks.n_shot == 1:  # the shots in training are those of the test
         tasks["n_shot"] = n_shot
     plain.update(

@@ -119,7 +119,9 @@ class _FewShotEstimator(BaseEstimator):
             self.learner_ = copy.deepcopy(learner).eval()
         elif isinstance(learner, str | os.PathLike):
             self.recipe_, self.learner_ = load_run(learner)
-            if encoder is None and self.recipe_.data.name not in GENERATED:
+            if encoder is None and (own := self.recipe_.data.encoder):
+                self._encoder_name, self.encoder_ = own, named_encoder(own)
+            elif encoder is None and self.recipe_.data.name not in GENERATED:
                 self.encoder_ = images_of(self.recipe_)
         else:
             raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ from torch import Tensor
 from quickstudy.errors import unknown
 from quickstudy.learners import FineTuning, Learner, Predictor
 from quickstudy.learners.transfer.closed_form import GaussianClasses
-from quickstudy.nn import Encoder, Flatten, efficientnet_lite0, minilm
+from quickstudy.nn import ENCODERS, Encoder, Flatten
 from quickstudy.tasks import Support
 from quickstudy.tasks.images import SUFFIXES, Images
 
 __all__ = [
     "DRAWINGS",
     "EMBEDDINGS",
-    "ENCODERS",
     "METHODS",
     "NUMBERS",
     "PHOTOGRAPHS",
@@ -73,12 +72,6 @@ class EncodedImages:
         return self.encoder(self.images(images))
 
 
-ENCODERS: dict[str, Callable[[], Encoder | EncodedImages]] = {
-    PHOTOGRAPHS: lambda: EncodedImages(efficientnet_lite0(), 224),
-    TEXTS: minilm,
-}
-
-
 def named_encoder(name: str) -> Encoder | EncodedImages:
     """The encoder of a name.
 
@@ -88,7 +81,8 @@ def named_encoder(name: str) -> Encoder | EncodedImages:
     """
     if name not in ENCODERS:
         raise unknown("encoder", name, ENCODERS)
-    return ENCODERS[name]()
+    known = ENCODERS[name]
+    return known.load() if known.side is None else EncodedImages(known.load(), known.side)
 
 
 def make_method(name: str, shown: Tensor) -> Learner:

@@ -22,6 +22,7 @@ from quickstudy.engine.cost import Cost, peak_memory, training_cost
 from quickstudy.errors import MissingError, RunError, UsageError
 from quickstudy.files import write_atomically
 from quickstudy.learners import Learner
+from quickstudy.nn import ENCODERS
 from quickstudy.progress import track
 from quickstudy.recipes.recipe import Recipe, override, parse_recipe
 from quickstudy.tasks import Episode
@@ -224,7 +225,10 @@ def result_rows(columns: dict[str, Results]) -> list[list[str]]:
 
 def keep_results(folder: Path, recipe: Recipe, columns: dict[str, Results]) -> dict[str, Any]:
     """Keep the results of meta-testing in the run's report and model card."""
-    return _keep(folder, recipe, {"test": {**provenance(recipe.seed), "results": columns}})
+    told: dict[str, Any] = {**provenance(recipe.seed), "results": columns}
+    if name := recipe.data.encoder:
+        told["encoder"] = {"name": name, "seen": ENCODERS[name].load().seen}
+    return _keep(folder, recipe, {"test": told})
 
 
 def _score(entry: dict[str, Any]) -> str:
@@ -246,6 +250,8 @@ def _keep(folder: Path, recipe: Recipe, part: dict[str, Any]) -> dict[str, Any]:
 def _card(recipe: Recipe, report: dict[str, Any]) -> str:
     train, test = report.get("train"), report.get("test")
     data = recipe.data.folder or recipe.data.name
+    if recipe.data.encoder:
+        data = f"embeddings by {recipe.data.encoder} of {data}"
     lines = [
         f"# {recipe.about}",
         "",
@@ -266,6 +272,8 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
         head, *rows = result_rows(test["results"])
         lines += ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
         lines += ["", f"{INTERVALS} Made by `{test['command']}`.", ""]
+        if encoder := test.get("encoder"):
+            lines += [f"The encoder {encoder['name']} is {encoder['seen']}.", ""]
     lines += [
         "It was meta-trained on the data named above alone. On data of another kind, measure it "
         "on labelled examples before relying on it.",

@@ -219,7 +219,7 @@ def _complete_learner(incomplete: str) -> list[str]:
 
 
 def _complete_encoder(incomplete: str) -> list[str]:
-    from quickstudy.apps.named import ENCODERS
+    from quickstudy.nn import ENCODERS
 
     return [name for name in ENCODERS if name.startswith(incomplete)]
 
@@ -388,6 +388,13 @@ def demo(
 def compare_learners(
     learners: Annotated[str, typer.Option(help="Learners or recipes, separated by commas.")],
     dataset: Annotated[str, typer.Option(help="A data set, or a folder of images.")] = "glyphs",
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare on what this pretrained encoder makes, as of texts.",
+            autocompletion=_complete_encoder,
+        ),
+    ] = None,
     budget: Annotated[str, typer.Option(help="Training time of each: 90s, 10m or 1h.")] = "5m",
     n_way: Annotated[int, typer.Option(help="Classes of a test task.")] = 5,
     n_shot: Annotated[int, typer.Option(help="Examples a class of a test task.")] = 1,
@@ -407,11 +414,10 @@ def compare_learners(
     began = datetime.now(UTC)
     require("matplotlib", "demo")
     is_folder = "/" in dataset or Path(dataset).exists()
+    data = {"name": "folder", "folder": str(Path(dataset).absolute())} if is_folder else {}
     found = compare(
         learners.split(","),
-        {"name": "folder", "folder": str(Path(dataset).absolute())}
-        if is_folder
-        else {"name": dataset},
+        {"name": dataset, **data, **({"encoder": encoder} if encoder else {})},
         run,
         seconds=seconds_in(budget),
         n_way=n_way,

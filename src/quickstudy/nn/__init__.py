@@ -9,6 +9,7 @@ from quickstudy.nn.backbones import (
     Conv5,
     Flatten,
     KochConv,
+    Linear,
     ResNet12,
     SeriesConv4,
     StridedConv4,
@@ -22,8 +23,10 @@ from quickstudy.nn.batch_norm import (
 )
 from quickstudy.nn.distances import cosine_similarity, squared_euclidean
 from quickstudy.nn.encoders import (
+    ENCODERS,
     Encoder,
     Preprocess,
+    Pretrained,
     efficientnet_lite0,
     minilm,
     module_encoder,
@@ -33,6 +36,7 @@ from quickstudy.nn.precision import full_precision, widen
 
 __all__ = [
     "BACKBONES",
+    "ENCODERS",
     "MLP",
     "AlignInk",
     "Conv4",
@@ -40,8 +44,10 @@ __all__ = [
     "Encoder",
     "Flatten",
     "KochConv",
+    "Linear",
     "MultiHeadAttention",
     "Preprocess",
+    "Pretrained",
     "RMSNorm",
     "ResNet12",
     "SeriesConv4",

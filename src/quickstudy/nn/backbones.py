@@ -24,6 +24,7 @@ __all__ = [
     "Conv5",
     "Flatten",
     "KochConv",
+    "Linear",
     "ResNet12",
     "SeriesConv4",
     "StridedConv4",
@@ -291,6 +292,23 @@ class MLP(nn.Sequential):
         self.out_features = size
 
 
+class Linear(nn.Linear):
+    """A linear map of vectors to vectors as long, at first the identity: what was learned before,
+    by a pretrained encoder, is where meta-training begins.
+
+    Args:
+        in_shape: Shape of one example, (d,).
+    """
+
+    def __init__(self, in_shape: Sequence[int]) -> None:
+        if len(in_shape) != 1:
+            raise UsageError(f"expected vectors of shape (d,), got {tuple(in_shape)}")
+        super().__init__(in_shape[0], in_shape[0], bias=False)
+
+    def reset_parameters(self) -> None:
+        nn.init.eye_(self.weight)
+
+
 class Flatten(nn.Flatten):
     """The example itself, flattened: no parameters, for baselines on raw input."""
 
@@ -307,6 +325,7 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "koch_conv": KochConv,
     "series_conv4": SeriesConv4,
     "mlp": MLP,
+    "linear": Linear,
     "flatten": Flatten,
 }
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import version
@@ -25,8 +26,10 @@ from quickstudy.nn.minilm import MiniLM
 from quickstudy.progress import track
 
 __all__ = [
+    "ENCODERS",
     "Encoder",
     "Preprocess",
+    "Pretrained",
     "efficientnet_lite0",
     "minilm",
     "module_encoder",
@@ -272,6 +275,27 @@ def _efficientnet_lite0() -> nn.Module:
     shifted = Preprocess(224, mean=[127 / 255] * 3, std=[128 / 255] * 3)
     whole = nn.Sequential(shifted, network).eval()
     return whole.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pretrained encoder that users name, and what is known of it before it is loaded.
+
+    Args:
+        load: Makes it, or raises `MissingError` without its extra.
+        size: Of an embedding, d.
+        side: Of the images it takes, in pixels; None if it takes texts.
+    """
+
+    load: Callable[[], Encoder]
+    size: int
+    side: int | None = None
+
+
+ENCODERS = {
+    "minilm": Pretrained(minilm, 384),
+    "efficientnet_lite0": Pretrained(efficientnet_lite0, 1280, side=224),
+}
 
 
 def _content(one: str | Tensor) -> bytes:

@@ -10,6 +10,7 @@ import inspect
 import os
 import tomllib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -31,7 +32,7 @@ from quickstudy.engine.cost import Cost, adapting_cost
 from quickstudy.errors import DataError, MissingError, UsageError, unknown
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.learners.base import device_of
-from quickstudy.nn import BACKBONES
+from quickstudy.nn import BACKBONES, ENCODERS, Encoder
 from quickstudy.recipes import recipe_names, recipe_text
 from quickstudy.tasks import (
     ClassData,
@@ -83,7 +84,8 @@ class Data(_Table):
     """A data set of the catalogue, or the user's own images, a folder (or zip) with a folder per
     class, which is split by classes into train, validation and test (about 64, 16 and 20 in 100);
     the split "all" is all of them. `mirrors` and `rotations` add mirror images and quarter turns as
-    new classes.
+    new classes. With an `encoder`, examples are what it makes of them; texts need one. It takes
+    images of a folder in the size and colours that it was trained with.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Data(_Table):
     ink: Ink = "dark"
     rotations: bool = False
     mirrors: bool = False
+    encoder: str | None = None
 
     @model_validator(mode="after")
     def _images_only_in_a_folder(self) -> Data:
@@ -104,12 +107,42 @@ class Data(_Table):
             raise ValueError(f"expected no further keys with {self.name} tasks")
         return self
 
+    @model_validator(mode="after")
+    def _an_encoder_of_what_is_there(self) -> Data:
+        if self.encoder is None:
+            if self.of_texts:
+                raise ValueError(f"expected an encoder of the texts of {self.name}")
+            return self
+        if self.encoder not in ENCODERS:
+            raise unknown("encoder", self.encoder, ENCODERS)
+        if (ENCODERS[self.encoder].side is None) != self.of_texts:
+            what = "texts" if self.of_texts else "images"
+            raise ValueError(f"expected an encoder of {what} with {self.name}")
+        if self.folder and self.model_fields_set & {"image_size", "channels", "ink"}:
+            raise ValueError("expected no image_size, channels and ink with an encoder of a folder")
+        return self
+
+    @property
+    def of_texts(self) -> bool:
+        return getattr(DATASETS.get(self.name), "TEXTS", False)
+
     @property
     def colours(self) -> int:
         """Channels of an image: of the folder as asked for, or as the data set has them."""
         if self.folder:
             return self.channels
         return getattr(DATASETS.get(self.name), "CHANNELS", 1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example, known without loading any."""
+        if self.encoder:
+            return (ENCODERS[self.encoder].size,)
+        if self.name == SINUSOID:
+            return (1,)
+        if self.name == TABLES:
+            return (TableTasks.MOST_COLUMNS,)
+        return (self.colours, self.image_size, self.image_size)
 
 
 class Family(_Table):
@@ -225,12 +258,8 @@ class Recipe(_Table):
         Args:
             changes: Options of the learner that differ from the recipe's.
         """
-        if self.data.name == SINUSOID:
-            in_shape, n_outputs = (1,), 1
-        else:
-            in_shape = (self.data.colours, self.data.image_size, self.data.image_size)
-            if self.data.name == TABLES:
-                in_shape = (TableTasks.MOST_COLUMNS,)
+        n_outputs = 1  # of a regression
+        if self.data.name != SINUSOID:
             n_way = self.tasks.n_way or 0
             n_outputs = self.tasks.n_labels or (n_way if isinstance(n_way, int) else n_way[1])
         if self.backbone.name not in BACKBONES:
@@ -240,7 +269,7 @@ class Recipe(_Table):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             backbone: nn.Module = _call(
-                BACKBONES[self.backbone.name], self.backbone, in_shape, where="backbone"
+                BACKBONES[self.backbone.name], self.backbone, self.data.shape, where="backbone"
             )
             kind = LEARNERS[self.learner.name]
             changed = _Open(**{**self.learner.model_dump(), **changes})
@@ -272,6 +301,8 @@ class Recipe(_Table):
             raise UsageError("expected n_way for classification tasks")
         if family.augment is not None and family.augment not in AUGMENTS:
             raise unknown("augment", family.augment, AUGMENTS)
+        if family.augment and data.encoder:
+            raise UsageError("expected no augment with an encoder, which embeds each image once")
         if isinstance(family, Test) and family.instance:
             if not isinstance(family.n_way, int) or not isinstance(family.n_shot, int):
                 raise UsageError("expected one n_way and one n_shot with instance, got a range")
@@ -343,6 +374,10 @@ class Recipe(_Table):
         data = test.data or self.data
         if data.name not in GENERATED and "image_size" not in data.model_fields_set:
             data = data.model_copy(update={"image_size": self.data.image_size})
+        if data.encoder != self.data.encoder:
+            raise UsageError(
+                f"expected data with encoder {self.data.encoder} as in training, got {data.encoder}"
+            )
         if data.colours != self.data.colours:
             raise UsageError(
                 f"expected images of {self.data.colours} channels as in training, got "
@@ -513,10 +548,22 @@ def _load(data: Data, split: str, seed: int) -> ClassData:
         if data.folder:
             loaded = _load_folder(data, data.folder, split)
         else:
-            loaded = load_dataset(data.name, split, image_size=data.image_size, seed=seed)
+            texts = _encoder(data.encoder) if data.encoder and data.of_texts else None
+            loaded = load_dataset(
+                data.name, split, image_size=data.image_size, seed=seed, encoder=texts
+            )
         loaded = loaded.with_mirrors() if data.mirrors else loaded
-        _LOADED[key] = loaded.with_rotations() if data.rotations else loaded
+        loaded = loaded.with_rotations() if data.rotations else loaded
+        if data.encoder and not data.of_texts:
+            loaded = loaded.embed(_encoder(data.encoder))
+        _LOADED[key] = loaded
     return _LOADED[key]
+
+
+@cache
+def _encoder(name: str) -> Encoder:
+    """Load an encoder once per process."""
+    return ENCODERS[name].load()
 
 
 def _one_shot_runs(family: Family, data: Data) -> OneShotRuns:
@@ -544,9 +591,13 @@ def _load_folder(data: Data, folder: Path, split: str) -> ClassData:
     splits = ("train", "validation", "test", "all")
     if split not in splits:
         raise unknown("split of a folder", split, splits)
-    everything = load_image_folder(
-        folder, size=data.image_size, channels=data.channels, ink=data.ink
-    )
+    side = ENCODERS[data.encoder].side if data.encoder else None
+    if side:
+        everything = load_image_folder(folder, size=side, channels=3)
+    else:
+        everything = load_image_folder(
+            folder, size=data.image_size, channels=data.channels, ink=data.ink
+        )
     if split == "all":
         return everything
     classes = split_by_share(everything.names, (0.64, 0.16, 0.2))[splits.index(split)]

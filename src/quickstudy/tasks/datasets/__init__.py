@@ -1,8 +1,8 @@
 """Data sets, one file each, and the literal catalogue of them.
 
 A data set is a function `load(split, *, image_size, seed)` that makes a `ClassData`, or of texts a
-`TextData`, with the splits it offers, its CHANNELS if they are not 1, and, if it does not come
-with the package, what to fetch.
+`TextData`, with the splits it offers, its CHANNELS if they are not 1, TEXTS if examples are
+texts, and, if it does not come with the package, what to fetch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from quickstudy.tasks.datasets import (
     omniglot,
     sign_digits,
 )
-from quickstudy.tasks.sources import ClassData, Encode, TextData
+from quickstudy.tasks.sources import ClassData, Encode
 
 __all__ = ["CATALOGUE", "DATASETS", "load_dataset"]
 
@@ -65,12 +65,10 @@ def load_dataset(
     dataset = DATASETS[name]
     if split not in dataset.SPLITS:
         raise unknown(f"split of {name}", split, dataset.SPLITS)
-    data: ClassData | TextData = dataset.load(split, image_size=image_size, seed=seed)
-    if encoder:
-        return data.embed(encoder)
-    if isinstance(data, TextData):
+    if encoder is None and getattr(dataset, "TEXTS", False):
         raise UsageError(
             f"expected an encoder for the texts of {name}, got none: give load_dataset "
-            "encoder=minilm() of quickstudy.nn, or another; recipes have no encoders"
+            "encoder=minilm() of quickstudy.nn, or another"
         )
-    return data
+    data = dataset.load(split, image_size=image_size, seed=seed)
+    return data.embed(encoder) if encoder else data

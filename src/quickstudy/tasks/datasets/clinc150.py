@@ -20,6 +20,7 @@ __all__ = ["load", "out_of_scope"]
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 """The authors' parts of the queries, and what the file calls them."""
 
+TEXTS = True
 SPLITS = (*PARTS, *(f"all-{part}" for part in PARTS))
 TITLE = "queries to an assistant (text), 150 intents in 10 domains, 22,500 queries (CC BY 3.0)"
 URL = "https://github.com/clinc/oos-eval/raw/master/data/"
