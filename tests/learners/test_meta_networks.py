@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners.model import meta_networks
 from quickstudy.learners.model.meta_networks import MetaNetworks
-from quickstudy.nn import MLP, Conv5
+from quickstudy.nn import MLP, Conv4, Conv5
 from quickstudy.tasks import ClassData, EpisodeSampler, Support
 from quickstudy.testing import LearnerContract, blob_classes
 
@@ -170,8 +170,11 @@ def test_gradients_of_all_examples_at_once_are_those_of_each(backbone):
             torch.testing.assert_close(found[name][i], one)
 
 
-def test_every_parameter_has_a_part_in_the_loss():
-    gradients = small(bold=True).meta_gradient(images(side=8)[0]).gradients
+@pytest.mark.parametrize("strength", [1.0, 10.0])
+def test_every_parameter_has_a_part_in_the_loss(strength):
+    learner = small(bold=True, strength=strength)
+    assert ("strength" in dict(learner.named_parameters())) is (strength > 1)
+    gradients = learner.meta_gradient(images(side=8)[0]).gradients
     assert all(bool(g.abs().sum() > 0) for g in gradients.values())
 
 
@@ -179,6 +182,30 @@ def test_small_gradients_keep_their_sign_and_none_is_lost():
     g = torch.tensor([[0.0, 1e-9, -1e-9, 1e-3, -0.5, 20.0]])
     expected = [[-1.0, 0.0], *(preprocess(float(v)) for v in g[0, 1:])]
     torch.testing.assert_close(meta_networks._preprocess(g)[0].T, torch.tensor(expected))
+
+
+def test_a_great_strength_reads_the_fast_weights_of_the_example_that_is_alike():
+    learner = small(bold=True, strength=1e12).double().eval()
+    support = images(side=8, n_shot=1)[0].to(torch.float64).support
+    values = learner._fast(support)[1]
+    together = learner.adapt(support)(support.x)
+    for i in range(len(support)):
+        mine = {name: value[i] for name, value in values.items()}
+        alone = meta_networks._augmented(learner.base, support.x[i : i + 1], mine)
+        torch.testing.assert_close(together[i : i + 1], alone)
+
+
+def test_with_batch_norm_gradients_are_those_of_training_and_queries_are_judged_alone():
+    learner = small(Conv4((1, 16, 16), width=4), bold=True)
+    task = images()[0]
+    learner.train().loss(task)
+    trained = meta_networks._gradients(learner.base, task.support)
+    tested = meta_networks._gradients(learner.eval().base, task.support)
+    for name, gradient in trained.items():
+        torch.testing.assert_close(tested[name], gradient)
+    predict = learner.adapt(task.support)
+    alone = torch.cat([predict(x[None]) for x in task.query.x])
+    torch.testing.assert_close(predict(task.query.x), alone, rtol=1e-4, atol=1e-4)
 
 
 def test_the_representation_is_a_network_of_its_own():
