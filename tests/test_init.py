@@ -18,3 +18,8 @@ def test_the_package_exports_tasks_learners_and_engine():
 def test_importing_the_package_alone_does_not_load_torch():
     code = "import quickstudy, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_what_helps_to_write_a_learner_needs_no_pytest():
+    code = "import sys; sys.modules['pytest'] = None; import quickstudy.testing"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
