@@ -456,7 +456,7 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
         metric: "accuracy", "balanced_accuracy" or "neg_log_loss".
         families: Names of `FAMILIES`, in the order to begin with; None for all.
         n_folds: Of the cross-validation.
-        storage: Of Optuna, an URL: many processes with one `study_name` share a search, each with
+        storage: Of Optuna, a URL: many processes with one `study_name` share a search, each with
             an ensemble of its own trials. None for memory.
         study_name: In the storage; a study begun is continued. It should name the table.
         history: Results on other tables to begin with: "shipped" for those that come with
