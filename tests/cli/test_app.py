@@ -418,6 +418,14 @@ def test_every_command_has_help_with_an_example():
         assert "--json" in result.output
 
 
+def test_a_card_names_no_commit_where_the_package_is_installed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("quickstudy.apps.run._commit", lambda: None)
+    run(capsys, "train", "maml_sinusoid", "--set", "train.steps=0", "--run", tmp_path / "run")
+    card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
+    assert "torch" in card
+    assert ", commit" not in card
+
+
 def test_the_version_is_told(capsys):
     assert run(capsys, "--version") == (0, f"quickstudy {quickstudy.__version__}\n", "")
 
