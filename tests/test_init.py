@@ -11,6 +11,8 @@ def test_the_package_exports_tasks_learners_and_engine():
     exec("from quickstudy import *", names)
     assert {"MAML", "EpisodeSampler", "meta_train", "load_run"} <= set(names)
     assert {"MAML", "EpisodeSampler", "meta_train", "__version__"} <= set(dir(quickstudy))
+    assert "nn" in dir(quickstudy)
+    assert "Any" not in dir(quickstudy)
     with pytest.raises(AttributeError, match="no attribute 'MAMl'"):
         quickstudy.MAMl  # noqa: B018
 
