@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 _EXTRA = {name: f"{__name__}.apps.fewshot" for name in ("FewShotClassifier", "FewShotRegressor")}
 """Exports that need more packages, so `import *` leaves them out."""
 
+_MODULES = ("engine", "experience", "learners", "nn", "recipes", "tasks", "testing")
+
 if TYPE_CHECKING:
     from quickstudy.apps.fewshot import FewShotClassifier as FewShotClassifier
     from quickstudy.apps.fewshot import FewShotRegressor as FewShotRegressor
@@ -34,7 +36,7 @@ def __getattr__(name: str) -> Any:
     """Load a name when it is first used, so that the command line need not wait for torch."""
     if name == "__all__":
         return list(_exports())
-    if name in ("engine", "experience", "learners", "nn", "recipes", "tasks", "testing"):
+    if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if not name.startswith("_") and name in (home := {**_exports(), **_EXTRA}):
         return getattr(importlib.import_module(home[name]), name)
@@ -42,4 +44,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_exports(), *_EXTRA]
+    own = [name for name in globals() if name.startswith("__")]
+    return [*own, *_MODULES, *_exports(), *_EXTRA]

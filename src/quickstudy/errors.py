@@ -56,7 +56,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return UsageError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}")
+    return UsageError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}")
 
 
 def check_option(option: str, value: object, known: Iterable[str]) -> None:

@@ -12,7 +12,6 @@ import math
 from abc import ABC, abstractmethod
 from functools import partial
 
-import pytest
 import torch
 from torch.optim import Adam
 
@@ -71,8 +70,12 @@ class LearnerContract(ABC):
         if learner.ways == "any":
             assert learner.adapt(episode.support)(episode.query.x).shape == (8, 4)
             return
-        with pytest.raises(DataError, match="4-way"):
+        refusal = ""
+        try:
             learner.adapt(episode.support)
+        except DataError as error:
+            refusal = str(error)
+        assert "4-way" in refusal
 
     def test_a_query_is_judged_alone_unless_the_learner_is_transductive(self) -> None:
         learner, episode = self.make(3).eval(), self.episode()

@@ -170,6 +170,12 @@ def test_a_run_that_comes_with_quickstudy_is_one_of_its_recipes(name):
         ("h,w,label\n1,2,x\n1,nan,y\n", "h,w\n1,2\n", "'nan' in column 'w', row 2"),
         ("h,w,label\n1,2,x\n1,wide,y\n", "h,w\n1,2\n", "'wide' in column 'w'"),
         ("h,w,label\n1,2,x\n1,3,y\n", "h,w\n1,inf\n", "'inf' in column 'w'"),
+        (
+            "h,w,label\n1,2,x\n1,3,y\n",
+            "h,w\n1,-1e300\n",
+            "at most, got -1e300 in column 'w', row 1",
+        ),
+        ("h;label\n1,5;x\n", "h\n1\n", "commas between the cells of .*got 'h;label'"),
     ],
 )
 def test_a_table_that_cannot_serve_is_refused(tmp_path, support, query, message):

@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
 from drawings import draw_boxes
 from quickstudy.apps.adapt import adapt
 from quickstudy.apps.pictures import draw_predictions
-from quickstudy.errors import UsageError
+from quickstudy.errors import DiskError, UsageError
 
 
 def test_predictions_are_drawn_a_row_a_class(tmp_path):
@@ -23,3 +25,12 @@ def test_what_is_no_image_is_refused(tmp_path):
     table.write_text("h,w,label\n1,2,x\n1,3,y\n")
     with pytest.raises(UsageError, match="expected images to draw"):
         draw_predictions(adapt(table, table), table, table, tmp_path / "p.png")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_is_named(tmp_path):
+    draw_boxes(tmp_path / "s", {"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)})
+    found = adapt(tmp_path / "s", tmp_path / "s")
+    (tmp_path / "p.png").symlink_to("/dev/full")
+    with pytest.raises(DiskError, match=r"cannot write to .*p\.png"):
+        draw_predictions(found, tmp_path / "s", tmp_path / "s", tmp_path / "p.png")

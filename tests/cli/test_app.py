@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import quickstudy
 from command import run
 from quickstudy.apps.run import train_run
 from quickstudy.cli import app as commands
@@ -415,6 +416,32 @@ def test_every_command_has_help_with_an_example():
         assert result.exit_code == 0
         assert "Example: quickstudy" in result.output
         assert "--json" in result.output
+
+
+def test_a_card_names_no_commit_where_the_package_is_installed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("quickstudy.apps.run._commit", lambda: None)
+    run(capsys, "train", "maml_sinusoid", "--set", "train.steps=0", "--run", tmp_path / "run")
+    card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
+    assert "torch" in card
+    assert ", commit" not in card
+
+
+def test_the_version_is_told(capsys):
+    assert run(capsys, "--version") == (0, f"quickstudy {quickstudy.__version__}\n", "")
+
+
+def test_a_command_to_go_on_with_can_be_pasted(capsys, tmp_path):
+    words = ["train", "maml_sinusoid", "--set", "train.steps=0", "--run", tmp_path / "my run"]
+    assert f"quickstudy test '{tmp_path}/my run'" in run(capsys, *words)[1]
+
+
+@pytest.mark.parametrize("words", ["data get omn", "data path omn", "compare --dataset omn"])
+def test_names_of_data_sets_are_completed(words):
+    """As bash asks for it, in the environment."""
+    asked = {"_QUICKSTUDY_COMPLETE": "complete_bash", "COMP_WORDS": f"quickstudy {words}"}
+    asked["COMP_CWORD"] = str(len(words.split()))
+    told = CliRunner().invoke(commands.app, [], env=asked, prog_name="quickstudy").output
+    assert "omniglot" in told.split()
 
 
 def test_help_does_not_load_torch():

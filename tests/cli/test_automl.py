@@ -191,6 +191,23 @@ def test_names_of_columns_are_without_blanks(tmp_path):
     assert read_frame(tmp_path / "table.csv").columns.tolist() == ["a", "b"]
 
 
+def test_labels_stay_whole_numbers_where_some_are_missing(tmp_path):
+    (tmp_path / "table.csv").write_text("a,y\n1,0\n2,1\n3,\n")
+    assert split_target(read_frame(tmp_path / "table.csv"), "y")[1].tolist() == [0, 1]
+    (tmp_path / "table.csv").write_text("a,y\n1,0.5\n2,1\n3,\n")
+    assert split_target(read_frame(tmp_path / "table.csv"), "y")[1].tolist() == [0.5, 1.0]
+    assert str(split_target(read_frame(tmp_path / "table.csv"), "y")[1].dtype) == "float64"
+
+
+def test_a_question_mark_is_a_missing_value(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n1,x\n?,y\n3,?\n")
+    assert read_frame(tmp_path / "table.csv").isna().to_numpy().tolist() == [
+        [False, False],
+        [True, False],
+        [False, True],
+    ]
+
+
 def test_what_is_odd_in_a_table_is_in_the_report(tmp_path):
     odd = TABLE.assign(
         nothing=None,
@@ -205,7 +222,7 @@ def test_what_is_odd_in_a_table_is_in_the_report(tmp_path):
     told = call("report", run)
     for note in (
         "nearly all of their values differ: name",
-        "less than two values: nothing",
+        "fewer than two values: nothing",
         "infinite values are taken as missing: endless",
         "all taken as categories: mixed",
         "1 classes have a single row",

@@ -188,6 +188,9 @@ def test_a_missing_or_broken_file_is_refused(tmp_path):
     (tmp_path / "mine.toml").write_text("about = ")
     with pytest.raises(UsageError, match="is not TOML"):
         load_recipe(tmp_path / "mine.toml")
+    (tmp_path / "mine.toml").write_bytes("about = 'é'".encode("latin-1"))
+    with pytest.raises(UsageError, match="in UTF-8"):
+        load_recipe(tmp_path / "mine.toml")
 
 
 def test_a_recipe_may_be_based_on_another(tmp_path):

@@ -51,6 +51,9 @@ TABLES = (".csv", ".tsv", ".parquet")
 LABELS = ("label", "class")
 """Names that the column of labels has, if none is given."""
 
+MOST = 1e30
+"""What numbers may be at most: products of larger ones overflow."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -352,6 +355,11 @@ def _numbers(table: dict[str, list[str]], columns: list[str], path: Path) -> Ten
                 raise DataError(
                     f"expected numbers, or one column of texts, beside the labels, got {cell!r} in "
                     f"column {name!r}, row {i + 1} of {path}"
+                )
+            if abs(float(cell)) > MOST:
+                raise DataError(
+                    f"expected numbers of {MOST:g} at most, got {cell} in column {name!r}, "
+                    f"row {i + 1} of {path}: scale the column"
                 )
     return torch.tensor([[float(c) for c in table[name]] for name in columns]).T.double()
 

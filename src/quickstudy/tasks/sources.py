@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.errors import DataError
+from quickstudy.progress import track
 
 __all__ = ["ClassData", "Encode", "TextData", "split_by_share", "split_classes"]
 
@@ -19,7 +20,15 @@ Encode = Callable[[Sequence[Any]], Tensor]
 """Maps n examples, texts or tensors, to vectors (n, d); see `quickstudy.nn.Encoder`."""
 
 
-@dataclass(frozen=True, eq=False)
+def _as_tensor(example: Any) -> Tensor:
+    """A tensor or array as it is; a Pillow image as bytes, shape (channels, height, width)."""
+    if hasattr(example, "getbands"):
+        pixels = np.array(example.convert("RGB" if len(example.getbands()) > 1 else "L"))
+        return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)
+    return torch.as_tensor(example)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassData:
     """Labelled examples, grouped by class.
 
@@ -91,6 +100,45 @@ class ClassData:
         if x.dtype == torch.float64:
             x = x.float()
         return cls(x, torch.from_numpy(ids.astype(np.int64)), [str(name) for name in names])
+
+    @classmethod
+    def from_dataset(cls, dataset: Any) -> ClassData:
+        """Group the pairs of a torch data set by label, each read once, into memory.
+
+        Classes go by `dataset.classes`, which those of torchvision have, or else by their labels.
+
+        Args:
+            dataset: Has a length, and `dataset[i]` is an example and its label; examples are
+                tensors or arrays of one shape, or Pillow images of one size, which become bytes
+                of shape (channels, height, width).
+
+        Raises:
+            DataError: If it is empty, has no length, or its items are not such pairs.
+
+        Example:
+            >>> pairs = torch.utils.data.TensorDataset(torch.rand(4, 3), torch.tensor([7, 7, 9, 9]))
+            >>> ClassData.from_dataset(pairs)
+            ClassData(4 examples of shape (3,), 2 classes)
+        """
+        if not getattr(dataset, "__len__", lambda: 0)():
+            raise DataError(f"expected a data set with items, got {type(dataset).__name__} of none")
+        pairs = [dataset[i] for i in track(range(len(dataset)), "reading the data set")]
+        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+            raise DataError("expected pairs of an example and its label in the data set")
+        examples = [_as_tensor(example) for example, _ in pairs]
+        if len(shapes := {tuple(example.shape) for example in examples}) > 1:
+            raise DataError(
+                f"expected examples of one shape, got {' and '.join(map(str, sorted(shapes)[:2]))}:"
+                " resize them in the data set's transform"
+            )
+        names = getattr(dataset, "classes", None)
+        labels = [label.item() if isinstance(label, Tensor) else label for _, label in pairs]
+        y = [names[label] for label in labels] if names else labels
+        return cls.from_arrays(torch.stack(examples), y)
+
+    def __repr__(self) -> str:
+        shape = tuple(self.x.shape[1:])
+        return f"ClassData({len(self.x)} examples of shape {shape}, {self.n_classes} classes)"
 
     @property
     def n_classes(self) -> int:

@@ -202,6 +202,7 @@ def test_many_categories_are_learned_from():
         (X, [np.inf, *[0.0] * 89], "infinite"),
         (X.iloc[:0], [], "rows and columns"),
         (pd.concat([X, X], axis=1), Y, "more often"),
+        (X[[]].assign(none=None, name=[f"n{i}" for i in range(90)]), Y, "learn from.*: none, name"),
     ],
 )
 def test_data_that_cannot_serve_are_refused(table, y, message):
@@ -229,6 +230,11 @@ def test_mixed_and_huge_values_are_mentioned(family):
 def test_labels_are_refused_by_a_regressor():
     with pytest.raises(DataError, match=r"got 'no'|got 'yes'"):
         AutoMLRegressor(n_trials=1).fit(X, Y)
+
+
+def test_a_target_beyond_what_models_can_square_is_refused():
+    with pytest.raises(DataError, match=r"1e\+30 at most, got 1e\+300: scale it"):
+        AutoMLRegressor(n_trials=1).fit(X, [1e300, *[0.0] * 89])
 
 
 def test_a_column_that_is_not_there_is_named():

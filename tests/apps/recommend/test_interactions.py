@@ -60,7 +60,8 @@ def test_the_newest_of_several_ratings_of_an_item_is_kept(tmp_path):
     [
         ("", "an empty file"),
         ("user,item,rating\n", "got none"),
-        ("user,item\na,x\n", "expected a column 'rating'"),
+        ("user,item\na,x\n", "expected a column 'rating'.*got user, item.*--clicks"),
+        ("user,film,rating\na,x,1\n", "expected a column 'item'.*rename one"),
         ("user,item,rating\na,x,good\n", "row 1: expected a finite rating, got 'good'"),
         ("user,item,rating\na,x,nan\n", "expected a finite rating"),
         ("user,item,rating\na,x,inf\n", "expected a finite rating"),

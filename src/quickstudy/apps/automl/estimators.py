@@ -243,6 +243,11 @@ class _AutoML(BaseEstimator, ABC):
         self.feature_names_in_ = np.array(frame.columns, dtype=object)
         self.n_features_in_ = frame.shape[1]
         self.kinds_ = column_kinds(frame)
+        if not set(self.kinds_.values()) - {"empty", "identifier"}:
+            raise DataError(
+                "expected a column to learn from, got only such as hold fewer than two different "
+                f"values, or a different one in nearly every row: {', '.join(self.kinds_)}"
+            )
         self.notes_ = _notes(frame, self.kinds_, target, self._goal)
         return frame, target
 
@@ -451,7 +456,7 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
         metric: "accuracy", "balanced_accuracy" or "neg_log_loss".
         families: Names of `FAMILIES`, in the order to begin with; None for all.
         n_folds: Of the cross-validation.
-        storage: Of Optuna, an URL: many processes with one `study_name` share a search, each with
+        storage: Of Optuna, a URL: many processes with one `study_name` share a search, each with
             an ensemble of its own trials. None for memory.
         study_name: In the storage; a study begun is continued. It should name the table.
         history: Results on other tables to begin with: "shipped" for those that come with
@@ -539,6 +544,11 @@ class AutoMLRegressor(RegressorMixin, _AutoML):
                 f"expected finite numbers as target, got {column[int(strange.argmax())]!r}: for "
                 "labels, use AutoMLClassifier"
             )
+        if (most := float(np.abs(target).max())) > HUGE:
+            raise DataError(
+                f"expected a target of {HUGE:g} at most, got {most:g}: scale it, or take its "
+                "logarithm"
+            )
         return target
 
     def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
@@ -617,7 +627,7 @@ def _notes(frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal:
     if ids := [name for name, kind in kinds.items() if kind == "identifier"]:
         notes.append(f"left out, as nearly all of their values differ: {', '.join(ids)}")
     if empty := [name for name, kind in kinds.items() if kind == "empty"]:
-        notes.append(f"left out, as they hold less than two values: {', '.join(empty)}")
+        notes.append(f"left out, as they hold fewer than two values: {', '.join(empty)}")
     numbers = [name for name, kind in kinds.items() if kind == "number"]
     infinite = [
         name

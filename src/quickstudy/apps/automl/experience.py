@@ -136,7 +136,7 @@ def import_studies(
     can be imported again.
 
     Args:
-        storage: A file of SQLite or of Optuna's journal, or an URL of a database.
+        storage: A file of SQLite or of Optuna's journal, or a URL of a database.
         store: Where to.
         study: Its name; None for all.
 

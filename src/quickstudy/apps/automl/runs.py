@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from quickstudy.apps.automl.columns import as_frame, as_numbers
@@ -44,6 +45,8 @@ FEW_NUMBERS = 20
 def read_frame(path: str | Path) -> pd.DataFrame:
     """A table from a .csv, .tsv or .parquet file.
 
+    What is missing is an empty cell, "?", or what pandas takes for it, such as "NA".
+
     Raises:
         MissingError: If it is not there, or Parquet cannot be read without pyarrow.
         UsageError: If it is a file of another kind.
@@ -65,7 +68,9 @@ def read_frame(path: str | Path) -> pd.DataFrame:
             raise DataError(f"expected columns apart by commas in {path}, got {names[0]!r}")
         if twice := [name for name in names if name and names.count(name) > 1]:
             raise DataError(f"expected each column of {path} once, got {twice[0]!r} more often")
-        frame = pd.read_csv(path, sep=separator, low_memory=False, encoding="utf-8-sig")
+        frame = pd.read_csv(
+            path, sep=separator, low_memory=False, encoding="utf-8-sig", na_values=["?"]
+        )
         return as_frame(frame.rename(columns=str.strip))
     except UnicodeDecodeError as error:
         raise DataError(f"expected {path} in UTF-8: save it as that ({error})") from error
@@ -80,6 +85,8 @@ def read_frame(path: str | Path) -> pd.DataFrame:
 def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Series, int]:
     """A table's other columns, its target, and how many rows had none and were left out.
 
+    Whole numbers stay whole, which pandas makes floats of where some are missing.
+
     Raises:
         UsageError: If there is no such column.
         DataError: If there is no other, or no row has a target.
@@ -92,7 +99,11 @@ def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Ser
     if frame.shape[1] < 2:
         raise DataError(f"expected columns besides the target {target!r}, got none")
     rest = as_frame(frame.loc[known].drop(columns=target))
-    return rest, frame.loc[known, target].reset_index(drop=True), int((~known).sum())
+    found = frame.loc[known, target].reset_index(drop=True)
+    if not known.all() and pd.api.types.is_float_dtype(found):
+        whole = np.isfinite(found) & (found == found.round()) & (found.abs() < 2**53)
+        found = found.astype(np.int64) if whole.all() else found
+    return rest, found, int((~known).sum())
 
 
 def goal_of(target: pd.Series) -> Goal:

@@ -396,9 +396,10 @@ def load_interactions(
         elif found := [name for name in names if name in head]:
             called[what] = found[0]
         elif what != "time" and not (clicks and what == "rating"):
+            also = ", or take clicks (--clicks)" if what == "rating" else ""
             raise DataError(
-                f"expected a column {what!r} in {path}, got {head}: name it with "
-                f"columns={{{what!r}: ...}}"
+                f"expected a column {what!r} in {path}, got {', '.join(head)}: rename one, or name "
+                f"it in Python with columns={{{what!r}: ...}}{also}"
             )
     if clicks:
         called["rating"] = ""

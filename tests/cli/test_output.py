@@ -1,0 +1,23 @@
+import sys
+
+import pytest
+
+from quickstudy.cli.output import table
+
+ROWS = [["a_long_name_of_a_recipe", "what it is about, in words"], ["short", "nothing"]]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 200])
+def test_a_table_wraps_to_the_terminal_and_breaks_no_word(monkeypatch, columns):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = table(["recipe", "about"], *ROWS).splitlines()
+    assert "a_long_name_of_a_recipe" in lines[2]
+    about = " ".join(line[25:].strip() for line in lines[2:-1])
+    assert about == "what it is about, in words"
+    assert max(map(len, lines)) <= max(columns, 25 + len("nothing"))
+    assert len(lines) == (4 if columns == 200 else 5 if columns == 40 else 8)
+
+
+def test_a_table_for_a_program_has_a_line_a_row():
+    assert len(table(["recipe", "about"], *ROWS * 3).splitlines()) == 8
