@@ -7,7 +7,7 @@ Each data set is left out in turn; the others are the history. Regret is the dis
 score, in units of its range, of the best of the configurations tried so far. The way to choose and
 the distance between data sets are learned without the held-out data set and a fifth of the others,
 five times a seed. What is left out tells its raw scores alone, each after it was asked for. Writes
-benchmarks/results/automl_matrices.json.
+benchmarks/results/automl_matrices.json, and prints the tables of docs/automl.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,12 @@ def fit(history: History, seed: int, told: list[dict[str, Any]], **about: Any) -
     return meta
 
 
-def oboe(folder: Path) -> dict[str, Any]:
-    """All 418 data sets, each left out in turn."""
+def oboe(folder: Path) -> Iterator[dict[str, Any]]:
+    """All 418 data sets, each left out in turn; what is found after each seed."""
     history = read_oboe(folder)
     bare = without_features(history)
     n = len(history.datasets)
+    about = {"datasets": n, "configs": len(history.configs), "suggest_ms": suggest_ms(history)}
     fits: list[dict[str, Any]] = []
     by_seed: list[dict[str, np.ndarray]] = []
     for seed in SEEDS:
@@ -108,11 +109,10 @@ def oboe(folder: Path) -> dict[str, Any]:
                     curves = found.setdefault(way, np.empty((n, max(TRIALS))))
                     curves[i] = regret_curve(advisor, upset, i, max(TRIALS))
         by_seed.append(found)
-    about = {"datasets": n, "configs": len(history.configs), "suggest_ms": suggest_ms(history)}
-    return {**about, **summary(by_seed), "fits": fits}
+        yield {**about, **summary(by_seed), "fits": fits}
 
 
-def tensor_oboe(folder: Path) -> dict[str, Any]:
+def tensor_oboe(folder: Path) -> Iterator[dict[str, Any]]:
     """Random pipelines of the 23,424, on the data sets where all ran and none failed.
 
     Regret is from the best of all pipelines to the 95 % quantile of their errors, worse is 1. The
@@ -125,6 +125,7 @@ def tensor_oboe(folder: Path) -> dict[str, Any]:
     errors = errors[whole]
     least, most = errors.min(1), np.quantile(errors, 0.95, axis=1)
     n = len(errors)
+    about = {"datasets": n, "configs": N_PIPELINES, "tested": N_TESTED}
     fits: list[dict[str, Any]] = []
     by_seed: list[dict[str, np.ndarray]] = []
     for seed in SEEDS:
@@ -151,14 +152,10 @@ def tensor_oboe(folder: Path) -> dict[str, Any]:
                     lowest.append(drawn[i, int(name)])
                 regret = (np.minimum.accumulate(lowest) - least[i]) / (most[i] - least[i])
                 found.setdefault(way, []).append(np.minimum(regret, 1))
+            best = (drawn[i].min() - least[i]) / (most[i] - least[i])
+            found.setdefault("best of those drawn", []).append(np.full(max(TRIALS), best))
         by_seed.append({way: np.array(curves) for way, curves in found.items()})
-    return {
-        "datasets": n,
-        "configs": N_PIPELINES,
-        "tested": N_TESTED,
-        **summary(by_seed),
-        "fits": fits,
-    }
+        yield {**about, **summary(by_seed), "fits": fits}
 
 
 def summary(by_seed: list[dict[str, np.ndarray]]) -> dict[str, Any]:
@@ -191,6 +188,18 @@ def summary(by_seed: list[dict[str, np.ndarray]]) -> dict[str, Any]:
     return {"trials": list(TRIALS), "regret": regret, "p_learned_against_greedy": p}
 
 
+def table(found: dict[str, Any], seed: int | None = None) -> str:
+    """Mean regrets as Markdown, of all seeds or one."""
+    lines = [f"| way | {' | '.join(map(str, TRIALS))} |", "|---" * (1 + len(TRIALS)) + "|"]
+    for way, regret in found["regret"].items():
+        values = regret["mean"] if seed is None else regret["by_seed"][seed]
+        lines.append(f"| {way} | {' | '.join(f'{value:.4f}' for value in values)} |")
+    if seed is None:
+        p = " | ".join(f"{value:.1g}" for value in found["p_learned_against_greedy"])
+        lines.append(f"| p, learned against greedy (Wilcoxon) | {p} |")
+    return "\n".join(lines)
+
+
 def suggest_ms(history: History) -> dict[str, float]:
     """Milliseconds to get ready for a new data set, and of the slowest of 20 suggestions."""
     meta = MetaLearner().fit(history.without(history.datasets[::4]))
@@ -208,11 +217,12 @@ def suggest_ms(history: History) -> dict[str, float]:
 
 if __name__ == "__main__":
     folder, *names = sys.argv[1:]
-    parts: dict[str, Callable[[Path], Any]] = {"Oboe": oboe, "TensorOboe": tensor_oboe}
+    parts = {"Oboe": oboe, "TensorOboe": tensor_oboe}
     path = ROOT / "benchmarks" / "results" / "automl_matrices.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     for name in names or parts:
-        about = {**provenance(0), "seeds": len(SEEDS)}
-        found[name] = {"about": about, **parts[name](Path(folder) / name)}
-        path.write_text(json.dumps(found, indent=1) + "\n")
-        print(json.dumps(found[name]["regret"], indent=1))
+        about = provenance(0)
+        for seeds, part in enumerate(parts[name](Path(folder) / name), 1):
+            found[name] = {"about": {**about, "seeds": seeds}, **part}
+            path.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"{name}\n\n{table(found[name])}\n\nthe first seed\n\n{table(found[name], 0)}\n")
