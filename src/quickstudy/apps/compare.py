@@ -21,6 +21,7 @@ from quickstudy.files import disk_errors, write_atomically
 from quickstudy.learners import LEARNERS
 from quickstudy.recipes import recipe_names
 from quickstudy.recipes.recipe import GENERATED, Recipe, load_recipe, parse_recipe
+from quickstudy.tasks import EpisodeSampler
 
 __all__ = ["Comparison", "Pair", "compare", "draw", "holm", "recipe_of"]
 
@@ -178,6 +179,10 @@ def _plan(
         validation={"n_way": n_way, "n_shot": n_shot, "n_query": 5, "n_tasks": 100},
         test=[{"title": "unseen", "n_way": n_way, "n_shot": n_shot, "n_tasks": n_tasks}],
     )
+    few = parse_recipe({**plain, "tasks": {**tasks, "n_way": n_way}})
+    drawn = few.make_tasks(few.tasks, few.data, 0)
+    if isinstance(drawn, EpisodeSampler) and isinstance(tasks["n_way"], int):
+        tasks["n_way"] = min(tasks["n_way"], drawn.data.n_classes)  # own data may have few classes
     if recipe.train.steps:
         _shorten(plain["train"], _steps_within(parse_recipe(plain), seconds))
     return parse_recipe(plain)
