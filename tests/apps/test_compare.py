@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 
 from quickstudy.apps.compare import compare, holm, recipe_of
+from quickstudy.apps.run import load_run
 from quickstudy.errors import RunError, UsageError
 from quickstudy.recipes import recipe as recipes
 from quickstudy.recipes.recipe import load_recipe
@@ -60,6 +61,19 @@ def test_learners_are_compared_on_the_same_tasks_and_a_comparison_goes_on(tmp_pa
         compare(LEARNERS, {"name": "glyphs"}, tmp_path / "out", **{**options, "seed": 4})
     with pytest.raises(RunError, match="no comparison"):
         compare(LEARNERS, {"name": "glyphs"}, tmp_path, **options)
+
+
+@pytest.mark.usefixtures("few_glyphs")
+def test_own_data_may_have_few_classes_and_few_examples_of_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nearest.toml").write_text(NEAREST)
+    (tmp_path / "small.toml").write_text(SMALL.replace("n_way = 5", "n_way = 9999"))
+    compare(LEARNERS, {"name": "glyphs"}, tmp_path / "out", seconds=0.1, n_query=3, n_tasks=5)
+    n_classes = glyphs.load("train").n_classes
+    recipe, _ = load_run(tmp_path / "out" / "small")
+    assert recipe.tasks.n_way == n_classes
+    assert (recipe.tasks.n_query, recipe.validation.n_query, recipe.test[0].n_query) == (3, 3, 3)
+    assert load_run(tmp_path / "out" / "nearest")[0].tasks.n_way == 5
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):

@@ -21,6 +21,7 @@ from quickstudy.files import disk_errors, write_atomically
 from quickstudy.learners import LEARNERS
 from quickstudy.recipes import recipe_names
 from quickstudy.recipes.recipe import GENERATED, Recipe, load_recipe, parse_recipe
+from quickstudy.tasks import EpisodeSampler
 
 __all__ = ["Comparison", "Pair", "compare", "draw", "holm", "recipe_of"]
 
@@ -86,6 +87,7 @@ def compare(
     seconds: float,
     n_way: int = 5,
     n_shot: int = 1,
+    n_query: int = 15,
     n_tasks: int = 600,
     seed: int = 0,
 ) -> Comparison:
@@ -101,7 +103,7 @@ def compare(
             makes.
         folder: Holds the plan, a run folder a learner, and `compare.json`.
         seconds: Training time of each learner, without validation.
-        n_way, n_shot, n_tasks: The tasks all are tested on.
+        n_way, n_shot, n_query, n_tasks: The tasks all are tested on; none trains with more queries.
 
     Raises:
         RunError: If the folder holds another comparison, or something else.
@@ -116,6 +118,7 @@ def compare(
         "seconds": seconds,
         "n_way": n_way,
         "n_shot": n_shot,
+        "n_query": n_query,
         "n_tasks": n_tasks,
         "seed": seed,
     }
@@ -161,6 +164,7 @@ def _plan(
     seconds: float,
     n_way: int,
     n_shot: int,
+    n_query: int,
     n_tasks: int,
     seed: int,
 ) -> Recipe:
@@ -174,14 +178,20 @@ def _plan(
         tasks.pop("augment", None)
     if recipe.tasks.n_shot == 1:  # the shots in training are those of the test
         tasks["n_shot"] = n_shot
+    tasks["n_query"] = min(recipe.tasks.n_query, n_query)
+    asked = {"n_way": n_way, "n_shot": n_shot}
     plain.update(
         about=f"{name} on {data.get('folder', data['name'])} within {seconds:.0f} s",
         seed=seed,
         data=data,
         tasks=tasks,
-        validation={"n_way": n_way, "n_shot": n_shot, "n_query": 5, "n_tasks": 100},
-        test=[{"title": "unseen", "n_way": n_way, "n_shot": n_shot, "n_tasks": n_tasks}],
+        validation={**asked, "n_query": min(5, n_query), "n_tasks": 100},
+        test=[{"title": "unseen", **asked, "n_query": n_query, "n_tasks": n_tasks}],
     )
+    few = parse_recipe({**plain, "tasks": {**tasks, "n_way": n_way}})
+    drawn = few.make_tasks(few.tasks, few.data, 0)
+    if isinstance(drawn, EpisodeSampler) and isinstance(tasks["n_way"], int):
+        tasks["n_way"] = min(tasks["n_way"], drawn.data.n_classes)  # own data may have few classes
     if recipe.train.steps:
         _shorten(plain["train"], _steps_within(parse_recipe(plain), seconds))
     return parse_recipe(plain)

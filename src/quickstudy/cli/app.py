@@ -429,6 +429,7 @@ def compare_learners(
     budget: Annotated[str, typer.Option(help="Training time of each: 90s, 10m or 1h.")] = "5m",
     n_way: Annotated[int, typer.Option(help="Classes of a test task.")] = 5,
     n_shot: Annotated[int, typer.Option(help="Examples a class of a test task.")] = 1,
+    n_query: Annotated[int, typer.Option(help="Queries a class of a test task.")] = 15,
     tasks: Annotated[int, typer.Option(help="Test tasks, the same for all.")] = 600,
     run: Annotated[Path, typer.Option(help="Folder; a comparison begun is continued.")] = Path(
         "runs/compare"
@@ -453,6 +454,7 @@ def compare_learners(
         seconds=seconds_in(budget),
         n_way=n_way,
         n_shot=n_shot,
+        n_query=n_query,
         n_tasks=tasks,
         seed=seed,
     )
