@@ -50,6 +50,8 @@ def write() -> None:
                 made = MADE[name](json.loads((RESULTS / "transfer.json").read_text()))
             elif name == "caltech":
                 made = _table({k: v for k, v in reports.items() if k.endswith("_caltech")})
+            elif name == "published":
+                made = _beside_published(reports)
             else:
                 made = _table({k: v for k, v in reports.items() if name in ("all", k)})
             return f"<!-- measured: {name} -->\n{made}<!-- end of measured -->"
@@ -74,6 +76,22 @@ def _table(reports: dict[str, dict[str, Any]]) -> str:
                 if name != "published"
             )
             lines.append(f"| {entry['title']} | {scores} | {entry.get('published', '')} | |")
+    return "\n".join([*lines, ""])
+
+
+def _beside_published(reports: dict[str, dict[str, Any]]) -> str:
+    """A row a run that has published scores, without intervals clustered by class."""
+    lines = ["| experiment | measured (published) | trained in |", "|---|---|---|"]
+    for name, report in reports.items():
+        scores = []
+        for column, entries in report["test"]["results"].items():
+            for entry in (entry for entry in entries if "published" in entry):
+                score = result_rows({"": [{**entry, "clustered_interval": None}]})[1][2]
+                by = "" if column == "score" else f", {column}"
+                scores.append(f"{entry['title']}{by}: {score} ({entry['published']})")
+        if scores:
+            minutes = f"{report['train']['seconds'] / 60:.0f} min"
+            lines.append(f"| {report['about']}, `{name}` | {'<br>'.join(scores)} | {minutes} |")
     return "\n".join([*lines, ""])
 
 

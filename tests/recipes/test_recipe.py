@@ -180,6 +180,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
     assert not (tmp_path / "run").exists()
 
 
+def test_one_class_is_nothing_to_tell_apart():
+    recipe = load_recipe("prototypical_glyphs", ["tasks.n_way=1"])
+    with pytest.raises(UsageError, match="n_way of 2 or more, got 1"):
+        recipe.train_tasks()
+
+
 def test_a_missing_or_broken_file_is_refused(tmp_path):
     with pytest.raises(MissingError, match="expected a recipe at"):
         load_recipe(tmp_path / "mine.toml")

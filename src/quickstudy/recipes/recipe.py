@@ -299,6 +299,9 @@ class Recipe(_Table):
         classes = _load(data, family.split, self.seed)
         if family.n_way is None:
             raise UsageError("expected n_way for classification tasks")
+        fewest = family.n_way if isinstance(family.n_way, int) else family.n_way[0]
+        if fewest < 2 and family.n_labels is None:
+            raise UsageError(f"expected n_way of 2 or more, got {fewest}: one class needs no name")
         if family.augment is not None and family.augment not in AUGMENTS:
             raise unknown("augment", family.augment, AUGMENTS)
         if family.augment and data.encoder:
