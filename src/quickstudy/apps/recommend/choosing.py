@@ -24,6 +24,13 @@ class BayesChooser(BayesUser):
     That ratings tell more with what is rated: Koren, "Factorization Meets the Neighborhood", KDD
     2008 (SVD++). Differs from the paper: there the effects of choices are learned one an item, here
     from the few factors of all choices.
+
+    Example:
+        >>> from quickstudy.apps.recommend import generated
+        >>> seen = generated(n_users=60, n_items=20).matrix()
+        >>> base = BayesChooser(n_factors=3).fit(seen, np.ones((60, 1)), np.ones((20, 1)))
+        >>> base.predict(seen[:2], np.ones((2, 1))).shape
+        (3, 2, 20)
     """
 
     STATE = (*BayesUser.STATE, "places", "usual", "widths", "unsure")
@@ -66,7 +73,14 @@ class BayesChooser(BayesUser):
 class BayesGains(BayesChooser):
     """`BayesChooser` of gains instead of ratings: 2^r, with r from 0 for the lowest to 4 for the
     highest. What comes out is the rating whose gain is expected, so chances of the best ratings
-    count most.
+    count most. `fit` and `predict` take ratings; what is inherited beside them speaks of gains.
+
+    Example:
+        >>> from quickstudy.apps.recommend import generated
+        >>> seen = generated(n_users=60, n_items=20).matrix()
+        >>> base = BayesGains(n_factors=3).fit(seen, np.ones((60, 1)), np.ones((20, 1)))
+        >>> base.predict(seen[:2], np.ones((2, 1))).shape
+        (1, 2, 20)
     """
 
     STATE = (*BayesChooser.STATE, "scale")
