@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from quickstudy.apps.recommend import Interactions, Recommender, load_ml_100k, user_folds
-from quickstudy.apps.recommend.bases import BASES
 from quickstudy.apps.recommend.evaluate import SUPPORTS, evaluate
 from quickstudy.apps.recommend.measures import interval
 from quickstudy.apps.recommend.meta_level import predictions
+from quickstudy.apps.recommend.rating_level import RatingLevel
 from quickstudy.apps.recommend.recommender import action_name
 from quickstudy.apps.run import provenance
 from quickstudy.progress import track
@@ -68,7 +68,7 @@ def one_fold(data: Interactions, fold: np.ndarray, seed: int) -> tuple[list[Any]
     by = {(s.system, s.support): s for s in scores}
     rows = []
     shown = {"item mean": ITEM_MEAN}
-    shown |= {name: best_raw(recommender, name) for name in BASES}
+    shown |= {name: best_raw(recommender, name) for name in RatingLevel.BASES}
     shown["best single setting"] = best_raw(recommender, "")
     shown["best single setting, read"] = f"read {action_name(recommender.single_)}"
     shown |= {"one blend for all, read": "one blend", "meta-level": "recommender"}
@@ -187,7 +187,8 @@ def metarec(data: Interactions) -> dict[str, Any]:
         }
         expected = predictions(recommender.bases_, ratings, attributes)
         scores["item mean"] = expected[..., 0]
-        scores["bayes"] = expected[..., recommender.actions_.index(("bayes", 1.0))]
+        for name in ("bayes", "chooser"):
+            scores[name] = expected[..., recommender.actions_.index((name, 1.0))]
         scores["random"] = rng.random(expected.shape[:2])
         best = np.argsort(-rated, 1, kind="stable")[:, :5]
         relevant = np.zeros(rated.shape)

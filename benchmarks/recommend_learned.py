@@ -2,32 +2,46 @@
 
     python benchmarks/recommend_learned.py
 
-Needs the data set ml-100k. Five folds over users, or over films; those with 30 ratings or more are
-judged on ten ratings drawn at random, and learned from by 0 to 20 others: the users and queries of
-seed 0 of benchmarks/recommend.py. Each base is judged on what it expects, by each of its settings.
-Intervals are bootstraps over users, or films. Writes benchmarks/results/recommend_learned.json.
+Needs the data set ml-100k. Five folds over users, or over films, for each of three seeds; those
+with 30 ratings or more are judged on ten ratings drawn at random, and learned from by 0 to 20
+others: the users and queries of benchmarks/recommend.py. Each base is judged on what it expects, by
+each of its settings. "Also" is the level above with networks among its bases, and without them, on
+the first fold of each seed. Intervals are bootstraps over users, or films, of the mean over seeds.
+Writes benchmarks/results/recommend_learned.json.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from quickstudy.apps.recommend import ColdUsers, Interactions, load_ml_100k, user_folds
+from quickstudy.apps.recommend import (
+    ColdUsers,
+    Interactions,
+    Recommender,
+    load_ml_100k,
+    user_folds,
+)
 from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.bases import BASES, Base
 from quickstudy.apps.recommend.evaluate import SUPPORTS
 from quickstudy.apps.recommend.measures import interval, ndcg
+from quickstudy.apps.recommend.meta_level import Drawn, Seen
 from quickstudy.apps.recommend.neural import NEURAL_BASES
+from quickstudy.apps.recommend.rating_level import RatingLevel, median
 from quickstudy.apps.run import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent
-N_FOLDS, SEED = 5, 0
+N_FOLDS, SEEDS = 5, (0, 1, 2)
+ALSO = ("melu", "metaemb", "tanp")
+ENOUGH = 30
+"""Ratings: 20 to learn from at most, 10 to be judged on."""
 
 USERS: dict[str, type[Base]] = {**BASES, **NEURAL_BASES}
 ITEMS: dict[str, type[Base]] = {n: USERS[n] for n in ("user_bias", "bayes", "metaemb")}
@@ -36,7 +50,7 @@ Found = dict[tuple[str, int], dict[str, np.ndarray]]
 
 
 def one_fold(
-    data: Interactions, fold: np.ndarray, bases: dict[str, type[Base]]
+    data: Interactions, fold: np.ndarray, bases: dict[str, type[Base]], seed: int
 ) -> tuple[Found, dict[str, float]]:
     """Measures by system and support, and seconds to fit each base on one core."""
     warm = data.of_users(np.setdiff1d(np.arange(len(data.users)), fold))
@@ -44,7 +58,7 @@ def one_fold(
     encoder = AttributeEncoder().fit(warm.user_columns, len(warm.users))
     n_items = len(data.items)
     items = AttributeEncoder().fit(data.item_columns, n_items)(data.item_columns, n_items)
-    cold = ColdUsers(new, seed=SEED)
+    cold = ColdUsers(new, seed=seed)
     told = encoder(new.user_columns, len(new.users))[cold.users]
     known = warm.matrix(), encoder(warm.user_columns, len(warm.users)), items
     asked = np.arange(len(cold))[:, None], cold.query
@@ -53,7 +67,7 @@ def one_fold(
     seconds = {}
     for name, base in bases.items():
         began = time.process_time()
-        fitted = base().fit(*known, SEED)
+        fitted = base().fit(*known, seed)
         seconds[name] = time.process_time() - began
         for size in SUPPORTS:
             expected = fitted.predict(cold.support(size), told)
@@ -67,28 +81,92 @@ def one_fold(
 
 
 def measure(data: Interactions, bases: dict[str, type[Base]]) -> dict[str, Any]:
-    folds = user_folds(len(data.users), N_FOLDS, SEED)
-    parts, times = zip(*(one_fold(data, f, bases) for f in track(folds, "folds")), strict=True)
+    total: Found = {}
+    times = []
+    for seed in SEEDS:
+        folds = user_folds(len(data.users), N_FOLDS, seed)
+        parts = []
+        for fold in track(folds, f"seed {seed}"):
+            found, seconds = one_fold(data, fold, bases, seed)
+            parts.append(found)
+            times.append(seconds)
+        users = np.concatenate(folds)
+        order = np.argsort(users[data.counts[users] >= ENOUGH])
+        for key in parts[0]:
+            entry = total.setdefault(key, {})
+            for m in parts[0][key]:
+                values = np.concatenate([part[key][m] for part in parts])[order]
+                entry[m] = entry.get(m, 0) + values / len(SEEDS)
     table = []
-    for system, size in parts[0]:
-        values = {
-            m: np.concatenate([part[system, size][m] for part in parts]) for m in ("mae", "ndcg@5")
-        }
-        entry: dict[str, Any] = {"system": system, "support": size}
+    for (system, size), values in total.items():
+        entry = {"system": system, "support": size}
         for m, v in values.items():
             entry |= {m: float(v.mean()), f"{m}_interval": interval(v)}
         table.append(entry)
-    n = sum(len(part[table[0]["system"], 0]["mae"]) for part in parts)
+    n = len(next(iter(total.values()))["mae"])
     seconds = {name: float(np.median([t[name] for t in times])) for name in bases}
-    return {"n": n, "table": table, "cpu_seconds": seconds}
+    return {"n": n, "seeds": len(SEEDS), "table": table, "cpu_seconds": seconds}
+
+
+def also(data: Interactions) -> dict[str, Any]:
+    """Measures with networks less those without."""
+    more: Found = {}
+    for seed in track(SEEDS, "also"):
+        fold = user_folds(len(data.users), N_FOLDS, seed)[0]
+        warm = data.of_users(np.setdiff1d(np.arange(len(data.users)), fold))
+        recommender = Recommender(also=ALSO, seed=seed).fit(warm)
+        kept = [i for i, action in enumerate(recommender.actions_) if action[0] not in ALSO]
+
+        def without(seen: Seen, kept: list[int] = kept) -> Seen:
+            return replace(seen, expected=seen.expected[..., kept])
+
+        drawn = recommender.drawn_
+        actions = [recommender.actions_[i] for i in kept]
+        plain = RatingLevel(recommender.levels_, actions)
+        plain.fit(Drawn(without(drawn.seen), drawn.target))
+        known, attributes = recommender.known(data.of_users(fold))
+        cold = ColdUsers(known, seed=seed)
+        rows = np.broadcast_to(np.arange(len(cold))[:, None], cold.query.shape)
+        for size in SUPPORTS:
+            seen = recommender.see(cold.support(size), attributes[cold.users])
+            seen = seen.at(rows, cold.query)
+            for system, level, given in (
+                ("with", recommender.level_, seen),
+                ("without", plain, without(seen)),
+            ):
+                p = level.distribution(given)
+                measured = {
+                    "mae": np.abs(median(p, recommender.levels_) - cold.rating).mean(1),
+                    "ndcg@5": ndcg(p @ 2**recommender.levels_, cold.rating),
+                }
+                entry = more.setdefault((system, size), {})
+                for m, values in measured.items():
+                    entry[m] = np.concatenate([entry.get(m, values[:0]), values])
+    table = []
+    for size in (*SUPPORTS, "all"):
+        entry: dict[str, Any] = {"support": size}
+        for m in ("mae", "ndcg@5"):
+            sizes = SUPPORTS if size == "all" else (size,)
+            own, other = (
+                np.mean([more[name, s][m] for s in sizes], 0) for name in ("with", "without")
+            )
+            entry |= {
+                m: float(own.mean()),
+                f"{m}_without": float(other.mean()),
+                f"{m}_more_by": float((own - other).mean()),
+                f"{m}_more_by_interval": interval(own - other),
+            }
+        table.append(entry)
+    return {"networks": ALSO, "n": len(more["with", 0]["mae"]), "table": table}
 
 
 if __name__ == "__main__":
     movielens = load_ml_100k()
     result = {
-        **provenance(SEED),
+        **provenance(0),
         "new_users": measure(movielens, USERS),
         "new_items": measure(movielens.swapped(), ITEMS),
+        "also": also(movielens),
     }
     text = json.dumps(result, indent=1)
     (ROOT / "benchmarks" / "results" / "recommend_learned.json").write_text(text + "\n")

@@ -209,8 +209,9 @@ class BayesUser(Base):
         self.spread = np.tile(0.1 * around, (n_items, 1, 1))
         self.noise = 0.6 * float(np.var(ratings.data)) + 1e-6
         for _ in range(self.n_rounds):
-            z, doubt = self._posterior(ratings, users, (1.0,), self._squares())[0]
-            self.shift = _regress(z, users, self.RIDGE)
+            prior = users @ self.shift, self.prior[None]
+            z, doubt = self._posterior(ratings, *prior, (1.0,), self._squares())[0]
+            self.shift = regress(z, users, self.RIDGE)
             self.prior = _covariance(z - users @ self.shift, doubt, 1.0)
             z = np.concatenate([np.ones((n_users, 1)), z], 1)
             square = z[:, :, None] * z[:, None, :]
@@ -220,20 +221,21 @@ class BayesUser(Base):
             self.spread = np.linalg.inv(gram / self.noise + precision)
             pull = at / self.noise + items @ effect @ precision
             self.items = np.einsum("ijk,ik->ij", self.spread, pull)
-            effect = _regress(self.items, items, self.RIDGE)
+            effect = regress(self.items, items, self.RIDGE)
             around = _covariance(self.items - items @ effect, self.spread, 0.01)
             error = total - 2 * (at * self.items).sum() + (gram * self._squares()).sum()
             self.noise = error / n
         return self
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        found = self._posterior(ratings, users, self.SETTINGS, self.squares)
+        prior = self._prior(ratings, users)
+        found = self._posterior(ratings, *prior, self.SETTINGS, self.squares)
         vectors = np.stack([z for z, _ in found])
         return self.items[:, 0] + vectors @ self.items[:, 1:].T
 
     def posterior(self, ratings: Matrix, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of the users' vectors, (n_users, k) and (n_users, k, k)."""
-        return self._posterior(ratings, users, (1.0,), self.squares)[0]
+        return self._posterior(ratings, *self._prior(ratings, users), (1.0,), self.squares)[0]
 
     def variance(self, doubt: np.ndarray) -> np.ndarray:
         """What not knowing users, of vectors with these covariances, adds to the variance of each
@@ -257,7 +259,7 @@ class BayesUser(Base):
         is expected without it, (n_ratings, n_items): the posterior mean is linear in the ratings.
         """
         _, doubt = self.posterior(ratings, users)
-        z = users @ self.shift
+        z, _ = self._prior(ratings, users)
         rated = ratings.indices
         surprise = ratings.data - self.items[rated, 0] - (self.items[rated, 1:] @ z[0])
         towards = self.items[rated, 1:] @ doubt[0] @ self.items[items, 1:].T / self.noise
@@ -296,18 +298,27 @@ class BayesUser(Base):
     def _squares(self) -> np.ndarray:
         return self.items[:, :, None] * self.items[:, None, :] + self.spread
 
+    def _prior(self, ratings: Matrix, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance, (n_users, k) and (n_users or 1, k, k)."""
+        return users @ self.shift, self.prior[None]
+
     def _posterior(
-        self, ratings: Matrix, users: np.ndarray, strengths: Sequence[float], squares: np.ndarray
+        self,
+        ratings: Matrix,
+        middle: np.ndarray,
+        prior: np.ndarray,
+        strengths: Sequence[float],
+        squares: np.ndarray,
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """By each strength of the prior."""
         gram = sum_squares(stored(ratings), squares)
         told = ((ratings @ self.items)[:, 1:] - gram[:, 1:, 0]) / self.noise
-        precision = np.linalg.inv(self.prior)
-        middle = users @ self.shift @ precision
+        precision = np.linalg.inv(prior)
+        pull = (precision @ middle[:, :, None])[:, :, 0]
         found = []
         for strength in strengths:
             doubt = np.linalg.inv(gram[:, 1:, 1:] / self.noise + strength * precision)
-            found.append((np.einsum("ujk,uk->uj", doubt, told + strength * middle), doubt))
+            found.append((np.einsum("ujk,uk->uj", doubt, told + strength * pull), doubt))
         return found
 
 
@@ -358,7 +369,7 @@ def _ridge(left: Matrix, factors: np.ndarray, ridge: float) -> np.ndarray:
     return np.linalg.solve(gram, np.asarray(left @ factors)[:, :, None])[:, :, 0]
 
 
-def _regress(z: np.ndarray, x: np.ndarray, ridge: float) -> np.ndarray:
+def regress(z: np.ndarray, x: np.ndarray, ridge: float) -> np.ndarray:
     """The effect of attributes x, (d, k); its first row, the constant's, is not shrunk."""
     penalty = np.diag([1e-9, *[ridge] * (x.shape[1] - 1)])
     return np.linalg.solve(x.T @ x + penalty, x.T @ z)

@@ -112,7 +112,9 @@ class MetaLevel(ABC):
     START: ClassVar[Action]
     REASONS: ClassVar[str]
     LEARNED: ClassVar[tuple[str, ...]]
-    """Parameters beside the weights that are learned even of a single action."""
+    """Parameters that are learned even of a single action."""
+    BLENDED: ClassVar[tuple[str, ...]] = ("weights",)
+    """Those that are learned of a blend."""
 
     STEPS = 60
     RIDGE = 1e-3
@@ -167,7 +169,7 @@ class MetaLevel(ABC):
             "weights_by_user": torch.zeros(n_users, n_actions),
             **self._start(drawn),
         }
-        learned = [*self.LEARNED, *(["weights"] if self.kind != "single" else [])]
+        learned = [*self.LEARNED, *(self.BLENDED if self.kind != "single" else [])]
         by_user = [name for name in self.parameters if "_by" in name] if self.kind == "meta" else []
         chosen = [self.parameters[name].requires_grad_() for name in learned + by_user]
         data = [tensor(a) for a in (s.expected, s.users, s.items)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from quickstudy.apps.recommend.bases import BASES, Base, BayesUser, Matrix
+from quickstudy.apps.recommend.choosing import BayesChooser, BayesGains
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.meta_level import (
     Drawn,
@@ -31,17 +33,25 @@ N_QUERY = 20
 class RatingLevel(MetaLevel):
     """P(rating <= level l) = sigmoid((t_l - x) / s): proportional odds (McCullagh, "Regression
     models for ordinal data", 1980), where x blends what the actions expect:
-    x = m + sum_a w_a (x_a - m), with m the mean of the item.
+    x = m + sum_a (w_a + d_al) (x_a - m), with m the mean of the item.
 
     Weights w, thresholds t and log s are linear in the description of the user, and log s also in
-    the doubts about the item. So a user who never gives the best rating has a high last threshold,
-    and one who rates like nobody else has small weights.
+    the doubts about the item; d is the same for all users (partial proportional odds: Peterson &
+    Harrell, "Partial Proportional Odds Models for Ordinal Response Variables", 1990). So a user who
+    never gives the best rating has a high last threshold, one who rates like nobody else has small
+    weights, and a base that knows what will be loved counts more at the last threshold.
     """
 
-    BASES = BASES
+    BASES: ClassVar[dict[str, type[Base]]] = {
+        **BASES,
+        "chooser": BayesChooser,
+        "gains": BayesGains,
+    }
     START = ("bayes", 1.0)
     REASONS = "bayes"
     LEARNED = ("thresholds", "spread")
+    BLENDED = ("weights", "weights_at")
+    RIDGE = 0.03
 
     @classmethod
     def see(
@@ -49,8 +59,8 @@ class RatingLevel(MetaLevel):
     ) -> Seen:
         """The users are described by the number of ratings; how far and how widely these are from
         the items' means; how often each level was given; how wrong the Bayes model is on a rating
-        when it knows the others; attributes. Of items there are doubts: the logarithms of the Bayes
-        model's variance and of the item's ratings.
+        when it knows the others. Of items there are doubts: the logarithms of the Bayes model's
+        variance and of the item's ratings.
         """
         bayes = bases["bayes"]
         assert isinstance(bayes, BayesUser)
@@ -69,7 +79,7 @@ class RatingLevel(MetaLevel):
         missed = bayes.left_out(ratings, z, doubt)
         wrong = np.log(mean(missed**2, noise))
         described = np.column_stack(
-            [np.log1p(n), shift, np.sqrt(spread), *shares, mean(missed, 0.0), wrong, users[:, 1:]]
+            [np.log1p(n), shift, np.sqrt(spread), *shares, mean(missed, 0.0), wrong]
         )
         variance = np.log(bayes.variance(doubt) + 1e-3)
         popular = np.broadcast_to(np.log1p(bayes.counts), variance.shape)
@@ -106,6 +116,7 @@ class RatingLevel(MetaLevel):
         return {
             "items_middle": tensor(doubts.mean(0)),
             "items_scale": tensor(doubts.std(0)) + 1e-6,
+            "weights_at": torch.zeros(drawn.seen.expected.shape[-1], len(gaps)),
             "thresholds": tensor(gaps),
             "thresholds_by_user": torch.zeros(n_users, len(gaps)),
             "spread": torch.full((), float(np.log(0.5 * drawn.target.std() + 1e-3))),
@@ -122,14 +133,15 @@ class RatingLevel(MetaLevel):
     def _distribution(self, expected: Tensor, users: Tensor, items: Tensor) -> Tensor:
         p = self.parameters
         users, doubt = self._standard(users), (items - p["items_middle"]) / p["items_scale"]
-        mean, weights = expected[..., :1], self._weights(users)[:, :, None]
-        blended = mean + (expected - mean) @ weights  # (n, n_items, 1)
+        mean = expected[..., :1]
+        weights = self._weights(users)[:, :, None] + p["weights_at"]  # (n, n_actions, n_levels - 1)
+        blended = mean + (expected - mean) @ weights  # (n, n_items, n_levels - 1)
         by_user, by_item = p["spread_by"].split([users.shape[1], doubt.shape[2]])
         spread = p["spread"] + (users @ by_user)[:, None] + doubt @ by_item  # (n, n_items)
         distance = self._thresholds(users)[:, None] - blended  # (n, n_items, n_levels - 1)
         below = torch.sigmoid(distance * torch.exp(-spread)[..., None])
         below = torch.cummax(below, 2).values  # thresholds of an odd user may cross
-        edge = torch.zeros_like(blended)
+        edge = torch.zeros_like(mean)
         return torch.cat([below, edge + 1], 2) - torch.cat([edge, below], 2)
 
     def _loss(self, probabilities: Tensor, target: Tensor) -> Tensor:

@@ -490,7 +490,10 @@ class Adapted:
             raise UsageError(f"expected n of 1 or more, got {n}")
         made = self.recommender
         if "bayes" not in made.bases_:
-            raise UsageError("expected a recommender of ratings to ask for some, got one of clicks")
+            raise UsageError(
+                "expected a recommender of ratings to ask for some, got one of clicks: ask about "
+                "what most have chosen"
+            )
         places = made._bayes.ask(self.ratings, self.attributes, n, self._places(skip).tolist())
         return [made.items_[i] for i in places]
 
