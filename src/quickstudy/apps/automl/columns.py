@@ -106,8 +106,8 @@ def as_dates(column: pd.Series) -> pd.Series:
             warnings.simplefilter("ignore")  # of days before months, which are in doubt
             form = guess_datetime_format(known.iloc[0])
     stamps = None
-    in_doubt = form is None or 0 <= form.find("%d") < form.find("%m")
-    if not in_doubt and not form.startswith("%Y-"):  # which pandas has a fast way for
+    # Days before months are in doubt, and pandas reads ISO 8601 fast as it is.
+    if form and not 0 <= form.find("%d") < form.find("%m") and not form.startswith("%Y-"):
         stamps = pd.to_datetime(known, errors="coerce", format=form, utc=True)
         known = known[stamps.isna()]
     others = pd.to_datetime(known, errors="coerce", format="mixed", utc=True)

@@ -261,7 +261,7 @@ class _AutoML(BaseEstimator, ABC):
             and found[0] in families
             and can_make(*found, self._goal)
         ]
-        meta = MetaLearner.restore(meta.learned(), meta.history_.only(names))
+        meta = MetaLearner.restore(meta.learned(), meta.history_.only(names), meta.own_)
         features = meta_features(frame, target, self._goal)
         if self.history == "experience":
             from quickstudy.apps.automl.own import own_store, with_experience

@@ -66,6 +66,7 @@ class MetaLearner:
         judged_: The mean regret of each way in cross-validation, by name; empty if not judged.
         distance_: The weight of each meta-feature, by name, in the distance between data sets.
         nearness_: The share of a data set's prior that goes by nearness.
+        own_: Data sets that a new one may be a version of.
 
     Raises:
         UsageError: With n_trials below 1.
@@ -119,7 +120,7 @@ class MetaLearner:
                 less: one whose meta-features are nearly the same counts above all others.
         """
         self.history_ = history
-        self._own = [i for i, name in enumerate(history.datasets) if name in set(own)]
+        self.own_ = [name for name in history.datasets if name in set(own)]
         self._distance = _Distance(history, (self.distance_, self.nearness_))
         return self
 
@@ -182,7 +183,8 @@ class MetaLearner:
     def _versions(self, features: Mapping[str, float]) -> np.ndarray:
         """How likely the new data set is a version of each, of shape (n,)."""
         odds = np.zeros(len(self.history_.datasets))
-        odds[self._own] = self._distance.odds(features)[self._own]
+        own = np.isin(self.history_.datasets, self.own_)
+        odds[own] = self._distance.odds(features)[own]
         return odds / (1 + odds.sum())
 
     def _ways(self) -> dict[str, Callable[..., Advisor]]:
