@@ -60,7 +60,8 @@ class Related:
     """Two tables of a family: one met before, and a new one."""
 
     def __init__(self, tables: list[PublicTable]) -> None:
-        self.name, self.goal, self.family = tables[0].name, tables[0].goal, tables[0].family
+        self.name, self.family = tables[0].name, tables[0].family
+        self.goal: Goal = tables[0].goal
         self.kind = "same origin" if len(tables) > 1 else "halves"
         self._tables = tables
 

@@ -40,8 +40,8 @@ class MetaSampler(BaseSampler):
     The first trials are the advice of a `MetaLearner`, which takes in the score of each. After
     these, of every three trials two are of the way that found the best so far, advice or the
     sampler `then`, and one is of the other, which guards against a history that misleads: whatever
-    it says, a third of the trials at least is chosen without it. Where advice is used up, expects
-    to gain nothing more, or has no history to go by, all are.
+    it says, a third of the trials at least is chosen without it. Where advice is used up, has no
+    history to go by, or after the first trials expects to gain nothing more, all are.
 
     A trial of the study that has the parameters of a configuration counts as that one, whoever made
     it, so processes that share a study share what was observed. A trial still running is not
@@ -176,9 +176,9 @@ class MetaSampler(BaseSampler):
                 best[advised is not None] = max(best[advised is not None], score)
         if not len(self._meta.history_.datasets):
             return None, "found by search: no other table to go by"
-        if advisor.gain() < LEAST_GAIN:
+        after, gain = trial.number - self._n_first, advisor.gain()
+        if not gain or (after >= 0 and gain < LEAST_GAIN):
             return None, "found by search: other tables promise nothing better"
-        after = trial.number - self._n_first
         leads = best[True] >= best[False]
         if after >= 0 and (after % 3 == 2) == leads:
             turn = "one of three is left to it" if leads else "it found the best so far"
