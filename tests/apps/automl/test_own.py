@@ -102,10 +102,10 @@ def test_so_does_a_pipeline_that_only_that_table_has_and_on_a_near_copy_too(stor
 
 def test_tables_unlike_the_new_one_change_little(store):
     other = shipped_meta_learner(*GOAL).history_.features["keel/vehicle"]
-    before = shipped_meta_learner(*GOAL).advise(other).suggest(1)
+    before = shipped_meta_learner(*GOAL).advise(other).suggest(2)
     tried(store, features_of(), {**some(), pipeline_name(*NEW): 0.9})
     found, meta = advised(store, other, 3)
-    assert found[:1] == before
+    assert set(before) <= set(found)
     assert pipeline_name(*NEW) not in found
     assert meta.prior(other)[-1] < 0.1
 

@@ -167,8 +167,9 @@ class MetaLearner:
         way = self.chosen_ if n > 1 else "portfolio" if n else "random"
         weights = self._distance.prior(features or {})
         versions = self._versions(features or {})
-        if versions.sum() > 0.5 and way in ("random", "portfolio"):
-            way = NEAR  # the others ask for no weights
+        if versions.sum() > 0.5:  # it must count, and scores must be able to tell against it
+            way = way.replace("likeness 0.0", "likeness 0.7")
+            way = NEAR if way in ("random", "portfolio") else way
         return self._ways()[way](self.history_, (1 - versions.sum()) * weights + versions)
 
     def prior(self, features: Mapping[str, float]) -> np.ndarray:
