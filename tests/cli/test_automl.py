@@ -56,7 +56,7 @@ def test_a_table_is_fitted_reported_and_predicted(tmp_path, file, suffix):
     assert "1 number, 1 category, 1 date" in told
     assert call("report", run) in told
     assert "Tried 1 pipelines" in told
-    assert "  1: by " in told
+    assert "most like this one" in told
     assert "lost where shuffled: size (" in told
     kept = json.loads(call("report", run, "--json"))
     if importlib.util.find_spec("matplotlib"):
@@ -88,9 +88,26 @@ def test_what_a_fit_tries_is_kept_unless_it_is_not_to(tmp_path, file, monkeypatc
     assert not (tmp_path / "experience.db").exists()
     call(*words)
     (row,) = experience.ExperienceStore(create=False).table(kind="table")
-    assert row["task_name"] == "table, kind"
+    assert row["task_name"] == "table (kind)"
     assert row["strategy_name"] in FAMILIES
     assert len(row["scores"]) == 5
+
+
+def test_what_a_fit_found_is_suggested_for_its_table_unless_it_is_not_to(
+    tmp_path, file, monkeypatch
+):
+    pytest.importorskip("quickstudy.experience")
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
+    words = ["suggest", file, "--target", "kind"]
+    before = call(*words)
+    call("fit", file, "--target", "kind", "--trials", "1", "--run", tmp_path / "run")
+    (tmp_path / "experience.db").chmod(0o400)  # it is read alone
+    told = call(*words)
+    assert "the best of 1 on the table most like this one: your table (kind)" in told
+    assert call(*words, "--no-experience") == before
+    (tmp_path / "experience.db").chmod(0o600)
+    (tmp_path / "experience.db").write_text("no database")
+    assert call(*words) == before
 
 
 def test_what_comes_with_quickstudy_suggests_pipelines(file):
@@ -99,7 +116,7 @@ def test_what_comes_with_quickstudy_suggests_pipelines(file):
     assert len(found["suggested"]) == 3
     assert found["datasets"] >= 50
     told = call("suggest", file, "--target", "size", "--goal", "regression")
-    assert "nearest: " in told
+    assert "among the best on " in told
     with pytest.raises(UsageError, match="expected --history with"):
         call("suggest", file, "--target", "kind", "--lower-is-better")
 
@@ -124,7 +141,7 @@ def test_what_worked_on_other_tables_is_suggested(tmp_path, file):
     history = ["--history", tmp_path / "results.csv"]
     found = json.loads(call("suggest", file, "--target", "kind", *history, "--k", "2", "--json"))
     assert (found["suggested"][0], found["datasets"]) == ("tree", 12)
-    assert "from 12 tables" in call("suggest", file, "--target", "kind", *history)
+    assert "of 12 tables" in call("suggest", file, "--target", "kind", *history)
     worst = call("suggest", file, "--target", "kind", *history, "--lower-is-better", "--json")
     assert json.loads(worst)["suggested"][0] == "line"
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import uuid
-from dataclasses import asdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from quickstudy.tasks.images import content_hash
 
 if TYPE_CHECKING:
     from quickstudy.apps.adapt import Adaptation
+    from quickstudy.apps.automl.estimators import LeaderboardEntry
     from quickstudy.apps.automl.runs import AutoML
     from quickstudy.experience import ExperienceStore, Run, Strategy, Task, Trial
 
@@ -124,32 +125,43 @@ def remember_adapting(
 
 def remember_automl(
     model: AutoML, X: Any, y: Any, store: ExperienceStore, *, name: str, began: datetime
-) -> None:
-    """Keep what AutoML tried on a table: a task of its content, a trial a pipeline.
+) -> Callable[[LeaderboardEntry], None]:
+    """Keep what AutoML tries on a table, each pipeline as it ends: a task of the table's content, a
+    trial a pipeline.
 
-    One that was pruned has the scores of the folds before, and its failure says so.
+    One that was pruned has the scores of the folds before, and its failure says so. The run is kept
+    with the first of them, so it has no report, and finished is when that was.
 
     Args:
-        model: After `fit`.
-        X, y: What it was fitted on.
+        model: What is to be fitted, by `fit(X, y, told=remember_automl(...))`.
+        X, y: What it is to be fitted on.
         name: Of the table, for people.
         began: When the search began.
+
+    Returns:
+        What keeps a pipeline that it is told of; it raises what the store raises.
     """
     from sklearn.base import is_classifier
 
     from quickstudy.apps.automl.experience import table_task
     from quickstudy.experience import Strategy
 
-    goal = "classification" if is_classifier(model) else "regression"
-    task = table_task(X, y, goal, name=name)
-    entries = sorted(model.leaderboard_, key=lambda entry: entry.number)
-    strategies = [Strategy("pipeline", entry.family, entry.options) for entry in entries]
-    options = {k: v for k, v in model.get_params().items() if k not in ("storage", "history")}
-    recipe = {"automl": {"estimator": type(model).__name__, "table": task.fingerprint, **options}}
-    report = {"notes": model.notes_, "leaderboard": _without_scores(list(map(asdict, entries)))}
-    run = _run(provenance(model.seed), json.dumps(recipe), report, began)
-    trials = [
-        _trial(
+    kept: list[tuple[Task, Run]] = []
+
+    def keep(entry: LeaderboardEntry) -> None:
+        if not kept:
+            goal = "classification" if is_classifier(model) else "regression"
+            task = table_task(X, y, goal, name=name, features=model.meta_features_)
+            options = {
+                k: v for k, v in model.get_params().items() if k not in ("storage", "history")
+            }
+            recipe = {"estimator": type(model).__name__, "table": task.fingerprint, **options}
+            about = {"began": began.isoformat(), "notes": model.notes_}
+            plain = json.dumps({"automl": recipe})
+            kept.append((task, _run(provenance(model.seed), plain, about, began)))
+        task, run = kept[0]
+        strategy = Strategy("pipeline", entry.family, entry.options)
+        trial = _trial(
             run,
             entry.number,
             task,
@@ -158,10 +170,11 @@ def remember_automl(
             scores=entry.scores,
             seconds=entry.seconds,
             failure=entry.failure,
+            at=datetime.now(UTC),
         )
-        for entry, strategy in zip(entries, strategies, strict=True)
-    ]
-    store.record(run=run, tasks=[task], strategies=strategies, trials=trials)
+        store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
+
+    return keep
 
 
 def strategy_of(recipe: Recipe, test: Test | None = None) -> Strategy:
@@ -269,9 +282,8 @@ def _trial(run: Run, number: int, task: Task, strategy: Strategy, **more: Any) -
         task.fingerprint,
         strategy.fingerprint,
         run.id,
-        at=run.finished,
         id=str(uuid.uuid5(uuid.UUID(run.id), str(number))),
-        **_finite(more),
+        **{"at": run.finished, **_finite(more)},
     )
 
 

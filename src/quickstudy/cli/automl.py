@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
+import warnings
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from quickstudy.cli.experience import Forget, keep
+from quickstudy.cli.experience import has_experience, keeping
 from quickstudy.cli.output import Json, say, seconds_in, table
 from quickstudy.errors import UsageError, require
 
@@ -54,10 +57,19 @@ def automl_fit(
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the search in the storage.")] = None,
     seed: Annotated[int, typer.Option(help="Decides folds, models and search.")] = 0,
-    forget: Forget = False,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--no-experience", help="Neither learn from the experience store nor add to it."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Search pipelines for a table, and keep an ensemble of the best in a folder."""
+    """Search pipelines for a table, and keep an ensemble of the best in a folder.
+
+    It begins with what did best on tables like this one, public ones and your own, and remembers
+    each pipeline as it ends.
+    """
     _require()
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
     from quickstudy.apps.automl.runs import (
@@ -79,14 +91,22 @@ def automl_fit(
         metric=metric,
         storage=storage,
         study_name=study,
+        history=_past(forget),
         seed=seed,
-    ).fit(X, y)
+    )
+    name = f"{file.stem} ({target})"
+    with _plain_warnings():
+        model.fit(
+            X,
+            y,
+            told=keeping(
+                forget, lambda store: remember_automl(model, X, y, store, name=name, began=began)
+            ),
+        )
     if n_without:
         model.notes_.append(f"{n_without} rows without a target are left out")
     report = save_automl(model, X, y, file, target, run)
     say({"run": str(run), **report}, as_json, f"{_text(report)}\n\nKept in {run}")
-    name = f"{file.stem}, {target}"
-    keep(forget, lambda store: remember_automl(model, X, y, store, name=name, began=began))
 
 
 @automl_app.command("predict", epilog="Example: quickstudy automl predict runs/automl new.csv")
@@ -149,12 +169,16 @@ def automl_suggest(
     k: Annotated[int, typer.Option(help="How many to suggest.")] = 5,
     goal: GoalOption = "auto",
     seed: Annotated[int, typer.Option(help="Of the learning from the history.")] = 0,
+    forget: Annotated[
+        bool, typer.Option("--no-experience", help="Leave your own tables out of it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Suggest what to try first on a table, by results on others; nothing is fitted to it."""
     _require()
-    from quickstudy.apps.automl import MetaLearner, read_results
-    from quickstudy.apps.automl.knowledge import parse_pipeline, shipped_meta_learner
+    from quickstudy.apps.automl import Advisor, MetaLearner, read_results
+    from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+    from quickstudy.apps.automl.knowledge import parse_pipeline
     from quickstudy.apps.automl.metafeatures import meta_features
     from quickstudy.apps.automl.runs import goal_of, read_frame, split_target
 
@@ -162,28 +186,28 @@ def automl_suggest(
         raise UsageError("expected --history with --features or --lower-is-better, got none")
     X, y, _ = split_target(read_frame(file), target)
     chosen = goal_of(y) if goal == "auto" else goal
+    advisor: Advisor | None
     if history is None:
-        metric = "accuracy" if chosen == "classification" else "r2"
-        meta = shipped_meta_learner(chosen, metric)
+        automl = AutoMLClassifier if chosen == "classification" else AutoMLRegressor
+        with _plain_warnings():
+            advisor = automl(history=_past(forget)).advise(X, y)
+        assert advisor
     else:
         known = read_results(history, lower_is_better=lower_is_better, features=features)
-        meta = MetaLearner(seed=seed).fit(known)
-    advisor = meta.advise(meta_features(X, y, chosen, seed=seed))
-    n_tables = len(meta.history_.datasets)
+        advisor = MetaLearner(seed=seed).fit(known).advise(meta_features(X, y, chosen))
+    suggested = advisor.suggest(k)
+    n_tables = len(advisor.history.datasets)
     found = {
-        "suggested": advisor.suggest(k),
-        "chosen_by": meta.chosen_,
+        "suggested": suggested,
+        "reasons": [advisor.reason(name) for name in suggested],
         "datasets": n_tables,
         "neighbours": dict(advisor.neighbours()),
     }
     rows = []
-    for i, name in enumerate(found["suggested"], 1):
+    for i, (name, reason) in enumerate(zip(suggested, found["reasons"], strict=True), 1):
         family, options = parse_pipeline(name) or (name, {})
-        rows.append([str(i), family, _options(options)])
-    text = table(["", "try", "options"], *rows)
-    near = ", ".join(f"{name} ({share:.0%})" for name, share in found["neighbours"].items())
-    text += f"\n\nBy {meta.chosen_}, from {n_tables} tables; nearest: {near}"
-    say(found, as_json, text)
+        rows.append([str(i), family, _options(options), reason])
+    say(found, as_json, table(["", "try", "options", f"why, of {n_tables} tables"], *rows))
 
 
 @automl_app.command("learn", epilog="Example: quickstudy automl learn knowledge.parquet")
@@ -232,6 +256,19 @@ def automl_learn(
     found = {"tables": len(knowledge.tables), "cells": len(knowledge.cells), "failed": failed}
     text = f"{len(knowledge.cells)} results on {len(knowledge.tables)} tables, {failed} of them "
     say(found, as_json, f"{text}failures, in {out}")
+
+
+def _past(forget: bool) -> Literal["shipped", "experience"]:
+    """What a search begins with: results on public tables, and the user's own, if there are."""
+    return "shipped" if forget or not has_experience() else "experience"
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings as other commands do: a line each."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        yield
 
 
 def _text(report: dict[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -18,7 +19,9 @@ from quickstudy.errors import QuickstudyError, UsageError, require
 if TYPE_CHECKING:
     from quickstudy.experience import ExperienceStore
 
-__all__ = ["Forget", "experience_app", "keep"]
+__all__ = ["Forget", "experience_app", "has_experience", "keep", "keeping"]
+
+T = TypeVar("T")
 
 experience_app = typer.Typer(
     no_args_is_help=True, help="See and move what was learned from earlier runs."
@@ -35,16 +38,44 @@ def keep(forget: bool, remember: Callable[[ExperienceStore], None]) -> None:
     """Let a command keep its results, unless it is not to; an error is a line of warning, since
     the results are in their files already.
     """
-    if forget or os.environ.get("RANK", "0") != "0":
+    if forget or os.environ.get("RANK", "0") != "0" or not has_experience():
         return
-    if not all(map(importlib.util.find_spec, PACKAGES)):
-        return
-    from quickstudy.experience import ExperienceStore, experience_place
+    from quickstudy.experience import ExperienceStore
 
-    if experience_place() is None:
-        return
-    try:
+    with _warned():
         remember(ExperienceStore())
+
+
+def keeping(
+    forget: bool, remember: Callable[[ExperienceStore], Callable[[T], None]]
+) -> Callable[[T], None]:
+    """As `keep`, for results that come one by one: what keeps each, until there is an error."""
+    ready: list[Callable[[T], None]] = []
+    keep(forget, lambda store: ready.append(remember(store)))
+
+    def each(result: T) -> None:
+        if ready:
+            tell = ready.pop()
+            with _warned():
+                tell(result)
+                ready.append(tell)
+
+    return each
+
+
+def has_experience() -> bool:
+    """Whether experience is kept at all: its packages are there, and it is not switched off."""
+    if not all(map(importlib.util.find_spec, PACKAGES)):
+        return False
+    from quickstudy.experience import experience_place
+
+    return experience_place() is not None
+
+
+@contextlib.contextmanager
+def _warned() -> Iterator[None]:
+    try:
+        yield
     except (QuickstudyError, OSError) as error:
         print(f"warning: not kept in the experience store: {error}", file=sys.stderr)
 

@@ -170,6 +170,12 @@ class ExperienceStore:
         query = _chosen(kind, task, strategy, metric)
         return self._read(lambda conn: list(itertools.chain(*_joined_rows(conn, query))))
 
+    def rows(self, query: sa.Executable) -> list[tuple[Any, ...]]:
+        """What a query on the tables of `quickstudy.experience.schema` finds: a quick look at much,
+        which is not checked as records are.
+        """
+        return self._read(lambda conn: [tuple(row) for row in conn.execute(query)])
+
     def show(self, id: str) -> Record:
         """The record with an id or fingerprint, or the only one that begins so.
 

@@ -184,3 +184,33 @@ def test_the_gain_falls_to_nothing(make):
         assert max(gains) == 0
     else:
         assert gains[0] > 0.5 > gains[3]
+
+
+def test_a_reason_says_on_which_tables_a_configuration_was_good():
+    scores = [[0.9, 0.1, 0.5], [0.8, 0.2, np.nan], [0.1, 0.9, 0.5]]
+    history = History(["keel/wine", "keel/iris", "your tea (y)"], ["x", "y", "z"], scores)
+    assert Portfolio(history).reason("x") == "among the best on 2 of 3 tables: wine, iris"
+    assert (
+        Portfolio(history).reason("z") == "worth a trial, though among the best on none of 2 tables"
+    )
+    certain = Portfolio(history, np.array([0.1, 0.1, 0.8]))
+    told = "of 3 on the table most like this one: your tea (y)"
+    assert [certain.reason(name) for name in "yx"] == [f"the best {told}", f"number 3 {told}"]
+    likely = Portfolio(history, np.array([0.45, 0.1, 0.45]))
+    assert (
+        likely.reason("y") == "among the best on 1 of the 3 tables most like this one: your tea (y)"
+    )
+    assert "no table has tried it" in RandomOrder(History([], ["x"], [])).reason("x")
+    with pytest.raises(UsageError, match="unknown configuration 'w'"):
+        certain.reason("w")
+
+
+@pytest.mark.parametrize("scale", ["identity", "logit"])
+def test_expected_scores_are_those_observed_and_the_history_s_on_a_known_data_set(scale):
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0.2, 0.9, (12, 6))
+    history = History([f"d{i}" for i in range(12)], list("abcdef"), scores)
+    advisor = MixtureAdvisor(history, np.eye(12)[3] + 1e-9, likeness=0.99, scale=scale, power=0.0)
+    np.testing.assert_allclose(advisor.expected(), scores[3], atol=0.02)
+    advisor.observe("b", 0.55)
+    assert advisor.expected()[1] == pytest.approx(0.55, abs=0.05)

@@ -5,7 +5,12 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 
-from quickstudy.apps.automl.columns import as_frame, as_numbers, column_kinds  # noqa: E402
+from quickstudy.apps.automl.columns import (  # noqa: E402
+    as_dates,
+    as_frame,
+    as_numbers,
+    column_kinds,
+)
 from quickstudy.errors import DataError  # noqa: E402
 
 WORDS = ["a fine day by the sea", "the cat sat on the mat", "rain is coming from the west"]
@@ -32,6 +37,7 @@ WORDS = ["a fine day by the sea", "the cat sat on the mat", "rain is coming from
         (pd.Categorical(["1", "2", "1"]), "category"),
         (WORDS, "text"),
         (WORDS * 9, "category"),
+        ([f"{i} Long Street, 2{i:03}-{i} " + "by the old mill " * 3 for i in range(30)], "text"),
         ([None, None, None], "empty"),
         ([7, 7, None], "empty"),
         (["x", "x"], "empty"),
@@ -45,6 +51,28 @@ def test_a_column_is_what_nearly_all_of_its_values_are(values, kind):
 def test_dates_become_days():
     days = as_numbers(pd.Series(pd.to_datetime(["1970-01-02T00:00", None, "1969-12-31T12:00"])))
     np.testing.assert_array_equal(days, [1, np.nan, -0.5])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["2020-01-31", None, "x", "3 March 2021", "2020-02-01 10:00"],
+        ["12/31/2020", "01/02/2020", "31/12/2020"],
+        ["31.12.2020", "01.02.2020"],
+        ["31 December 2020, 10:00", "1 May 2021, 23:59"],
+        ["2020-01-31T10:00:00Z", "2021-01-31T10:00:00+02:00", ""],
+        ["1677-01-01", "9999-12-31", None],
+        [None, None],
+    ],
+)
+def test_dates_are_read_one_by_one_whatever_comes_first(values):
+    for order in (values, values[::-1]):
+        column = pd.Series(order, dtype=object)
+        alone = [as_dates(pd.Series([value], dtype=object))[0] for value in order]
+        found = as_dates(column)
+        assert [None if pd.isna(v) else v for v in found] == [
+            None if pd.isna(v) else v for v in alone
+        ]
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,10 @@ def test_a_column_that_is_not_there_is_named():
         ({"n_trials": 0}, "n_trials >= 1"),
         ({"time_budget": 0}, "time_budget > 0"),
         ({"n_folds": 1}, "n_folds >= 2"),
-        ({"history": "mine"}, "expected history to be 'shipped', None or a History, got 'mine'"),
+        (
+            {"history": "mine"},
+            "expected history to be 'shipped', 'experience', None or a History, got 'mine'",
+        ),
         ({"metric": "acuracy"}, "did you mean 'accuracy'"),
         ({"families": ["lineal"]}, "did you mean 'linear'"),
         ({"families": []}, "a family"),

@@ -34,13 +34,13 @@ def store(tmp_path):
 
 
 def remember(store, X, y, **options):
-    model = AutoMLClassifier(time_budget=None, families=FAST, history=None, **options).fit(X, y)
-    remember_automl(model, X, y, store, name="table", began=datetime.now(UTC))
-    return model
+    model = AutoMLClassifier(time_budget=None, families=FAST, history=None, **options)
+    tell = remember_automl(model, X, y, store, name="table", began=datetime.now(UTC))
+    return model.fit(X, y, told=tell), tell
 
 
 def test_a_search_is_remembered_once_with_its_folds_and_failures(store):
-    model = remember(store, X, Y, n_trials=12)
+    model, tell = remember(store, X, Y, n_trials=12)
     (task,), (run,) = store.tasks(), store.runs()
     assert (task.kind, task.features["log_rows"]) == ("table", pytest.approx(np.log(60)))
     assert run.recipe["automl"]["table"] == task.fingerprint
@@ -55,11 +55,24 @@ def test_a_search_is_remembered_once_with_its_folds_and_failures(store):
         kept = [t for t in trials.values() if t.strategy == strategy]
         assert any(t.scores == entry.scores and t.failure == entry.failure for t in kept)
     assert any(trial.failure and "pruned" in trial.failure for trial in trials.values())
-    told = {entry["number"]: entry for entry in run.report["leaderboard"]}
-    assert told[0]["reasons"] == ["the default of its family"]
-    assert "TPE" in told[5]["reasons"][0]
-    remember_automl(model, X, Y, store, name="again", began=datetime.now(UTC))
+    for entry in model.leaderboard_:
+        tell(entry)
     assert len(store.trials()) == 12
+    remember(store, X, Y, n_trials=1)  # another run on the same table
+    assert (len(store.tasks()), len(store.runs()), len(store.trials())) == (1, 2, 13)
+
+
+def test_each_pipeline_is_kept_as_it_ends(store):
+    model = AutoMLClassifier(n_trials=3, families=FAST, history=None)
+    tell = remember_automl(model, X, Y, store, name="table", began=datetime.now(UTC))
+    kept = []
+
+    def told(entry):
+        tell(entry)
+        kept.append(len(store.trials()))
+
+    model.fit(X, Y, told=told)
+    assert kept == [1, 2, 3]
 
 
 def test_a_table_is_its_content():

@@ -85,3 +85,15 @@ def test_the_matrix_of_oboe_is_read_with_its_sizes(tmp_path):
     (tmp_path / "dataset_sizes.csv").write_text(",0,1\n3,100,1\n")
     found = read_oboe(tmp_path).features["00003"]
     assert found == {"log_rows": pytest.approx(4.605, abs=1e-3), "log_columns": 0}
+
+
+def test_guesses_stand_for_what_is_missing_and_go_with_their_data_sets():
+    scores, guesses = [[1.0, np.nan], [0.0, 2.0]], np.array([[9.0, 3.0], [9.0, 9.0]])
+    history = History(["a", "b"], ["x", "y"], scores, guesses=guesses)
+    assert history.filled.tolist() == [[1.0, 3.0], [0.0, 2.0]]
+    assert history.filled_regret.tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    assert history.regret[0, 0] == 0.0
+    assert history.without(["b"]).filled.tolist() == [[1.0, 3.0]]
+    assert history.only(["y"]).filled.tolist() == [[2.0]]
+    with pytest.raises(DataError, match="guesses of shape"):
+        History(["a"], ["x"], [[1.0]], guesses=np.zeros((2, 1)))

@@ -13,7 +13,7 @@ from quickstudy.apps.automl.knowledge import (
     read_knowledge,
     write_knowledge,
 )
-from quickstudy.apps.automl.pipelines import make_model
+from quickstudy.apps.automl.pipelines import FAMILIES, make_model
 from quickstudy.errors import DataError, MissingError, UsageError
 
 
@@ -134,3 +134,23 @@ def test_what_ships_advises_pipelines_that_can_be_made():
         assert len(meta.history_.datasets) >= 15
         for name in meta.advise({}).suggest(5):
             make_model(*(parse_pipeline(name) or ("", {})), goal)
+
+
+def test_the_transformer_is_known_where_it_serves_and_absent_elsewhere():
+    knowledge = read_knowledge()
+    name = pipeline_name("transformer", FAMILIES["transformer"].default)
+    cells = [cell for cell in knowledge.cells if cell["pipeline"] == name]
+    assert len(cells) >= 40
+    assert all(cell["goal"] == "classification" and not cell["failure"] for cell in cells)
+    sizes = {t["table"]: t["features"] for t in knowledge.tables if t["goal"] == "classification"}
+    seen = {cell["table"] for cell in cells}
+    assert seen < set(sizes)
+    few = np.log(20.5), np.log(10.5)  # columns, classes
+    for table, features in sizes.items():
+        is_small = features["log_columns"] < few[0] and features["log_classes"] < few[1]
+        assert is_small or table not in seen
+    assert "transformer" in {
+        (parse_pipeline(c) or ("",))[0]
+        for c in knowledge.meta_learner("classification", "accuracy").advise({}).suggest(5)
+    }
+    assert name not in knowledge.history("regression", "r2").configs

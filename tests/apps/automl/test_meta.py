@@ -88,3 +88,25 @@ def test_regret_of_a_data_set_falls_to_0_when_all_is_tried():
 def test_less_than_one_trial_is_refused():
     with pytest.raises(UsageError, match="n_trials >= 1"):
         MetaLearner(n_trials=0)
+
+
+def test_a_version_of_an_own_data_set_counts_above_all_others_and_needs_many_features():
+    rng = np.random.default_rng(0)
+    names, numbers = [f"d{i}" for i in range(30)], rng.normal(size=(30, 12))
+    features = {
+        n: {f"f{j}": float(v) for j, v in enumerate(x)} for n, x in zip(names, numbers, strict=True)
+    }
+    scores = np.tile(np.linspace(0, 1, 5), (30, 1))
+    scores[-1] = scores[-1][::-1]  # what is best elsewhere is the worst on d29
+    history = History(names, list("abcde"), scores, features)
+    meta = MetaLearner(n_trials=3).fit(history)
+    near = {name: value + 0.1 for name, value in features["d29"].items()}
+    assert meta.advise(near).suggest() == ["e"]
+    own = MetaLearner.restore(meta.learned(), history, ["d29", "unknown"])
+    assert own.own_ == ["d29"]
+    assert own.advise(near).suggest() == ["a"]
+    assert own.nearest(near)[0] == "d29"
+    far = {name: value + 1.0 for name, value in near.items()}
+    few = {name: near[name] for name in ("f0", "f1", "f2")}
+    for other in (far, few, {}):
+        assert own.advise(other).suggest() == ["e"]

@@ -16,6 +16,9 @@ __all__ = ["Advisor", "MixtureAdvisor", "Portfolio", "RandomOrder", "Scale"]
 
 Scale = Literal["identity", "logit"]
 
+MOST_NAMED, AMONG_THE_BEST = 10, 0.1
+"""Data sets that a reason speaks of, and the regret up to which it calls a score a good one."""
+
 NEGLIGIBLE = 1e-3
 """Hypotheses with less than this share of the greatest weight are passed over."""
 
@@ -88,6 +91,47 @@ class Advisor(ABC):
         order = np.argsort(-weights, kind="stable")[:k]
         return [(self.history.datasets[i], float(weights[i])) for i in order]
 
+    def reason(self, config: str) -> str:
+        """Why a configuration is worth a trial, in words: what it did on data sets like this one.
+
+        It speaks of the ten data sets that count most by now and have tried it, or of all where all
+        count alike. Among the best are those within a tenth of a data set's range from its best.
+
+        Example:
+            >>> scores = [[0.9, 0.7], [0.8, 0.3], [0.7, 0.9]]
+            >>> Portfolio(History(["red", "blue", "green"], ["x", "y"], scores)).reason("x")
+            'among the best on 2 of 3 tables: red, blue'
+
+        Raises:
+            UsageError: If the configuration is unknown.
+        """
+        if config not in self._index:
+            raise unknown("configuration", config, self._index)
+        scores, weights = self.history.scores, self._posterior()
+        tried = ~np.isnan(scores[:, self._index[config]])
+        order = [i for i in np.argsort(-weights, kind="stable") if tried[i]]
+        if not order:
+            return "worth a trial: no table has tried it"
+        first, column = order[0], scores[order, self._index[config]]
+        if weights[first] > 0.5:
+            n = int((~np.isnan(scores[first])).sum())
+            place = int((scores[first] > column[0]).sum()) + 1
+            which = "the best" if place == 1 else f"number {place}"
+            return f"{which} of {n} on the table most like this one: {self._called(first)}"
+        alike = len(self.history.datasets) > 1 and np.ptp(weights) < 1e-9
+        near = order if alike else order[:MOST_NAMED]
+        regret = self.history.regret[near, self._index[config]]
+        good = [i for i, value in zip(near, regret, strict=True) if value <= AMONG_THE_BEST]
+        tables = f"{len(near)} tables" if alike else f"the {len(near)} tables most like this one"
+        if not good:
+            return f"worth a trial, though among the best on none of {tables}"
+        named = ", ".join(map(self._called, good[:3])) + (", ..." if len(good) > 3 else "")
+        return f"among the best on {len(good)} of {tables}: {named}"
+
+    def _called(self, dataset: int) -> str:
+        """A data set's name without the package it comes with."""
+        return self.history.datasets[dataset].rpartition("/")[2]
+
     def _posterior(self) -> np.ndarray:
         return self.weights
 
@@ -141,7 +185,7 @@ class Portfolio(Advisor):
 
     def __init__(self, history: History, weights: np.ndarray | None = None) -> None:
         super().__init__(history, weights)
-        self._regret = complete(history.regret)
+        self._regret = complete(history.filled_regret)
 
     def _choose(self, seen: list[int], k: int) -> list[int]:
         regret = self._regret
@@ -217,7 +261,7 @@ class MixtureAdvisor(Advisor):
             raise UsageError(f"expected at least 2 data sets, got {len(history.datasets)}")
         self.power = power
         self.scale = scale
-        losses = self._loss(history.scores)
+        losses = self._loss(history.filled)
         self._best = np.nanmin(losses, 1)  # (n,)
         spread = np.nanmax(losses, 1) - self._best
         self._range = np.maximum(spread, 1e-3 * (spread.max() or 1.0))  # (n,)
@@ -235,6 +279,16 @@ class MixtureAdvisor(Advisor):
         if np.nanmin(scores) < 0 or np.nanmax(scores) > 1:
             raise UsageError("expected scores from 0 to 1 for their logit, got others")
         return np.log(1.01 - scores) - np.log(scores + 0.01)
+
+    def expected(self) -> np.ndarray:
+        """The score to be expected of each configuration, given those observed; shape (c,)."""
+        _, losses, whitened, gains = self._condition(self._informative())
+        means = self._means + whitened.T @ gains
+        each = self._best[:, None] + self._range[:, None] * means
+        loss = self._weigh(losses, whitened) @ each
+        if self.scale == "identity":
+            return -loss
+        return (1.01 - 0.01 * np.exp(loss)) / (1 + np.exp(loss))
 
     def observe(self, config: str, score: float) -> None:
         """Tell what came of a configuration: its score, or NaN if it failed.

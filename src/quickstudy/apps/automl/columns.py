@@ -9,6 +9,7 @@ Needs pandas, which quickstudy's extra `automl` installs.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -17,13 +18,14 @@ from quickstudy.errors import DataError, require
 
 require("pandas", "automl")
 import pandas as pd  # noqa: E402
+from pandas.tseries.api import guess_datetime_format  # noqa: E402
 
 __all__ = ["Kind", "as_frame", "as_numbers", "column_kinds"]
 
 Kind = Literal["number", "category", "date", "text", "identifier", "empty"]
 
-LOOKED_AT = 1000
-"""Values of a column that decide what it holds."""
+LOOKED_AT, DATES_LOOKED_AT, LONGEST_DATE = 1000, 200, 50
+"""Values of a column that decide what it holds, and whether it holds dates, which are no longer."""
 
 MOST = 0.95
 """Share of a column's values that must be numbers, or dates, for it to be one of these."""
@@ -92,9 +94,25 @@ def as_numbers(column: pd.Series) -> np.ndarray:
 
 
 def as_dates(column: pd.Series) -> pd.Series:
-    """A column as times without zone; what is no date is missing."""
-    stamps = pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
-    return stamps.dt.tz_localize(None)
+    """A column as times without zone; what is no date is missing.
+
+    Each value is read by itself, the month before the day where both orders are possible. Those of
+    the form that the first one has are read together, if that form leaves no doubt: it is faster.
+    """
+    known = column.dropna()
+    form = None
+    if len(known) and isinstance(known.iloc[0], str):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of days before months, which are in doubt
+            form = guess_datetime_format(known.iloc[0])
+    stamps = None
+    # Days before months are in doubt, and pandas reads ISO 8601 fast as it is.
+    if form and not 0 <= form.find("%d") < form.find("%m") and not form.startswith("%Y-"):
+        stamps = pd.to_datetime(known, errors="coerce", format=form, utc=True)
+        known = known[stamps.isna()]
+    others = pd.to_datetime(known, errors="coerce", format="mixed", utc=True)
+    stamps = others if stamps is None else stamps.fillna(others)
+    return stamps.reindex(column.index).dt.tz_localize(None)
 
 
 def _kind(column: pd.Series) -> Kind:
@@ -105,7 +123,8 @@ def _kind(column: pd.Series) -> Kind:
         numbers = numbers[~np.isnan(numbers)]
         return "number" if len(numbers) and (numbers != numbers[0]).any() else "empty"
     texts = values.astype(str)
-    if texts.nunique() < 2:
+    n_different = texts.nunique()
+    if n_different < 2:
         return "empty"
     if pd.api.types.is_datetime64_any_dtype(values):
         return "date"
@@ -114,12 +133,13 @@ def _kind(column: pd.Series) -> Kind:
     looked_at = texts.iloc[:: max(1, len(texts) // LOOKED_AT)]
     if not np.isnan(as_numbers(looked_at)).mean() > 1 - MOST:
         return "number"
-    has_form = looked_at.str.contains(r"\d.*[-/.: ].*\d").mean() >= MOST
-    if has_form and as_dates(looked_at).notna().mean() >= MOST:
+    few = looked_at.iloc[:: max(1, len(looked_at) // DATES_LOOKED_AT)]
+    has_form = few.str.contains(r"\d.*[-/.: ].*\d") & (few.str.len() <= LONGEST_DATE)
+    if has_form.mean() >= MOST and as_dates(few).notna().mean() >= MOST:
         return "date"
     words = looked_at.str.count(r"\s+").mean() + 1
     is_long = words >= 4 or (words >= 2 and looked_at.str.len().mean() >= 30)
     if is_long and looked_at.nunique() > 0.5 * len(looked_at):
         return "text"
-    is_id = len(texts) >= FEWEST_IDS and texts.nunique() >= MOST * len(texts)
+    is_id = len(texts) >= FEWEST_IDS and n_different >= MOST * len(texts)
     return "identifier" if is_id else "category"

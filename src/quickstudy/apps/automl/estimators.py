@@ -13,7 +13,7 @@ import math
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -33,6 +33,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
+from quickstudy.apps.automl.advisors import Advisor
 from quickstudy.apps.automl.columns import as_frame, as_numbers, column_kinds
 from quickstudy.apps.automl.history import History
 from quickstudy.apps.automl.knowledge import parse_pipeline, shipped_meta_learner
@@ -47,7 +48,7 @@ from quickstudy.apps.automl.pipelines import (
     suggest_options,
 )
 from quickstudy.apps.automl.sampler import MetaSampler
-from quickstudy.errors import DataError, RunError, UsageError, unknown
+from quickstudy.errors import DataError, QuickstudyError, RunError, UsageError, require, unknown
 
 __all__ = ["AutoMLClassifier", "AutoMLRegressor", "LeaderboardEntry"]
 
@@ -60,10 +61,12 @@ ENSEMBLE_ROUNDS = 25
 PARTS, LEAST_ROWS = (1 / 9, 1 / 3), 300
 """Shares of a fold's rows that a pipeline is judged on first, if they are so many rows."""
 
-TPE = "Optuna's TPE suggests it, by the trials before"
+TPE = "found by search, by the pipelines before"
 
-Past = History | MetaLearner | Literal["shipped"] | None
-"""Results on other tables: those that ship with quickstudy, others, or none."""
+Past = History | MetaLearner | Literal["shipped", "experience"] | None
+"""Results on other tables: those that ship with quickstudy, these and the user's own, others, or
+none.
+"""
 
 
 def _log_likelihood(y: np.ndarray, p: np.ndarray) -> float:
@@ -116,6 +119,10 @@ class LeaderboardEntry:
         return -math.inf if self.failure else float(np.mean(self.scores))
 
 
+Told = Callable[[LeaderboardEntry], None]
+"""What is told of each pipeline as it ends."""
+
+
 class _AutoML(BaseEstimator, ABC):
     """What classifier and regressor share: the search, and the ensemble at its end."""
 
@@ -145,13 +152,14 @@ class _AutoML(BaseEstimator, ABC):
         self.history = history
         self.seed = seed
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, *, told: Told | None = None) -> Self:
         """Search, and fit the ensemble of what was best on all rows.
 
         Args:
             X: A data frame or array of n rows; strings, dates, texts, missing and infinite values
                 may be in it.
             y: The target, of shape (n,).
+            told: Is told of each pipeline as it ends, such as what `remember_automl` returns.
 
         Raises:
             UsageError: If an option cannot be used as given.
@@ -166,7 +174,7 @@ class _AutoML(BaseEstimator, ABC):
                 f"expected a family for {self._goal} that can learn from a table of "
                 f"{len(frame)} rows and {frame.shape[1]} columns, got none"
             )
-        entries, predictions = self._search(frame, target, self._splits(target), families)
+        entries, predictions = self._search(frame, target, self._splits(target), families, told)
         done = [i for i, entry in enumerate(entries) if entry.failure is None]
         weights = _greedy_ensemble(
             [predictions[i] for i in done], target, self._metrics[self.metric_]
@@ -210,21 +218,39 @@ class _AutoML(BaseEstimator, ABC):
             UsageError: If an option cannot be used as given, or k is below 1.
             DataError: If the table or target cannot serve.
         """
+        advisor = self.advise(X, y)
+        names = advisor.suggest(k) if advisor else []
+        return [found for name in names if (found := parse_pipeline(name))]
+
+    def advise(self, X: Any, y: Any) -> Advisor | None:
+        """What `suggest` asks: it says too why it suggests a pipeline, and which tables are near.
+
+        Args:
+            X, y: As in `fit`.
+
+        Returns:
+            An advisor whose configurations `parse_pipeline` reads; None without a history.
+
+        Raises:
+            UsageError: If an option cannot be used as given.
+            DataError: If the table or target cannot serve.
+        """
         families = self._check_options()
         frame = as_frame(X)
         target = self._learn_target(y, len(frame))
-        meta = self._meta_learner(self._serving(families, frame))
-        if meta is None or not meta.history_.configs:
-            return []
-        advisor = meta.advise(meta_features(frame, target, self._goal, seed=self.seed))
-        return [found for name in advisor.suggest(k) if (found := parse_pipeline(name))]
+        meta, features = self._meta_learner(frame, target, self._serving(families, frame))
+        return meta.advise(features) if meta and meta.history_.configs else None
 
-    def _meta_learner(self, families: list[str]) -> MetaLearner | None:
-        """Of the pipelines among a history's configurations that this search can try."""
+    def _meta_learner(
+        self, frame: pd.DataFrame, target: np.ndarray, families: list[str]
+    ) -> tuple[MetaLearner | None, Mapping[str, float]]:
+        """Of the pipelines among a history's configurations that this search can try; and the
+        table's meta-features.
+        """
         if self.history is None:
-            return None
+            return None, {}
         meta = self.history
-        if meta == "shipped":
+        if meta in ("shipped", "experience"):
             meta = shipped_meta_learner(self._goal, self.metric_)
         elif isinstance(meta, History):
             meta = MetaLearner(seed=self.seed).fit(meta)
@@ -235,7 +261,18 @@ class _AutoML(BaseEstimator, ABC):
             and found[0] in families
             and can_make(*found, self._goal)
         ]
-        return MetaLearner.restore(meta.learned(), meta.history_.only(names))
+        meta = MetaLearner.restore(meta.learned(), meta.history_.only(names), meta.own_)
+        features = meta_features(frame, target, self._goal)
+        if self.history == "experience":
+            from quickstudy.apps.automl.own import own_store, with_experience
+
+            try:
+                if store := own_store():
+                    serves = families.__contains__
+                    meta = with_experience(meta, store, self._goal, self.metric_, features, serves)
+            except QuickstudyError as error:
+                warnings.warn(f"the experience store is not read: {error}", stacklevel=3)
+        return meta, features
 
     def _learn_table(self, X: Any, y: Any) -> tuple[pd.DataFrame, np.ndarray]:
         frame = as_frame(X)
@@ -249,6 +286,7 @@ class _AutoML(BaseEstimator, ABC):
                 f"values, or a different one in nearly every row: {', '.join(self.kinds_)}"
             )
         self.notes_ = _notes(frame, self.kinds_, target, self._goal)
+        self.meta_features_ = {}
         return frame, target
 
     def _fit_members(
@@ -269,11 +307,15 @@ class _AutoML(BaseEstimator, ABC):
         if self.time_budget is not None and not self.time_budget > 0:
             raise UsageError(f"expected time_budget > 0 seconds, got {self.time_budget}")
         if not (
-            self.history in (None, "shipped") or isinstance(self.history, History | MetaLearner)
+            self.history in (None, "shipped", "experience")
+            or isinstance(self.history, History | MetaLearner)
         ):
             raise UsageError(
-                f"expected history to be 'shipped', None or a History, got {self.history!r}"
+                "expected history to be 'shipped', 'experience', None or a History, got "
+                f"{self.history!r}"
             )
+        if self.history == "experience":
+            require("sqlalchemy", "experience")
         if self.n_folds < 2:
             raise UsageError(f"expected n_folds >= 2, got {self.n_folds}")
         self.metric_ = self.metric or next(iter(self._metrics))
@@ -329,6 +371,7 @@ class _AutoML(BaseEstimator, ABC):
         target: np.ndarray,
         splits: list[tuple[np.ndarray, np.ndarray]],
         families: list[str],
+        told: Told | None,
     ) -> tuple[list[LeaderboardEntry], list[np.ndarray]]:
         """Try pipelines until the budget is spent; with predictions for rows left out."""
         ends = math.inf if self.time_budget is None else time.monotonic() + self.time_budget
@@ -362,10 +405,11 @@ class _AutoML(BaseEstimator, ABC):
                     trial.report(float(np.mean(scores)) if is_fold else score, step)
             except Exception as error:  # whatever a library raises is this pipeline's failure
                 failure = f"{type(error).__name__}: {error}".partition("\n")[0]
-                told = study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                ended = study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
                 state = optuna.trial.TrialState.PRUNED if failure else None
-                told = study.tell(trial, None if failure else float(np.mean(scores)), state=state)
+                score = None if failure else float(np.mean(scores))
+                ended = study.tell(trial, score, state=state)
             found = found or failure is None
             seconds = time.monotonic() - began
             entries.append(
@@ -376,9 +420,11 @@ class _AutoML(BaseEstimator, ABC):
                     seconds,
                     failure=failure,
                     number=len(entries),
-                    reasons=told.user_attrs.get("reasons", [TPE]),
+                    reasons=ended.user_attrs.get("reasons", [TPE]),
                 )
             )
+            if told:
+                told(entries[-1])
             everything.append(self._shaped(predictions))
         if not found:
             first = entries[0]
@@ -389,14 +435,14 @@ class _AutoML(BaseEstimator, ABC):
         """A study that begins with what other tables advise, or, without any, with each family's
         default; a stored one of this table goes on.
         """
-        meta = self._meta_learner(families)
+        meta, features = self._meta_learner(frame, target, families)
+        self.meta_features_ = dict(features)
         sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(seed=self.seed)
         is_advised = False
         if meta is not None and meta.history_.datasets and meta.chosen_ != "random":
             is_advised = True
             pipelines = {name: parse_pipeline(name) for name in meta.history_.configs}
             params = {name: as_parameters(*found) for name, found in pipelines.items() if found}
-            features = meta_features(frame, target, self._goal, seed=self.seed)
             sampler = MetaSampler(meta, params, features, seed=self.seed)
         told = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -460,8 +506,8 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
             an ensemble of its own trials. None for memory.
         study_name: In the storage; a study begun is continued. It should name the table.
         history: Results on other tables to begin with: "shipped" for those that come with
-            quickstudy, a `History` whose configurations are named by `pipeline_name`, a
-            meta-learner fitted to one, or None.
+            quickstudy, "experience" for these and those of the experience store, a `History` whose
+            configurations are named by `pipeline_name`, a meta-learner fitted to one, or None.
         seed: Of folds, models and search.
 
     Attributes:
@@ -473,6 +519,7 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
         out_of_fold_score_: Of these, which is a little too good for it.
         kinds_: What each column holds.
         notes_: What of the table deserves attention, in words.
+        meta_features_: By which the table was compared with others; empty without a history.
 
     Example:
         >>> table = [["red", i] for i in range(20)] + [["blue", i] for i in range(20)]

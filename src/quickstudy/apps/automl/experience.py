@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ STUDIES = uuid.UUID("5b0f4c86-2a52-4d0c-9d5e-0d6b6c7f7a11")
 """The namespace of the ids of trials that studies hold: the same trial is kept once."""
 
 
-def table_task(X: Any, y: Any, goal: Goal, *, name: str, seed: int = 0) -> Task:
+def table_task(
+    X: Any, y: Any, goal: Goal, *, name: str, features: Mapping[str, float] | None = None
+) -> Task:
     """A table with its target as a task of the experience store.
 
     Its identity is its content: the names and values of its columns in their order, the target's
@@ -55,7 +58,7 @@ def table_task(X: Any, y: Any, goal: Goal, *, name: str, seed: int = 0) -> Task:
         y: The target, of shape (n,).
         goal: "classification" or "regression".
         name: For people.
-        seed: Of the meta-features.
+        features: Its meta-features, where they are known; None to find them.
 
     Raises:
         DataError: If the table or target cannot serve.
@@ -67,13 +70,14 @@ def table_task(X: Any, y: Any, goal: Goal, *, name: str, seed: int = 0) -> Task:
         ('table', 2)
     """
     frame = as_frame(X)
-    features = meta_features(frame, y, goal, seed=seed)
+    if not features:
+        features = meta_features(frame, y, goal)
     digest = hashlib.sha256()
     for column in (*(frame[name] for name in frame), pd.Series(np.asarray(y), name="")):
         digest.update(canonical_json(str(column.name)).encode())
         digest.update(_content(column))
     told = {"rows": len(frame), "columns": list(frame), "goal": goal}
-    return Task(fingerprint_of([digest.hexdigest(), goal]), "table", name, features, told)
+    return Task(fingerprint_of([digest.hexdigest(), goal]), "table", name, dict(features), told)
 
 
 def _content(column: pd.Series) -> bytes:

@@ -26,6 +26,7 @@ class History:
         scores: Of shape (n, c), greater is better; NaN where a configuration was not tried or
             failed.
         features: Meta-features of data sets, by name; those that are missing are unknown.
+        guesses: What missing scores are expected to be, of shape (n, c); None or NaN for no idea.
 
     Raises:
         DataError: If the sizes differ, a name is there twice, a score is infinite, or a data set
@@ -41,6 +42,7 @@ class History:
     configs: list[str]
     scores: np.ndarray
     features: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    guesses: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.datasets), len(self.configs))
@@ -54,6 +56,8 @@ class History:
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise DataError(f"expected each {what} once, got {twice!r} more often")
+        if self.guesses is not None and np.shape(self.guesses) != shape:
+            raise DataError(f"expected guesses of shape {shape}, got {np.shape(self.guesses)}")
         if np.isinf(scores).any():
             raise DataError("expected finite scores, or NaN for none, got an infinite one")
         if (empty := np.isnan(scores).all(1)).any():
@@ -63,8 +67,19 @@ class History:
     @property
     def regret(self) -> np.ndarray:
         """Scores mapped in each data set so that its best is 0 and its worst 1, shape (n, c)."""
-        best, worst = _ends(self.scores)
-        return (best - self.scores) / np.where(best > worst, best - worst, 1.0)
+        return _regret(self.scores)
+
+    @property
+    def filled(self) -> np.ndarray:
+        """Scores, with guesses for those that are missing, shape (n, c)."""
+        if self.guesses is None:
+            return self.scores
+        return np.where(np.isnan(self.scores), self.guesses, self.scores)
+
+    @property
+    def filled_regret(self) -> np.ndarray:
+        """`regret` of the scores `filled`."""
+        return _regret(self.filled)
 
     def without(self, datasets: Iterable[str]) -> History:
         """The history without some data sets.
@@ -75,8 +90,7 @@ class History:
         """
         left_out = set(datasets)
         keep = [i for i, name in enumerate(self.datasets) if name not in left_out]
-        names = [self.datasets[i] for i in keep]
-        return History(names, self.configs, self.scores[keep], self.features)
+        return self._part(keep, list(range(len(self.configs))))
 
     def only(self, configs: Iterable[str]) -> History:
         """The history of some configurations alone, and of the data sets that have scores of them.
@@ -88,9 +102,17 @@ class History:
         kept = set(configs)
         columns = [j for j, name in enumerate(self.configs) if name in kept]
         scores = self.scores[:, columns]
-        rows = np.flatnonzero(~np.isnan(scores).all(1))
-        names = [self.datasets[i] for i in rows]
-        return History(names, [self.configs[j] for j in columns], scores[rows], self.features)
+        return self._part(np.flatnonzero(~np.isnan(scores).all(1)).tolist(), columns)
+
+    def _part(self, rows: list[int], columns: list[int]) -> History:
+        place = np.ix_(rows, columns)
+        return History(
+            [self.datasets[i] for i in rows],
+            [self.configs[j] for j in columns],
+            self.scores[place],
+            self.features,
+            None if self.guesses is None else self.guesses[place],
+        )
 
 
 def read_oboe(folder: str | Path) -> History:
@@ -178,6 +200,11 @@ def _oboe_name(text: str) -> str:
         return f"{found['algorithm']}({options})"
     except (ValueError, SyntaxError, TypeError, KeyError, AttributeError):
         return text
+
+
+def _regret(scores: np.ndarray) -> np.ndarray:
+    best, worst = _ends(scores)
+    return (best - scores) / np.where(best > worst, best - worst, 1.0)
 
 
 def _ends(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

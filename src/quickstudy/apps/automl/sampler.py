@@ -40,8 +40,8 @@ class MetaSampler(BaseSampler):
     The first trials are the advice of a `MetaLearner`, which takes in the score of each. After
     these, of every three trials two are of the way that found the best so far, advice or the
     sampler `then`, and one is of the other, which guards against a history that misleads: whatever
-    it says, a third of the trials at least is chosen without it. Where advice is used up, expects
-    to gain nothing more, or has no history to go by, all are.
+    it says, a third of the trials at least is chosen without it. Where advice is used up, has no
+    history to go by, or after the first trials expects to gain nothing more, all are.
 
     A trial of the study that has the parameters of a configuration counts as that one, whoever made
     it, so processes that share a study share what was observed. A trial still running is not
@@ -175,22 +175,20 @@ class MetaSampler(BaseSampler):
             if other.state == TrialState.COMPLETE and score == score:
                 best[advised is not None] = max(best[advised is not None], score)
         if not len(self._meta.history_.datasets):
-            return None, "by search: there is no history to go by"
-        if advisor.gain() < LEAST_GAIN:
-            return None, "by search: other tables promise no further gain"
-        after = trial.number - self._n_first
+            return None, "found by search: no other table to go by"
+        after, gain = trial.number - self._n_first, advisor.gain()
+        if not gain or (after >= 0 and gain < LEAST_GAIN):
+            return None, "found by search: other tables promise nothing better"
         leads = best[True] >= best[False]
         if after >= 0 and (after % 3 == 2) == leads:
-            turn = "its turn" if leads else "it found the best so far"
-            return None, f"by search: {turn}"
+            turn = "one of three is left to it" if leads else "it found the best so far"
+            return None, f"found by search: {turn}"
         return advisor, ""
 
     def _tell(self, study: Study, trial: FrozenTrial, advisor: Advisor, name: str) -> None:
         """Keep with the trial what it was advised to be, and why."""
-        near = ", ".join(f"{table} ({share:.0%})" for table, share in advisor.neighbours(3))
-        why = f"by {self._meta.chosen_} of {len(self._meta.history_.datasets)} tables; near: {near}"
         study._storage.set_trial_system_attr(trial._trial_id, ADVISED, name)
-        study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
+        study._storage.set_trial_user_attr(trial._trial_id, REASONS, [advisor.reason(name)])
 
 
 def _key(params: Mapping[str, Any]) -> str:
