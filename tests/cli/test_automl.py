@@ -86,7 +86,9 @@ def test_what_a_fit_tries_is_kept_unless_it_is_not_to(tmp_path, file, monkeypatc
     words = ["fit", file, "--target", "kind", "--trials", "1", "--run", tmp_path / "run"]
     call(*words, "--no-experience")
     assert not (tmp_path / "experience.db").exists()
-    call(*words)
+    with pytest.raises(RunError, match="add --overwrite"):
+        call(*words)
+    call(*words, "--overwrite")
     (row,) = experience.ExperienceStore(create=False).table(kind="table")
     assert row["task_name"] == "table (kind)"
     assert row["strategy_name"] in FAMILIES

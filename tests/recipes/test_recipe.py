@@ -180,6 +180,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
     assert not (tmp_path / "run").exists()
 
 
+def test_a_test_cannot_ask_for_other_weights():
+    recipe = load_recipe("fine_tuning_caltech", ["test.0.learner={classifier='cosine'}"])
+    with pytest.raises(UsageError, match="changes of the learner that keep its weights"):
+        recipe.check_tests(recipe.make_learner())
+
+
 def test_one_class_is_nothing_to_tell_apart():
     recipe = load_recipe("prototypical_glyphs", ["tasks.n_way=1"])
     with pytest.raises(UsageError, match="n_way of 2 or more, got 1"):

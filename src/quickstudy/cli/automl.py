@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from quickstudy.cli.experience import has_experience, keeping
-from quickstudy.cli.output import Json, say, seconds_in, table
+from quickstudy.cli.output import Json, Overwrite, check_new, say, seconds_in, table
 from quickstudy.errors import UsageError, require
 
 __all__ = ["automl_app"]
@@ -63,6 +63,7 @@ def automl_fit(
             "--no-experience", help="Neither learn from the experience store nor add to it."
         ),
     ] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Search pipelines for a table, and keep an ensemble of the best in a folder.
@@ -83,6 +84,7 @@ def automl_fit(
 
     began = datetime.now(UTC)
     check_folder(run)
+    check_new(run, overwrite)
     X, y, n_without = split_target(read_frame(file), target)
     chosen = goal_of(y) if goal == "auto" else goal
     model = (AutoMLClassifier if chosen == "classification" else AutoMLRegressor)(

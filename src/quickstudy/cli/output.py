@@ -10,15 +10,32 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from quickstudy.errors import UsageError
+from quickstudy.errors import RunError, UsageError
 
-__all__ = ["Json", "say", "seconds_in", "table"]
+__all__ = ["Json", "Overwrite", "check_new", "say", "seconds_in", "table"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what an earlier call left in the folder.")
+]
+
+
+def check_new(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that an earlier call of a command has filled.
+
+    Raises:
+        RunError: If there is something in it and `overwrite` is false.
+    """
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise RunError(
+            f"{folder} holds a run already: name another folder with --run, or add --overwrite"
+        )
 
 
 def say(result: Any, as_json: bool, text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from quickstudy.cli.output import Json, say, table
+from quickstudy.cli.output import Json, Overwrite, check_new, say, table
 from quickstudy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def recommend_train(
         typer.Option(help="A network to meta-learn as a further base: melu, tanp, ..."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides who is left out, and what is drawn.")] = 0,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Learn base recommenders, and the level above that tunes them to each user."""
@@ -86,6 +87,7 @@ def recommend_train(
 
     recommender = Recommender(meta=meta, also=also or (), seed=seed)
     check_folder(run)
+    check_new(run, overwrite)
     ratings = _load(data, users, items, clicks)
     kept, _ = _parts(ratings, hold_out, seed)
     recommender.fit(kept).save(run)

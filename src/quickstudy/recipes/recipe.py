@@ -402,7 +402,13 @@ class Recipe(_Table):
         if not test.learner:
             return learner
         changed = self.make_learner(**test.learner).to(device_of(learner))
-        changed.load_state_dict(learner.state_dict())
+        try:
+            changed.load_state_dict(learner.state_dict())
+        except RuntimeError:
+            raise UsageError(
+                f"expected changes of the learner that keep its weights, got {test.learner} in "
+                f"test {test.title!r}: train a run with them"
+            ) from None
         return changed
 
     def check_tests(self, learner: Learner) -> None:
