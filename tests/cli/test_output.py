@@ -2,7 +2,8 @@ import sys
 
 import pytest
 
-from quickstudy.cli.output import table
+from quickstudy.cli.output import check_new, table
+from quickstudy.errors import RunError
 
 ROWS = [["a_long_name_of_a_recipe", "what it is about, in words"], ["short", "nothing"]]
 
@@ -21,3 +22,12 @@ def test_a_table_wraps_to_the_terminal_and_breaks_no_word(monkeypatch, columns):
 
 def test_a_table_for_a_program_has_a_line_a_row():
     assert len(table(["recipe", "about"], *ROWS * 3).splitlines()) == 8
+
+
+def test_a_folder_with_something_in_it_is_replaced_only_if_told_to(tmp_path):
+    check_new(tmp_path, overwrite=False)
+    check_new(tmp_path / "new", overwrite=False)
+    (tmp_path / "film.json").touch()
+    check_new(tmp_path, overwrite=True)
+    with pytest.raises(RunError, match="holds a run already"):
+        check_new(tmp_path, overwrite=False)
