@@ -220,9 +220,11 @@ def test_three_rows_are_too_few_for_numbers_and_four_have_whole_folds():
 @pytest.mark.parametrize("family", ["linear", "extra trees"])
 def test_mixed_and_huge_values_are_mentioned(family):
     table = X.assign(mixed=[1, "two", None] * 30, huge=[1e308, -1e308, 1.0] * 30)
+    table["age"] = [*range(9), "unknown"] * 9
     model = AutoMLClassifier(n_trials=1, families=[family], n_folds=2).fit(table, Y)
     notes = " ".join(model.notes_)
     assert "numbers among other values, all taken as categories: mixed" in notes
+    assert "words among numbers are taken as missing: age" in notes
     assert "beyond 1e+30 count as that: huge" in notes
     assert model.leaderboard_[0].mean > 0.6
 

@@ -30,6 +30,9 @@ LOOKED_AT, DATES_LOOKED_AT, LONGEST_DATE = 1000, 200, 50
 MOST = 0.95
 """Share of a column's values that must be numbers, or dates, for it to be one of these."""
 
+MANY, FEW_WORDS = 0.8, 3
+"""The same of numbers, if the others are so few different words without a digit: for missing."""
+
 
 FEWEST_IDS = 20
 """Values of which nearly all must differ for a column to be one of identifiers."""
@@ -65,7 +68,8 @@ def as_frame(X: Any) -> pd.DataFrame:
 def column_kinds(frame: pd.DataFrame) -> dict[str, Kind]:
     """What each column holds, by name; "empty" if it has no two different values.
 
-    Columns of strings are numbers or dates if nearly all of their values are; text if they are long
+    Columns of strings are numbers or dates if nearly all of their values are, and numbers too if most
+    are and the rest is a word for missing; text if they are long
     and mostly different; identifiers if nearly all are different; else categories.
 
     Example:
@@ -131,7 +135,10 @@ def _kind(column: pd.Series) -> Kind:
     if isinstance(values.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(values):
         return "category"
     looked_at = texts.iloc[:: max(1, len(texts) // LOOKED_AT)]
-    if not np.isnan(as_numbers(looked_at)).mean() > 1 - MOST:
+    strange = looked_at[np.isnan(as_numbers(looked_at))]
+    share = 1 - len(strange) / len(looked_at)
+    are_words = strange.nunique() <= FEW_WORDS and not strange.str.contains(r"\d").any()
+    if share >= MOST or (share >= MANY and are_words):
         return "number"
     few = looked_at.iloc[:: max(1, len(looked_at) // DATES_LOOKED_AT)]
     has_form = few.str.contains(r"\d.*[-/.: ].*\d") & (few.str.len() <= LONGEST_DATE)

@@ -685,6 +685,8 @@ def _notes(frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal:
         notes.append(f"infinite values are taken as missing: {', '.join(infinite)}")
     if huge := [name for name in numbers if (np.abs(as_numbers(frame[name])) > HUGE).any()]:
         notes.append(f"numbers beyond {HUGE:g} count as that: {', '.join(huge)}")
+    if worded := [name for name in numbers if _has_words(frame[name])]:
+        notes.append(f"words among numbers are taken as missing: {', '.join(worded)}")
     if mixed := [name for name in kinds if kinds[name] == "category" and _is_mixed(frame[name])]:
         notes.append(f"numbers among other values, all taken as categories: {', '.join(mixed)}")
     same = [name for name in kinds if kinds[name] == "category" and frame[name].nunique() > 1000]
@@ -693,6 +695,10 @@ def _notes(frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal:
     if goal == "classification" and (rare := int((np.bincount(target) == 1).sum())):
         notes.append(f"{rare} classes have a single row, which no fold can both learn and test")
     return notes
+
+
+def _has_words(column: pd.Series) -> bool:
+    return not pd.api.types.is_numeric_dtype(column) and _is_mixed(column)
 
 
 def _is_mixed(column: pd.Series) -> bool:
