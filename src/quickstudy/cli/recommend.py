@@ -160,7 +160,9 @@ def recommend_evaluate(
     known = "clicks" if recommender.clicks_ else "ratings"
     head = [" / ".join(scores[0].measures), *(f"{size} {known}" for size in _sizes(support))]
     text = table(head, *([name, *cells] for name, cells in rows.items()))
-    say(found, as_json, f"{text}\n{found[0]['users']} users that training left out.")
+    needed = max(_sizes(support)) + n_query
+    users_told = f"{found[0]['users']} users that training left out, of {needed} {known} or more."
+    say(found, as_json, f"{text}\n{users_told}")
 
 
 @recommend_app.command(

@@ -281,7 +281,7 @@ class ColdUsers:
         check_option("order", self.order, get_args(Order))
         if self.n_query < 1 or self.most < 0:
             raise UsageError(
-                f"expected n_query of 1 or more and most of 0 or more, got {self.n_query} and "
+                f"expected n_query of 1 or more and supports of 0 or more, got {self.n_query} and "
                 f"{self.most}"
             )
         data = self.data
