@@ -46,8 +46,13 @@ class RunError(QuickstudyError, RuntimeError):
     """A run folder that is damaged, or in the way."""
 
 
+MOST_LISTED = 30
+"""Names of a catalogue that an error gives."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Build the error for a name that is not in a catalogue, with the nearest known one.
+    """Build the error for a name that is not in a catalogue, with the nearest known one, and all
+    of them, or the nearest ten of a long list.
 
     Example:
         >>> print(unknown("learner", "mamll", ["maml", "prototypical_networks"]))
@@ -56,7 +61,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return UsageError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}")
+    listed = ", ".join(names) or "none"
+    if len(names) > MOST_LISTED:
+        some = difflib.get_close_matches(name, names, n=10, cutoff=0.0)
+        listed = f"{', '.join(some)}, and {len(names) - len(some)} more"
+    return UsageError(f"unknown {kind} {name!r}{hint} Known: {listed}")
 
 
 def check_option(option: str, value: object, known: Iterable[str]) -> None:

@@ -176,7 +176,7 @@ def _plan(
     if "encoder" in data:
         plain["backbone"] = {"name": "linear"}
         tasks.pop("augment", None)
-    if recipe.tasks.n_shot == 1:  # the shots in training are those of the test
+    if recipe.tasks.n_shot == 1 or not recipe.train.steps:  # shots in training as in the test
         tasks["n_shot"] = n_shot
     tasks["n_query"] = min(recipe.tasks.n_query, n_query)
     asked = {"n_way": n_way, "n_shot": n_shot}
