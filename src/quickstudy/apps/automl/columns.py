@@ -68,9 +68,9 @@ def as_frame(X: Any) -> pd.DataFrame:
 def column_kinds(frame: pd.DataFrame) -> dict[str, Kind]:
     """What each column holds, by name; "empty" if it has no two different values.
 
-    Columns of strings are numbers or dates if nearly all of their values are, and numbers too if most
-    are and the rest is a word for missing; text if they are long
-    and mostly different; identifiers if nearly all are different; else categories.
+    Columns of strings are numbers or dates if nearly all of their values are, and numbers too if
+    most are and the rest is a word for missing; text if they are long and mostly different;
+    identifiers if nearly all are different; else categories.
 
     Example:
         >>> rows = [[1, "red", "2024-01-31", "7"], [2, "blue", "2024-02-01", "8.5"]]
