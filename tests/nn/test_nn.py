@@ -19,9 +19,17 @@ from quickstudy.nn import (
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_says_the_length_of_its_features(name):
-    shape = {"koch_conv": (1, 105, 105), "series_conv4": (2, 40)}.get(name, (1, 28, 28))
+    shapes = {"koch_conv": (1, 105, 105), "series_conv4": (2, 40), "linear": (40,)}
+    shape = shapes.get(name, (1, 28, 28))
     backbone = BACKBONES[name](shape).eval()
     assert backbone(torch.rand(3, *shape)).shape == (3, backbone.out_features)
+
+
+def test_a_linear_map_begins_as_the_identity_and_takes_vectors_alone():
+    x = torch.rand(3, 5)
+    torch.testing.assert_close(BACKBONES["linear"]((5,))(x), x)
+    with pytest.raises(UsageError, match="vectors of shape"):
+        BACKBONES["linear"]((1, 28, 28))
 
 
 def test_conv4_equals_the_published_order_of_relu_then_pooling_with_bias():
