@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from drawings import draw_boxes
+from quickstudy.apps.run import keep_results, meta_test_all
 from quickstudy.errors import MissingError, UsageError
 from quickstudy.nn import ENCODERS, Encoder, Pretrained
 from quickstudy.recipes import about, recipe_names
+from quickstudy.recipes import recipe as recipe_module
 from quickstudy.recipes.recipe import load_recipe, override, parse_recipe
 
 
@@ -27,17 +29,19 @@ def test_the_channels_of_a_data_set_are_its_own_and_the_same_in_every_test():
 
 
 @pytest.fixture
-def letters(monkeypatch, tmp_path):
-    """Encoders by name that need no extra, and no user's cache: of texts and of images."""
+def brightness_encoder(monkeypatch, tmp_path):
+    """A named encoder of images that needs no extra, and no user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def brightness(images):
         return torch.stack(images).float().mean((2, 3)).repeat(1, 3)[:, :3]
 
     def load():
-        return Encoder(brightness, "brightness", "1")
+        return Encoder(brightness, "brightness", "1", seen="light and dark")
 
     monkeypatch.setitem(ENCODERS, "efficientnet_lite0", Pretrained(load, 3, side=16))
+    monkeypatch.setattr(recipe_module, "_LOADED", {})
+    monkeypatch.setattr(recipe_module, "_encoder", lambda name: ENCODERS[name].load())
 
 
 ENCODED = [
@@ -48,7 +52,7 @@ ENCODED = [
 ]
 
 
-def test_an_encoder_embeds_the_data_before_tasks_are_drawn(letters):
+def test_an_encoder_embeds_the_data_before_tasks_are_drawn(brightness_encoder):
     recipe = load_recipe("prototypical_glyphs", ENCODED)
     assert recipe.train_tasks()[0].support.x.shape[1:] == (3,)
     learner = recipe.make_learner()
@@ -56,7 +60,17 @@ def test_an_encoder_embeds_the_data_before_tasks_are_drawn(letters):
     assert recipe.run_test(learner, recipe.test[0]).mean > 0.5
 
 
-def test_an_encoder_takes_images_of_a_folder_as_it_was_trained(letters, tmp_path):
+def test_what_the_encoder_has_seen_is_in_the_report_and_the_card(brightness_encoder, tmp_path):
+    recipe = load_recipe("prototypical_glyphs", ENCODED)
+    results, _ = meta_test_all(recipe, {"score": recipe.make_learner().eval()})
+    report = keep_results(tmp_path, recipe, results)
+    assert report["test"]["encoder"] == {"name": "efficientnet_lite0", "seen": "light and dark"}
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    assert "embeddings by efficientnet_lite0 of glyphs" in card
+    assert "The encoder efficientnet_lite0 is light and dark." in card
+
+
+def test_an_encoder_takes_images_of_a_folder_as_it_was_trained(brightness_encoder, tmp_path):
     draw_boxes(tmp_path / "boxes", {"a": (2, 2, 20, 8), "b": (2, 2, 8, 20)})
     table = f"{{name='folder', folder={str(tmp_path / 'boxes')!r}, encoder='efficientnet_lite0'}}"
     recipe = load_recipe(
@@ -85,7 +99,7 @@ def test_an_encoder_that_does_not_suit_the_data_is_refused(change, match):
         load_recipe("prototypical_glyphs", [change])
 
 
-def test_nothing_is_distorted_or_tested_apart_from_the_encoder(letters):
+def test_nothing_is_distorted_or_tested_apart_from_the_encoder(brightness_encoder):
     recipe = load_recipe("prototypical_glyphs", [*ENCODED, "tasks.augment=affine"])
     with pytest.raises(UsageError, match="no augment with an encoder"):
         recipe.train_tasks()

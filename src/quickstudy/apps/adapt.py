@@ -174,16 +174,17 @@ def _adapt_to_images(
     if encoder is None and learner is None:
         small = load_image_folder(support, size=32, channels=3)
         learner = EMBEDDINGS if in_colour(small.x.float() / 255) else DRAWINGS
-    recipe = None
+    run = None
     if encoder is None and learner not in METHODS:
-        recipe, run = load_run(learner or DRAWINGS, overrides)
-    if recipe and not recipe.data.encoder:
+        run = load_run(learner or DRAWINGS, overrides)
+    if run and not run[0].data.encoder:
+        recipe, made = run
         how = vars(images_of(recipe, ink))
-        means = _Means(run, lambda x: x.float() / 255, str(learner), recipe)
-    elif ink or (overrides and recipe is None):
+        means = _Means(made, lambda x: x.float() / 255, str(learner), recipe)
+    elif ink or (overrides and run is None):
         raise UsageError("expected --ink and --set only with a run of images, got an encoder")
     else:
-        means, known = _encoded(learner, encoder, PHOTOGRAPHS, EncodedImages, overrides)
+        means, known = _encoded(learner, encoder or PHOTOGRAPHS, EncodedImages, run)
         how = vars(known.images)
     shots = load_image_folder(support, **how)
     named = list_images(query)
@@ -231,7 +232,8 @@ def _adapt_to_table(
         ]
         names = [str(i + 1) for i in range(len(rows[1]))]
         return _finish("row", means, rows[0], y, classes, rows[1], names, content)
-    means, _ = _encoded(learner, encoder, TEXTS, Encoder)
+    run = None if learner is None or learner in METHODS or encoder else load_run(learner)
+    means, _ = _encoded(learner, encoder or TEXTS, Encoder, run)
     texts = [table[columns[0]] for table in (shown, asked)]
     for path, column in zip((support, query), texts, strict=True):
         if blank := [i for i, text in enumerate(column) if not text.strip()]:
@@ -249,31 +251,28 @@ def _method(learner: str | Path | None, default: str) -> str:
 
 def _encoded(
     learner: str | Path | None,
-    encoder: str | None,
-    default: str,
+    encoder: str,
     kind: type[_E],
-    overrides: Sequence[str] = (),
+    run: tuple[Recipe, Learner] | None,
 ) -> tuple[_Means, _E]:
     """A method of what a named encoder makes, or a run's learner of what that of its training
     makes."""
-    recipe, means = None, learner or EMBEDDINGS
-    if learner is None or learner in METHODS or encoder:
-        means = _method(learner, EMBEDDINGS)
+    if run is None:
+        recipe, means = None, _method(learner, EMBEDDINGS)
     else:
-        recipe, means = load_run(learner, overrides)
+        recipe, means = run
         if recipe.data.encoder is None:
             raise UsageError(
                 f"expected a method for vectors ({', '.join(METHODS)}) or a run trained on what an "
                 f"encoder makes, got {learner}"
             )
-    encoder = recipe.data.encoder if recipe else encoder
-    known = named_encoder(encoder or default)
+        encoder = recipe.data.encoder
+    known = named_encoder(encoder)
     if not isinstance(known, kind):
         what = "images" if kind is EncodedImages else "texts"
-        raise UsageError(f"expected an encoder of {what}, got {encoder or default}")
+        raise UsageError(f"expected an encoder of {what}, got {encoder}")
     embed: Any = known.encoder if isinstance(known, EncodedImages) else known
-    about = f"{learner or EMBEDDINGS} on {encoder or default}"
-    return _Means(means, embed, about, recipe, embed.seen), known
+    return _Means(means, embed, f"{learner or EMBEDDINGS} on {encoder}", recipe, embed.seen), known
 
 
 def _finish(

@@ -111,7 +111,7 @@ def remember_adapting(
         "examples": round(adaptation.shots * ways),
     }
     if recipe:
-        features |= {"image_size": recipe.data.image_size, "channels": recipe.data.colours}
+        features |= _of_images(recipe.data)
     name = f"{support.absolute().name}, {ways}-way"
     definition = {"data": {"name": "folder" if adaptation.kind == "image" else "table"}}
     task = Task(adaptation.content, "few-shot", name, features, definition)
@@ -215,8 +215,7 @@ def task_of(data: Data, family: Family, tasks: Tasks) -> Task:
         "ways": _middle(family.n_way),
         "shots": _middle(family.n_shot),
         "queries": family.n_query,
-        "image_size": None if data.name in GENERATED else data.image_size,
-        "channels": None if data.name in GENERATED else data.colours,
+        **_of_images(data),
     }
     if classes := _classes(tasks):
         features |= {"classes": classes.n_classes, "examples": len(classes.y)}
@@ -233,6 +232,13 @@ def _tested(recipe: Recipe, test: Test) -> Task:
     if data.name not in GENERATED and "image_size" not in data.model_fields_set:
         data = data.model_copy(update={"image_size": recipe.data.image_size})
     return task_of(data, test, recipe.test_tasks(test))
+
+
+def _of_images(data: Data) -> dict[str, float]:
+    """What is known of images; nothing of examples that are vectors."""
+    if len(data.shape) != 3:
+        return {}
+    return {"image_size": data.image_size, "channels": data.colours}
 
 
 def _identity(data: Data) -> dict[str, Any]:
