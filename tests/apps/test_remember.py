@@ -17,6 +17,6 @@ from quickstudy.tasks import SinusoidTasks
 def test_a_task_has_the_size_of_its_images_if_it_has_images(recipe, images):
     pytest.importorskip("quickstudy.experience")
     parsed = load_recipe(recipe)
-    tasks = SinusoidTasks()  # the classes of a sampler are not looked at here
+    tasks = SinusoidTasks(n_shot=1, n_query=1)  # the classes of a sampler are not looked at here
     known = task_of(parsed.data, parsed.test[0], tasks).features
     assert {name: known[name] for name in ("image_size", "channels") if name in known} == images
