@@ -84,7 +84,18 @@ def draw_predictions(found: Adaptation, support: Path, query: Path, path: Path) 
         raise UsageError(f"expected images to draw a picture of, got predictions of {found.kind}s")
     classes = list(found.predictions[0].probabilities)[:MOST_CLASSES]
     shown, asked = list_images(support), dict(list_images(query))
-    columns = EXAMPLES + QUERIES
+    examples = {
+        name: [f for f in shown if str(PurePosixPath(f[0]).parent) == name] for name in classes
+    }
+    named = {
+        name: sorted(
+            (p for p in found.predictions if p.label == name),
+            key=lambda p: -p.probabilities[name],
+        )
+        for name in classes
+    }
+    left = min(EXAMPLES, max(map(len, examples.values())))
+    columns = max(5, left + min(QUERIES, max(map(len, named.values()))))
     figure = Figure((1.0 * columns + 1.2, 1.25 * len(classes) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle("Examples (black), and what was taken for the same, the surest first")
@@ -93,15 +104,10 @@ def draw_predictions(found: Adaptation, support: Path, query: Path, path: Path) 
     ):
         for axis in row:
             axis.axis("off")
-        examples = [file for file in shown if str(PurePosixPath(file[0]).parent) == name]
-        named = sorted(
-            (p for p in found.predictions if p.label == name),
-            key=lambda p: -p.probabilities[name],
-        )
-        row[0].set_title(f"{name}: {len(named)} found", fontsize=9, loc="left")
-        for axis, (file, read) in zip(row, examples[:EXAMPLES], strict=False):
+        row[0].set_title(f"{name}: {len(named[name])} found", fontsize=9, loc="left")
+        for axis, (file, read) in zip(row, examples[name][:left], strict=False):
             _image(axis, decode_image(read(), file, size=96, channels=3), "black")
-        for axis, p in zip(row[EXAMPLES:], named[:QUERIES], strict=False):
+        for axis, p in zip(row[left:], named[name], strict=False):
             file = decode_image(asked[p.example](), p.example, size=96, channels=3)
             _image(axis, file, "#2a9d43")
             axis.set_title(f"{100 * p.probabilities[name]:.0f} %", fontsize=8)
