@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,6 +15,7 @@ from torch import optim
 from torch.optim import lr_scheduler as rates
 
 from quickstudy.engine import Callback, TensorBoard, checkpoints, meta_train
+from quickstudy.engine.executors import Serial
 from quickstudy.errors import RunError, UsageError
 from quickstudy.learners import MAML
 from quickstudy.nn import MLP, StridedConv4
@@ -257,3 +259,25 @@ def test_global_generators_are_left_alone():
     before = torch.get_rng_state()
     meta_train(learner, tasks, steps=2, validation=tasks, validation_tasks=2)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Turned(Serial):
+    """Gradients in another order of memory, as compilers and convolutions leave them."""
+
+    def __call__(self, learner, episodes):
+        result = super().__call__(learner, episodes)
+        turned = {k: g.mT.contiguous().mT if g.ndim > 1 else g for k, g in result.gradients.items()}
+        return replace(result, gradients=turned)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_order_of_gradients_in_memory_makes_no_difference(fused):
+    trained = []
+    for executor in (Serial(), Turned()):
+        torch.manual_seed(0)
+        learner, tasks = MAML(MLP((1,), (8, 8)), 1), SinusoidTasks(n_shot=5, n_query=5)
+        adam = partial(optim.Adam, lr=0.1, fused=fused)
+        meta_train(learner, tasks, steps=3, optimizer=adam, executor=executor)
+        trained.append(learner.state_dict())
+    for name, weight in trained[0].items():
+        torch.testing.assert_close(trained[1][name], weight, rtol=0, atol=0)

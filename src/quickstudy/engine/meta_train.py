@@ -250,13 +250,22 @@ def _step(learner, parameters, result, outer, clip_norm, step) -> float:
     if outer is None:
         return 0.0
     for name, parameter in parameters.items():
-        parameter.grad = result.gradients[name]
+        parameter.grad = _laid_out_as(parameter, result.gradients[name])
     if clip_norm is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters.values(), clip_norm, norm)
     rate = float(outer.param_groups[0]["lr"])
     outer.step()
     outer.zero_grad(set_to_none=True)
     return rate
+
+
+def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in the parameter's order of memory, which is the order that fused optimisers
+    go in through both: PyTorch 2.13 does not check that it is the same.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter, requires_grad=False).copy_(gradient)
 
 
 def _validate(learner: Learner, tasks: Tasks, n_tasks: int, team: Ranks) -> TestReport:
