@@ -33,6 +33,15 @@ learner = { name = "nearest_centroid" }
 tasks = { n_way = 5 }
 train = { steps = 0 }
 """
+SEQUENCES = """
+about = "examples in sequence"
+data = { name = "glyphs", image_size = 4 }
+backbone = { name = "flatten" }
+learner = { name = "mann", controller_size = 4, memory_shape = [4, 4], n_reads = 1 }
+tasks = { n_way = 5, n_shot = 0, n_query = 3 }
+curriculum = [{ steps = 1000, n_way = 2 }, { steps = 2000, n_way = 3 }]
+train = { steps = 4000, executor = "compiled" }
+"""
 
 
 @pytest.mark.usefixtures("few_glyphs")
@@ -74,6 +83,20 @@ def test_own_data_may_have_few_classes_and_few_examples_of_each(tmp_path, monkey
     assert recipe.tasks.n_way == n_classes
     assert (recipe.tasks.n_query, recipe.validation.n_query, recipe.test[0].n_query) == (3, 3, 3)
     assert load_run(tmp_path / "out" / "nearest")[0].tasks.n_way == 5
+
+
+@pytest.mark.usefixtures("few_glyphs")
+def test_a_curriculum_is_squeezed_into_the_budget_and_nothing_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nearest.toml").write_text(NEAREST)
+    (tmp_path / "sequences.toml").write_text(SEQUENCES)
+    names = ["sequences.toml", "nearest.toml"]
+    compare(names, {"name": "glyphs"}, tmp_path / "out", seconds=0.2, n_query=3, n_tasks=5)
+    recipe, _ = load_run(tmp_path / "out" / "sequences")
+    steps = recipe.train.steps
+    assert recipe.train.executor == "vmap"
+    assert 1 <= steps < 4000
+    assert [s.steps for s in recipe.curriculum] == [max(1, round(k * steps / 4)) for k in (1, 2)]
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):

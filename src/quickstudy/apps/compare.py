@@ -193,13 +193,16 @@ def _plan(
     if isinstance(drawn, EpisodeSampler) and isinstance(tasks["n_way"], int):
         tasks["n_way"] = min(tasks["n_way"], drawn.data.n_classes)  # own data may have few classes
     if recipe.train.steps:
-        _shorten(plain["train"], _steps_within(parse_recipe(plain), seconds))
+        if recipe.train.executor == "compiled":  # which takes minutes to begin
+            plain["train"]["executor"] = "vmap"
+        _shorten(plain, _steps_within(parse_recipe(plain), seconds))
     return parse_recipe(plain)
 
 
 def _steps_within(recipe: Recipe, seconds: float, warm: int = 2, timed: int = 8) -> int:
     """Number of training steps that fit, at most those of the recipe."""
-    learner, tasks = recipe.make_learner().to(recipe.device()), recipe.train_tasks()
+    learner = recipe.make_learner().to(recipe.device())
+    tasks = recipe.make_tasks(recipe.tasks, recipe.data, 0)  # those after the curriculum
     recipe.check_tests(learner)
     options = recipe.train_options()
     for name in ("validation", "validation_tasks", "validate_every", "patience"):
@@ -212,8 +215,11 @@ def _steps_within(recipe: Recipe, seconds: float, warm: int = 2, timed: int = 8)
     return max(1, min(recipe.train.steps, math.floor(seconds / spent)))
 
 
-def _shorten(train: dict[str, Any], steps: int) -> None:
-    """Fewer steps, with the learning-rate schedule squeezed into them."""
+def _shorten(plain: dict[str, Any], steps: int) -> None:
+    """Fewer steps, with the learning-rate schedule and the curriculum squeezed into them."""
+    train = plain["train"]
+    for stage in plain.get("curriculum", []):
+        stage["steps"] = max(1, round(stage["steps"] * steps / train["steps"]))
     schedule = train.get("schedule") or {}
     for key in {"step_size", "T_max", "total_iters", "total_steps"} & schedule.keys():
         schedule[key] = max(1, round(schedule[key] * steps / train["steps"]))

@@ -448,7 +448,7 @@ def compare_learners(
     is_folder = "/" in dataset or Path(dataset).exists()
     data = {"name": "folder", "folder": str(Path(dataset).absolute())} if is_folder else {}
     found = compare(
-        learners.split(","),
+        [name.strip() for name in learners.split(",")],
         {"name": dataset, **data, **({"encoder": encoder} if encoder else {})},
         run,
         seconds=seconds_in(budget),
