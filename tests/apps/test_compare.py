@@ -99,6 +99,15 @@ def test_a_curriculum_is_squeezed_into_the_budget_and_nothing_is_compiled(tmp_pa
     assert [s.steps for s in recipe.curriculum] == [max(1, round(k * steps / 4)) for k in (1, 2)]
 
 
+@pytest.mark.usefixtures("few_glyphs")
+def test_data_without_groups_does_for_a_recipe_of_tasks_within_a_group(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nearest.toml").write_text(NEAREST)
+    (tmp_path / "small.toml").write_text(SMALL + "within_group = true")
+    compare(LEARNERS, {"name": "glyphs"}, tmp_path / "out", seconds=0.1, n_query=3, n_tasks=5)
+    assert not load_run(tmp_path / "out" / "small")[0].tasks.within_group
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path):
     for names, message in (
         (["maml"], "two different"),
@@ -108,6 +117,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         with pytest.raises(UsageError, match=message):
             compare(names, {"name": "glyphs"}, tmp_path / "out", seconds=1)
         assert not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match="data set of classes to tell apart, got sinusoid"):
+        compare(["maml", "reptile"], {"name": "sinusoid"}, tmp_path / "out", seconds=1)
 
 
 def test_a_learner_stands_for_its_recipe_on_images():

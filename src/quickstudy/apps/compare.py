@@ -111,6 +111,8 @@ def compare(
     """
     if len(set(learners)) < 2:
         raise UsageError(f"expected at least two different learners, got {list(learners)}")
+    if data["name"] in GENERATED:
+        raise UsageError(f"expected a data set of classes to tell apart, got {data['name']}")
     if not seconds > 0:
         raise UsageError(f"expected a positive budget, got {seconds} s")
     options: dict[str, Any] = {
@@ -188,10 +190,13 @@ def _plan(
         validation={**asked, "n_query": min(5, n_query), "n_tasks": 100},
         test=[{"title": "unseen", **asked, "n_query": n_query, "n_tasks": n_tasks}],
     )
-    few = parse_recipe({**plain, "tasks": {**tasks, "n_way": n_way}})
+    few = parse_recipe({**plain, "tasks": {**tasks, "n_way": n_way, "within_group": False}})
     drawn = few.make_tasks(few.tasks, few.data, 0)
-    if isinstance(drawn, EpisodeSampler) and isinstance(tasks["n_way"], int):
-        tasks["n_way"] = min(tasks["n_way"], drawn.data.n_classes)  # own data may have few classes
+    if isinstance(drawn, EpisodeSampler):
+        if drawn.data.groups is None:
+            tasks["within_group"] = False
+        if isinstance(tasks["n_way"], int):  # own data may have few classes
+            tasks["n_way"] = min(tasks["n_way"], drawn.data.n_classes)
     if recipe.train.steps:
         if recipe.train.executor == "compiled":  # which takes minutes to begin
             plain["train"]["executor"] = "vmap"
