@@ -5,7 +5,7 @@ from scipy import stats
 
 from quickstudy.apps.compare import compare, holm, recipe_of
 from quickstudy.apps.run import load_run
-from quickstudy.errors import RunError, UsageError
+from quickstudy.errors import DataError, RunError, UsageError
 from quickstudy.recipes import recipe as recipes
 from quickstudy.recipes.recipe import load_recipe
 from quickstudy.tasks.datasets import glyphs
@@ -106,6 +106,26 @@ def test_data_without_groups_does_for_a_recipe_of_tasks_within_a_group(tmp_path,
     (tmp_path / "small.toml").write_text(SMALL + "within_group = true")
     compare(LEARNERS, {"name": "glyphs"}, tmp_path / "out", seconds=0.1, n_query=3, n_tasks=5)
     assert not load_run(tmp_path / "out" / "small")[0].tasks.within_group
+
+
+@pytest.mark.usefixtures("few_glyphs")
+def test_a_classifier_of_all_classes_gets_those_of_the_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nearest.toml").write_text(NEAREST)
+    classifier = NEAREST.replace('"nearest_centroid"', '"fine_tuning", n_classes = 64')
+    (tmp_path / "small.toml").write_text(classifier.replace("steps = 0", "steps = 2"))
+    compare(LEARNERS, {"name": "glyphs"}, tmp_path / "out", seconds=0.1, n_query=3, n_tasks=5)
+    recipe, _ = load_run(tmp_path / "out" / "small")
+    assert recipe.learner.options["n_classes"] == glyphs.load("train").n_classes
+
+
+@pytest.mark.usefixtures("few_glyphs")
+def test_of_a_plan_that_fails_the_learner_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nearest.toml").write_text(NEAREST)
+    (tmp_path / "small.toml").write_text(SMALL + "n_shot = 1000")
+    with pytest.raises(DataError, match=r"^small.toml: expected .* examples of every class"):
+        compare(LEARNERS, {"name": "glyphs"}, tmp_path / "out", seconds=0.1, n_tasks=5)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from scipy import stats
 
 from quickstudy.apps.run import provenance, read_json, train_run
 from quickstudy.engine import ProgressBar, meta_train
-from quickstudy.errors import RunError, UsageError, unknown
+from quickstudy.errors import DataError, RunError, UsageError, unknown
 from quickstudy.files import disk_errors, write_atomically
 from quickstudy.learners import LEARNERS
 from quickstudy.recipes import recipe_names
@@ -128,7 +128,12 @@ def compare(
     recipes = _kept_plan(folder, about)
     if recipes is None:
         chosen = {name: recipe_of(name) for name in learners}
-        recipes = {name: _plan(name, recipe, **options) for name, recipe in chosen.items()}
+        recipes = {}
+        for name, recipe in chosen.items():
+            try:
+                recipes[name] = _plan(name, recipe, **options)
+            except (UsageError, DataError) as error:
+                raise type(error)(f"{name}: {error}") from None
         _keep_plan(recipes, folder, about)
     entries, scores = [], {}
     for name, recipe in recipes.items():
@@ -195,6 +200,8 @@ def _plan(
     if isinstance(drawn, EpisodeSampler):
         if drawn.data.groups is None:
             tasks["within_group"] = False
+        if "n_classes" in plain["learner"]:
+            plain["learner"]["n_classes"] = drawn.data.n_classes
         if isinstance(tasks["n_way"], int):  # own data may have few classes
             tasks["n_way"] = min(tasks["n_way"], drawn.data.n_classes)
     if recipe.train.steps:
