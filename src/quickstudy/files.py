@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quickstudy.errors import DiskError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "disk_errors",
@@ -18,6 +23,7 @@ __all__ = [
     "sync_folder",
     "write_atomically",
     "write_durably",
+    "write_figure",
 ]
 
 
@@ -53,6 +59,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         finally:
             made.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+def write_figure(path: Path, figure: Figure) -> Path:
+    """Write a figure to a .png file so that it is the whole picture or the old one.
+
+    Raises:
+        DiskError: If it cannot be written.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    write_atomically(path, picture.getvalue())
+    return path
 
 
 def remove_leftovers(folder: Path) -> None:

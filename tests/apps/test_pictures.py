@@ -1,4 +1,4 @@
-from pathlib import Path
+import resource
 
 import pytest
 from PIL import Image
@@ -27,10 +27,17 @@ def test_what_is_no_image_is_refused(tmp_path):
         draw_predictions(adapt(table, table), table, table, tmp_path / "p.png")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_a_full_disk_is_named(tmp_path):
+def test_a_picture_that_cannot_be_written_whole_leaves_the_one_before(tmp_path):
     draw_boxes(tmp_path / "s", {"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)})
     found = adapt(tmp_path / "s", tmp_path / "s")
-    (tmp_path / "p.png").symlink_to("/dev/full")
-    with pytest.raises(DiskError, match=r"cannot write to .*p\.png"):
-        draw_predictions(found, tmp_path / "s", tmp_path / "s", tmp_path / "p.png")
+    picture = tmp_path / "p.png"
+    picture.write_bytes(b"before")
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
+    try:
+        with pytest.raises(DiskError, match=r"cannot write to .*p\.png"):
+            draw_predictions(found, tmp_path / "s", tmp_path / "s", picture)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert picture.read_bytes() == b"before"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["p.png", "s"]

@@ -130,7 +130,8 @@ def adapt(
         learner: A run folder, the name of a run that comes with quickstudy, or a method that needs
             no meta-training. By default "gaussian_classes" for numbers, "ridge" for texts and
             photographs, and "handwriting" for images without colour.
-        encoder: By default MiniLM for texts, and EfficientNet-Lite0 for images without a run.
+        encoder: By default MiniLM for texts, EfficientNet-Lite0 for images, and for a run the one
+            it was meta-trained on, if any.
         label: The column of labels; by default "label" or "class".
         ink: "dark" for dark strokes on light paper, which are inverted; "bright" leaves as is;
             by default as `images_of` says.

@@ -17,7 +17,7 @@ from scipy import stats
 from quickstudy.apps.run import provenance, read_json, train_run
 from quickstudy.engine import ProgressBar, meta_train
 from quickstudy.errors import DataError, RunError, UsageError, unknown
-from quickstudy.files import disk_errors, write_atomically
+from quickstudy.files import write_atomically, write_figure
 from quickstudy.learners import LEARNERS
 from quickstudy.recipes import recipe_names
 from quickstudy.recipes.recipe import GENERATED, Recipe, load_recipe, parse_recipe
@@ -298,11 +298,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 def draw(comparison: Comparison, path: Path) -> Path:
     """Plot validation score against training time, a line a learner."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     for entry in comparison.learners:
         seconds, scores = zip(*entry["curve"], strict=True)
@@ -312,6 +310,4 @@ def draw(comparison: Comparison, path: Path) -> Path:
     axis.set_ylabel("validation accuracy, %")
     axis.grid(alpha=0.3)
     axis.legend()
-    with disk_errors(path):
-        figure.savefig(path, dpi=110)
-    return path
+    return write_figure(path, figure)

@@ -8,7 +8,7 @@ import torch
 
 from quickstudy.apps.adapt import Adaptation
 from quickstudy.errors import UsageError
-from quickstudy.files import disk_errors
+from quickstudy.files import write_figure
 from quickstudy.learners import Learner
 from quickstudy.recipes.recipe import Recipe
 from quickstudy.tasks.images import decode_image, list_images
@@ -21,7 +21,6 @@ MOST_CLASSES, EXAMPLES, QUERIES = 30, 3, 8
 
 def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
     """Draw an episode of each kind of data: support, queries, predictions, right or wrong."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from quickstudy.errors import MissingError
@@ -36,7 +35,6 @@ def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
                 continue
             shown.append((test.title, tasks[0]))
     figure = Figure(figsize=(4.6 * len(shown), 4.2), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     figure.suptitle(
         "One example of each class was shown (left); the learner named the rest. "
         "Green: right. Red: wrong, with the class it named.",
@@ -56,9 +54,7 @@ def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
                 colour = "#2a9d43" if right[i] else "#d62828"
                 note = "" if right[i] else "ABCDE"[int(named[i])]
                 _cell(axes[way, 1 + k], episode.query.x[i, 0], colour, note)
-    with disk_errors(path):
-        figure.savefig(path, dpi=110)
-    return path
+    return write_figure(path, figure)
 
 
 def draw_predictions(found: Adaptation, support: Path, query: Path, path: Path) -> Path:
@@ -77,37 +73,39 @@ def draw_predictions(found: Adaptation, support: Path, query: Path, path: Path) 
         UsageError: If the predictions are not of images.
         DiskError: If the picture cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     if found.kind != "image":
         raise UsageError(f"expected images to draw a picture of, got predictions of {found.kind}s")
     classes = list(found.predictions[0].probabilities)[:MOST_CLASSES]
     shown, asked = list_images(support), dict(list_images(query))
-    columns = EXAMPLES + QUERIES
+    examples = {
+        name: [f for f in shown if str(PurePosixPath(f[0]).parent) == name] for name in classes
+    }
+    named = {
+        name: sorted(
+            (p for p in found.predictions if p.label == name),
+            key=lambda p: -p.probabilities[name],
+        )
+        for name in classes
+    }
+    left = min(EXAMPLES, max(map(len, examples.values())))
+    columns = max(5, left + min(QUERIES, max(map(len, named.values()))))
     figure = Figure((1.0 * columns + 1.2, 1.25 * len(classes) + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle("Examples (black), and what was taken for the same, the surest first")
     for row, name in zip(
         figure.subplots(len(classes), columns, squeeze=False), classes, strict=True
     ):
         for axis in row:
             axis.axis("off")
-        examples = [file for file in shown if str(PurePosixPath(file[0]).parent) == name]
-        named = sorted(
-            (p for p in found.predictions if p.label == name),
-            key=lambda p: -p.probabilities[name],
-        )
-        row[0].set_title(f"{name}: {len(named)} found", fontsize=9, loc="left")
-        for axis, (file, read) in zip(row, examples[:EXAMPLES], strict=False):
+        row[0].set_title(f"{name}: {len(named[name])} found", fontsize=9, loc="left")
+        for axis, (file, read) in zip(row, examples[name][:left], strict=False):
             _image(axis, decode_image(read(), file, size=96, channels=3), "black")
-        for axis, p in zip(row[EXAMPLES:], named[:QUERIES], strict=False):
+        for axis, p in zip(row[left:], named[name], strict=False):
             file = decode_image(asked[p.example](), p.example, size=96, channels=3)
             _image(axis, file, "#2a9d43")
             axis.set_title(f"{100 * p.probabilities[name]:.0f} %", fontsize=8)
-    with disk_errors(path):
-        figure.savefig(path, dpi=100)
-    return path
+    return write_figure(path, figure)
 
 
 def _image(axis, pixels, colour: str) -> None:

@@ -282,7 +282,8 @@ def adapt(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="minilm for texts, efficientnet_lite0 for images; by default as needed.",
+            help="minilm for texts, efficientnet_lite0 for images; by default as needed, which for "
+            "a run is the one it was meta-trained on.",
             autocompletion=_complete_encoder,
         ),
     ] = None,

@@ -14,11 +14,10 @@ from sklearn.metrics import confusion_matrix
 
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
 from quickstudy.errors import require
-from quickstudy.files import disk_errors
+from quickstudy.files import write_figure
 
 require("matplotlib", "demo")
 from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
@@ -66,13 +65,10 @@ def draw_automl(
 
 def _draw(path: Path, draw: Callable[[Axes], None]) -> Path:
     figure = Figure(figsize=(7, 4.6), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     axis.spines[["top", "right"]].set_visible(False)
     draw(axis)
-    with disk_errors(path):
-        figure.savefig(path, dpi=110)
-    return path
+    return write_figure(path, figure)
 
 
 def _search(axis: Axes, tried: Sequence[LeaderboardEntry], metric: str) -> None:

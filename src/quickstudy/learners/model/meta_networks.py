@@ -43,16 +43,19 @@ class MetaNetworks(Learner):
     - Q*, one set a task, from the gradients of u's loss: an LSTM reads, coordinate by coordinate,
       the gradients of `n_chunks` parts of the support set.
     - W*_i, one set an example, from the gradient of b's loss on support example i, by an MLP.
-      They are the values of a memory whose keys are u(x_i; Q, Q*).
+      They are the values of a memory whose keys are u(x_i; Q, Q*), the features before u's head.
 
     A query reads its own W* from the memory, the mean of the W*_i weighted by the softmax of the
     cosines of its key with theirs. A layer adds up what its slow and its fast weights make:
     ReLU(W h) + ReLU(W* h), and W h + W* h at the output. Gradients are data: there is no
     derivative through them.
 
+    u's head serves its loss alone, so nothing trains it: it stays as it is drawn.
+
     Differs from the paper: u's loss is the cross-entropy for any number of shots, where the paper
     takes a contrastive one for more than one shot. The query loss is a mean, not a sum. The
     meta-learners' last layers start small, so that training starts near the slow weights alone.
+    Keys are rectified where the backbone ends so, which the authors' code leaves out.
     Convolution and linear layers are augmented wherever they are in the backbone, by their weight
     alone if they have a bias; batch norm, which the paper's network does not have, comes after
     the rectified sum. Its running averages are those of the augmented network, so gradients, which
@@ -103,9 +106,11 @@ class MetaNetworks(Learner):
         self.strength = nn.Parameter(torch.tensor(math.log(strength))) if strength > 1 else None
         self.base = with_head(backbone, n_outputs, bias=False)
         self.representation = with_head(_another(backbone), n_outputs, bias=False)
+        self.representation.head.requires_grad_(False)
         kinds = {_kind(layer) for _, layer in _layers(self.base)}
-        self.task_level = nn.ModuleDict({k: _TaskLevel(hidden_size) for k in sorted(kinds)})
         self.example_level = nn.ModuleDict({k: _ExampleLevel(hidden_size) for k in sorted(kinds)})
+        kinds = {_kind(layer) for name, layer in _layers(self.base) if name != "head"}
+        self.task_level = nn.ModuleDict({k: _TaskLevel(hidden_size) for k in sorted(kinds)})
 
     def check(self, support: Support) -> None:
         check_every_class(support)
@@ -114,11 +119,10 @@ class MetaNetworks(Learner):
     def adapt(self, support: Support) -> Predictor:
         self.check(support)
         task_fast, values = self._fast(support)
-        keys = _augmented(self.representation, support.x, task_fast)
+        keys = self._keys(support.x, task_fast)
 
         def predict(x: Tensor) -> Tensor:
-            asked = _augmented(self.representation, x, task_fast)
-            return self._answer(x, asked, keys, values)
+            return self._answer(x, self._keys(x, task_fast), keys, values)
 
         return predict
 
@@ -126,7 +130,7 @@ class MetaNetworks(Learner):
         """That of the predictor; keys of support and query are made as one batch."""
         support, query = episode.support, episode.query
         task_fast, values = self._fast(support)
-        both = _augmented(self.representation, torch.cat([support.x, query.x]), task_fast)
+        both = self._keys(torch.cat([support.x, query.x]), task_fast)
         keys, asked = both.split([len(support), len(query)])
         return query_loss(self._answer(query.x, asked, keys, values), query.y)
 
@@ -134,6 +138,11 @@ class MetaNetworks(Learner):
         """Fast weights of the task, and one set for each of its examples."""
         task = self._write(self.task_level, self._chunks(support))
         return task, self._write(self.example_level, _gradients(self.base, support))
+
+    def _keys(self, x: Tensor, task_fast: Weights) -> Tensor:
+        """Features by the representation with the fast weights of the task: (n, ...) -> (n, d)."""
+        with _fast_weights(self.representation, task_fast, rectify=True):
+            return widen(self.representation[0](x))
 
     def _answer(self, x: Tensor, asked: Tensor, keys: Tensor, values: Weights) -> Tensor:
         """Scores of queries x by the fast weights that the keys asked for find in the memory."""
@@ -145,21 +154,27 @@ class MetaNetworks(Learner):
             name: (attention.to(value.dtype) @ value.flatten(1)).view(-1, *value.shape[1:])
             for name, value in values.items()
         }
-        return _augmented(self.base, x, fast)
+        with _fast_weights(self.base, fast, rectify=True):
+            return widen(self.base(x))
 
     def _chunks(self, support: Support) -> Weights:
-        """Gradients of u's loss on the parts of the support set: (n_chunks, *shape) a layer."""
+        """Gradients of u's loss on the parts of the support set: (n_chunks, *shape) a layer of
+        those that keys go through.
+        """
         parts = min(self.n_chunks, len(support))
         return {
             name: torch.stack([part.mean(0) for part in gradients.tensor_split(parts)])
             for name, gradients in _gradients(self.representation, support).items()
+            if name != "head"
         }
 
     def _write(self, writers: nn.ModuleDict, gradients: Weights) -> Weights:
         """Fast weights of all layers, those of one kind by one writer in one go."""
         fast: Weights = {}
         for kind, writer in writers.items():
-            names = [name for name, layer in _layers(self.base) if _kind(layer) == kind]
+            names = [
+                n for n, layer in _layers(self.base) if n in gradients and _kind(layer) == kind
+            ]
             flat = torch.cat([gradients[name].flatten(1) for name in names], dim=1)
             written = writer(_preprocess(flat))  # (n, n_coordinates), or without n
             sizes = [gradients[name][0].numel() for name in names]
@@ -243,11 +258,6 @@ def _layers(network: nn.Module) -> Iterator[tuple[str, Any]]:
 
 def _kind(layer: nn.Module) -> str:
     return "linear" if isinstance(layer, nn.Linear) else "conv"
-
-
-def _augmented(network: nn.Module, x: Tensor, fast: Weights) -> Tensor:
-    with _fast_weights(network, fast, rectify=True):
-        return widen(network(x))
 
 
 def _gradients(network: nn.Module, support: Support) -> Weights:
