@@ -64,6 +64,10 @@ class LearnerContract(ABC):
         assert scores.shape == (12, 3)
         assert bool(torch.isfinite(scores).all())
 
+    def test_no_query_gets_no_score(self) -> None:
+        learner, episode = self.make(3).eval(), self.episode()
+        assert learner.adapt(episode.support)(episode.query.x[:0]).shape == (0, 3)
+
     def test_it_takes_more_ways_than_it_was_made_for_or_says_why_not(self) -> None:
         learner = self.make(3).eval()
         episode = EpisodeSampler(blob_classes(), n_way=4, n_shot=1, n_query=2)[0]

@@ -444,6 +444,12 @@ def test_names_of_data_sets_are_completed(words):
     assert "omniglot" in told.split()
 
 
+@pytest.mark.parametrize("before", ["", "maml,"])
+def test_learners_to_compare_are_completed_one_after_the_other(before):
+    told = commands._complete_learners(f"{before}prototypical_n")
+    assert told == [f"{before}prototypical_networks"]
+
+
 def test_help_does_not_load_torch():
     code = (
         "import sys; sys.argv = ['quickstudy', '--help']\n"

@@ -53,6 +53,16 @@ def convolutional_and_tasks():
     return learner, [tasks[i] for i in range(5)]
 
 
+def test_auto_gives_up_compiling_when_longer_tasks_come():
+    learner, episodes = maml_and_tasks()
+    executor = Auto()
+    executor.chosen = "compiled"
+    executor._made["compiled"] = Compiled(longest=10)
+    result = executor(learner, episodes)
+    assert executor.chosen == "vmap"
+    torch.testing.assert_close(result.gradients, Serial()(learner, episodes).gradients)
+
+
 @pytest.mark.parametrize("made", [maml_and_tasks, convolutional_and_tasks])
 def test_the_number_of_workers_does_not_change_a_bit(made):
     learner, episodes = made()

@@ -181,6 +181,12 @@ def test_labels_outside_the_ways_are_refused():
         Episode(support, Batch(torch.zeros(1, 1), torch.tensor([5])))
 
 
+def test_targets_of_support_and_query_are_of_one_size():
+    one, two = (Batch(torch.zeros(3, 1), torch.zeros(3, d)) for d in (1, 2))
+    with pytest.raises(DataError, match="size 1 as of the support, got 2"):
+        Episode(Support(one.x, one.y), two)
+
+
 def test_sinusoids_are_sines_of_the_stated_range():
     tasks = SinusoidTasks(n_shot=10, n_query=10)
     for i in range(50):

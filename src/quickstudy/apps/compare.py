@@ -16,7 +16,7 @@ from scipy import stats
 
 from quickstudy.apps.run import provenance, read_json, train_run
 from quickstudy.engine import ProgressBar, meta_train
-from quickstudy.errors import RunError, UsageError, unknown
+from quickstudy.errors import DataError, RunError, UsageError, unknown
 from quickstudy.files import write_atomically, write_figure
 from quickstudy.learners import LEARNERS
 from quickstudy.recipes import recipe_names
@@ -111,6 +111,8 @@ def compare(
     """
     if len(set(learners)) < 2:
         raise UsageError(f"expected at least two different learners, got {list(learners)}")
+    if data["name"] in GENERATED:
+        raise UsageError(f"expected a data set of classes to tell apart, got {data['name']}")
     if not seconds > 0:
         raise UsageError(f"expected a positive budget, got {seconds} s")
     options: dict[str, Any] = {
@@ -126,7 +128,12 @@ def compare(
     recipes = _kept_plan(folder, about)
     if recipes is None:
         chosen = {name: recipe_of(name) for name in learners}
-        recipes = {name: _plan(name, recipe, **options) for name, recipe in chosen.items()}
+        recipes = {}
+        for name, recipe in chosen.items():
+            try:
+                recipes[name] = _plan(name, recipe, **options)
+            except (UsageError, DataError) as error:
+                raise type(error)(f"{name}: {error}") from None
         _keep_plan(recipes, folder, about)
     entries, scores = [], {}
     for name, recipe in recipes.items():
@@ -188,18 +195,26 @@ def _plan(
         validation={**asked, "n_query": min(5, n_query), "n_tasks": 100},
         test=[{"title": "unseen", **asked, "n_query": n_query, "n_tasks": n_tasks}],
     )
-    few = parse_recipe({**plain, "tasks": {**tasks, "n_way": n_way}})
+    few = parse_recipe({**plain, "tasks": {**tasks, "n_way": n_way, "within_group": False}})
     drawn = few.make_tasks(few.tasks, few.data, 0)
-    if isinstance(drawn, EpisodeSampler) and isinstance(tasks["n_way"], int):
-        tasks["n_way"] = min(tasks["n_way"], drawn.data.n_classes)  # own data may have few classes
+    if isinstance(drawn, EpisodeSampler):
+        if drawn.data.groups is None:
+            tasks["within_group"] = False
+        if "n_classes" in plain["learner"]:
+            plain["learner"]["n_classes"] = drawn.data.n_classes
+        if isinstance(tasks["n_way"], int):  # own data may have few classes
+            tasks["n_way"] = min(tasks["n_way"], drawn.data.n_classes)
     if recipe.train.steps:
-        _shorten(plain["train"], _steps_within(parse_recipe(plain), seconds))
+        if recipe.train.executor == "compiled":  # which takes minutes to begin
+            plain["train"]["executor"] = "vmap"
+        _shorten(plain, _steps_within(parse_recipe(plain), seconds))
     return parse_recipe(plain)
 
 
 def _steps_within(recipe: Recipe, seconds: float, warm: int = 2, timed: int = 8) -> int:
     """Number of training steps that fit, at most those of the recipe."""
-    learner, tasks = recipe.make_learner().to(recipe.device()), recipe.train_tasks()
+    learner = recipe.make_learner().to(recipe.device())
+    tasks = recipe.make_tasks(recipe.tasks, recipe.data, 0)  # those after the curriculum
     recipe.check_tests(learner)
     options = recipe.train_options()
     for name in ("validation", "validation_tasks", "validate_every", "patience"):
@@ -212,8 +227,11 @@ def _steps_within(recipe: Recipe, seconds: float, warm: int = 2, timed: int = 8)
     return max(1, min(recipe.train.steps, math.floor(seconds / spent)))
 
 
-def _shorten(train: dict[str, Any], steps: int) -> None:
-    """Fewer steps, with the learning-rate schedule squeezed into them."""
+def _shorten(plain: dict[str, Any], steps: int) -> None:
+    """Fewer steps, with the learning-rate schedule and the curriculum squeezed into them."""
+    train = plain["train"]
+    for stage in plain.get("curriculum", []):
+        stage["steps"] = max(1, round(stage["steps"] * steps / train["steps"]))
     schedule = train.get("schedule") or {}
     for key in {"step_size", "T_max", "total_iters", "total_steps"} & schedule.keys():
         schedule[key] = max(1, round(schedule[key] * steps / train["steps"]))

@@ -410,12 +410,26 @@ def demo(
     _say(report, as_json, f"{_results(results, absent)}\nPicture: {picture}")
 
 
+def _complete_learners(incomplete: str) -> list[str]:
+    from quickstudy.learners import LEARNERS
+    from quickstudy.recipes import recipe_names
+
+    before, comma, last = incomplete.rpartition(",")
+    known = (*LEARNERS, *recipe_names())
+    return [f"{before}{comma}{name}" for name in known if name.startswith(last)]
+
+
 @app.command(
     "compare",
     epilog="Example: quickstudy compare --learners maml,prototypical_networks --budget 5m",
 )
 def compare_learners(
-    learners: Annotated[str, typer.Option(help="Learners or recipes, separated by commas.")],
+    learners: Annotated[
+        str,
+        typer.Option(
+            help="Learners or recipes, separated by commas.", autocompletion=_complete_learners
+        ),
+    ],
     dataset: Annotated[
         str,
         typer.Option(help="A data set, or a folder of images.", autocompletion=_complete_data_set),
@@ -449,7 +463,7 @@ def compare_learners(
     is_folder = "/" in dataset or Path(dataset).exists()
     data = {"name": "folder", "folder": str(Path(dataset).absolute())} if is_folder else {}
     found = compare(
-        learners.split(","),
+        [name.strip() for name in learners.split(",")],
         {"name": dataset, **data, **({"encoder": encoder} if encoder else {})},
         run,
         seconds=seconds_in(budget),

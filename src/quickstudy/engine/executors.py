@@ -289,7 +289,8 @@ class Auto(Executor):
 
     The first call tries those that can run the learner, and keeps the seconds that each took in
     the user's cache folder, so the next training of the like chooses at once, and alike.
-    Compiling is tried only where the steps to come would take longer than it does.
+    Compiling is tried only where the steps to come would take longer than it does, and given up
+    for `Vmap` when tasks come that are too long for it.
 
     Args:
         steps: Meta-steps to come.
@@ -306,7 +307,13 @@ class Auto(Executor):
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
         if self.chosen is None:
             self.chosen = self._choose(learner, episodes)
-        return self._make(self.chosen)(learner, episodes)
+        try:
+            return self._make(self.chosen)(learner, episodes)
+        except UsageError:
+            if self.chosen != "compiled":
+                raise
+            self.chosen = "vmap"  # later tasks may be longer than what is compiled
+            return self._make("vmap")(learner, episodes)
 
     def close(self) -> None:
         for executor in self._made.values():

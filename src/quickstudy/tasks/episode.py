@@ -108,6 +108,11 @@ class Episode:
             _check_labels("query", self.query.y, self.n_way)
         elif not self.query.y.is_floating_point():
             raise DataError("expected floating-point query targets, as the support has no n_way")
+        elif self.query.y.shape[1] != self.support.y.shape[1]:
+            raise DataError(
+                f"expected query targets of size {self.support.y.shape[1]} as of the support, "
+                f"got {self.query.y.shape[1]}"
+            )
         if self.clusters is None:
             object.__setattr__(self, "clusters", self.classes)
 

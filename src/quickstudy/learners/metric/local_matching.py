@@ -132,9 +132,9 @@ class LocalMatching(EmbeddingLearner):
         """Cosines of each cell to all those near it: (cells, n, places of the window, m)."""
         _, height, width = self.shape
         near = neighbours(height, width, self.radius, a.device)
-        (cells, n, _), m = a.shape, b.shape[1]
-        windows = b.index_select(0, near.flatten()).view(cells, near.shape[1] * m, -1)
-        return torch.bmm(a, windows.mT).view(cells, n, -1, m)
+        (cells, n, channels), m, places = a.shape, b.shape[1], near.shape[1]
+        windows = b.index_select(0, near.flatten()).view(cells, places * m, channels)
+        return torch.bmm(a, windows.mT).view(cells, n, places, m)
 
 
 def neighbours(height: int, width: int, radius: int, device: torch.device | None = None) -> Tensor:

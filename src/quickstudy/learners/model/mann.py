@@ -231,7 +231,7 @@ class MANN(Learner):
         """Least recently used access: write, then read with the same keys."""
         assert self.interface is not None
         interface = self.interface(state.hidden)
-        keys = interface[self.n_reads :].view(self.n_reads, -1).tanh()
+        keys = interface[self.n_reads :].view(self.n_reads, self.slot_size).tanh()
         gate = interface[: self.n_reads, None].sigmoid()  # (n_reads, 1)
         # A mask by rank, through which no gradient passes.
         order = state.usage.detach().argsort(stable=True)

@@ -68,7 +68,8 @@ class MAML(Learner):
         inner_steps_test: Gradient steps in evaluation; `inner_steps` if None.
         first_order: Leave out second derivatives (FOMAML).
         multi_step_loss: Meta-steps during which the query loss after every inner step counts,
-            with weights that move from all alike to the last alone.
+            with weights that move from all alike to the last alone. A meta-step is a call of the
+            learner, as `meta_train` makes; `loss` does not count.
         head: "linear", meta-learned as all else; "prototypes": for every task the head starts
             as the nearest prototype in squared distance, W_k = 2 c_k and b_k = -||c_k||^2, with
             c_k the mean of the features of class k.
