@@ -260,8 +260,8 @@ def _step(learner, parameters, result, outer, clip_norm, step) -> float:
 
 
 def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient in the parameter's order of memory, which is the order that fused optimisers
-    go in through both: PyTorch 2.13 does not check that it is the same.
+    """The gradient in the parameter's order of memory: fused optimisers go through both by that
+    order, and on a CPU (PyTorch 2.13) mix elements up without a word where it is another.
     """
     if gradient.stride() == parameter.stride():
         return gradient
