@@ -6,11 +6,13 @@
 
 Advice on a table never comes from a table of its family. Each table (at most 800 rows) is cut as
 `quickstudy automl learn` cuts it: three fifths to fit on, a fifth to search by, a fifth to judge
-by. Goes on where it was; writes benchmarks/results/automl_tables.json of what is there.
+by. Goes on where it was; writes benchmarks/results/automl_tables.json of what is there: a part of
+which the log has nothing stays as it was, with its commit.
 
+search  10 trials of ours, the first 10 of a greedy portfolio, 30 of TPE, 50 random: the one that
+        was best to search by is judged
 once    one suggestion (AutoML end to end with a trial of 2 folds), LightGBM's and scikit-learn's
         forest as they come, all given four fifths of the rows
-search  10 trials of ours, 30 of TPE, 50 random: the one that was best to search by is judged
 matrix  the same among recorded pipelines alone, with nothing fitted, and greedy portfolios too
 """
 
@@ -21,7 +23,8 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,12 @@ from sklearn.pipeline import make_pipeline
 
 from quickstudy.apps.automl import Advisor, History, MetaLearner, Portfolio, RandomOrder
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
-from quickstudy.apps.automl.knowledge import Knowledge, parse_pipeline, read_knowledge
+from quickstudy.apps.automl.knowledge import (
+    Knowledge,
+    parse_pipeline,
+    pipeline_name,
+    read_knowledge,
+)
 from quickstudy.apps.automl.learn import Split, Worker, read_log
 from quickstudy.apps.automl.metafeatures import meta_features
 from quickstudy.apps.automl.pipelines import (
@@ -63,10 +71,11 @@ THREE = ("one suggestion", "LightGBM", "random forest")
 N_RANDOM = 20
 """Random orders of recorded pipelines to take the mean of."""
 
-SEARCHED_FIRST = 8
-"""Tables on which searches are compared before the other splits of all tables are cut."""
+N_SPLITS = 3
+N_TRIALS = {"random": 50, "TPE": 30, "greedy portfolio": 10, "ours": 10}
+ADVISED = ("once", "greedy portfolio", "ours")
+"""What depends on the knowledge; with another it is measured anew."""
 
-N_TRIALS = {"ours": 10, "TPE": 30, "random": 50}
 SEARCHED = [family for family in FAMILIES if family != "gaussian process"]
 """What all searches may use: Gaussian processes take as long as all the others together."""
 
@@ -161,46 +170,50 @@ def once(split: Split, meta: MetaLearner) -> dict[str, Any]:
     return found
 
 
-def search(split: Split, meta: MetaLearner, worker: Worker) -> dict[str, Any]:
-    """For each way, what each trial scored to search by and to be judged by."""
+def search(
+    split: Split,
+    meta: MetaLearner,
+    way: str,
+    worker: Worker,
+    ran: dict[str, dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """What each trial of a way scored to search by and to be judged by.
+
+    Pipelines in `ran` are not run again: TPE begins at random, as the other did.
+    """
     families, metric = serving(split), METRIC[split.table.goal]
     parsed = {name: parse_pipeline(name) for name in meta.history_.configs}
     params = {name: as_parameters(*pipeline) for name, pipeline in parsed.items() if pipeline}
-    seed = split.number
-    samplers: dict[str, optuna.samplers.BaseSampler] = {
-        "random": optuna.samplers.RandomSampler(seed),
-        "TPE": optuna.samplers.TPESampler(seed=seed, n_startup_trials=FIRST_RANDOM),
-        "ours": MetaSampler(meta, params, features_of(split), seed=seed),
-    }
-    found: dict[str, Any] = {}
-    startup: list[optuna.trial.FrozenTrial] = []
-    for way, sampler in samplers.items():
-        study = optuna.create_study(direction="maximize", sampler=sampler)
-        tried: list[dict[str, Any]] = []
-        if way == "TPE":  # which begins at random: as the other did
-            study.add_trials(startup)
-            tried = found["random"][:FIRST_RANDOM]
-        while len(tried) < N_TRIALS[way]:
-            trial = study.ask()
-            family, options = suggest_options(trial, families)
+    seed = zlib.crc32(f"{split.table.name} {split.number}".encode())
+    sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
+    if way == "TPE":
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=FIRST_RANDOM)
+    if way == "ours":
+        sampler = MetaSampler(meta, params, features_of(split), seed=seed)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    if way == "greedy portfolio":
+        for name in Portfolio(meta.history_).suggest(N_TRIALS[way]):
+            study.enqueue_trial(params[name])
+    tried: list[dict[str, Any]] = []
+    while len(tried) < N_TRIALS[way]:
+        trial = study.ask()
+        family, options = suggest_options(trial, families)
+        pipeline = pipeline_name(family, options)
+        if pipeline not in ran:
             cell = worker.run(split.table, split.number, MOST_ROWS, family, options)
-            if cell.failure:
-                told = study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            else:
-                told = study.tell(trial, cell.valid[metric])
-            tried.append(
-                {
-                    "family": family,
-                    "valid": cell.valid.get(metric),
-                    "test": cell.test.get(metric),
-                    "seconds": round(cell.seconds, 3),
-                    "by": told.user_attrs.get("reasons", [""])[0].partition(" ")[2][:40],
-                }
-            )
-        if way == "random":
-            startup = study.get_trials()[:FIRST_RANDOM]
-        found[way] = tried
-    return found
+            ran[pipeline] = {
+                "pipeline": pipeline,
+                "valid": cell.valid.get(metric),
+                "test": cell.test.get(metric),
+                "seconds": round(cell.seconds, 3),
+                "failure": cell.failure,
+            }
+        tried.append(ran[pipeline])
+        if (score := tried[-1]["valid"]) is None:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            study.tell(trial, score)
+    return tried
 
 
 def chosen(tried: Sequence[Mapping[str, Any]], k: int, part: str) -> float:
@@ -239,7 +252,7 @@ def told_once(lines: list[dict[str, Any]]) -> dict[str, Any]:
         by_table: dict[str, list[dict[str, float]]] = {}
         for line in lines:
             if line["goal"] == goal:
-                by_table.setdefault(line["table"], []).append(line["once"]["scores"])
+                by_table.setdefault(line["table"], []).append(line["found"]["scores"])
         if not by_table:
             continue
         rows = [
@@ -259,16 +272,16 @@ def told_once(lines: list[dict[str, Any]]) -> dict[str, Any]:
                 for way in ("LightGBM", "random forest")
             },
             "mean_seconds": {
-                way: float(np.mean([x["once"]["seconds"][way] for x in lines_of])) for way in THREE
+                way: float(np.mean([x["found"]["seconds"][way] for x in lines_of])) for way in THREE
             },
         }
     crashes = [
         {"table": line["table"], "split": line["split"], "way": way, "error": error}
         for line in lines
-        for way, error in line["once"]["crashes"].items()
+        for way, error in line["found"]["crashes"].items()
     ]
     times = {
-        name: [line["once"]["milliseconds"][name] for line in lines]
+        name: [line["found"]["milliseconds"][name] for line in lines]
         for name in ("features", "suggest")
     }
     milliseconds = {k: {"median": float(np.median(v)), "most": max(v)} for k, v in times.items()}
@@ -281,9 +294,16 @@ def told_once(lines: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def told_search(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Normalised scores: 0 for the median of the random pipelines, 1 for the best of any way."""
-    asked = {"ours": (1, 3, 5, 10), "TPE": (10, 30), "random": (10, 30, 50)}
-    others = ("TPE, 30", "random, 50")
+    """Normalised scores: 0 for the median of the random pipelines, 1 for the best of any way. They
+    are averaged over a table's splits first.
+    """
+    asked = {way: [k for k in (1, 3, 5, 10, 30, 50) if k <= n] for way, n in N_TRIALS.items()}
+    others = ("greedy portfolio, 10", "TPE, 30", "random, 50")
+    splits: dict[tuple[str, str, int], dict[str, list[dict[str, Any]]]] = {}
+    for line in lines:
+        place = line["goal"], line["table"], line["split"]
+        splits.setdefault(place, {})[line["part"]] = line["found"]
+    whole = {place: ways for place, ways in splits.items() if len(ways) == len(N_TRIALS)}
 
     def normalised(ways: Mapping[str, list[dict[str, Any]]], part: str) -> dict[str, float]:
         low = np.median([t[part] for t in ways["random"] if t[part] is not None])
@@ -296,12 +316,25 @@ def told_search(lines: list[dict[str, Any]]) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for goal in (*METRIC, "both"):
-        ways = [line["search"] for line in lines if goal in (line["goal"], "both")]
-        if not ways:
+        kept = {place: ways for place, ways in whole.items() if goal in (place[0], "both")}
+        if not kept:
             continue
-        told: dict[str, Any] = {"tables": len(ways)}
+        told: dict[str, Any] = {
+            "tables": len({place[:2] for place in kept}),
+            "searches_of_each_way": len(kept),
+            "failed_trials": {
+                way: sum(t["valid"] is None for ways in kept.values() for t in ways[way])
+                for way in N_TRIALS
+            },
+        }
         for part in ("test", "valid"):
-            rows = [normalised(way, part) for way in ways]
+            by_table: dict[tuple[str, str], list[dict[str, float]]] = {}
+            for place, ways in kept.items():
+                by_table.setdefault(place[:2], []).append(normalised(ways, part))
+            rows = [
+                {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+                for rows in by_table.values()
+            ]
             values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
             ten = values["ours, 10"]
             told[part] = {
@@ -378,53 +411,53 @@ def matrix(left_out: LeftOut) -> dict[str, Any]:
     return found
 
 
-def main(knowledge: Knowledge, log: Path, minutes: float) -> None:
+def main(knowledge: Knowledge, version: int, log: Path, minutes: float) -> None:
     """Run what is not in the log, split after split, and tell."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore")
     left_out = LeftOut(knowledge)
     ends = time.monotonic() + 60 * minutes
-    lines = read_log(log)
+    lines = [x for x in read_log(log) if x["part"] not in ADVISED or x["knowledge"] == version]
     done = {(x["part"], x["table"], x["goal"], x["split"]) for x in lines}
     known = {(t["table"], t["goal"]) for t in knowledge.tables}
     tables = [t for t in PUBLIC_TABLES if (t.name, t.goal) in known]
-    mixed = np.random.default_rng(1).permutation(len(tables)).tolist()
-    jobs_in_order = [
-        *(("once", i, 0) for i in mixed),
-        *(("search", i, 0) for i in mixed[:SEARCHED_FIRST]),
-        *(("once", i, number) for number in (1, 2) for i in mixed),
-        *(("search", i, 0) for i in mixed[SEARCHED_FIRST:]),
-    ]
+    tables = [tables[i] for i in np.random.default_rng(1).permutation(len(tables))]
     todo = [
-        (part, tables[i], number)
-        for part, i, number in jobs_in_order
-        if (part, tables[i].name, tables[i].goal, number) not in done
+        (part, table, number)
+        for parts in (list(N_TRIALS), ["once"])
+        for number in range(N_SPLITS)
+        for table in tables
+        for part in parts
+        if (part, table.name, table.goal, number) not in done
     ]
     with log.open("a") as kept, Worker(LIMIT) as worker:
-        jobs: dict[str, Callable[..., dict[str, Any]]] = {
-            "once": once,
-            "search": lambda split, meta: search(split, meta, worker),
-        }
         for part, table, number in track(todo, "measuring"):
             if time.monotonic() > ends:
                 break
             split = Split(table, number, MOST_ROWS)
-            found = jobs[part](split, left_out.meta(table, serving(split)))
-            line = {"part": part, "table": table.name, "goal": table.goal, "split": number}
-            lines.append({**line, part: found})
+            meta = left_out.meta(table, serving(split))
+            place = {"table": table.name, "goal": table.goal, "split": number}
+            if part == "once":
+                found = once(split, meta)
+            else:
+                here = (x for x in lines if x["part"] != "once" and place.items() <= x.items())
+                ran = {tried["pipeline"]: tried for line in here for tried in line["found"]}
+                found = search(split, meta, part, worker, ran)
+            lines.append({"part": part, **place, "knowledge": version, "found": found})
             kept.write(json.dumps(lines[-1]) + "\n")
             kept.flush()
-    found = {
-        "about": {**provenance(0), "most_rows": MOST_ROWS, "families_searched": SEARCHED},
-        "once": told_once([x for x in lines if x["part"] == "once"]),
-        "search": told_search([x for x in lines if x["part"] == "search"]),
-        "matrix": matrix(left_out),
-    }
     path = ROOT / "benchmarks" / "results" / "automl_tables.json"
+    about = {**provenance(0), "most_rows": MOST_ROWS, "families_searched": SEARCHED}
+    found = json.loads(path.read_text())
+    if of_once := [x for x in lines if x["part"] == "once"]:
+        found["once"] = {"about": about, **told_once(of_once)}
+    if of_search := [x for x in lines if x["part"] != "once"]:
+        found["search"] = {"about": about, **told_search(of_search)}
+    found["matrix"] = {"about": about, **matrix(left_out)}
     path.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
-    limit = float((sys.argv[3:] or ["inf"])[0])
-    main(read_knowledge(Path(sys.argv[1])), Path(sys.argv[2]), limit)
+    asked, limit = Path(sys.argv[1]), float((sys.argv[3:] or ["inf"])[0])
+    main(read_knowledge(asked), zlib.crc32(asked.read_bytes()), Path(sys.argv[2]), limit)

@@ -65,7 +65,9 @@ def test_a_table_is_fitted_reported_and_predicted(tmp_path, file, suffix):
     assert kept["leaderboard"][0]["mean"] > 0.8
     new = tmp_path / "new.csv"
     TABLE.drop(columns="kind").head(7).to_csv(new, index=False)
-    predicted = pd.read_csv(io.StringIO(call("predict", run, new)))
+    text = call("predict", run, new)
+    assert max(len(cell) for line in text.splitlines()[1:] for cell in line.split(",")[1:]) <= 8
+    predicted = pd.read_csv(io.StringIO(text))
     assert predicted.columns.tolist() == ["kind", "p(large)", "p(small)"]
     assert (predicted["kind"] == TABLE["kind"].head(7)).mean() > 0.8
     call("predict", run, new, "--out", tmp_path / "out.csv")
@@ -78,6 +80,8 @@ def test_numbers_are_regression_and_rows_without_a_target_are_left_out(tmp_path)
     told = call("fit", tmp_path / "t.csv", "--target", "size", "--trials", "1", "--run", run)
     assert "AutoMLRegressor" in told
     assert "3 rows without a target are left out" in told
+    numbers = call("predict", run, tmp_path / "t.csv").split()[1:]
+    assert max(len(number.strip("-0.")) for number in numbers) <= 9
 
 
 def test_what_a_fit_tries_is_kept_unless_it_is_not_to(tmp_path, file, monkeypatch):

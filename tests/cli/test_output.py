@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from quickstudy.cli.output import check_new, table
+from quickstudy.cli.output import check_new, say, table
 from quickstudy.errors import RunError
 
 ROWS = [["a_long_name_of_a_recipe", "what it is about, in words"], ["short", "nothing"]]
@@ -22,6 +22,11 @@ def test_a_table_wraps_to_the_terminal_and_breaks_no_word(monkeypatch, columns):
 
 def test_a_table_for_a_program_has_a_line_a_row():
     assert len(table(["recipe", "about"], *ROWS * 3).splitlines()) == 8
+
+
+def test_json_has_letters_as_they_are(capsys):
+    say({"città": "Żółw"}, True, "")
+    assert '"città": "Żółw"' in capsys.readouterr().out
 
 
 def test_a_folder_with_something_in_it_is_replaced_only_if_told_to(tmp_path):

@@ -343,7 +343,7 @@ def adapt(
             {found.kind: p.example, "label": p.label, "probabilities": p.probabilities}
             for p in found.predictions
         ]
-        content = (json.dumps(rows, indent=1) + "\n").encode()
+        content = (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()
     else:
         content = _csv(table).encode()
     if out:

@@ -49,7 +49,13 @@ def automl_fit(
     target: Target,
     run: Annotated[Path, typer.Option(help="Folder for what was found.")] = Path("runs/automl"),
     goal: GoalOption = "auto",
-    budget: Annotated[str, typer.Option(help="Time of the search: 90s, 10m or 1h.")] = "1m",
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="Time of the search: 90s, 10m or 1h. The fit of the ensemble, what each column is "
+            "worth and the pictures come after it."
+        ),
+    ] = "1m",
     trials: Annotated[int | None, typer.Option(help="Pipelines to try at most.")] = None,
     metric: Annotated[str | None, typer.Option(help="Default accuracy, or r2.")] = None,
     storage: Annotated[
@@ -118,11 +124,14 @@ def automl_predict(
     out: Annotated[Path | None, typer.Option(help="Write to this .csv file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict the target of each row of a table: CSV, with probabilities for classes."""
+    """Predict the target of each row of a table: CSV, with probabilities for classes.
+
+    Probabilities have six decimals, numbers eight digits.
+    """
     _require()
     import pandas as pd
 
-    from quickstudy.apps.automl.estimators import AutoMLClassifier
+    from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
     from quickstudy.apps.automl.runs import load_automl, read_frame, read_report
     from quickstudy.files import write_atomically
 
@@ -130,10 +139,13 @@ def automl_predict(
         raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
     frame = read_frame(file)
     model = load_automl(run)
-    predicted = pd.DataFrame({read_report(run)["target"]: model.predict(frame)})
+    answers = model.predict(frame)
+    if isinstance(model, AutoMLRegressor):
+        answers = [float(f"{answer:.8g}") for answer in answers]
+    predicted = pd.DataFrame({read_report(run)["target"]: answers})
     if isinstance(model, AutoMLClassifier):
         names = [f"p({label})" for label in model.classes_]
-        predicted[names] = model.predict_proba(frame)
+        predicted[names] = model.predict_proba(frame).round(6)
     if out:
         write_atomically(out, predicted.to_csv(index=False).encode())
         print(f"{len(predicted)} predictions in {out}", file=sys.stderr)

@@ -153,7 +153,7 @@ def experience_show(
     if len(scores := shown.get("scores", [])) > 5:
         shown["scores"] = f"{', '.join(f'{score:.4g}' for score in scores[:5])}, … {len(scores)}"
     lines = [
-        [name, value if isinstance(value, str) else json.dumps(value)]
+        [name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)]
         for name, value in shown.items()
     ]
     say(plain, as_json, table(["field", "value"], *lines))

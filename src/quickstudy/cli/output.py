@@ -41,7 +41,7 @@ def check_new(folder: Path, overwrite: bool) -> None:
 def say(result: Any, as_json: bool, text: str) -> None:
     """Print a result, as JSON or as its text."""
     if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
-        print(json.dumps(result, indent=1) if as_json else text)
+        print(json.dumps(result, indent=1, ensure_ascii=False) if as_json else text)
 
 
 def table(head: list[str], *rows: list[str]) -> str:

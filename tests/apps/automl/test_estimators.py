@@ -229,6 +229,19 @@ def test_mixed_and_huge_values_are_mentioned(family):
     assert model.leaderboard_[0].mean > 0.6
 
 
+def test_numbers_with_commas_are_mentioned():
+    numbers = np.arange(90) * 37.0
+    table = X.assign(
+        decimal=[f"{x / 1000:.3f}".replace(".", ",") for x in numbers],
+        thousands=[f"{x:,.0f}" for x in numbers],
+        several=["1,2,3", "2,1"] * 45,
+        code=[f"A{x:.0f},1" for x in numbers],
+    )
+    model = AutoMLClassifier(n_trials=1, families=["linear"], n_folds=2).fit(table, Y)
+    (note,) = [note for note in model.notes_ if "comma" in note]
+    assert note.endswith("write 0.5 for 0,5 and 1234 for 1,234: decimal, thousands")
+
+
 def test_labels_are_refused_by_a_regressor():
     with pytest.raises(DataError, match=r"got 'no'|got 'yes'"):
         AutoMLRegressor(n_trials=1).fit(X, Y)

@@ -157,6 +157,25 @@ def test_samplers_that_share_a_study_share_what_was_observed():
     assert {first, second, third} <= set(PLACES)
 
 
+def test_a_pruned_trial_counts_by_what_finished_ones_gained_from_its_step_on():
+    def next_after(**second):
+        study = optuna.create_study(direction="maximize", sampler=MetaSampler(wide, PARAMS))
+        for trial in (
+            {"params": {"x": -2.0}, "value": -9.0, "intermediate_values": {0: -12.0, 1: -9.0}},
+            {"params": {"x": 0.0}, **second},
+        ):
+            allowed = {"x": optuna.distributions.FloatDistribution(-3, 3)}
+            study.add_trial(optuna.trial.create_trial(distributions=allowed, **trial))
+        return study.ask().suggest_float("x", -3, 3)
+
+    wide = history_of_hills(np.linspace(-2, 2, 12))
+    pruned = next_after(
+        state=optuna.trial.TrialState.PRUNED, value=-3.3, intermediate_values={0: -3.3}
+    )
+    assert pruned == next_after(value=-0.3) == 1.0
+    assert next_after(value=-3.3) == 2.0
+
+
 def test_scores_of_another_kind_than_the_historys_are_passed_over():
     scores = np.random.default_rng(0).random((12, len(PLACES)))
     history = History([str(i) for i in range(12)], list(PARAMS), scores)

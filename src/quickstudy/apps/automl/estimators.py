@@ -34,7 +34,7 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from quickstudy.apps.automl.advisors import Advisor
-from quickstudy.apps.automl.columns import as_frame, as_numbers, column_kinds
+from quickstudy.apps.automl.columns import MOST, as_frame, as_numbers, column_kinds
 from quickstudy.apps.automl.history import History
 from quickstudy.apps.automl.knowledge import parse_pipeline, shipped_meta_learner
 from quickstudy.apps.automl.meta import MetaLearner
@@ -60,6 +60,9 @@ ENSEMBLE_ROUNDS = 25
 
 PARTS, LEAST_ROWS = (1 / 9, 1 / 3), 300
 """Shares of a fold's rows that a pipeline is judged on first, if they are so many rows."""
+
+UNREAD = ("category", "identifier", "text", "date")
+"""Kinds of columns that numbers with a comma could be taken for."""
 
 TPE = "found by search, by the pipelines before"
 
@@ -687,6 +690,11 @@ def _notes(frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal:
         notes.append(f"numbers beyond {HUGE:g} count as that: {', '.join(huge)}")
     if worded := [name for name in numbers if _has_words(frame[name])]:
         notes.append(f"words among numbers are taken as missing: {', '.join(worded)}")
+    if commas := [name for name in kinds if kinds[name] in UNREAD and _has_commas(frame[name])]:
+        notes.append(
+            "numbers with a comma are not read as numbers, write 0.5 for 0,5 and 1234 for 1,234: "
+            + ", ".join(commas)
+        )
     if mixed := [name for name in kinds if kinds[name] == "category" and _is_mixed(frame[name])]:
         notes.append(f"numbers among other values, all taken as categories: {', '.join(mixed)}")
     same = [name for name in kinds if kinds[name] == "category" and frame[name].nunique() > 1000]
@@ -695,6 +703,13 @@ def _notes(frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal:
     if goal == "classification" and (rare := int((np.bincount(target) == 1).sum())):
         notes.append(f"{rare} classes have a single row, which no fold can both learn and test")
     return notes
+
+
+def _has_commas(column: pd.Series) -> bool:
+    """Whether nearly all values are numbers, and some of them have commas in them."""
+    texts = column.dropna().astype(str).str.strip()
+    is_number = texts.str.fullmatch(r"[+-]?(\d+([.,]\d+)?|\d{1,3}(,\d{3})+(\.\d+)?)")
+    return bool(is_number.mean() >= MOST and texts[is_number].str.contains(",").any())
 
 
 def _has_words(column: pd.Series) -> bool:

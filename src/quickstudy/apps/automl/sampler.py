@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from quickstudy.apps.automl.advisors import Advisor
@@ -45,7 +46,9 @@ class MetaSampler(BaseSampler):
 
     A trial of the study that has the parameters of a configuration counts as that one, whoever made
     it, so processes that share a study share what was observed. A trial still running is not
-    advised twice. Pruned trials count by their last report, failed ones not at all.
+    advised twice. A pruned trial counts by its last report and what finished ones gained from that
+    step on, in the median, as a score after fewer rows or epochs is lower; failed ones count not at
+    all.
 
     Which parameters a study has is known only when it asks. A configuration that has a parameter
     out of the range that is asked for is passed over for the next best; a parameter it does not
@@ -163,9 +166,7 @@ class MetaSampler(BaseSampler):
         for other in others:
             advised = other.system_attrs.get(ADVISED)
             name = self._names.get(_key(other.params), advised)
-            score = math.nan
-            if other.value is not None and math.isfinite(other.value):
-                score = sign * other.value
+            score = sign * _reached(other, others)
             if name in self._params:
                 is_it = self._params[name].items() <= other.params.items()
                 try:
@@ -189,6 +190,24 @@ class MetaSampler(BaseSampler):
         """Keep with the trial what it was advised to be, and why."""
         study._storage.set_trial_system_attr(trial._trial_id, ADVISED, name)
         study._storage.set_trial_user_attr(trial._trial_id, REASONS, [advisor.reason(name)])
+
+
+def _reached(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> float:
+    """What came of a trial, or would have if it had not been pruned; NaN for nothing."""
+    value = trial.value
+    if value is None or not math.isfinite(value):
+        return math.nan
+    if trial.state != TrialState.PRUNED or trial.last_step is None:
+        return value
+    gains = [
+        other.value - other.intermediate_values[trial.last_step]
+        for other in others
+        if other.state == TrialState.COMPLETE
+        and other.value is not None
+        and trial.last_step in other.intermediate_values
+    ]
+    gains = [gain for gain in gains if math.isfinite(gain)]
+    return value + (median(gains) if gains else 0.0)
 
 
 def _key(params: Mapping[str, Any]) -> str:
