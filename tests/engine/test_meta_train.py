@@ -11,13 +11,13 @@ from functools import partial
 import pytest
 import torch
 from filelock import FileLock
-from torch import optim
+from torch import nn, optim
 from torch.optim import lr_scheduler as rates
 
 from quickstudy.engine import Callback, TensorBoard, checkpoints, meta_train
 from quickstudy.engine.executors import Serial
 from quickstudy.errors import RunError, UsageError
-from quickstudy.learners import MAML
+from quickstudy.learners import MAML, Learner
 from quickstudy.nn import MLP, StridedConv4
 from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks
 from quickstudy.testing import blob_classes
@@ -281,3 +281,54 @@ def test_the_order_of_gradients_in_memory_makes_no_difference(fused):
         trained.append(learner.state_dict())
     for name, weight in trained[0].items():
         torch.testing.assert_close(trained[1][name], weight, rtol=0, atol=0)
+
+
+def test_a_weight_that_is_a_slice_of_a_matrix_is_trained_as_any_other():
+    trained = []
+    for whole in (False, True):
+        torch.manual_seed(0)
+        learner, tasks = MAML(MLP((1,), (8, 8)), 1), SinusoidTasks(n_shot=5, n_query=5)
+        layer = next(m for m in learner.modules() if isinstance(m, nn.Linear))
+        columns = torch.randn(8, 2)[:, :1]
+        layer.weight = nn.Parameter(columns.clone() if whole else columns)
+        meta_train(learner, tasks, steps=3)
+        trained.append(learner.state_dict())
+    for name, weight in trained[0].items():
+        torch.testing.assert_close(trained[1][name], weight)
+
+
+class Sum(Learner):
+    """A line whose slope is the sum of two weights, whose gradients are one tensor."""
+
+    batchable = True
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+
+    def adapt(self, support):
+        return lambda x: x * (torch.tensor([3.0, 4.0]) * (self.a + self.b)).sum()
+
+
+@pytest.mark.parametrize("executor", ["serial", "vmap"])
+def test_gradients_in_the_same_memory_are_clipped_once(executor):
+    learner, tasks = Sum(), SinusoidTasks(n_shot=5, n_query=5)
+    sgd = partial(optim.SGD, lr=1.0)
+    meta_train(learner, tasks, steps=1, optimizer=sgd, clip_norm=0.01, executor=executor)
+    moved = torch.cat([learner.a, learner.b]).norm()
+    torch.testing.assert_close(moved, torch.tensor(0.01), rtol=1e-3, atol=0)
+
+
+class Narrow(Serial):
+    """Gradients of matrices as columns."""
+
+    def __call__(self, learner, episodes):
+        result = super().__call__(learner, episodes)
+        sums = {k: g.sum(1, True) if g.ndim > 1 else g for k, g in result.gradients.items()}
+        return replace(result, gradients=sums)
+
+
+def test_gradients_of_other_shapes_than_the_weights_are_refused():
+    learner, tasks = MAML(MLP((1,), (8, 8)), 1), SinusoidTasks(n_shot=5, n_query=5)
+    with pytest.raises(RuntimeError, match="same size"):
+        meta_train(learner, tasks, steps=1, executor=Narrow())

@@ -66,8 +66,11 @@ class _Progress:
 
 
 def fused_adam(parameters: Iterable[Tensor]) -> Adam:
-    """Adam at PyTorch's own rates, in one pass over the weights."""
-    return Adam(parameters, fused=True)
+    """Adam at PyTorch's own rates, in one pass over the weights where each fills its memory: a
+    fused optimiser takes no notice of gaps, as in a slice of a larger matrix.
+    """
+    given = list(parameters)
+    return Adam(given, fused=all(p.stride() == torch.empty_like(p).stride() for p in given))
 
 
 def meta_train(
@@ -250,7 +253,10 @@ def _step(learner, parameters, result, outer, clip_norm, step) -> float:
     if outer is None:
         return 0.0
     for name, parameter in parameters.items():
-        parameter.grad = _laid_out_as(parameter, result.gradients[name])
+        gradient = result.gradients[name]
+        if clip_norm is not None or gradient.stride() != parameter.stride():
+            gradient = _own(gradient, parameter)
+        parameter.grad = gradient
     if clip_norm is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters.values(), clip_norm, norm)
     rate = float(outer.param_groups[0]["lr"])
@@ -259,13 +265,12 @@ def _step(learner, parameters, result, outer, clip_norm, step) -> float:
     return rate
 
 
-def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient in the parameter's order of memory: fused optimisers go through both by that
-    order, and on a CPU (PyTorch 2.13) mix elements up without a word where it is another.
+def _own(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """A copy of the gradient, in the parameter's order of memory: fused optimisers go through both
+    by that order, and on a CPU (PyTorch 2.13) mix elements up without a word where it is another.
+    Gradients that share memory, as those of a + b do, would be clipped once for each.
     """
-    if gradient.stride() == parameter.stride():
-        return gradient
-    return torch.empty_like(parameter, requires_grad=False).copy_(gradient)
+    return gradient.new_empty_strided(gradient.shape, parameter.stride()).copy_(gradient)
 
 
 def _validate(learner: Learner, tasks: Tasks, n_tasks: int, team: Ranks) -> TestReport:
