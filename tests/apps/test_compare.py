@@ -144,6 +144,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
 def test_a_learner_stands_for_its_recipe_on_images():
     assert recipe_of("maml") == load_recipe("maml_omniglot")
     assert recipe_of("mann") == load_recipe("mann_omniglot")
+    assert recipe_of("fine_tuning") == load_recipe("fine_tuning_caltech")
     assert recipe_of("prototypical_omniglot").tasks.n_way == 60
 
 

@@ -59,7 +59,8 @@ class Comparison:
 
 def recipe_of(learner: str) -> Recipe:
     """The recipe that says how a learner is trained on images: a recipe's own name or file, or
-    that learner's recipe on images, if possible on Omniglot, with the shortest name.
+    that learner's recipe on images, if possible on Omniglot and named after it, with the shortest
+    name.
 
     Raises:
         UsageError: If there is none.
@@ -70,13 +71,13 @@ def recipe_of(learner: str) -> Recipe:
         raise unknown("learner or recipe", learner, [*LEARNERS, *recipe_names()])
     recipes = {name: load_recipe(name) for name in recipe_names()}
     fit = [
-        (recipe.data.name != "omniglot", len(name), name)
+        (recipe.data.name != "omniglot", not name.startswith(learner), len(name), name)
         for name, recipe in recipes.items()
         if recipe.learner.name == learner and recipe.data.name not in GENERATED
     ]
     if not fit:
         raise UsageError(f"expected a recipe that trains {learner} on images: write one")
-    return recipes[min(fit)[2]]
+    return recipes[min(fit)[-1]]
 
 
 def compare(
@@ -302,10 +303,11 @@ def draw(comparison: Comparison, path: Path) -> Path:
 
     figure = Figure(figsize=(7, 4.2), layout="constrained", facecolor="white")
     axis = figure.subplots()
-    for entry in comparison.learners:
+    for i, entry in enumerate(comparison.learners):
         seconds, scores = zip(*entry["curve"], strict=True)
         label = f"{entry['learner']} (test {100 * entry['mean']:.1f} %)"
-        axis.plot(seconds, [100 * s for s in scores], marker="o", ms=4, label=label)
+        marker = "osD^v"[i // 10 % 5]  # colours come again after ten
+        axis.plot(seconds, [100 * s for s in scores], marker=marker, ms=4, label=label)
     axis.set_xlabel("training time, seconds")
     axis.set_ylabel("validation accuracy, %")
     axis.grid(alpha=0.3)

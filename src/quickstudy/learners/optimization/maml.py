@@ -52,8 +52,9 @@ class MAML(Learner):
     inner learning rate of 0.4 at 5 ways would be 2.0 here. Its batch norm has no scale, and a
     shift that only the outer loop changes; here the inner loop changes both, unless `adapted`
     leaves them out. Weights start as PyTorch's layers do. Learned rates start alike at
-    `inner_lr`, where Meta-SGD draws them. Of MAML++, statistics of batch norm per step are left
-    out, and the weights of its multi-step loss move by the meta-step rather than the epoch.
+    `inner_lr`, where Meta-SGD draws them. Of MAML++, statistics of batch norm per step and
+    first-order steps to begin with are left out; the weights of its multi-step loss move by the
+    meta-step rather than the epoch, and those of the early steps to 0, where its code keeps some.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`. With
