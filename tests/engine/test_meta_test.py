@@ -93,6 +93,15 @@ def test_an_example_is_embedded_once_however_many_tasks_it_is_in(limit, monkeypa
     assert report.scores == meta_test(learner, Unmapped(tasks), 50).scores
 
 
+def test_a_task_whose_embeddings_are_elsewhere_is_moved_whole():
+    """On the device "meta", as meta-testing on a GPU embeds there what is drawn on the CPU."""
+    there = torch.device("meta")
+    tasks = EpisodeSampler(blob_classes(6, 10), n_way=3, n_shot=2, n_query=4)
+    episode = tasks.map_examples(lambda x: x.to(there))[0].to(there)
+    tensors = [*vars(episode.support).values(), *vars(episode.query).values(), episode.classes]
+    assert {t.device for t in tensors if isinstance(t, torch.Tensor)} == {there}
+
+
 def test_examples_that_are_distorted_are_embedded_each_time():
     tasks = EpisodeSampler(
         blob_classes(6, 10), n_way=3, n_shot=2, n_query=4, augment=lambda x, generator: x + 1

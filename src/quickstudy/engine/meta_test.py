@@ -13,7 +13,7 @@ from torch import Tensor
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of, query_loss
-from quickstudy.tasks import Episode, Tasks
+from quickstudy.tasks import Tasks
 
 __all__ = ["TestReport", "clustered_interval", "meta_test"]
 
@@ -69,7 +69,7 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
                 output = adapt(there.support)(there.query.x).cpu()
                 if not bool(torch.isfinite(output).all()):
                     raise DataError(f"task {i} got predictions that are not finite")
-                y = episode.query.y
+                y = episode.query.y.cpu()
                 if episode.n_way is None:
                     metric = "mse"
                     scores.append(float(query_loss(output, y)))
@@ -77,7 +77,8 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
                     right = (output.argmax(1) == y).double()
                     scores.append(float(right.mean()))
                     if episode.clusters is not None:
-                        classes.append(_by_class(right, episode, i))
+                        clusters = episode.clusters.cpu()
+                        classes.append(_by_class(right, y, clusters, i))
     finally:
         learner.train(was_training)
     sample = torch.tensor(scores, dtype=torch.float64)
@@ -92,15 +93,13 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
 _ClassScores = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def _by_class(right: Tensor, episode: Episode, task: int) -> _ClassScores:
+def _by_class(right: Tensor, y: Tensor, clusters: Tensor, task: int) -> _ClassScores:
     """For each class asked for: accuracy, share of the task's queries, cluster and task."""
-    assert episode.n_way is not None
-    assert episode.clusters is not None
-    y = episode.query.y
-    counts = torch.bincount(y, minlength=episode.n_way).double()
+    n_way = len(clusters)
+    counts = torch.bincount(y, minlength=n_way).double()
     asked = counts > 0
-    accuracy = torch.bincount(y, right, minlength=episode.n_way)[asked] / counts[asked]
-    clusters = episode.clusters[asked]
+    accuracy = torch.bincount(y, right, minlength=n_way)[asked] / counts[asked]
+    clusters = clusters[asked]
     return accuracy, counts[asked] / counts.sum(), clusters, torch.full_like(clusters, task)
 
 

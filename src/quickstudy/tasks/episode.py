@@ -123,8 +123,9 @@ class Episode:
 
     def to(self, target: torch.device | torch.dtype) -> Episode:
         """Move to a device, or convert floating-point tensors to a dtype."""
-
-        if isinstance(target, torch.device) and target == self.query.x.device:
+        parts = (self, self.support, self.query)
+        tensors = [t for part in parts for t in vars(part).values() if isinstance(t, Tensor)]
+        if all(t.device == target for t in tensors):
             return self
 
         def move(t: Tensor) -> Tensor:
