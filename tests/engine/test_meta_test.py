@@ -93,6 +93,20 @@ def test_an_example_is_embedded_once_however_many_tasks_it_is_in(limit, monkeypa
     assert report.scores == meta_test(learner, Unmapped(tasks), 50).scores
 
 
+class Reversed(PrototypicalNetworks):
+    """Names the farthest class."""
+
+    def adapt(self, support):
+        predict = super().adapt(support)
+        return lambda x: -predict(x)
+
+
+def test_a_subclass_that_adapts_in_its_own_way_is_tested_so():
+    tasks = EpisodeSampler(blob_classes(6, 10), n_way=3, n_shot=2, n_query=4)
+    learner = Reversed(nn.Flatten())
+    assert meta_test(learner, tasks, 20).scores == meta_test(learner, Unmapped(tasks), 20).scores
+
+
 def test_a_task_whose_embeddings_are_elsewhere_is_moved_whole():
     """On the device "meta", as meta-testing on a GPU embeds there what is drawn on the CPU."""
     there = torch.device("meta")

@@ -144,11 +144,15 @@ def trainable(learner: nn.Module) -> dict[str, Tensor]:
 
 def embed_once(learner: Learner, embed: Callable[[Tensor], Tensor], tasks: Tasks) -> Tasks | None:
     """The same tasks of embeddings, each example embedded once in however many tasks it comes;
-    None for tasks that cannot tell which examples are the same.
+    None for tasks that cannot tell which examples are the same, and for a subclass with an `adapt`
+    of its own, which may embed otherwise.
     """
+    definer = next(kind for kind in type(learner).__mro__ if {"adapt", "on"} & vars(kind).keys())
     map_examples = getattr(tasks, "map_examples", None)
+    if map_examples is None or "on" not in vars(definer):
+        return None
     device = device_of(learner)
-    return map_examples(lambda x: embed(x.to(device))) if map_examples else None
+    return map_examples(lambda x: embed(x.to(device)))
 
 
 def device_of(module: nn.Module) -> torch.device:
