@@ -107,6 +107,14 @@ def test_a_subclass_that_adapts_in_its_own_way_is_tested_so():
     assert meta_test(learner, tasks, 20).scores == meta_test(learner, Unmapped(tasks), 20).scores
 
 
+def test_where_batch_norm_sees_the_batch_alone_each_task_is_embedded_by_itself():
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(8, track_running_stats=False)
+    learner = PrototypicalNetworks(nn.Sequential(nn.Linear(8, 8), norm))
+    tasks = EpisodeSampler(blob_classes(6, 10), n_way=3, n_shot=2, n_query=4)
+    assert meta_test(learner, tasks, 20).scores == meta_test(learner, Unmapped(tasks), 20).scores
+
+
 def test_a_task_whose_embeddings_are_elsewhere_is_moved_whole():
     """On the device "meta", as meta-testing on a GPU embeds there what is drawn on the CPU."""
     there = torch.device("meta")

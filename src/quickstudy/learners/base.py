@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.nn import full_precision, widen
+from quickstudy.nn import batch_norms, full_precision, widen
 from quickstudy.tasks import Episode, Support, Tasks
 
 __all__ = [
@@ -144,12 +144,14 @@ def trainable(learner: nn.Module) -> dict[str, Tensor]:
 
 def embed_once(learner: Learner, embed: Callable[[Tensor], Tensor], tasks: Tasks) -> Tasks | None:
     """The same tasks of embeddings, each example embedded once in however many tasks it comes;
-    None for tasks that cannot tell which examples are the same, and for a subclass with an `adapt`
-    of its own, which may embed otherwise.
+    None for tasks that cannot tell which examples are the same, for a subclass with an `adapt` of
+    its own, which may embed otherwise, and where batch norm has no running statistics, so that an
+    embedding depends on what is embedded beside it.
     """
     definer = next(kind for kind in type(learner).__mro__ if {"adapt", "on"} & vars(kind).keys())
     map_examples = getattr(tasks, "map_examples", None)
-    if map_examples is None or "on" not in vars(definer):
+    together = any(norm.running_mean is None for norm in batch_norms(learner).values())
+    if map_examples is None or "on" not in vars(definer) or together:
         return None
     device = device_of(learner)
     return map_examples(lambda x: embed(x.to(device)))
