@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler as rates
 from quickstudy.engine import Callback, TensorBoard, checkpoints, meta_train
 from quickstudy.engine.executors import Serial
 from quickstudy.errors import RunError, UsageError
-from quickstudy.learners import MAML, Learner
+from quickstudy.learners import MAML, Learner, PrototypicalNetworks
 from quickstudy.nn import MLP, StridedConv4
 from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks
 from quickstudy.testing import blob_classes
@@ -317,6 +317,32 @@ def test_gradients_in_the_same_memory_are_clipped_once(executor):
     meta_train(learner, tasks, steps=1, optimizer=sgd, clip_norm=0.01, executor=executor)
     moved = torch.cat([learner.a, learner.b]).norm()
     torch.testing.assert_close(moved, torch.tensor(0.01), rtol=1e-3, atol=0)
+
+
+class Tied(nn.Module):
+    """Two layers of one weight."""
+
+    out_features = 8
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(self.first(x).relu())
+
+
+def test_tied_weights_are_trained_kept_and_resumed_as_one(tmp_path):
+    tasks, ends = EpisodeSampler(blob_classes(), n_way=3, n_shot=1, n_query=2), []
+    for run, parts in ((None, (4,)), (tmp_path / "run", (2, 4))):
+        for steps in parts:
+            torch.manual_seed(0)
+            learner = PrototypicalNetworks(Tied())
+            meta_train(learner, tasks, steps=steps, run=run, resume=run is not None)
+        ends.append(learner.backbone)
+    assert ends[1].first.weight is ends[1].second.weight
+    assert torch.equal(ends[0].first.weight, ends[1].first.weight)
 
 
 class Narrow(Serial):

@@ -190,9 +190,7 @@ def unflatten(tree: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _tensor_bytes(tensors: dict[str, Tensor]) -> bytes:
+    # Copies, as safetensors refuses tied weights, which are one tensor of two names.
     return safetensors.torch.save(
-        {
-            n: t.detach().contiguous(memory_format=torch.contiguous_format)
-            for n, t in tensors.items()
-        }
+        {n: t.detach().clone(memory_format=torch.contiguous_format) for n, t in tensors.items()}
     )
