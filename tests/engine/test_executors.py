@@ -198,6 +198,14 @@ def test_meta_train_takes_an_executor_of_ones_own():
     assert report.steps == 2
 
 
+def test_an_executor_of_ones_own_serves_again():
+    learner, _ = maml_and_tasks()
+    tasks, executor = SinusoidTasks(n_shot=5, n_query=5), Threads(2)
+    for _ in range(2):
+        meta_train(learner.float(), tasks, steps=1, meta_batch_size=2, executor=executor)
+    executor.close()
+
+
 def test_auto_never_batches_batch_norm_and_one_task_is_serial():
     small, _ = maml_and_tasks()
     convolutional = PrototypicalNetworks(Conv4((1, 16, 16), width=4))

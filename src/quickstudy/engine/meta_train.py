@@ -38,8 +38,8 @@ class TrainReport:
     """What a call of `meta_train` did.
 
     Args:
-        steps: Meta-steps the learner has had in all, earlier calls included.
-        seconds: Seconds spent in all, validation included.
+        steps: Meta-steps in all, those before a resume included.
+        seconds: Seconds spent on them, validation included.
         best: Best validation score, and None without validation.
         stopped: Why training ended.
     """
@@ -113,7 +113,8 @@ def meta_train(
         schedule: Makes a learning-rate schedule, stepped once per meta-step
             (`ReduceLROnPlateau`: once per validation, with the error: 1 - accuracy, or mse).
         clip_norm: Largest norm of the meta-gradient; longer ones are scaled down.
-        executor: "serial", "threads", "vmap", "compiled" or "auto", or an executor of your own.
+        executor: "serial", "threads", "vmap", "compiled" or "auto", or an executor of your own,
+            which stays open.
         precision: "bfloat16" computes the networks in half the bits where PyTorch deems it safe;
             weights and gradients stay float32.
         validation: Tasks to choose the best weights by.
@@ -167,7 +168,7 @@ def meta_train(
         compute = executor
         if not isinstance(compute, Executor):
             compute = make_executor(compute, learner, own, steps, trial=team.size == 1)
-        ending.callback(compute.close)
+            ending.callback(compute.close)
         state = _State(learner, outer, scheduler, compute)
         team.same_weights(learner)
         if not team.first:
