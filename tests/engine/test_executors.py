@@ -120,6 +120,21 @@ def test_a_compiled_step_gives_the_serial_meta_gradient():
         torch.testing.assert_close(result.gradients, expected.gradients)
 
 
+def test_what_is_compiled_serves_one_learner(monkeypatch):
+    """Without the compiler: what matters is whose step is kept."""
+
+    def keep(_self, function, _inputs):
+        return lambda inputs: torch.enable_grad()(function)(*inputs)
+
+    monkeypatch.setattr(Compiled, "_compile", keep)
+    executor = Compiled()
+    for inner_lr in (0.05, 0.2):
+        learner, episodes = maml_and_tasks()
+        learner.inner_lr = inner_lr
+        expected = Serial()(learner, episodes)
+        torch.testing.assert_close(executor(learner, episodes).loss, expected.loss)
+
+
 def test_a_step_too_long_to_compile_is_refused():
     learner, episodes = maml_and_tasks()
     executor = Compiled(longest=10)

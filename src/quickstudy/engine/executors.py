@@ -132,6 +132,7 @@ class Vmap(Executor):
             if reason := _not_for_vmap(learner):
                 raise UsageError(f"executor 'vmap' cannot run {reason}: use 'threads' or 'serial'")
             self._able = learner
+            self._bytes.clear()
         groups: dict[Any, list[Episode]] = {}
         for episode in episodes:
             groups.setdefault(_shape(episode), []).append(episode)
@@ -215,6 +216,11 @@ class Compiled(Vmap):
         super().__init__(memory)
         self.longest = longest
         self._compiled: dict[Any, Callable[[list[Tensor]], list[Tensor]]] = {}
+
+    def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
+        if learner is not self._able:  # what is compiled has its options in it
+            self._compiled.clear()
+        return super().__call__(learner, episodes)
 
     def _run(
         self,
