@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from quickstudy.engine.executors import Auto, Compiled, Serial, Threads, Vmap, m
 from quickstudy.errors import UsageError
 from quickstudy.learners import MAML, PrototypicalNetworks
 from quickstudy.nn import MLP, Conv4
-from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks
+from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks, Support
 from quickstudy.testing import blob_classes
 
 
@@ -93,6 +95,23 @@ def test_dropout_runs_serial_and_nowhere_else():
         with pytest.raises(UsageError, match="serial"):
             make_executor(name, learner, 5)(learner, episodes)
     assert type(make_executor("auto", learner, 5)) is Serial
+
+
+class Noisy(PrototypicalNetworks):
+    """Learns from distorted examples."""
+
+    def loss(self, episode):
+        support = episode.support
+        noisy = Support(support.x + torch.randn_like(support.x), support.y, support.n_way)
+        return super().loss(replace(episode, support=noisy))
+
+
+def test_threads_refuse_a_learner_that_draws_random_numbers():
+    _, episodes = prototypes_and_tasks()
+    executor = Threads(2)
+    with pytest.raises(UsageError, match="Noisy, which draws random numbers: use 'serial'"):
+        executor(Noisy(MLP((8,))).double(), episodes)
+    executor.close()
 
 
 def test_threads_merge_running_statistics_like_serial():

@@ -72,7 +72,8 @@ class Threads(Executor):
     the tasks, so the number of workers does not change a bit of the result.
 
     Raises:
-        UsageError: For a network with dropout, as threads share the random generator.
+        UsageError: For a learner that draws random numbers, as by dropout: threads share the
+            generator, and each run would give other weights.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -80,8 +81,6 @@ class Threads(Executor):
         self._pool = ThreadPoolExecutor(self.workers, initializer=lambda: torch.set_num_threads(1))
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
-        if _has(learner, DROPOUT):
-            raise UsageError("executor 'threads' cannot run dropout: use 'serial'")
         if (device := device_of(learner)).type != "cpu":
             raise UsageError(f"executor 'threads' is for the CPU, got a learner on {device}")
         bfloat16 = torch.is_autocast_enabled("cpu")  # a property of the thread
@@ -98,9 +97,16 @@ class Threads(Executor):
             finally:
                 replicas.put(replica)
 
+        drawn = torch.get_rng_state()
         # What is added at once need not be kept, between blocks of memory that could be free.
         with _one_thread():
-            return mean_gradient(self._pool.map(work, episodes))
+            result = mean_gradient(self._pool.map(work, episodes))
+        if not torch.equal(drawn, torch.get_rng_state()):
+            raise UsageError(
+                f"executor 'threads' cannot run {type(learner).__name__}, which draws random "
+                "numbers: use 'serial'"
+            )
+        return result
 
     def close(self) -> None:
         self._pool.shutdown()
