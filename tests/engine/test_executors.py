@@ -97,6 +97,31 @@ def test_dropout_runs_serial_and_nowhere_else():
     assert type(make_executor("auto", learner, 5)) is Serial
 
 
+class Averaging(nn.Linear):
+    """Keeps a moving average as a new tensor each time."""
+
+    def __init__(self):
+        super().__init__(8, 8)
+        self.register_buffer("average", torch.zeros(8))
+
+    def forward(self, x):
+        x = super().forward(x)
+        self.average = 0.9 * self.average + 0.1 * x.mean(0)
+        return x
+
+
+def test_a_buffer_that_is_replaced_is_kept():
+    tasks = EpisodeSampler(blob_classes(), n_way=3, n_shot=1, n_query=2)
+    learner = PrototypicalNetworks(Averaging())
+    expected = learner.backbone(torch.cat([tasks[0].support.x, tasks[0].query.x])).mean(0) / 10
+    learner.backbone.average = torch.zeros(8)
+    with pytest.raises(UsageError, match="changes a buffer"):
+        Vmap()(learner, [tasks[0], tasks[1]])
+    meta_train(learner, tasks, steps=1)
+    torch.testing.assert_close(learner.backbone.average, expected.detach())
+    assert not learner.backbone.average.requires_grad
+
+
 class Noisy(PrototypicalNetworks):
     """Learns from distorted examples."""
 

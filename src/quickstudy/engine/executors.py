@@ -198,7 +198,11 @@ def _mean_loss(
 ) -> Tensor:
     def one(weights: dict[str, Tensor], *tensors: Tensor) -> Tensor:
         episode = pytree.tree_unflatten(tensors, layout)
-        return functional_call(learner, {**weights, **buffers}, (episode,))
+        state = {**weights, **buffers}
+        value = functional_call(learner, state, (episode,))
+        if any(state[name] is not buffer for name, buffer in buffers.items()):
+            raise RuntimeError("a task of it changes a buffer")
+        return value
 
     return vmap(one, in_dims=(None, *[0] * len(tensors)))(weights, *tensors).mean()
 

@@ -130,11 +130,14 @@ class Learner(nn.Module, ABC):
     def meta_gradient(self, episode: Episode) -> MetaGradient:
         """The gradient of `loss`, without touching the learner's own `.grad` or buffers."""
         buffers = {name: b.clone() for name, b in self.named_buffers()}
-        loss, gradients = loss_gradient(
-            trainable(self),
-            lambda weights: functional_call(self, {**weights, **buffers}, (episode,)),
-        )
-        return MetaGradient(loss, gradients, buffers)
+
+        def loss(weights: dict[str, Tensor]) -> Tensor:
+            state = {**weights, **buffers}
+            value = functional_call(self, state, (episode,))
+            buffers.update((n, state[n].detach()) for n in buffers)  # some may be new tensors
+            return value
+
+        return MetaGradient(*loss_gradient(trainable(self), loss), buffers)
 
 
 def trainable(learner: nn.Module) -> dict[str, Tensor]:
