@@ -274,6 +274,11 @@ def test_descriptions_of_two_kinds_or_of_no_worth_are_refused(options, message):
         PrototypicalNetworks(mlp(), **options)
 
 
+def test_a_scale_that_would_name_the_farthest_class_is_refused():
+    with pytest.raises(UsageError, match="scale above 0, got -1"):
+        PrototypicalNetworks(mlp(), scale=-1.0)
+
+
 def test_a_class_with_neither_example_nor_description_is_refused():
     learner, support = described([1.0], [0], [0.0, torch.nan], 2)
     with pytest.raises(DataError, match="neither of class 1"):

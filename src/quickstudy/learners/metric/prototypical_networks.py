@@ -61,7 +61,7 @@ class PrototypicalNetworks(EmbeddingLearner):
 
     Raises:
         UsageError: If `n_attributes` is given and the backbone has no `out_features`, or
-            `described` too; or if `worth` is not positive.
+            `described` too; or if `scale` or `worth` is not positive.
 
     Example:
         >>> import torch
@@ -101,6 +101,8 @@ class PrototypicalNetworks(EmbeddingLearner):
             self.log_worth = nn.Parameter(torch.tensor(math.log(worth) / WORTH_RATE))
         check_option("distance", distance, ("euclidean", "cosine"))
         self.distance = distance
+        if scale is not None and scale <= 0:
+            raise UsageError(f"expected a scale above 0, got {scale}")
         self.scale = scale if scale is not None else 1.0 if distance == "euclidean" else 10.0
 
     @property
