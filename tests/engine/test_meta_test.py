@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,9 +8,9 @@ from torch import nn
 
 from quickstudy.engine import meta_test
 from quickstudy.engine.meta_test import clustered_interval
-from quickstudy.errors import UsageError
+from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import NearestCentroid, PrototypicalNetworks
-from quickstudy.tasks import EpisodeSampler
+from quickstudy.tasks import Batch, EpisodeSampler
 from quickstudy.testing import blob_classes
 
 
@@ -60,6 +61,13 @@ def test_one_task_gives_no_interval_and_is_refused():
     tasks = EpisodeSampler(blob_classes(), n_way=3, n_shot=1, n_query=4)
     with pytest.raises(UsageError, match="at least 2"):
         meta_test(NearestCentroid(), tasks, 1)
+
+
+def test_a_task_without_queries_has_no_score_and_is_refused():
+    episode = EpisodeSampler(blob_classes(), n_way=3, n_shot=1, n_query=4)[0]
+    silent = replace(episode, query=Batch(episode.query.x[:0], episode.query.y[:0]))
+    with pytest.raises(DataError, match="a query to score in task 0"):
+        meta_test(NearestCentroid(), [silent, silent], 2)
 
 
 class Counting(nn.Flatten):

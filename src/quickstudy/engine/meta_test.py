@@ -51,7 +51,7 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
 
     Raises:
         UsageError: With fewer than two tasks, which give no interval.
-        DataError: If a prediction is not finite.
+        DataError: If a prediction is not finite, or a task has no query.
     """
     if n_tasks < 2:
         raise UsageError(f"expected at least 2 test tasks for an interval, got {n_tasks}")
@@ -66,6 +66,8 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
             for i in range(n_tasks):
                 episode = tasks[i]
                 there = episode.to(device)
+                if not len(episode.query):
+                    raise DataError(f"expected a query to score in task {i}, got none")
                 output = adapt(there.support)(there.query.x).cpu()
                 if not bool(torch.isfinite(output).all()):
                     raise DataError(f"task {i} got predictions that are not finite")
