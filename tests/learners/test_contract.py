@@ -165,9 +165,11 @@ def test_maml_refuses_another_number_of_ways():
         maml(5).adapt(support)
 
 
-def test_maml_needs_parameters_to_adapt():
+def test_maml_needs_parameters_to_adapt_and_a_use_for_each_pattern():
     with pytest.raises(UsageError, match="nothing"):
         maml(5, adapted=["nothing*"])
+    with pytest.raises(UsageError, match=r"got \['backone.\*'\] that match none"):
+        maml(5, adapted=["head.*", "backone.*"])
 
 
 def test_every_learner_of_the_catalogue_is_a_learner_class():

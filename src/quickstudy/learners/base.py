@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any, Literal, Self
 
 import torch
@@ -34,6 +35,7 @@ __all__ = [
     "feature_size",
     "fit_ridge",
     "loss_gradient",
+    "names_matching",
     "query_loss",
     "trainable",
     "with_head",
@@ -210,6 +212,18 @@ def check_every_class(support: Support) -> None:
             f"expected at least one example of each of {support.n_way} classes, "
             f"got {found} classes with examples"
         )
+
+
+def names_matching(patterns: Sequence[str], names: Sequence[str], option: str) -> list[str]:
+    """The names that match one of the patterns (see `fnmatch`), in their order.
+
+    Raises:
+        UsageError: If there is no pattern, or one that matches no name.
+    """
+    idle = [pattern for pattern in patterns if not any(fnmatch(n, pattern) for n in names)]
+    if idle or not patterns:
+        raise UsageError(f"expected `{option}` to match parameters, got {idle} that match none")
+    return [n for n in names if any(fnmatch(n, pattern) for pattern in patterns)]
 
 
 def feature_size(backbone: nn.Module) -> int:

@@ -14,7 +14,6 @@ ICML 2017, arXiv:1703.03400. Its relatives are options here:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatch
 from typing import Any, Literal
 
 import torch
@@ -29,6 +28,7 @@ from quickstudy.learners.base import (
     check_every_class,
     class_means,
     feature_size,
+    names_matching,
     query_loss,
 )
 from quickstudy.learners.optimization.inner_gradient import inner_gradient
@@ -135,9 +135,7 @@ class MAML(Learner):
         start: dict[str, Tensor] = dict(self.model.named_parameters())
         if head == "prototypes":
             start |= {"head.weight": torch.empty(0), "head.bias": torch.empty(0)}
-        self.adapted = [n for n in start if any(fnmatch(n, pattern) for pattern in adapted)]
-        if not self.adapted:
-            raise UsageError(f"expected `adapted` to match a parameter, got {list(adapted)}")
+        self.adapted = names_matching(adapted, list(start), "adapted")
         self.rates = nn.ParameterList()
         if inner_rates != "fixed":
             per_step = torch.full((inner_steps,), float(inner_lr))

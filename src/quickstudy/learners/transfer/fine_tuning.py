@@ -57,7 +57,7 @@ class FineTuning(Learner):
             cosine with a weight vector per class.
 
     Raises:
-        UsageError: If an option is out of range, or `tuned` matches no parameter.
+        UsageError: If an option is out of range, or a pattern of `tuned` matches no parameter.
 
     Example:
         >>> from quickstudy.nn import MLP

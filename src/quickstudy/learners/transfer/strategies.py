@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from fnmatch import fnmatch
 from typing import Literal, get_args
 
 import torch
@@ -20,6 +19,7 @@ from quickstudy.learners.base import (
     class_means,
     encode_targets,
     fit_ridge,
+    names_matching,
     query_loss,
 )
 from quickstudy.nn import cosine_similarity, full_precision, squared_euclidean, widen
@@ -119,7 +119,7 @@ class TransferStrategy:
 
         Raises:
             DataError: If a class has no example.
-            UsageError: If `tuned` matches no parameter of the backbone.
+            UsageError: If a pattern of `tuned` matches no parameter of the backbone.
         """
         check_every_class(support)
         if self.is_raw:
@@ -187,13 +187,10 @@ class TransferStrategy:
         """The backbone's parameters that "fine_tune" changes.
 
         Raises:
-            UsageError: If there are none.
+            UsageError: If a pattern matches none.
         """
-        all_names = [name for name, _ in backbone.named_parameters()]
-        found = [n for n in all_names if any(fnmatch(n, pattern) for pattern in self.tuned)]
-        if all_names and not found:
-            raise UsageError(f"expected `tuned` to match a parameter, got {list(self.tuned)}")
-        return found
+        names = [name for name, _ in backbone.named_parameters()]
+        return names_matching(self.tuned, names, "tuned") if names else []
 
     def _train(self, backbone: nn.Module, shown: Tensor, support: Support) -> Predictor:
         """Fine-tune, or train the new layer alone."""
