@@ -175,6 +175,8 @@ def test_a_test_may_change_the_learner_but_not_its_weights():
         ("data.ink=bright", "channels and ink only"),
         ("data.rotations=true", "no further keys with sinusoid"),
         ("tasks.n_way=5", "expected no n_way for sinusoid"),
+        ("tasks.augment=affine", "expected no augment for sinusoid"),
+        ("test.1.instance=2", "expected no instance for sinusoid"),
         ("test.1.n_way=5", "test '10-shot, 10 gradient steps': expected no n_way"),
         ("test.1.learner={inner_step=3}", "did you mean 'inner_steps'"),
         ("validation.n_way=5", "validation"),
@@ -192,6 +194,14 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
         attempt()
     assert message in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("key", ["augment='affine'", "n_query=5", "within_group=true"])
+def test_what_an_instance_test_has_no_use_for_is_refused(key):
+    test = f"[{{title='2nd', n_way=2, n_shot=5, instance=2, {key}}}]"
+    recipe = load_recipe("prototypical_glyphs", ["data={name='digits'}", f"test={test}"])
+    with pytest.raises(UsageError, match=rf"no {key.partition('=')[0]} with instance"):
+        recipe.test_tasks(recipe.test[0])
 
 
 def test_a_test_cannot_ask_for_other_weights():

@@ -278,6 +278,8 @@ class Recipe(_Table):
     def make_tasks(self, family: Family, data: Data, stream: int) -> Tasks:
         """Make a task family; `stream` keeps training, validation and test tasks apart."""
         seed = 10 * self.seed + stream
+        if data.name in GENERATED and isinstance(family, Test) and family.instance:
+            raise UsageError(f"expected no instance for {data.name}, whose tasks are no sequences")
         if data.name == SINUSOID:
             if not isinstance(family.n_shot, int):
                 raise UsageError("expected one n_shot for sinusoid tasks, got a range")
@@ -287,6 +289,8 @@ class Recipe(_Table):
                 raise UsageError("expected no n_labels for sinusoid tasks, which are regression")
             if family.within_group:
                 raise UsageError("expected no within_group for sinusoid tasks, which have no group")
+            if family.augment is not None:
+                raise UsageError("expected no augment for sinusoid tasks, which have no images")
             return SinusoidTasks(n_shot=family.n_shot, n_query=family.n_query, seed=seed)
         if data.name == TABLES:
             if other := {"augment", "n_labels", "within_group"} & family.model_fields_set:
@@ -309,8 +313,8 @@ class Recipe(_Table):
         if isinstance(family, Test) and family.instance:
             if not isinstance(family.n_way, int) or not isinstance(family.n_shot, int):
                 raise UsageError("expected one n_way and one n_shot with instance, got a range")
-            if family.within_group:
-                raise UsageError("expected no within_group with instance")
+            if other := {"augment", "n_query", "within_group"} & family.model_fields_set:
+                raise UsageError(f"expected no {min(other)} with instance")
             return InstanceTasks(
                 classes,
                 n_way=family.n_way,
@@ -585,13 +589,14 @@ def _one_shot_runs(family: Family, data: Data) -> OneShotRuns:
         "n_query",
         "augment",
         "instance",
+        "n_labels",
         "within_group",
     } & family.model_fields_set
     if fixed or data.rotations or data.mirrors or not isinstance(family, Test):
         raise UsageError(
             f"expected the split {RUNS!r} only in a test, of data without rotations and mirrors, "
-            "and without n_way, n_shot, n_query, augment, instance and within_group, as its tasks "
-            "are fixed"
+            "and without n_way, n_shot, n_query, augment, instance, n_labels and within_group, as "
+            "its tasks are fixed"
         )
     runs = OneShotRuns(image_size=data.image_size)
     if family.n_tasks > len(runs):

@@ -99,7 +99,7 @@ def test_a_recipe_names_the_runs_as_a_split(few, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "keys",
-    [{}, {"n_tasks": 3}, {"n_way": 3}, {"augment": "affine"}, {"instance": 2}],
+    [{}, {"n_tasks": 3}, {"n_way": 3}, {"augment": "affine"}, {"instance": 2}, {"n_labels": 30}],
 )
 def test_a_recipe_cannot_change_the_runs(few, tmp_path, monkeypatch, keys):
     with pytest.raises(UsageError, match="expected"):
