@@ -14,7 +14,13 @@ from scipy import special
 from torch import Tensor, nn
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import Predictor, check_every_class, class_maxima, feature_size
+from quickstudy.learners.base import (
+    Predictor,
+    check_every_class,
+    class_maxima,
+    device_of,
+    feature_size,
+)
 from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.nn import widen
 from quickstudy.tasks import Episode, Support, Tasks
@@ -103,7 +109,7 @@ def verification_accuracy(
     For each of the first `n_tasks` tasks, over all pairs of a query and a support example, with
     the threshold at probability 1/2: the mean of the accuracy on same and on different pairs,
     which is that on a balanced set of pairs as in section 4.2. The learner is in evaluation mode
-    meanwhile.
+    meanwhile, and tasks are moved to its device.
 
     Returns:
         Mean accuracy, and half-width of its 95 % t-interval over tasks.
@@ -129,7 +135,8 @@ def verification_accuracy(
     try:
         with torch.no_grad():
             for i in range(n_tasks):
-                support, query = tasks[i].support, tasks[i].query
+                episode = tasks[i].to(device_of(learner))
+                support, query = episode.support, episode.query
                 same = query.y[:, None] == support.y
                 if bool(same.all()) or not bool(same.any()):
                     raise DataError(f"expected same and different pairs in task {i}")
