@@ -10,7 +10,7 @@ import torch
 from quickstudy.engine import checkpoints, meta_train
 from quickstudy.engine.distributed import Ranks
 from quickstudy.errors import UsageError
-from quickstudy.learners import MAML
+from quickstudy.learners import MAML, MetaGradient
 from quickstudy.nn import MLP
 from quickstudy.tasks import SinusoidTasks
 
@@ -93,6 +93,14 @@ def test_two_processes_train_as_one_does_and_always_alike(tmp_path):
     assert best == pytest.approx([report.best] * 2, rel=1e-5)
     lines = (tmp_path / "first" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 12 + 3  # of the first process alone
+
+
+def test_a_wider_buffer_leaves_the_gradients_as_wide_as_they_are(monkeypatch):
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda flat: flat.mul_(2))  # two alike
+    narrow, wide = torch.ones(2), torch.ones(3, dtype=torch.float64)
+    own = MetaGradient(torch.tensor(1.0), {"w": narrow}, {"b": wide})
+    mean = Ranks(0, 2).mean(own, 2, 4)
+    torch.testing.assert_close((mean.gradients["w"], mean.buffers["b"]), (narrow, wide))
 
 
 def test_every_task_is_one_process_s():

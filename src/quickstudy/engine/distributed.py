@@ -80,7 +80,8 @@ class Ranks:
         flat *= n_own / n_tasks
         dist.all_reduce(flat)
         pieces = flat.split([part.numel() for part in parts.values()])
-        done = {n: p.view_as(part) for (n, part), p in zip(parts.items(), pieces, strict=True)}
+        each = zip(parts.items(), pieces, strict=True)
+        done = {n: p.view_as(part).to(part.dtype) for (n, part), p in each}  # the widest of all
         return MetaGradient(
             done["loss"],
             {n: done[f"g {n}"] for n in own.gradients},
