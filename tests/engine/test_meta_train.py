@@ -91,6 +91,29 @@ def test_ctrl_c_stops_after_the_step_with_a_checkpoint_and_resume_matches(tmp_pa
     assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
 
 
+def test_a_damaged_checkpoint_that_is_passed_over_is_told_to_callbacks_or_else_a_warning(tmp_path):
+    class Told(Callback):
+        def __init__(self):
+            self.messages = []
+
+        def on_warning(self, message):
+            self.messages.append(message)
+
+    def go(steps, *callbacks):
+        learner, tasks = MAML(MLP((1,), (8,)), 1), SinusoidTasks(n_shot=5, n_query=5)
+        options = {"run": tmp_path, "checkpoint_every": 1, "resume": True}
+        meta_train(learner, tasks, steps=steps, callbacks=callbacks, **options)
+
+    go(3)
+    (tmp_path / "state" / "step-00000003" / "state.json").write_text("{}")
+    told = Told()
+    go(3, told)
+    assert "step-00000003 is damaged" in told.messages[0]
+    (tmp_path / "state" / "step-00000003" / "state.json").write_text("{}")
+    with pytest.warns(UserWarning, match="step-00000003 is damaged"):
+        go(3)
+
+
 def test_metrics_have_each_step_once_after_a_resume(tmp_path):
     import json
 

@@ -26,7 +26,8 @@ class Callback:
         """A validation is done; metrics are the score by its name."""
 
     def on_warning(self, message: str) -> None:
-        """Something was wrong and has been dealt with."""
+        """Something was wrong and has been dealt with. Where no callback overrides this, it is a
+        warning of Python's."""
 
     def on_end(self) -> None:
         """Training has ended, by whatever cause."""

@@ -7,6 +7,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -338,9 +339,12 @@ class _State:
         if found is None:
             return
         tensors, plain, complaints = found
+        hearing = [c for c in callbacks if type(c).on_warning is not Callback.on_warning]
         for complaint in complaints:
-            for callback in callbacks:
+            for callback in hearing:
                 callback.on_warning(complaint)
+            if not hearing:
+                warnings.warn(complaint, stacklevel=3)
         try:
             checkpoints.load_weights(self.learner, tensors["weights"])
         except RuntimeError as error:
