@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -80,6 +81,13 @@ def test_ranges_vary_ways_and_shots():
     tasks = EpisodeSampler(numbered(), n_way=(3, 5), n_shot=(1, 3), n_query=1)
     shapes = {(e.n_way, len(e.support) // e.n_way) for e in (tasks[i] for i in range(100))}
     assert shapes == {(w, k) for w in (3, 4, 5) for k in (1, 2, 3)}
+
+
+def test_ways_and_shots_may_be_numbers_of_numpy():
+    ways, shots = np.int64(4), np.array([1, 2])
+    tasks = EpisodeSampler(numbered(), n_way=ways, n_shot=tuple(shots), n_query=1)
+    assert type(tasks[0].n_way) is int
+    assert tasks[0].n_way == 4
 
 
 def test_rotations_are_new_classes_of_one_cluster():

@@ -7,6 +7,7 @@ spreads over processes by counting alone: there is no generator state to keep.
 from __future__ import annotations
 
 import math
+import operator
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -27,6 +28,7 @@ __all__ = [
     "InstanceTasks",
     "SinusoidTasks",
     "Tasks",
+    "as_range",
     "generator_for",
 ]
 
@@ -90,8 +92,8 @@ class EpisodeSampler:
     ) -> None:
         self.data, self.n_query, self.seed, self.augment = data, n_query, seed, augment
         self._rows: Callable[[torch.Tensor], torch.Tensor] = data.rows
-        self.n_way = _as_range("n_way", n_way, 1)
-        self.n_shot = _as_range("n_shot", n_shot, 0)
+        self.n_way = as_range("n_way", n_way, 1)
+        self.n_shot = as_range("n_shot", n_shot, 0)
         self.n_labels = n_labels
         if n_labels is not None and n_labels < self.n_way[1]:
             raise UsageError(f"expected n_labels of {self.n_way[1]} ways or more, got {n_labels}")
@@ -333,11 +335,16 @@ def _groups(data: ClassData, n_way: int) -> list[torch.Tensor]:
     return [group for group in groups if len(group) >= n_way]
 
 
-def _as_range(name: str, value: Range, least: int) -> tuple[int, int]:
-    low, high = (value, value) if isinstance(value, int) else value
+def as_range(name: str, value: Range, least: int) -> tuple[int, int]:
+    """The fewest and the most of what is given as one number, or as both.
+
+    Raises:
+        UsageError: If there can be fewer than `least`, or none.
+    """
+    low, high = value if isinstance(value, Sequence) else (value, value)
     if not least <= low <= high:
         raise UsageError(f"expected {name} of {least} or more, or (fewest, most), got {value}")
-    return low, high
+    return operator.index(low), operator.index(high)
 
 
 def _draw(bounds: tuple[int, int], generator: torch.Generator) -> int:

@@ -9,10 +9,10 @@ import torch
 
 from quickstudy.errors import UsageError
 from quickstudy.tasks.episode import Batch, Episode, Support
+from quickstudy.tasks.sampler import Range, as_range
 
 __all__ = ["TableTasks"]
 
-Range = int | tuple[int, int]
 Rng = np.random.Generator
 
 
@@ -56,9 +56,9 @@ class TableTasks:
         n_columns: Range = (1, MOST_COLUMNS),
         seed: int = 0,
     ) -> None:
-        self.n_way = _bounds("n_way", n_way, 2)
-        self.n_shot = _bounds("n_shot", n_shot, 2 * self.n_way[0])
-        self.n_columns = _bounds("n_columns", n_columns, 1)
+        self.n_way = as_range("n_way", n_way, 2)
+        self.n_shot = as_range("n_shot", n_shot, 2 * self.n_way[0])
+        self.n_columns = as_range("n_columns", n_columns, 1)
         if n_query < 1:
             raise UsageError(f"expected n_query of 1 or more, got {n_query}")
         self.n_query, self.seed = n_query, seed
@@ -317,10 +317,3 @@ def _standard(x: np.ndarray) -> np.ndarray:
 
 def _log_uniform(rng: Rng, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
-def _bounds(name: str, value: Range, least: int) -> tuple[int, int]:
-    low, high = (value, value) if isinstance(value, int) else value
-    if not least <= low <= high:
-        raise UsageError(f"expected {name} of {least} or more, or (fewest, most), got {value}")
-    return low, high
