@@ -208,7 +208,8 @@ def meta_train(
             episodes = [tasks[first + i * team.size].to(device) for i in range(own)]
             for episode in episodes:
                 learner.check(episode.support)
-            with _own_randomness(progress.step, device), _precision(precision, device):
+            seed = progress.step * team.size + team.rank
+            with _own_randomness(seed, device), _precision(precision, device):
                 result = compute(learner, episodes)
             result = team.mean(result, own, meta_batch_size)
             rate = _step(learner, parameters, result, outer, clip_norm, progress.step)
@@ -374,10 +375,10 @@ def _precision(precision: str, device: torch.device) -> AbstractContextManager[o
 
 
 @contextlib.contextmanager
-def _own_randomness(step: int, device: torch.device) -> Iterator[None]:
-    """Let what is drawn in a step, as by dropout, depend on the step alone."""
+def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Let what is drawn in a step, as by dropout, depend on its seed alone."""
     with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
-        torch.manual_seed(step)
+        torch.manual_seed(seed)
         yield
 
 
