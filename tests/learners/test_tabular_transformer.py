@@ -6,7 +6,7 @@ import torch
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners.model.smoothers import Columns, fit_smoothers
 from quickstudy.learners.model.tabular_transformer import TabularTransformer
-from quickstudy.nn import Flatten
+from quickstudy.nn import MLP, Flatten
 from quickstudy.tasks import Support, TableTasks
 from quickstudy.testing import LearnerContract
 
@@ -105,6 +105,12 @@ def test_members_are_a_mean_over_orders_of_classes_and_columns():
         return float((a - b.roll(-1, 1)).abs().mean().detach())
 
     assert unlike(32) < 0.7 * unlike(1)  # the names of classes matter less
+
+
+def test_half_precision_embeddings_are_solved_in_full():
+    learner, episode = TabularTransformer(MLP((5,)), 5, width=32), task().to(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert bool(learner.adapt(episode.support)(episode.query.x).isfinite().all())
 
 
 def test_what_it_cannot_do_is_refused():

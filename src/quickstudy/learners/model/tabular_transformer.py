@@ -17,7 +17,7 @@ from quickstudy.errors import DataError, UsageError
 from quickstudy.learners.base import Predictor, encode_targets
 from quickstudy.learners.embedding import EmbeddingLearner
 from quickstudy.learners.model.smoothers import N_SMOOTHERS, Columns, Rows, fit_smoothers
-from quickstudy.nn import full_precision
+from quickstudy.nn import full_precision, widen
 from quickstudy.tasks import Support
 
 __all__ = ["TabularTransformer"]
@@ -103,7 +103,7 @@ class TabularTransformer(EmbeddingLearner):
             raise DataError("expected rows with labels, got none")
 
     def fit(self, embedded: Tensor, support: Support) -> Predictor:
-        n_way = support.n_way or 0
+        n_way, embedded = support.n_way or 0, widen(embedded)
         columns = Columns(embedded)
         shown = columns(embedded)
         with torch.no_grad(), full_precision(embedded):
@@ -114,7 +114,7 @@ class TabularTransformer(EmbeddingLearner):
         contexts = [self._read(shown, left_out, table, onehot, i, o) for i, o in enumerate(orders)]
 
         def predict(asked: Tensor) -> Tensor:
-            rows = columns(asked)
+            rows = columns(widen(asked))
             with torch.no_grad(), full_precision(asked):
                 answers = answer(rows)
             scores = [
