@@ -227,6 +227,13 @@ def test_it_learns_to_regress_lines_of_any_slope():
     assert meta_test(learner, unseen, 50).mean < 0.3 * before
 
 
+def test_targets_may_be_wider_than_the_weights():
+    x = torch.linspace(-1, 1, 48).view(6, 8)
+    y = x.sum(1, keepdim=True)
+    narrow, wide = (make(1).loss(Episode(Support(x, t), Batch(x, t))) for t in (y, y.double()))
+    torch.testing.assert_close(narrow, wide)
+
+
 def test_what_it_cannot_do_is_refused():
     with pytest.raises(DataError, match="5-way"):
         make(5).adapt(Support(torch.zeros(3, 8), torch.arange(3), n_way=3))

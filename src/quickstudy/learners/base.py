@@ -296,7 +296,8 @@ def fit_ridge(x: Tensor, y: Tensor, ridge: Tensor | float) -> Tensor:
 
 
 def query_loss(scores: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy for labels, mean squared error for regression targets.
+    """Mean cross-entropy for labels, mean squared error for regression targets, of the type of the
+    scores in float32 or wider.
 
     Raises:
         DataError: If predictions and regression targets differ in shape.
@@ -307,4 +308,5 @@ def query_loss(scores: Tensor, y: Tensor) -> Tensor:
         raise DataError(
             f"expected predictions of shape {tuple(y.shape)}, got {tuple(scores.shape)}"
         )
-    return F.mse_loss(scores, y)
+    scores = widen(scores)
+    return F.mse_loss(scores, y.to(scores.dtype))
