@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from quickstudy.cli.output import check_new, say, table
-from quickstudy.errors import RunError
+from quickstudy.cli.output import check_new, say, seconds_in, table
+from quickstudy.errors import RunError, UsageError
 
 ROWS = [["a_long_name_of_a_recipe", "what it is about, in words"], ["short", "nothing"]]
 
@@ -36,3 +36,10 @@ def test_a_folder_with_something_in_it_is_replaced_only_if_told_to(tmp_path):
     check_new(tmp_path, overwrite=True)
     with pytest.raises(RunError, match="holds a run already"):
         check_new(tmp_path, overwrite=False)
+
+
+def test_a_time_has_a_unit():
+    assert [seconds_in(text) for text in ("90s", "1.5m", "2h", ".5s")] == [90, 90, 7200, 0.5]
+    for text in ("10", "soon", "", "m", "-5m", "nans", "infh", "1_0s"):
+        with pytest.raises(UsageError, match="such as 90s, 10m or 1h"):
+            seconds_in(text)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -86,8 +86,6 @@ def seconds_in(text: str) -> float:
         >>> seconds_in("1.5m")
         90.0
     """
-    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
-    try:
-        return float(text[:-1]) * (unit or math.nan)
-    except ValueError:
-        raise UsageError(f"expected a time such as 90s, 10m or 1h, got {text!r}") from None
+    if not re.fullmatch(r"(\d+(\.\d*)?|\.\d+)[smh]", text, re.ASCII):
+        raise UsageError(f"expected a time such as 90s, 10m or 1h, got {text!r}")
+    return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
