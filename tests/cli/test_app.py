@@ -133,6 +133,9 @@ def test_train_test_and_adapt_own_images(capsys, trained, images):
     answers = trained.parent / "answers.json"
     assert run(capsys, "adapt", trained, *folders, "--out", answers)[0] == 0
     assert json.loads(answers.read_text()) == json.loads(out)
+    table = trained.parent / "answers.csv"
+    assert run(capsys, "adapt", trained, *folders, "--out", table, "--json")[1] == out
+    assert list(csv.DictReader(table.open())) == rows
     picture = trained.parent / "answers.png"
     assert run(capsys, "adapt", trained, *folders, "--picture", picture)[0] == 0
     assert picture.read_bytes().startswith(b"\x89PNG")

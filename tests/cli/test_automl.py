@@ -72,6 +72,8 @@ def test_a_table_is_fitted_reported_and_predicted(tmp_path, file, suffix):
     assert (predicted["kind"] == TABLE["kind"].head(7)).mean() > 0.8
     call("predict", run, new, "--out", tmp_path / "out.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out.csv"), predicted)
+    told = json.loads(call("predict", run, new, "--out", tmp_path / "out.csv", "--json"))
+    assert [row["kind"] for row in told] == predicted["kind"].tolist()
 
 
 def test_numbers_are_regression_and_rows_without_a_target_are_left_out(tmp_path):

@@ -336,21 +336,21 @@ def adapt(
         draw_predictions(found, support, query, picture)
         print(f"picture in {picture}", file=sys.stderr)
     table = adapting.as_table(found)
-    if out and out.suffix == ".parquet":
-        content = _parquet(table)
-    elif as_json or (out and out.suffix == ".json"):
-        rows = [
-            {found.kind: p.example, "label": p.label, "probabilities": p.probabilities}
-            for p in found.predictions
-        ]
-        content = (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()
-    else:
-        content = _csv(table).encode()
+    rows = [
+        {found.kind: p.example, "label": p.label, "probabilities": p.probabilities}
+        for p in found.predictions
+    ]
     if out:
+        if out.suffix == ".parquet":
+            content = _parquet(table)
+        elif out.suffix == ".json":
+            content = (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()
+        else:
+            content = _csv(table).encode()
         write_atomically(out, content)
-        print(f"{len(found.predictions)} predictions in {out}", file=sys.stderr)
-    else:
-        print(content.decode(), end="")
+        print(f"{len(rows)} predictions in {out}", file=sys.stderr)
+    if as_json or not out:
+        _say(rows, as_json, _csv(table).removesuffix("\n"))
     keep(forget, lambda store: remember_adapting(found, support, store, began=began))
 
 

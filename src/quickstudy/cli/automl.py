@@ -149,7 +149,7 @@ def automl_predict(
     if out:
         write_atomically(out, predicted.to_csv(index=False).encode())
         print(f"{len(predicted)} predictions in {out}", file=sys.stderr)
-    else:
+    if as_json or not out:
         say(predicted.to_dict("records"), as_json, predicted.to_csv(index=False).rstrip("\n"))
 
 
