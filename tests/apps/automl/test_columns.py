@@ -1,5 +1,7 @@
 """What columns of raw tables are taken for."""
 
+from datetime import time
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,24 @@ def test_a_column_is_what_nearly_all_of_its_values_are(values, kind):
 def test_dates_become_days():
     days = as_numbers(pd.Series(pd.to_datetime(["1970-01-02T00:00", None, "1969-12-31T12:00"])))
     np.testing.assert_array_equal(days, [1, np.nan, -0.5])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["12:30", None, "1:05", "11:59 PM"],
+        [time(12, 30), None, time(1, 5), time(23, 59)],
+        ["1970-01-01 12:30", None, "1970-01-01T01:05:00", "1970-01-01 23:59"],
+    ],
+)
+def test_times_are_parts_of_a_day_whatever_day_it_is(times):
+    minutes = as_numbers(as_dates(pd.Series(times, dtype=object))) * 24 * 60
+    np.testing.assert_allclose(minutes, [750, np.nan, 65, 1439])
+
+
+def test_periods_are_dates():
+    months = pd.Series(pd.period_range("1970-01", periods=3, freq="M"))
+    assert as_numbers(as_dates(months)).tolist() == [0, 31, 59]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ MANY, FEW_WORDS = 0.8, 3
 """The same of numbers, if the others are so few different words without a digit: for missing."""
 
 
+TIME = r"\s*\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[AaPp][Mm])?\s*"
+
 FEWEST_IDS = 20
 """Values of which nearly all must differ for a column to be one of identifiers."""
 
@@ -102,10 +104,12 @@ def as_dates(column: pd.Series) -> pd.Series:
 
     Each value is read by itself, the month before the day where both orders are possible. Those of
     the form that the first one has are read together, if that form leaves no doubt: it is faster.
+    A time without a day is of the first of 1970, where pandas would take today.
     """
-    known = column.dropna()
-    form = None
-    if len(known) and isinstance(known.iloc[0], str):
+    known, form = column.dropna(), None
+    if not pd.api.types.is_datetime64_any_dtype(known) and len(known):
+        known = known.astype(str)
+        known = known.where(~known.str.fullmatch(TIME), "1970-01-01 " + known)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of days before months, which are in doubt
             form = guess_datetime_format(known.iloc[0])
