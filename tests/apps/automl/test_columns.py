@@ -112,3 +112,9 @@ def test_dates_are_read_one_by_one_whatever_comes_first(values):
 def test_what_is_no_table_is_refused(table, message):
     with pytest.raises(DataError, match=message):
         as_frame(table)
+
+
+@pytest.mark.parametrize("part", [["a", "b"], {"a": 1}, np.zeros(2)])
+def test_columns_of_lists_are_refused(part):
+    with pytest.raises(DataError, match="dates or texts in the column 'it', got"):
+        column_kinds(pd.DataFrame({"it": [None, part, part]}))

@@ -74,6 +74,9 @@ def column_kinds(frame: pd.DataFrame) -> dict[str, Kind]:
     most are and the rest is a word for missing; text if they are long and mostly different;
     identifiers if nearly all are different; else categories.
 
+    Raises:
+        DataError: If a column holds lists, or other parts.
+
     Example:
         >>> rows = [[1, "red", "2024-01-31", "7"], [2, "blue", "2024-02-01", "8.5"]]
         >>> list(column_kinds(as_frame(rows)).values())
@@ -125,6 +128,11 @@ def as_dates(column: pd.Series) -> pd.Series:
 
 def _kind(column: pd.Series) -> Kind:
     values = column.dropna()
+    if len(values) and not pd.api.types.is_hashable(values.iloc[0]):
+        raise DataError(
+            f"expected numbers, words, dates or texts in the column {column.name!r}, got "
+            f"{type(values.iloc[0]).__name__}: make columns of its parts, or leave it out"
+        )
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if is_number:
         numbers = as_numbers(values)
