@@ -184,6 +184,7 @@ def test_a_damaged_run_is_refused(tmp_path, file):
         (b"a,a\n1,2\n", "'a' more often"),
         (b"a, a\n1,2\n", "'a' more often"),
         (b"a,b\n1,2\n1,2,3\n", "cannot be read"),
+        (b"a,b\n1,2,\n3,4,\n", "expected 2 cells in each line of .*, as column names, got more"),
         (b"a;b\n1;2\n", "apart by commas"),
         (bytes(range(256)), "in UTF-8"),
         ("a,b\nüber,1\n".encode("latin-1"), "in UTF-8"),
@@ -214,6 +215,8 @@ def test_files_of_another_kind_and_targets_that_are_not_there_are_refused(tmp_pa
 def test_names_of_columns_are_without_blanks(tmp_path):
     (tmp_path / "table.csv").write_text("a , b\n1,2\n")
     assert read_frame(tmp_path / "table.csv").columns.tolist() == ["a", "b"]
+    (tmp_path / "TABLE.CSV").write_text("a,b\n1,2\n")
+    assert read_frame(tmp_path / "TABLE.CSV").columns.tolist() == ["a", "b"]
 
 
 def test_labels_stay_whole_numbers_where_some_are_missing(tmp_path):

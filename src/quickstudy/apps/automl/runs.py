@@ -53,15 +53,16 @@ def read_frame(path: str | Path) -> pd.DataFrame:
         DataError: If it is empty or damaged, in another encoding than UTF-8, or has a column twice.
     """
     path = Path(path)
-    if path.suffix not in (".csv", ".tsv", ".parquet"):
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".tsv", ".parquet"):
         raise UsageError(f"expected a .csv, .tsv or .parquet file, got {path}")
     if not path.exists():
         raise MissingError(f"expected a table at {path}, found none")
     try:
-        if path.suffix == ".parquet":
+        if suffix == ".parquet":
             require("pyarrow", "automl")
             return as_frame(pd.read_parquet(path))
-        separator = "\t" if path.suffix == ".tsv" else ","
+        separator = "\t" if suffix == ".tsv" else ","
         with path.open(newline="", encoding="utf-8-sig") as file:
             names = [name.strip() for name in next(csv.reader(file, delimiter=separator), [])]
         if len(names) == 1 and ";" in names[0]:
@@ -71,6 +72,11 @@ def read_frame(path: str | Path) -> pd.DataFrame:
         frame = pd.read_csv(
             path, sep=separator, low_memory=False, encoding="utf-8-sig", na_values=["?"]
         )
+        if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first cells for it
+            raise DataError(
+                f"expected {len(names)} cells in each line of {path}, as column names, got more: "
+                "name each column, and leave out commas at the ends of lines"
+            )
         return as_frame(frame.rename(columns=str.strip))
     except UnicodeDecodeError as error:
         raise DataError(f"expected {path} in UTF-8: save it as that ({error})") from error
@@ -151,7 +157,7 @@ def save_automl(
         "options": {k: v for k, v in model.get_params().items() if k not in ("storage", "history")},
         "metric": model.metric_,
         "target": target,
-        "table": f"table{table.suffix}",
+        "table": f"table{table.suffix.lower()}",
         "kinds": model.kinds_,
         "notes": model.notes_,
         "leaderboard": [
