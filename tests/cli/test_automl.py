@@ -259,6 +259,16 @@ def test_what_is_odd_in_a_table_is_in_the_report(tmp_path):
         assert note in told
 
 
+def test_a_table_too_small_to_tell_what_columns_are_worth_is_kept(tmp_path):
+    few = pd.DataFrame({"size": [i // 2 + i % 2 / 9 for i in range(40)]})
+    few["kind"] = [f"k{i // 2}" for i in range(40)]  # three quarters have too many classes
+    few.to_csv(tmp_path / "few.csv", index=False)
+    run = tmp_path / "run"
+    told = call("fit", tmp_path / "few.csv", "--target", "kind", "--trials", "1", "--run", run)
+    assert "Note: what each column is worth is not known: expected classes" in told
+    assert call("report", run) in told
+
+
 def test_a_refusal_is_one_line(file, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["quickstudy", "automl", "fit", str(file), "--target", "knid"])
     with pytest.raises(SystemExit) as stopped:

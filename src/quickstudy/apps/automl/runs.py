@@ -144,7 +144,11 @@ def save_automl(
     """
     check_folder(folder)
     make_folder(folder)
-    importance = column_importance(model, X, y)
+    try:
+        importance = column_importance(model, X, y)
+    except Exception as error:  # whatever there is in three quarters of few rows, or a library says
+        importance = {}
+        model.notes_.append(f"what each column is worth is not known: {error}")
     for name in PICTURES:  # of a search of before
         (folder / name).unlink(missing_ok=True)
     pictures: list[Path] = []
