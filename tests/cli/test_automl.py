@@ -227,6 +227,15 @@ def test_labels_stay_whole_numbers_where_some_are_missing(tmp_path):
     assert str(split_target(read_frame(tmp_path / "table.csv"), "y")[1].dtype) == "float64"
 
 
+def test_codes_that_were_strings_stay_strings(tmp_path):
+    (tmp_path / "table.csv").write_text("code ,n,is\n007,1,TRUE\n12A,2,FALSE\n")
+    (tmp_path / "new.csv").write_text("n,code,is\n3,007,TRUE\n4,,FALSE\n")
+    known = read_frame(tmp_path / "table.csv")
+    new = read_frame(tmp_path / "new.csv", like=known)
+    assert new["code"].dropna().tolist() == ["007"]
+    assert (new["n"].tolist(), new["is"].tolist()) == ([3, 4], [True, False])
+
+
 def test_a_question_mark_is_a_missing_value(tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n1,x\n?,y\n3,?\n")
     assert read_frame(tmp_path / "table.csv").isna().to_numpy().tolist() == [

@@ -137,12 +137,13 @@ def automl_predict(
 
     if out and not out.parent.is_dir():
         raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
-    frame = read_frame(file)
+    report = read_report(run)
+    frame = read_frame(file, like=read_frame(run / report["table"]))
     model = load_automl(run)
     answers = model.predict(frame)
     if isinstance(model, AutoMLRegressor):
         answers = [float(f"{answer:.8g}") for answer in answers]
-    predicted = pd.DataFrame({read_report(run)["target"]: answers})
+    predicted = pd.DataFrame({report["target"]: answers})
     if isinstance(model, AutoMLClassifier):
         names = [f"p({label})" for label in model.classes_]
         predicted[names] = model.predict_proba(frame).round(6)

@@ -42,10 +42,14 @@ FEW_NUMBERS = 20
 """A target of up to so many different whole numbers is one of classes."""
 
 
-def read_frame(path: str | Path) -> pd.DataFrame:
+def read_frame(path: str | Path, like: pd.DataFrame | None = None) -> pd.DataFrame:
     """A table from a .csv, .tsv or .parquet file.
 
     What is missing is an empty cell, "?", or what pandas takes for it, such as "NA".
+
+    Args:
+        path: The file.
+        like: A table whose columns of strings are strings here too, as a code 007 among 12A is.
 
     Raises:
         MissingError: If it is not there, or Parquet cannot be read without pyarrow.
@@ -64,13 +68,20 @@ def read_frame(path: str | Path) -> pd.DataFrame:
             return as_frame(pd.read_parquet(path))
         separator = "\t" if suffix == ".tsv" else ","
         with path.open(newline="", encoding="utf-8-sig") as file:
-            names = [name.strip() for name in next(csv.reader(file, delimiter=separator), [])]
+            head = next(csv.reader(file, delimiter=separator), [])
+        names = [name.strip() for name in head]
         if len(names) == 1 and ";" in names[0]:
             raise DataError(f"expected columns apart by commas in {path}, got {names[0]!r}")
         if twice := [name for name in names if name and names.count(name) > 1]:
             raise DataError(f"expected each column of {path} once, got {twice[0]!r} more often")
+        texts = () if like is None else [n for n in like if pd.api.types.is_string_dtype(like[n])]
         frame = pd.read_csv(
-            path, sep=separator, low_memory=False, encoding="utf-8-sig", na_values=["?"]
+            path,
+            sep=separator,
+            dtype={raw: str for raw, name in zip(head, names, strict=True) if name in texts},
+            low_memory=False,
+            encoding="utf-8-sig",
+            na_values=["?"],
         )
         if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first cells for it
             raise DataError(
@@ -223,4 +234,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "automl.json").exists():
         raise MissingError(f"expected a run of automl at {folder}, found none")
-    return read_json(folder / "automl.json")
+    report = read_json(folder / "automl.json")
+    if absent := {"target", "table", "leaderboard"} - report.keys():
+        raise RunError(f"{folder} is damaged: its report has no {min(absent)}")
+    return report
