@@ -165,6 +165,24 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, file):
         call("predict", tmp_path / "nothing", file)
 
 
+def test_what_was_killed_while_it_was_kept_is_begun_anew(tmp_path, file, monkeypatch):
+    run = tmp_path / "run"
+    words = ["fit", file, "--target", "kind", "--trials", "1", "--run", run, "--overwrite"]
+    call(*words)
+
+    def killed(path, content):
+        (run / ".tmp-killed").touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("quickstudy.apps.automl.runs.write_atomically", killed)
+        call(*words)
+    with pytest.raises(MissingError, match="found none"):  # and none that was of another table
+        call("report", run)
+    call(*words)
+    assert not list(run.glob(".tmp-*"))
+
+
 def test_a_damaged_run_is_refused(tmp_path, file):
     run = tmp_path / "run"
     call("fit", file, "--target", "kind", "--trials", "1", "--run", run)

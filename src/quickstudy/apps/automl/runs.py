@@ -27,7 +27,7 @@ from quickstudy.apps.automl.importance import column_importance
 from quickstudy.apps.automl.metafeatures import Goal
 from quickstudy.apps.run import provenance, read_json
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require, unknown
-from quickstudy.files import make_folder, write_atomically
+from quickstudy.files import make_folder, remove_leftovers, write_atomically
 
 __all__ = ["goal_of", "load_automl", "read_frame", "save_automl", "split_target"]
 
@@ -160,7 +160,8 @@ def save_automl(
     except Exception as error:  # whatever there is in three quarters of few rows, or a library says
         importance = {}
         model.notes_.append(f"what each column is worth is not known: {error}")
-    for name in PICTURES:  # of a search of before
+    remove_leftovers(folder)
+    for name in ("automl.json", *PICTURES):  # of a search of before, maybe of another table
         (folder / name).unlink(missing_ok=True)
     pictures: list[Path] = []
     if importlib.util.find_spec("matplotlib"):
@@ -198,7 +199,8 @@ def check_folder(folder: Path) -> None:
     """
     ours = {"automl.json", "table.csv", "table.tsv", "table.parquet", *PICTURES}
     if folder.exists() and not (
-        folder.is_dir() and all(path.name in ours for path in folder.iterdir())
+        folder.is_dir()
+        and all(path.name in ours or path.name.startswith(".tmp-") for path in folder.iterdir())
     ):
         raise RunError(f"{folder} is there already, and no run of automl: name another")
 
