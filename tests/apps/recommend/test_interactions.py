@@ -194,3 +194,31 @@ def test_what_follows_a_support_set_comes_next_in_time():
         assert sorted(cold.support(size).data) == list(range(1, size + 1))
     with pytest.raises(UsageError, match="0 to 3"):
         cold.following(4)
+
+
+def test_what_is_missing_in_parquet_is_no_name(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    for user, item in ((["a", None], ["x", "y"]), (["a", "b"], ["x", None])):
+        table = pyarrow.table({"user": user, "item": item, "rating": [1.0, 2.0]})
+        parquet.write_table(table, tmp_path / "ratings.parquet")
+        with pytest.raises(DataError, match="row 2: expected a user and an item"):
+            load_interactions(tmp_path / "ratings.parquet")
+    table = {"item": ["x", "y"], "title": [None, "Y"], "tags": [["a", "b"], ["c"]]}
+    parquet.write_table(
+        pyarrow.table({**table, "year": [1990.0, float("nan")]}), tmp_path / "items.parquet"
+    )
+    ratings = write(tmp_path, "user,item,rating\na,x,1\nb,y,2\n")
+    data = load_interactions(ratings, items=tmp_path / "items.parquet")
+    assert data.titles == ["x", "Y"]
+    assert data.item_columns == {"tags": [["a", "b"], ["c"]], "year": [1990.0, None]}
+
+
+def test_attributes_are_of_names_without_blanks_once_each(tmp_path):
+    ratings = write(tmp_path, "user,item,rating\n ann,x,1\nbob,x,2\n")
+    users = write(tmp_path, "user,age\n ann,30\nbob ,40\n", "users.csv")
+    assert load_interactions(ratings, users=users).user_columns == {"age": [30.0, 40.0]}
+    twice = write(tmp_path, "item,title,genre\nx,,comedy\nx,,drama\n", "items.csv")
+    with pytest.raises(DataError, match=r"^expected a row for each item in .*items.csv, got 2"):
+        load_interactions(ratings, items=twice)

@@ -7,7 +7,7 @@ nothing that is learned from others, not even the mean of an item, has seen them
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -142,7 +142,7 @@ class Interactions:
                     f"got {row!r}"
                 )
             timed = len(row) == 4
-            user, item = str(row[0]).strip(), str(row[1]).strip()
+            user, item = _text(row[0]), _text(row[1])
             if not user or not item:
                 raise DataError(f"row {number}: expected a user and an item, got {row!r}")
             given = 1.0 if clicks else row[2]
@@ -163,7 +163,7 @@ class Interactions:
             values[:, 1] if timed else None,
             _columns(users, who),
             _columns(items, what),
-            [titles.get(item, item) for item in what] if titles else None,
+            [titles.get(item) or item for item in what] if titles else None,
             clicks,
         )
 
@@ -404,11 +404,9 @@ def load_interactions(
     if clicks:
         called["rating"] = ""
     at = [head.index(called[what]) if called[what] else None for what in NAMES if what in called]
+    attributes = [_attributes(file, what) for what, file in (("user", users), ("item", items))]
+    titles = {name: row.pop("title") for name, row in attributes[1].items() if "title" in row}
     try:
-        attributes = [_attributes(file, what) for what, file in (("user", users), ("item", items))]
-        titles = {
-            name: str(row.pop("title")) for name, row in attributes[1].items() if "title" in row
-        }
         return Interactions.from_rows(
             ([None if i is None else row[i] for i in at] for row in rows),
             users=attributes[0],
@@ -435,9 +433,9 @@ def load_history(path: str | Path, *, clicks: bool = False) -> list[Any]:
             raise DataError(f"expected a column {what!r} in {path}, got {head}")
         at.append(head.index(found[0]))
     if clicks:
-        return [str(row[at[0]]).strip() for row in rows]
+        return [_text(row[at[0]]) for row in rows]
     return [
-        (str(row[at[0]]).strip(), _number(row[at[1]], f"{path}, row {number}: expected a rating"))
+        (_text(row[at[0]]), _number(row[at[1]], f"{path}, row {number}: expected a rating"))
         for number, row in enumerate(rows, 1)
     ]
 
@@ -531,6 +529,13 @@ def _number(value: Any, expected: str) -> float:
     return number
 
 
+def _text(cell: Any) -> str:
+    """A cell as text, empty where there is nothing; the parts of a list have "|" between them."""
+    if isinstance(cell, list):
+        return "|".join(map(_text, cell))
+    return "" if cell is None or cell != cell else str(cell).strip()
+
+
 def _columns(told: Mapping[str, Mapping[str, Any]] | None, names: Sequence[str]) -> Columns:
     told = told or {}
     columns = dict.fromkeys(column for row in told.values() for column in row)
@@ -546,18 +551,23 @@ def _attributes(path: str | Path | None, what: str) -> dict[str, dict[str, Any]]
     key = next((name for name in NAMES[what] if name in head), None)
     if key is None:
         raise DataError(f"expected a column {what!r} in {path}, got {head}")
-    table = [dict(zip(head, row, strict=True)) for row in rows]
+    table = [dict(zip(head, map(_text, row), strict=True)) for row in rows]
     for column in set(head) - {key, "title"}:
-        values = [row[column] for row in table]
-        words = [str(value) for value in values if value not in ("", None)]
-        read = str
+        words = [row[column] for row in table if row[column]]
+        read: Callable[[str], Any] = str
         if all(map(_is_number, words)):
             read = float
         elif any("|" in word for word in words):
             read = lambda word: word.split("|")  # noqa: E731
         for row in table:
-            row[column] = None if row[column] in ("", None) else read(str(row[column]))
-    return {str(row.pop(key)): row for row in table}
+            row[column] = read(row[column]) if row[column] else None
+    found = {row.pop(key): row for row in table}
+    if len(found) < len(rows):
+        raise DataError(
+            f"expected a row for each {what} in {path}, got {len(rows)} rows for {len(found)}: "
+            'merge those of one, with "|" between several words'
+        )
+    return found
 
 
 def _is_number(word: str) -> bool:
