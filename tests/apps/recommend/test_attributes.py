@@ -23,6 +23,13 @@ def test_numbers_are_standardised_and_words_are_of_those_seen_often():
     assert not any(name.startswith("id=") for name in encoder.names)
 
 
+def test_numbers_of_numpy_are_numbers():
+    ages = np.array([20, 40, 60])
+    encoder = AttributeEncoder().fit({"age": ages}, 3)
+    assert encoder.names == ["1", "age", "age²"]
+    assert np.array_equal(encoder({"age": ages}, 3), encoder({"age": ages.tolist()}, 3))
+
+
 def test_what_is_missing_or_new_is_nothing_but_the_constant():
     encoder = AttributeEncoder().fit(COLUMNS, 30)
     nothing = [1.0] + [0.0] * (len(encoder.names) - 1)

@@ -83,7 +83,7 @@ def test_probabilities_are_some_and_the_same_for_one_and_many(recommender):
 
 
 def test_suggestions_leave_out_what_is_rated_and_say_why(recommender):
-    user = recommender.adapt({"item 3": 5, "item 8": 1})
+    user = recommender.adapt({"item 3": np.int64(5), "item 8": 1})
     found = user.top_n(50)
     assert len(found) == 48
     assert [s.rating for s in found] == sorted((s.rating for s in found), reverse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -46,15 +47,15 @@ class AttributeEncoder:
         """
         for name, values in columns.items():
             given = [value for value in values if value is not None]
-            numbers = [_is_number(value) for value in given]
-            if all(numbers):
+            are_numbers = [_is_number(value) for value in given]
+            if all(are_numbers):
                 x = np.array(given, float)
                 if len(x) and x.std() > 0:
                     square = ((x - x.mean()) / x.std()) ** 2
                     spread = square.std() or 1.0
                     found = (x.mean(), x.std(), square.mean(), spread)
                     self.numbers[name] = [float(value) for value in found]
-            elif any(numbers):
+            elif any(are_numbers):
                 raise DataError(f"expected numbers or words in {name!r}, got both")
             else:
                 counts = Counter(word for value in given for word in _words(value))
@@ -117,7 +118,7 @@ class AttributeEncoder:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def _words(value: Any) -> list[str]:

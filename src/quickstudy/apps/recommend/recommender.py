@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,7 +186,7 @@ class Recommender:
         for entry in given:
             if isinstance(entry, str) or len(entry) != 2:
                 raise DataError(f"expected items with ratings, got {entry!r}")
-            if not isinstance(entry[1], int | float):
+            if not isinstance(entry[1], numbers.Real):
                 raise DataError(
                     f"expected a number as the rating of {entry[0]!r}, got {entry[1]!r}"
                 )
