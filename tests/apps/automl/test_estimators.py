@@ -162,6 +162,14 @@ def test_a_stored_search_is_continued(tmp_path):
     AutoMLClassifier(**options).fit(X, Y)
     study = optuna.load_study(storage=options["storage"], study_name="table")
     assert len(study.trials) == 4
+    with pytest.raises(UsageError, match="the study 'table' chose among other families"):
+        AutoMLClassifier(**{**options, "families": FAST[:1]}).fit(X, Y)
+
+
+@pytest.mark.parametrize("storage", ["search.db", "sqlite:////nowhere/search.db"])
+def test_a_storage_that_cannot_be_opened_is_refused(storage):
+    with pytest.raises(UsageError, match=r"the storage cannot be opened .*give a URL such as"):
+        AutoMLClassifier(n_trials=1, families=FAST, storage=storage, history=None).fit(X, Y)
 
 
 @pytest.mark.parametrize("labels", [[1, 2, 5], [True, False, True], ["1", 2, "x"], [0.0, 1.0, 1.0]])

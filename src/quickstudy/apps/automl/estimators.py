@@ -388,7 +388,14 @@ class _AutoML(BaseEstimator, ABC):
             if time.monotonic() >= ends and (found or len(entries) >= len(families)):
                 break
             trial = study.ask()
-            family, options = suggest_options(trial, families)
+            try:
+                family, options = suggest_options(trial, families)
+            except ValueError as error:  # of Optuna, whose ranges never change
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                raise UsageError(
+                    f"the study {self.study_name!r} chose among other families, as for a table of "
+                    f"another size: name another ({error})"
+                ) from error
             began, scores, failure = time.monotonic(), [], None
             predictions = np.zeros((len(frame), self._n_outputs))
             try:
@@ -449,15 +456,22 @@ class _AutoML(BaseEstimator, ABC):
             sampler = MetaSampler(meta, params, features, seed=self.seed)
         told = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(
-            storage=self.storage,
-            study_name=self.study_name,
-            load_if_exists=self.study_name is not None,
-            direction="maximize",
-            sampler=sampler,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0),
-        )
-        optuna.logging.set_verbosity(told)
+        try:
+            study = optuna.create_study(
+                storage=self.storage,
+                study_name=self.study_name,
+                load_if_exists=self.study_name is not None,
+                direction="maximize",
+                sampler=sampler,
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0),
+            )
+        except Exception as error:  # each database has errors of its own
+            reason = str(error).partition("\n")[0]
+            raise UsageError(
+                f"the storage cannot be opened ({reason}): give a URL such as sqlite:///search.db"
+            ) from error
+        finally:
+            optuna.logging.set_verbosity(told)
         for family in () if is_advised else families:
             fixed = as_parameters(family, FAMILIES[family].default)
             reasons = ["the default of its family"]
