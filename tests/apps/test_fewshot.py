@@ -419,6 +419,7 @@ def test_nothing_saved_is_a_pickle(tmp_path):
         (X, ["same"] * 4, "at least 2 classes, got 1 class, 'same'"),
         (X, [0, 0, "1", "1"], "all strings or all integers, got '1' and 0"),
         (X, [1.0, 1.0, 0.5, 0.5], "strings or integers, got 0.5"),
+        (X, [1e300, 1e300, 2e300, 2e300], "strings or integers, got 1e\\+300"),
         (X, [None, None, 1, 1], "strings or integers, got None of type NoneType"),
         (X, [b"a", b"a", b"b", b"b"], "strings or integers, got b'a'"),
         (X, [["a"], ["b"], ["a", "b"], []], "inhomogeneous"),

@@ -763,7 +763,7 @@ def _labels(y: Any) -> np.ndarray:
             raise _mixed(texts[0], next(v for v in y if not isinstance(v, str)))
         return np.array(y.tolist())
     if y.dtype.kind == "f":  # scikit-learn takes 1.0 for a label
-        whole = np.isfinite(y) & (y == np.floor(y))
+        whole = (y == np.floor(y)) & (np.abs(y) < 2.0**63)
         if not whole.all():
             raise _not_a_label(y[~whole][0])
         return y.astype(np.int64)
