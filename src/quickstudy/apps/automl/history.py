@@ -177,8 +177,6 @@ def _table(path: Path) -> tuple[list[str], list[str], np.ndarray]:
             f"expected in {path} a column that names data sets and columns of results, got "
             f"{len(head)} columns and {len(lines)} lines"
         )
-    if strange := next((line for line in lines if len(line) != len(head)), None):
-        raise DataError(f"expected {len(head)} cells in each line of {path}, got {strange!r}")
     return [str(line[0]) for line in lines], head[1:], _numbers([x[1:] for x in lines], path)
 
 
