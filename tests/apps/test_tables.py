@@ -21,6 +21,7 @@ def test_the_end_of_the_name_says_how_a_table_is_written(tmp_path):
         ("t.csv", b"", "an empty file"),
         ("t.csv", b"a,b\n1\n", "2 cells in each line of .*, got 1 in row 1"),
         ("t.csv", b"a\n\xff\n", "not CSV in UTF-8"),
+        ("t.csv", b"a,b,a\n1,2,3\n", "every column name of .* once, got 'a' twice"),
         ("t.parquet", b"a", "as Parquet"),
     ],
 )

@@ -316,9 +316,6 @@ def _read_table(path: Path) -> dict[str, list[str]]:
     names, rows = read_rows(path)
     if not rows:
         raise DataError(f"expected at least one row below the column names of {path}, got none")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"expected every column name of {path} once, got {twice!r} twice")
     columns = ([_cell(value) for value in column] for column in zip(*rows, strict=True))
     return dict(zip(names, columns, strict=True))
 

@@ -24,7 +24,7 @@ def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list
 
     Raises:
         MissingError: If there is no such file, or Parquet cannot be read without pyarrow.
-        DataError: If it is damaged, empty, or a row has another number of cells.
+        DataError: If it is damaged, empty, has a column twice, or rows of other numbers of cells.
     """
     if not path.is_file():
         raise MissingError(f"expected a CSV or Parquet file at {path}, found none")
@@ -38,7 +38,7 @@ def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as Parquet ({error}): write it again") from None
         columns = [column.to_pylist() for column in table.columns]
-        return table.column_names, list(map(list, zip(*columns, strict=True)))
+        return _each_once(table.column_names, path), list(map(list, zip(*columns, strict=True)))
     delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
     quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     try:
@@ -62,4 +62,11 @@ def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list
                 f"expected {len(head)} cells in each line of {path}, as column names, got "
                 f"{len(row)} in row {number}: {row!r}"
             )
-    return head, rows
+    return _each_once(head, path), rows
+
+
+def _each_once(names: list[str], path: Path) -> list[str]:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"expected every column name of {path} once, got {twice!r} twice")
+    return names
