@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import optuna
 import pandas as pd
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import (
     accuracy_score,
@@ -633,8 +634,7 @@ def class_probabilities(model: Any, rows: Any, n_classes: int) -> np.ndarray:
     else:
         margins = model.decision_function(rows)
         margins = margins if margins.ndim == 2 else np.column_stack([-margins, margins])
-        known = np.exp(margins - margins.max(1, keepdims=True))
-        known /= known.sum(1, keepdims=True)
+        known = softmax(margins, axis=1)
     probabilities = np.zeros((len(known), n_classes))
     probabilities[:, model.classes_] = known
     return probabilities

@@ -84,7 +84,7 @@ class UserBias(Base):
         return self
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        left = _less(ratings, self.means)
+        left = residuals(ratings, self.means)
         return np.stack([self.means + _biases(left, s)[:, None] for s in self.SETTINGS])
 
 
@@ -105,7 +105,7 @@ class FactorModel(Base):
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
         self.means = item_means(ratings, len(items))
-        left = _less(ratings, self.means)
+        left = residuals(ratings, self.means)
         turned = left.T.tocsr()
         rng = np.random.default_rng(seed)
         n_items = len(items)
@@ -117,7 +117,7 @@ class FactorModel(Base):
         return self
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        left = _less(ratings, self.means)
+        left = residuals(ratings, self.means)
         vectors = np.stack([_ridge(left, self.factors, setting) for setting in self.SETTINGS])
         return self.means + vectors @ self.factors.T
 
@@ -157,7 +157,7 @@ class ItemNeighbours(Base):
         return np.stack([alone + pull / (weight + single(s)) for s in self.SETTINGS])
 
     def _residuals(self, ratings: Matrix) -> tuple[Matrix, np.ndarray]:
-        left = _less(ratings, self.means)
+        left = residuals(ratings, self.means)
         bias = _biases(left, self.BIAS)
         left.data -= np.repeat(bias, np.diff(left.indptr))
         return left, bias
@@ -343,7 +343,7 @@ def item_means(ratings: Matrix, n_items: int) -> np.ndarray:
     return (sums + PRIOR * middle) / (np.bincount(ratings.indices, minlength=n_items) + PRIOR)
 
 
-def _less(ratings: Matrix, means: np.ndarray) -> Matrix:
+def residuals(ratings: Matrix, means: np.ndarray) -> Matrix:
     """What the items' means leave."""
     left = ratings.data - means[ratings.indices]
     return sparse.csr_matrix((left, ratings.indices, ratings.indptr), shape=ratings.shape)

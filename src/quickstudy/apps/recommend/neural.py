@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quickstudy.apps.recommend.bases import Base, Matrix, item_means
+from quickstudy.apps.recommend.bases import Base, Matrix, item_means, residuals
 from quickstudy.engine import meta_train
 from quickstudy.learners import MAML, Learner, Predictor, Reptile, TaNP
 from quickstudy.nn import MLP
@@ -146,7 +146,7 @@ class LearnedBase(Base):
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
         self.means = item_means(ratings, len(items))
         self.item_attributes, self.n_attributes = items, users.shape[1]
-        left = self._less(ratings)
+        left = residuals(ratings, self.means)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.learner = self._made()
@@ -168,7 +168,7 @@ class LearnedBase(Base):
         return self
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        left = self._less(ratings)
+        left = residuals(ratings, self.means)
         n = np.diff(left.indptr)
         found = np.empty((len(self.SETTINGS), len(users), len(self.means)))
         item = torch.arange(len(self.means), dtype=torch.float32)[:, None]
@@ -219,11 +219,6 @@ class LearnedBase(Base):
             with torch.no_grad():
                 return torch.func.vmap(one)(*given).numpy()
         return torch.stack([one(*each).detach() for each in zip(*given, strict=True)]).numpy()
-
-    def _less(self, ratings: Matrix) -> Matrix:
-        less = ratings.copy()
-        less.data = ratings.data - self.means[ratings.indices]
-        return less
 
 
 class MeLU(LearnedBase):
