@@ -308,8 +308,11 @@ def test_a_user_who_rates_all_the_same_has_rated(recommender):
 def test_likes_and_dislikes_are_ratings_of_two_levels():
     data = generated(n_users=80, n_items=30)
     liked = replace(data, rating=(data.rating > 3).astype(float))
-    (best,) = Recommender().fit(liked).adapt({"item 3": 1}).top_n(1)
+    made = Recommender().fit(liked)
+    (best,) = made.adapt({"item 3": 1}).top_n(1)
     assert best.likely == pytest.approx(best.rating, abs=1e-6)
+    for user, best in enumerate(made.top_all(liked.of_users(np.arange(5)), 5)):
+        assert not set(best) & set(liked.item[liked.user == user])  # what is rated 0 is rated
 
 
 def test_a_ranking_is_measured_against_what_followed():

@@ -221,7 +221,8 @@ class Recommender:
         for start in range(0, len(users), AT_ONCE):
             part = ratings[start : start + AT_ONCE]
             scores = self.probabilities(part, users[start : start + AT_ONCE]) @ self.levels_
-            scores[part.nonzero()] = -np.inf
+            rated = np.repeat(np.arange(part.shape[0]), np.diff(part.indptr)), part.indices
+            scores[rated] = -np.inf  # those rated 0 too
             top = np.argsort(-scores, 1, kind="stable")[:, :n]
             unseen = np.isfinite(np.take_along_axis(scores, top, 1))
             best.append(np.where(unseen, top, -1))
