@@ -392,6 +392,7 @@ def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypat
     (tmp_path / "small.toml").write_text(
         'base = "prototypical_glyphs"\nbackbone = { width = 4 }\ntasks = { n_way = 5 }\n'
     )
+    (tmp_path / "glyphs").mkdir()  # the data set of that name is meant all the same
     words = ["compare", "--learners", "pixels.toml,small.toml", "--tasks", 10]
     code, out, err = run(capsys, *words, "--budget", "1s", "--run", tmp_path / "out")
     assert code == 0, err

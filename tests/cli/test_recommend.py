@@ -79,6 +79,7 @@ def test_ratings_in_suggestions_out(capsys, here, monkeypatch):
 )
 def test_training_refuses_before_it_works(capsys, here, monkeypatch, words, says):
     monkeypatch.chdir(here)
+    (here / "generated").mkdir(exist_ok=True)  # the data of that name is meant all the same
     code, _, err = run(capsys, "train", *words)
     assert code == 2
     assert says in err

@@ -457,10 +457,11 @@ def compare_learners(
     from quickstudy.apps.compare import compare, draw
     from quickstudy.apps.remember import remember_comparison
     from quickstudy.errors import require
+    from quickstudy.tasks.datasets import CATALOGUE
 
     began = datetime.now(UTC)
     require("matplotlib", "demo")
-    is_folder = "/" in dataset or Path(dataset).exists()
+    is_folder = dataset not in CATALOGUE and ("/" in dataset or Path(dataset).exists())
     data = {"name": "folder", "folder": str(Path(dataset).absolute())} if is_folder else {}
     found = compare(
         [name.strip() for name in learners.split(",")],

@@ -49,11 +49,10 @@ def _load(data: str, users: Path | None, items: Path | None, clicks: bool) -> In
     )
 
     known = {"generated": generated, "ml-100k": load_ml_100k}
-    is_folder = Path(data).is_dir()
-    if (data in known or is_folder) and (users or items):
-        raise UsageError(f"expected --users and --items with a file, got them with {data}")
-    if data in known or is_folder:
-        loaded = load_movielens(data) if is_folder else known[data]()
+    if data in known or Path(data).is_dir():
+        if users or items:
+            raise UsageError(f"expected --users and --items with a file, got them with {data}")
+        loaded = known[data]() if data in known else load_movielens(data)
         return loaded.as_clicks() if clicks else loaded
     return load_interactions(data, users=users, items=items, clicks=clicks)
 
