@@ -132,6 +132,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     for names, message in (
         (["maml"], "two different"),
         (["maml", "maml"], "two different"),
+        (["maml", "mine/maml.toml"], "more than a folder or .toml"),
         (["maml", "mamll"], "did you mean 'maml'"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -112,6 +112,11 @@ def compare(
     """
     if len(set(learners)) < 2:
         raise UsageError(f"expected at least two different learners, got {list(learners)}")
+    if len({Path(name).stem for name in learners}) < len(set(learners)):
+        raise UsageError(
+            "expected learners that differ by more than a folder or .toml, since each has a run "
+            f"folder of its name, got {', '.join(learners)}: rename a file"
+        )
     if data["name"] in GENERATED:
         raise UsageError(f"expected a data set of classes to tell apart, got {data['name']}")
     if not seconds > 0:
