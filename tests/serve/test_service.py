@@ -124,11 +124,11 @@ def test_names_can_be_allowed():
     assert anyone.get("/api/health", headers={"Host": "other.example"}).status_code == 200
 
 
-def test_a_token_guards_all_but_health_and_the_page():
+def test_a_token_guards_all_but_health_the_description_and_the_page():
     guarded, hold, _ = serve(token="a-long-secret")
     hold.set()
-    assert guarded.get("/api/health").status_code == 200
-    assert guarded.get("/").status_code == 200
+    for path in ("/api/health", "/api/openapi.json", "/"):
+        assert guarded.get(path).status_code == 200
     for given in (b"", b"Bearer no", b"Bearer \xe9", b"Basic a-long-secret"):
         answer = guarded.get("/api/odd/hold", headers={"Authorization": given})
         assert answer.status_code == 401

@@ -90,7 +90,8 @@ def create_app(
         applications: Routes by name.
         hosts: Names in the `Host` header to answer to, beside those of this machine; "*" for any.
             Others are refused, so that no web site can reach the service under its own name.
-        token: If given, what the header `Authorization: Bearer` must hold for /api/ but health.
+        token: If given, what the header `Authorization: Bearer` must hold for the applications; the
+            page, health and /api/openapi.json, in which there is no data, are for all.
 
     Raises:
         UsageError: If one of `hosts` is no name: a port is none of it.
