@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -127,6 +128,16 @@ def test_hidden_files_and_other_files_are_passed_over(folder):
 def test_a_folder_that_cannot_serve_is_refused(folder, spoil, message):
     spoil(folder)
     with pytest.raises(DataError, match=message):
+        load_image_folder(folder, size=8)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text elsewhere")
+def test_file_names_that_are_no_utf_8_are_refused(folder):
+    (folder / "b" / "note.txt").write_text("no image")
+    (folder / "b" / "note.txt").rename(os.fsdecode(bytes(folder / "b" / "note") + b"\xe9"))
+    assert len(load_image_folder(folder, size=8).y) == 6
+    (folder / "b" / "0.png").rename(os.fsdecode(bytes(folder / "b" / "caf") + b"\xe9.png"))
+    with pytest.raises(DataError, match=r"expected file names in UTF-8 in .*got 'b/caf.*: rename"):
         load_image_folder(folder, size=8)
 
 

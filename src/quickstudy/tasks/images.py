@@ -61,6 +61,8 @@ def list_images(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
     images = [(name, read) for name, read in sorted(found.items()) if _is_image(name)]
     if not images:
         raise DataError(f"expected images in {path}, found none ({', '.join(sorted(SUFFIXES))})")
+    if odd := [name for name, _ in images if not _is_utf8(name)]:
+        raise DataError(f"expected file names in UTF-8 in {path}, got {odd[0]!r}: rename it")
     return images
 
 
@@ -68,6 +70,11 @@ def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
     return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a name is text; of one that is not, Python keeps the bytes as surrogates."""
+    return name.encode(errors="ignore").decode() == name
 
 
 def _read_file(path: Path) -> bytes:
@@ -277,5 +284,6 @@ def _cache_file(path: Path, how: str) -> Path | None:
     stamp = hashlib.sha256(how.encode())
     for file in files:
         stat = file.stat()
-        stamp.update(f"{os.path.abspath(file)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        about = f"{os.path.abspath(file)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+        stamp.update(os.fsencode(about))  # which names that are no UTF-8 pass
     return user_cache_path("quickstudy") / "decoded" / f"{stamp.hexdigest()[:32]}.safetensors"
