@@ -202,7 +202,8 @@ def test_a_damaged_run_is_refused(tmp_path, file):
         (b"a,a\n1,2\n", "'a' more often"),
         (b"a, a\n1,2\n", "'a' more often"),
         (b"a,b\n1,2\n1,2,3\n", "cannot be read"),
-        (b"a,b\n1,2,\n3,4,\n", "expected 2 cells in each line of .*, as column names, got more"),
+        (b"a,b\n1,2,\n3,4,\n", "expected 2 cells in each line of .*, as column names, got 3"),
+        (b"a,b\n\n0,1,2\n1,3,4\n", "expected 2 cells in each line"),
         (b"a;b\n1;2\n", "apart by commas"),
         (bytes(range(256)), "in UTF-8"),
         ("a,b\nüber,1\n".encode("latin-1"), "in UTF-8"),
@@ -228,6 +229,11 @@ def test_files_of_another_kind_and_targets_that_are_not_there_are_refused(tmp_pa
         split_target(TABLE.assign(kind=None), "kind")
     with pytest.raises(DataError, match="besides the target 'kind'"):
         split_target(TABLE[["kind"]], "kind")
+
+
+def test_a_text_may_be_long(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n" + "x" * 200_000 + ",1\n")
+    assert read_frame(tmp_path / "table.csv").shape == (1, 2)
 
 
 def test_names_of_columns_are_without_blanks(tmp_path):

@@ -10,6 +10,7 @@ model: loading fits them again, which gives the same predictions, since all seed
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import json
@@ -68,12 +69,20 @@ def read_frame(path: str | Path, like: pd.DataFrame | None = None) -> pd.DataFra
             return as_frame(pd.read_parquet(path))
         separator = "\t" if suffix == ".tsv" else ","
         with path.open(newline="", encoding="utf-8-sig") as file:
-            head = next(csv.reader(file, delimiter=separator), [])
+            lines, first = csv.reader(file, delimiter=separator), []
+            head = next(lines, [])
+            with contextlib.suppress(csv.Error):  # of a text as long as pandas alone takes
+                first = next((line for line in lines if line), first)
         names = [name.strip() for name in head]
         if len(names) == 1 and ";" in names[0]:
             raise DataError(f"expected columns apart by commas in {path}, got {names[0]!r}")
         if twice := [name for name in names if name and names.count(name) > 1]:
             raise DataError(f"expected each column of {path} once, got {twice[0]!r} more often")
+        if len(first) > len(names):  # pandas would take the first cells for names of rows
+            raise DataError(
+                f"expected {len(names)} cells in each line of {path}, as column names, got "
+                f"{len(first)}: name each column, and leave out commas at the ends of lines"
+            )
         texts = () if like is None else [n for n in like if pd.api.types.is_string_dtype(like[n])]
         frame = pd.read_csv(
             path,
@@ -83,11 +92,6 @@ def read_frame(path: str | Path, like: pd.DataFrame | None = None) -> pd.DataFra
             encoding="utf-8-sig",
             na_values=["?"],
         )
-        if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first cells for it
-            raise DataError(
-                f"expected {len(names)} cells in each line of {path}, as column names, got more: "
-                "name each column, and leave out commas at the ends of lines"
-            )
         return as_frame(frame.rename(columns=str.strip))
     except UnicodeDecodeError as error:
         raise DataError(f"expected {path} in UTF-8: save it as that ({error})") from error
