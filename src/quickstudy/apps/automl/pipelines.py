@@ -245,13 +245,13 @@ class _TextEncoder(TransformerMixin, BaseEstimator):
         words = TfidfVectorizer(
             max_features=2000, min_df=2, sublinear_tf=True, token_pattern=r"(?u)\w+"
         )
-        self.parts_: Pipeline | None = make_pipeline(words, TruncatedSVD(20, random_state=0))
+        self.parts_: Pipeline | None = None
         try:
             counts = words.fit_transform(_texts(X))
-            self.parts_.set_params(truncatedsvd__n_components=min(20, counts.shape[1]))
-            self.parts_.fit(_texts(X))
         except ValueError:  # no word is left
-            self.parts_ = None
+            return self
+        directions = TruncatedSVD(min(20, counts.shape[1]), random_state=0).fit(counts)
+        self.parts_ = make_pipeline(words, directions)
         return self
 
     def transform(self, X: pd.DataFrame) -> np.ndarray:
