@@ -98,6 +98,8 @@ def test_past_searches_are_a_history_that_can_be_learned_from(store):
     advisor = MetaLearner().fit(history).advise(history.features[history.datasets[0]])
     assert set(advisor.suggest(2)) == set(history.configs)
     assert history_of(store, "r2").datasets == []
+    with pytest.raises(UsageError, match="unknown kind 'few-shot'"):
+        history_of(store, "mse", kind="few-shot")
 
 
 def objective(trial):

@@ -21,7 +21,14 @@ from quickstudy.apps.automl.columns import as_frame, as_numbers
 from quickstudy.apps.automl.history import History
 from quickstudy.apps.automl.knowledge import pipeline_name
 from quickstudy.apps.automl.metafeatures import Goal, meta_features
-from quickstudy.errors import DataError, MissingError, UsageError, require, unknown
+from quickstudy.errors import (
+    DataError,
+    MissingError,
+    UsageError,
+    check_option,
+    require,
+    unknown,
+)
 from quickstudy.experience import (
     ExperienceStore,
     Strategy,
@@ -99,6 +106,9 @@ def history_of(store: ExperienceStore, metric: str, *, kind: str = "table") -> H
         metric: Of the scores, such as "accuracy" or "r2".
         kind: Of the tasks: "table", or "study" for those of Optuna.
 
+    Raises:
+        UsageError: If the kind is another one.
+
     Example:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
@@ -111,6 +121,7 @@ def history_of(store: ExperienceStore, metric: str, *, kind: str = "table") -> H
         (['["svm",{"C":1.0}]'], [[0.9]])
         >>> folder.cleanup()
     """
+    check_option("kind", kind, ["table", "study"])  # of others less may be better
     tasks = {task.fingerprint: task for task in store.tasks() if task.kind == kind}
     found: dict[tuple[str, str], list[float]] = {}
     for row in store.table(kind=kind, metric=metric):
