@@ -57,7 +57,10 @@ def _load(data: str, users: Path | None, items: Path | None, clicks: bool) -> In
     return load_interactions(data, users=users, items=items, clicks=clicks)
 
 
-@recommend_app.command("train", epilog="Example: quickstudy recommend train --data ratings.csv")
+@recommend_app.command(
+    "train",
+    epilog="Example: quickstudy recommend train; quickstudy recommend train --data ratings.csv",
+)
 def recommend_train(
     data: Data = "generated",
     users: Users = None,
