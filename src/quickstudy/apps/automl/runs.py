@@ -161,9 +161,9 @@ def save_automl(
     make_folder(folder)
     try:
         importance = column_importance(model, X, y)
-    except Exception as error:  # whatever there is in three quarters of few rows, or a library says
-        importance = {}
-        model.notes_.append(f"what each column is worth is not known: {error}")
+    except Exception as error:  # three quarters of few rows may be too few, whatever it says then
+        importance, reason = {}, str(error).partition("\n")[0]
+        model.notes_.append(f"what each column is worth is not known: {reason}")
     remove_leftovers(folder)
     for name in ("automl.json", *PICTURES):  # of a search of before, maybe of another table
         (folder / name).unlink(missing_ok=True)
