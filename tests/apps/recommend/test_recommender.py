@@ -217,6 +217,12 @@ def test_ndcg_is_one_for_the_best_order_and_less_for_others():
     assert ndcg(-ratings[:, :3], ratings[:, :3], k=3)[0] == pytest.approx(by_hand)
 
 
+def test_ndcg_of_ratings_whose_gain_no_number_holds():
+    half = ndcg(np.array([[2.0, 1.0, 0.0]]), np.array([[1.0, 5000.0, 4999.0]]))[0]
+    discount = 1 / np.log2([2, 3, 4])
+    assert half == pytest.approx(([0, 1, 0.5] @ discount) / ([1, 0.5, 0] @ discount))
+
+
 def test_a_bootstrap_interval_is_about_two_standard_errors():
     values = np.random.default_rng(1).normal(size=400)
     low, high = interval(values)

@@ -17,13 +17,14 @@ def ndcg(scores: np.ndarray, ratings: np.ndarray, k: int = 5) -> np.ndarray:
         >>> ndcg(np.array([[3.0, 2.0, 1.0]]), np.array([[1.0, 1.0, 3.0]]), k=2).round(3).tolist()
         [0.214]
     """
-    gain = 2.0**ratings - 1
+    most = ratings.max(1, keepdims=True, initial=0)
+    gain = 2.0 ** (ratings - most) - 2.0**-most  # over 2^most, as 2^1024 is no number any more
     discount = 1 / np.log2(np.arange(2, min(k, ratings.shape[1]) + 2))
     order = np.argsort(-scores, 1, kind="stable")[:, : len(discount)]
     best = -np.sort(-gain, 1)[:, : len(discount)]
-    most = (best * discount).sum(1)
+    ideal = (best * discount).sum(1)
     found = (np.take_along_axis(gain, order, 1) * discount).sum(1)
-    return np.where(most > 0, found / np.where(most > 0, most, 1), 1.0)
+    return np.where(ideal > 0, found / np.where(ideal > 0, ideal, 1), 1.0)
 
 
 def ranking(
