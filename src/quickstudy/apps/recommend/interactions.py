@@ -551,7 +551,7 @@ def _attributes(path: str | Path | None, what: str) -> dict[str, dict[str, Any]]
     key = next((name for name in NAMES[what] if name in head), None)
     if key is None:
         raise DataError(f"expected a column {what!r} in {path}, got {head}")
-    table = [dict(zip(head, map(_text, row), strict=True)) for row in rows]
+    table: list[dict[str, Any]] = [dict(zip(head, map(_text, row), strict=True)) for row in rows]
     for column in set(head) - {key, "title"}:
         words = [row[column] for row in table if row[column]]
         read: Callable[[str], Any] = str
