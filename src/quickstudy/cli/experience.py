@@ -81,6 +81,8 @@ def _warned() -> Iterator[None]:
 
 
 def _store(*, create: bool = False) -> ExperienceStore:
+    for package in PACKAGES:
+        require(package, "experience")
     from quickstudy.experience import ExperienceStore
 
     return ExperienceStore(create=create)
