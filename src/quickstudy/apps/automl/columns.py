@@ -33,8 +33,8 @@ MOST = 0.95
 MANY, FEW_WORDS = 0.8, 3
 """The same of numbers, if the others are so few different words without a digit: for missing."""
 
-
 TIME = r"\s*\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[AaPp][Mm])?\s*"
+"""A time without a day."""
 
 FEWEST_IDS = 20
 """Values of which nearly all must differ for a column to be one of identifiers."""
