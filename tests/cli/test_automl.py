@@ -186,6 +186,10 @@ def test_what_was_killed_while_it_was_kept_is_begun_anew(tmp_path, file, monkeyp
 def test_a_damaged_run_is_refused(tmp_path, file):
     run = tmp_path / "run"
     call("fit", file, "--target", "kind", "--trials", "1", "--run", run)
+    report = json.loads((run / "automl.json").read_text())
+    (run / "automl.json").write_text(json.dumps(report | {"table": str(file)}))
+    with pytest.raises(RunError, match="damaged: expected a table of its own"):
+        call("predict", run, file)
     (run / "automl.json").write_text('{"estimator": "AutoMLClassifier"}')
     with pytest.raises(RunError, match="damaged"):
         call("predict", run, file)

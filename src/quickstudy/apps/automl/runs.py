@@ -39,6 +39,9 @@ PICTURES = [
 ]
 """Of a run folder; which of them, its report says."""
 
+TABLES = ("table.csv", "table.tsv", "table.parquet")
+"""What a run folder may call the table it keeps."""
+
 FEW_NUMBERS = 20
 """A target of up to so many different whole numbers is one of classes."""
 
@@ -201,7 +204,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         RunError: If it does.
     """
-    ours = {"automl.json", "table.csv", "table.tsv", "table.parquet", *PICTURES}
+    ours = {"automl.json", *TABLES, *PICTURES}
     if folder.exists() and not (
         folder.is_dir()
         and all(path.name in ours or path.name.startswith(".tmp-") for path in folder.iterdir())
@@ -243,4 +246,6 @@ def read_report(folder: Path) -> dict[str, Any]:
     report = read_json(folder / "automl.json")
     if absent := {"target", "table", "leaderboard"} - report.keys():
         raise RunError(f"{folder} is damaged: its report has no {min(absent)}")
+    if report["table"] not in TABLES:  # a path to elsewhere is not followed
+        raise RunError(f"{folder} is damaged: expected a table of its own, got {report['table']!r}")
     return report
