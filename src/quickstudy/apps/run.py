@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shlex
@@ -36,6 +37,7 @@ __all__ = [
     "read_json",
     "result_rows",
     "train_run",
+    "with_interval",
 ]
 
 SHIPPED = {
@@ -231,9 +233,20 @@ def keep_results(folder: Path, recipe: Recipe, columns: dict[str, Results]) -> d
     return _keep(folder, recipe, {"test": told})
 
 
+def with_interval(mean: float, half: float) -> str:
+    """A score and the half-width of its interval, with two decimals, or more for a small half.
+
+    Example:
+        >>> with_interval(98.736, 0.349), with_interval(0.00582, 0.00193)
+        ('98.74 ± 0.35', '0.006 ± 0.002')
+    """
+    decimals = max(2, -math.floor(math.log10(half))) if 0 < half < 1 else 2
+    return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
+
+
 def _score(entry: dict[str, Any]) -> str:
     scale = 100 if entry["metric"] == "accuracy" else 1
-    text = f"{scale * entry['mean']:.2f} ± {scale * entry['interval']:.2f}"
+    text = with_interval(scale * entry["mean"], scale * entry["interval"])
     if entry["clustered_interval"] is not None:
         text += f" ({scale * entry['clustered_interval']:.2f})"
     return text

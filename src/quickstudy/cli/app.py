@@ -201,8 +201,10 @@ def _reproduce(recipe: Recipe, folder: Path, forget: bool) -> tuple[dict[str, An
 
 
 def _gap(row: dict[str, Any]) -> list[str]:
+    from quickstudy.apps.run import with_interval
+
     published = "" if row["published"] is None else f"{row['published']:g}"
-    measured = "" if row["measured"] is None else f"{row['measured']:.2f} ± {row['interval']:.2f}"
+    measured = "" if row["measured"] is None else with_interval(row["measured"], row["interval"])
     return [row["test"], published, measured, "" if row["gap"] is None else f"{row['gap']:+.2f}"]
 
 
