@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from quickstudy.apps.run import result_rows
+from quickstudy.apps.run import result_rows, with_interval
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -154,7 +154,7 @@ def _mean(values: list[float]) -> str:
 
 
 def _cell(entry: dict[str, Any]) -> str:
-    return f"{100 * entry['mean']:.2f} ± {100 * entry['interval']:.2f}"
+    return with_interval(100 * entry["mean"], 100 * entry["interval"])
 
 
 def _line(name: str, mean: str, cells: list[str]) -> str:

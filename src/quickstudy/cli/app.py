@@ -458,6 +458,7 @@ def compare_learners(
     """Train several learners under one budget, and compare them on the same unseen tasks."""
     from quickstudy.apps.compare import compare, draw
     from quickstudy.apps.remember import remember_comparison
+    from quickstudy.apps.run import with_interval
     from quickstudy.errors import require
     from quickstudy.tasks.datasets import CATALOGUE
 
@@ -480,7 +481,7 @@ def compare_learners(
     rows = [
         [
             entry["learner"],
-            f"{100 * entry['mean']:.2f} ± {100 * entry['interval']:.2f}",
+            with_interval(100 * entry["mean"], 100 * entry["interval"]),
             f"± {100 * entry['clustered_interval']:.2f}",
             f"{entry['steps']} steps, {entry['train_seconds']:.0f} s",
             f"{1000 * entry['cost']['seconds']:.1f} ms",
