@@ -27,7 +27,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from quickstudy.apps.run import meta_test_all, provenance
-from quickstudy.engine import ProgressBar, meta_train
+from quickstudy.engine import meta_train
 from quickstudy.engine.callbacks import Callback
 from quickstudy.files import write_atomically
 from quickstudy.learners import LEARNERS, Learner, LocalMatching, Predictor
@@ -274,18 +274,16 @@ def _trained(changes: tuple[str, ...], after_glyphs: bool, average: bool) -> Lea
     if after_glyphs:
         glyphs = ["data.name=glyphs", "data.rotations=false", "tasks.split=train"]
         first = recipe_of([*changes, *glyphs, "tasks.within_group=false"])
-        report = meta_train(
-            learner, first.train_tasks(), callbacks=[ProgressBar()], **first.train_options()
-        )
+        report = meta_train(learner, first.train_tasks(), **first.train_options())
         seconds += report.seconds
-    callbacks: list[Callback] = [ProgressBar()]
+    callbacks: list[Callback] = []
     if average:
         callbacks.append(_Average(learner))
     report = meta_train(
         learner, recipe.train_tasks(), callbacks=callbacks, **recipe.train_options()
     )
     seconds += report.seconds
-    if isinstance(callbacks[-1], _Average):
+    if callbacks and isinstance(callbacks[-1], _Average):
         learner.load_state_dict(callbacks[-1].kept)
     return learner
 

@@ -91,27 +91,26 @@ def test_ctrl_c_stops_after_the_step_with_a_checkpoint_and_resume_matches(tmp_pa
     assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
 
 
-def test_a_damaged_checkpoint_that_is_passed_over_is_told_to_callbacks_or_else_a_warning(tmp_path):
-    class Told(Callback):
-        def __init__(self):
-            self.messages = []
-
-        def on_warning(self, message):
-            self.messages.append(message)
-
-    def go(steps, *callbacks):
+def test_a_damaged_checkpoint_that_is_passed_over_is_a_warning(tmp_path):
+    def go(steps):
         learner, tasks = MAML(MLP((1,), (8,)), 1), SinusoidTasks(n_shot=5, n_query=5)
-        options = {"run": tmp_path, "checkpoint_every": 1, "resume": True}
-        meta_train(learner, tasks, steps=steps, callbacks=callbacks, **options)
+        meta_train(learner, tasks, steps=steps, run=tmp_path, checkpoint_every=1, resume=True)
 
     go(3)
     (tmp_path / "state" / "step-00000003" / "state.json").write_text("{}")
-    told = Told()
-    go(3, told)
-    assert "step-00000003 is damaged" in told.messages[0]
-    (tmp_path / "state" / "step-00000003" / "state.json").write_text("{}")
     with pytest.warns(UserWarning, match="step-00000003 is damaged"):
         go(3)
+
+
+def test_training_shows_how_far_it_is_unless_told_not_to(monkeypatch, capsys):
+    monkeypatch.setattr("quickstudy.progress.FIRST", 0.0)
+    learner, tasks = made()
+    meta_train(learner, tasks, steps=3, show_progress=False)
+    assert capsys.readouterr().err == ""
+    meta_train(learner, tasks, steps=3)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0].startswith("meta-training: 1 of 3, loss ")
+    assert shown[-1].startswith("meta-training: 3 of 3, loss ")
 
 
 def test_metrics_have_each_step_once_after_a_resume(tmp_path):

@@ -15,7 +15,7 @@ from typing import Any
 from scipy import stats
 
 from quickstudy.apps.run import provenance, read_json, train_run
-from quickstudy.engine import ProgressBar, meta_train
+from quickstudy.engine import meta_train
 from quickstudy.errors import DataError, RunError, UsageError, unknown
 from quickstudy.files import write_atomically, write_figure
 from quickstudy.learners import LEARNERS
@@ -144,7 +144,7 @@ def compare(
     entries, scores = [], {}
     for name, recipe in recipes.items():
         run = folder / Path(name).stem
-        learner, trained = train_run(recipe, run, resume=True, callbacks=[ProgressBar()])
+        learner, trained = train_run(recipe, run, resume=True)
         if trained.stopped == "interrupted":
             raise KeyboardInterrupt
         (test,) = recipe.test

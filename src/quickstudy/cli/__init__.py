@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 __all__ = ["main"]
 
@@ -12,8 +14,14 @@ def main() -> None:
     from quickstudy.cli.app import app
     from quickstudy.errors import QuickstudyError
 
+    warnings.showwarning = _show_warning
     try:
         app()
     except (QuickstudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _show_warning(message: Warning | str, *_place: Any, **_more: Any) -> None:
+    """A warning as a line, without the place in the source that caused it."""
+    print(f"warning: {message}", file=sys.stderr)

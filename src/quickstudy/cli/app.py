@@ -109,13 +109,13 @@ def train(
     """
     from quickstudy.apps.remember import remember
     from quickstudy.apps.run import read_json, train_run
-    from quickstudy.engine import ProgressBar, TensorBoard
+    from quickstudy.engine import TensorBoard
     from quickstudy.recipes.recipe import load_recipe
 
     began = datetime.now(UTC)
     parsed = load_recipe(recipe, _changes(overrides, seed))
     folder = run or Path("runs") / Path(recipe).stem
-    callbacks = [ProgressBar(), *([TensorBoard(folder / "tensorboard")] if tensorboard else [])]
+    callbacks = [TensorBoard(folder / "tensorboard")] if tensorboard else []
     _, report = train_run(parsed, folder, resume=resume, callbacks=callbacks)
     place = shlex.quote(str(folder))
     if report.stopped == "interrupted":
@@ -186,10 +186,9 @@ def _reproduce(recipe: Recipe, folder: Path, forget: bool) -> tuple[dict[str, An
     """Train and test a recipe; its report, and the titles of tests whose data is not here."""
     from quickstudy.apps.remember import remember
     from quickstudy.apps.run import keep_results, meta_test_all, train_run
-    from quickstudy.engine import ProgressBar
 
     began = datetime.now(UTC)
-    learner, trained = train_run(recipe, folder, resume=True, callbacks=[ProgressBar()])
+    learner, trained = train_run(recipe, folder, resume=True)
     if trained.stopped == "interrupted":
         print(f"stopped after step {trained.steps}; the same command continues", file=sys.stderr)
         raise typer.Exit(130)
@@ -390,14 +389,13 @@ def demo(
     """Meta-train on invented glyphs, meta-test on unseen ones and on real data, draw a picture."""
     from quickstudy.apps.pictures import draw_episode
     from quickstudy.apps.run import keep_results, meta_test_all, train_run
-    from quickstudy.engine import ProgressBar
     from quickstudy.errors import require
     from quickstudy.learners import NearestCentroid
     from quickstudy.recipes.recipe import load_recipe
 
     recipe = load_recipe("prototypical_glyphs", _changes(overrides, seed))
     require("matplotlib", "demo")
-    learner, trained = train_run(recipe, run, resume=True, callbacks=[ProgressBar()])
+    learner, trained = train_run(recipe, run, resume=True)
     if trained.stopped == "interrupted":
         print(f"stopped after step {trained.steps}; the same command continues", file=sys.stderr)
         raise typer.Exit(130)

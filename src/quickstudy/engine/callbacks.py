@@ -1,4 +1,4 @@
-"""What watches a training run: a progress bar, a log of metrics, TensorBoard."""
+"""What watches a training run: its progress, a log of metrics, TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from quickstudy.errors import require
 from quickstudy.files import disk_errors, write_atomically
+from quickstudy.progress import Progress
 
 __all__ = ["Callback", "JsonLines", "ProgressBar", "TensorBoard"]
 
@@ -24,10 +25,6 @@ class Callback:
 
     def on_validation(self, step: int, metrics: dict[str, float]) -> None:
         """A validation is done; metrics are the score by its name."""
-
-    def on_warning(self, message: str) -> None:
-        """Something was wrong and has been dealt with. Where no callback overrides this, it is a
-        warning of Python's."""
 
     def on_end(self) -> None:
         """Training has ended, by whatever cause."""
@@ -69,47 +66,23 @@ class JsonLines(Callback):
 
 
 class ProgressBar(Callback):
-    """A bar on standard error with loss, score, rate and time left."""
+    """How far training is, with loss, score and time left, on standard error (see `Progress`).
+
+    `meta_train` adds one, unless it is called with `show_progress=False`.
+    """
 
     def on_start(self, step: int, steps: int) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self._bar = Progress(
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=Console(stderr=True),
-        )
+        self._progress = Progress("meta-training", steps, done=step).__enter__()
         self._score = ""
-        self._begin = step
-        self._task = self._bar.add_task("", total=steps, completed=step, note="")
-        self._bar.start()
 
     def on_step(self, step: int, metrics: dict[str, Any]) -> None:
-        elapsed = self._bar.tasks[0].elapsed
-        rate = f"{(step - self._begin) / elapsed:.1f}/s " if elapsed else ""
-        note = f"{rate}loss {metrics['loss']:.3f}{self._score}"
-        self._bar.update(self._task, completed=step, note=note)
+        self._progress.advance(note=f"loss {metrics['loss']:.3f}{self._score}")
 
     def on_validation(self, step: int, metrics: dict[str, float]) -> None:
-        self._score = "".join(f" {k} {v:.3f}" for k, v in metrics.items())
-
-    def on_warning(self, message: str) -> None:
-        import sys
-
-        print(f"warning: {message}", file=sys.stderr)
+        self._score = "".join(f", {name} {score:.3f}" for name, score in metrics.items())
 
     def on_end(self) -> None:
-        self._bar.stop()
+        self._progress.__exit__(None, None, None)
 
 
 class TensorBoard(Callback):

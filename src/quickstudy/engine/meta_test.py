@@ -13,6 +13,7 @@ from torch import Tensor
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of, query_loss
+from quickstudy.progress import track
 from quickstudy.tasks import Tasks
 
 __all__ = ["TestReport", "clustered_interval", "meta_test"]
@@ -63,7 +64,7 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
     try:
         with torch.no_grad():
             adapt, tasks = learner.on(tasks)
-            for i in range(n_tasks):
+            for i in track(range(n_tasks), "meta-testing"):
                 episode = tasks[i]
                 there = episode.to(device)
                 if not len(episode.query):

@@ -21,7 +21,7 @@ from torch.optim import LBFGS, Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from quickstudy.engine import checkpoints
-from quickstudy.engine.callbacks import Callback, JsonLines
+from quickstudy.engine.callbacks import Callback, JsonLines, ProgressBar
 from quickstudy.engine.distributed import Ranks, ranks
 from quickstudy.engine.executors import Auto, Executor, make_executor
 from quickstudy.engine.meta_test import TestReport, meta_test
@@ -94,6 +94,7 @@ def meta_train(
     keep_checkpoints: int = 2,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
+    show_progress: bool = True,
 ) -> TrainReport:
     """Meta-train a learner, in place.
 
@@ -125,6 +126,8 @@ def meta_train(
         keep_checkpoints: How many stay; with 2 or more, a damaged one is passed over for the one
             before.
         resume: Continue from the newest checkpoint in `run`, or begin if there is none.
+        callbacks: What else watches the training.
+        show_progress: Show how far training is, on standard error (see `Progress`).
 
     Raises:
         UsageError: If an argument cannot be used.
@@ -172,14 +175,13 @@ def meta_train(
             ending.callback(compute.close)
         state = _State(learner, outer, scheduler, compute)
         team.same_weights(learner)
-        if not team.first:
-            callbacks = []
+        callbacks = [*callbacks, *([ProgressBar()] if show_progress else [])] if team.first else []
         if run is not None:
             if team.first:
                 ending.enter_context(_alone(run))
                 callbacks = [*callbacks, JsonLines(run / "metrics.jsonl")]
             if resume:
-                state.restore(run / "state", callbacks)
+                state.restore(run / "state")
                 if state.progress.step > steps:
                     raise RunError(f"{run} has {state.progress.step} steps already, not {steps}")
                 team.agree(state.progress.step)
@@ -335,17 +337,13 @@ class _State:
         weights = self.learner.state_dict() if self.best is None else self.best
         checkpoints.write_tensors(run / "weights.safetensors", weights)
 
-    def restore(self, folder: Path, callbacks: Sequence[Callback]) -> None:
+    def restore(self, folder: Path) -> None:
         found = checkpoints.latest_checkpoint(folder)
         if found is None:
             return
         tensors, plain, complaints = found
-        hearing = [c for c in callbacks if type(c).on_warning is not Callback.on_warning]
         for complaint in complaints:
-            for callback in hearing:
-                callback.on_warning(complaint)
-            if not hearing:
-                warnings.warn(complaint, stacklevel=3)
+            warnings.warn(complaint, stacklevel=3)
         try:
             checkpoints.load_weights(self.learner, tensors["weights"])
         except RuntimeError as error:
