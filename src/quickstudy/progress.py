@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -197,8 +198,7 @@ class _Cell:
             self._write(f"{progress.line()}, took {duration(progress.elapsed)}")
 
     def _write(self, line: str) -> None:
-        from IPython.display import display
-
+        display = import_module("IPython.display").display
         data = {"text/plain": line}
         if self._handle is None:
             self._handle = display(data, raw=True, display_id=True)
@@ -214,12 +214,12 @@ class _Bar:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._task: Any = None
 
     def show(self, progress: Progress) -> None:
-        if self._bar is None:
-            self._start(progress)
+        bar = self._bar = self._bar or self._start(progress)
         left = progress.left
-        self._bar.update(
+        bar.update(
             self._task,
             completed=progress.done,
             note=progress.note,
@@ -230,7 +230,7 @@ class _Bar:
         if self._bar:
             self._bar.stop()
 
-    def _start(self, progress: Progress) -> None:
+    def _start(self, progress: Progress) -> Any:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
@@ -241,7 +241,7 @@ class _Bar:
 
         console = Console(stderr=True)
         wide = console.width >= self.WIDE
-        self._bar = RichProgress(
+        bar = RichProgress(
             text("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
@@ -251,7 +251,8 @@ class _Bar:
             transient=True,
             expand=True,
         )
-        self._task = self._bar.add_task(
+        self._task = bar.add_task(
             progress.what, total=progress.total, completed=progress.done, note="", left=""
         )
-        self._bar.start()
+        bar.start()
+        return bar

@@ -127,6 +127,15 @@ class LearnerContract(ABC):
         expected = sum(float((exact[name] * way[name]).sum()) for name in trainable)
         assert math.isclose(slope, expected, rel_tol=1e-3, abs_tol=1e-6)
 
+    def test_each_weight_and_buffer_has_memory_of_its_own(self) -> None:
+        """Tensors that share memory would be changed once for each of their names.
+
+        Tied weights are one parameter of two names, and do not count.
+        """
+        learner = self.make(3)
+        tensors = {id(t): t for t in (*learner.parameters(), *learner.buffers()) if t.numel()}
+        assert len({t.data_ptr() for t in tensors.values()}) == len(tensors)
+
     def train(self, tasks: Tasks) -> Learner:
         learner = self.make(3)
         meta_train(

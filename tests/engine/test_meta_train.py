@@ -380,3 +380,58 @@ def test_gradients_of_other_shapes_than_the_weights_are_refused():
     learner, tasks = MAML(MLP((1,), (8, 8)), 1), SinusoidTasks(n_shot=5, n_query=5)
     with pytest.raises(RuntimeError, match="same size"):
         meta_train(learner, tasks, steps=1, executor=Narrow())
+
+
+def test_parameters_that_share_memory_are_refused():
+    learner, tasks = made()
+    network = learner.model
+    linear = next(m for m in network.modules() if isinstance(m, torch.nn.Linear))
+    linear.bias = torch.nn.Parameter(linear.weight.detach()[:, 0])
+    with pytest.raises(UsageError, match=r"memory of their own, got .*weight and .*bias"):
+        meta_train(learner, tasks, steps=1)
+
+
+def classifier():
+    torch.manual_seed(0)
+    tasks = EpisodeSampler(blob_classes(), n_way=3, n_shot=1, n_query=2)
+    return PrototypicalNetworks(MLP((8,))), tasks
+
+
+def test_auto_is_float32_where_bfloat16_is_emulated_and_else_the_faster(monkeypatch):
+    from quickstudy.engine import precision
+
+    learner, tasks = made()
+    monkeypatch.setattr(precision, "bfloat16_is_native", lambda device: False)
+    assert meta_train(learner, tasks, steps=1).precision == "float32"
+
+    learner, tasks = classifier()
+    gradient, clock = PrototypicalNetworks.meta_gradient, [0.0]
+    monkeypatch.setattr(precision, "bfloat16_is_native", lambda device: True)
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    for seconds, faster in ((0.5, True), (0.95, False), (2.0, False)):
+
+        def timed(self, episode, seconds=seconds):
+            clock[0] += seconds if torch.is_autocast_enabled("cpu") else 1.0
+            return gradient(self, episode)
+
+        monkeypatch.setattr(PrototypicalNetworks, "meta_gradient", timed)
+        assert precision.bfloat16_is_faster(learner, tasks, 0) == faster
+
+
+def test_regression_keeps_its_digits(monkeypatch):
+    from quickstudy.engine import precision
+
+    monkeypatch.setattr(precision, "bfloat16_is_native", lambda device: True)
+    learner, tasks = MAML(MLP((1,), (8,)), 1), SinusoidTasks(n_shot=5, n_query=5)
+    assert not precision.bfloat16_is_faster(learner, tasks, 0)
+
+
+def test_a_resumed_run_keeps_its_precision(tmp_path, monkeypatch):
+    module = sys.modules["quickstudy.engine.meta_train"]
+    learner, tasks = classifier()
+    monkeypatch.setattr(module, "bfloat16_is_faster", lambda *_: True)
+    assert meta_train(learner, tasks, steps=1, run=tmp_path).precision == "bfloat16"
+    monkeypatch.setattr(module, "bfloat16_is_faster", lambda *_: False)
+    resumed, _ = classifier()
+    report = meta_train(resumed, tasks, steps=2, run=tmp_path, resume=True)
+    assert report.precision == "bfloat16"

@@ -20,6 +20,7 @@ import quickstudy
 from quickstudy.engine import TrainReport, checkpoints, meta_train
 from quickstudy.engine.callbacks import Callback
 from quickstudy.engine.cost import Cost, peak_memory, training_cost
+from quickstudy.engine.precision import instruction_set
 from quickstudy.errors import MissingError, RunError, UsageError
 from quickstudy.files import write_atomically
 from quickstudy.learners import Learner
@@ -274,7 +275,8 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
     ]
     if train:
         lines += [
-            f"- seed {train['seed']}, {train['steps']} meta-steps in {train['seconds']:.0f} s",
+            f"- seed {train['seed']}, {train['steps']} meta-steps in {train['seconds']:.0f} s"
+            + (f", networks in {train['precision']}" if "precision" in train else ""),
             *_costs(train, test),
             f"- {train['machine']}",
             f"- quickstudy {train['quickstudy']}, torch {train['torch']}"
@@ -326,7 +328,8 @@ def provenance(seed: int) -> dict[str, Any]:
         "quickstudy": quickstudy.__version__,
         "commit": _commit(),
         "torch": torch.__version__,
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, "
+        f"{instruction_set()}",
     }
 
 

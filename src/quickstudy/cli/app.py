@@ -19,6 +19,7 @@ from quickstudy.cli.output import say as _say
 from quickstudy.cli.output import table as _table
 from quickstudy.cli.recommend import recommend_app
 from quickstudy.cli.serve import serve
+from quickstudy.memory import tuned_malloc
 
 if TYPE_CHECKING:
     from quickstudy.recipes.recipe import Recipe
@@ -34,11 +35,14 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def quickstudy(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Learn to learn: meta-train over many tasks, adapt to a new one from a few examples."""
+    if context.invoked_subcommand != "serve":  # which lives long, and idles
+        context.with_resource(tuned_malloc())
 
 
 data_app = typer.Typer(no_args_is_help=True, help="List, fetch and find data sets.")
@@ -109,13 +113,13 @@ def train(
     """
     from quickstudy.apps.remember import remember
     from quickstudy.apps.run import read_json, train_run
-    from quickstudy.engine import TensorBoard
+    from quickstudy.engine import Callback, TensorBoard
     from quickstudy.recipes.recipe import load_recipe
 
     began = datetime.now(UTC)
     parsed = load_recipe(recipe, _changes(overrides, seed))
     folder = run or Path("runs") / Path(recipe).stem
-    callbacks = [TensorBoard(folder / "tensorboard")] if tensorboard else []
+    callbacks: list[Callback] = [TensorBoard(folder / "tensorboard")] if tensorboard else []
     _, report = train_run(parsed, folder, resume=resume, callbacks=callbacks)
     place = shlex.quote(str(folder))
     if report.stopped == "interrupted":

@@ -9,10 +9,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from filelock import FileLock, Timeout
@@ -25,10 +24,12 @@ from quickstudy.engine.callbacks import Callback, JsonLines, ProgressBar
 from quickstudy.engine.distributed import Ranks, ranks
 from quickstudy.engine.executors import Auto, Executor, make_executor
 from quickstudy.engine.meta_test import TestReport, meta_test
+from quickstudy.engine.precision import Precision, autocast, bfloat16_is_faster
 from quickstudy.errors import RunError, UsageError, check_option
 from quickstudy.files import disk_errors, make_folder, remove_leftovers
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of, trainable
+from quickstudy.memory import tuned_malloc
 from quickstudy.tasks import Tasks
 
 __all__ = ["TrainReport", "meta_train"]
@@ -43,12 +44,14 @@ class TrainReport:
         seconds: Seconds spent on them, validation included.
         best: Best validation score, and None without validation.
         stopped: Why training ended.
+        precision: What the networks were computed in.
     """
 
     steps: int
     seconds: float
     best: float | None
     stopped: Literal["done", "early", "interrupted"]
+    precision: Precision
 
 
 @dataclass
@@ -84,7 +87,7 @@ def meta_train(
     schedule: Callable[[Optimizer], LRScheduler] | None = None,
     clip_norm: float | None = None,
     executor: str | Executor = "auto",
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision | Literal["auto"] = "auto",
     validation: Tasks | None = None,
     validation_tasks: int = 100,
     validate_every: int = 200,
@@ -95,6 +98,7 @@ def meta_train(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
     show_progress: bool = True,
+    tune_malloc: bool = True,
 ) -> TrainReport:
     """Meta-train a learner, in place.
 
@@ -118,7 +122,8 @@ def meta_train(
         executor: "serial", "threads", "vmap", "compiled" or "auto", or an executor of your own,
             which stays open.
         precision: "bfloat16" computes the networks in half the bits where PyTorch deems it safe;
-            weights and gradients stay float32.
+            weights and gradients stay float32. "auto" is bfloat16 where the processor has
+            instructions for it and the first task shows that it is faster, and else float32.
         validation: Tasks to choose the best weights by.
         patience: Stop after this many validations without a better score.
         run: Folder for `metrics.jsonl`, checkpoints and `weights.safetensors`.
@@ -128,6 +133,8 @@ def meta_train(
         resume: Continue from the newest checkpoint in `run`, or begin if there is none.
         callbacks: What else watches the training.
         show_progress: Show how far training is, on standard error (see `Progress`).
+        tune_malloc: Keep freed memory in this process until training ends (see `tuned_malloc`);
+            False leaves the settings of a host process alone.
 
     Raises:
         UsageError: If an argument cannot be used.
@@ -149,7 +156,7 @@ def meta_train(
         )
     if clip_norm is not None and clip_norm <= 0:
         raise UsageError(f"expected clip_norm > 0, got {clip_norm}")
-    check_option("precision", precision, ("float32", "bfloat16"))
+    check_option("precision", precision, ("auto", *get_args(Precision)))
     if patience and validation is None:
         raise UsageError("expected validation tasks with patience, got none")
     if resume and run is None:
@@ -158,6 +165,7 @@ def meta_train(
     if run is not None and not resume and (run / "state").exists():
         raise RunError(f"{run} holds a run already: resume it, or name another folder")
     parameters, device = trainable(learner), device_of(learner)
+    _check_own_memory(parameters)
     outer = optimizer(parameters.values()) if parameters else None
     if isinstance(outer, LBFGS):
         raise UsageError("expected an optimiser that steps by gradients alone, got LBFGS")
@@ -166,6 +174,7 @@ def meta_train(
     if plateau and (validation is None or plateau.mode != "min"):
         raise UsageError("expected validation tasks and mode='min' with ReduceLROnPlateau")
     with contextlib.ExitStack() as ending:
+        ending.enter_context(tuned_malloc(tune_malloc))
         team = ending.enter_context(ranks())
         team.check(meta_batch_size, validation_tasks if validation else None)
         own = team.count(meta_batch_size)
@@ -173,7 +182,7 @@ def meta_train(
         if not isinstance(compute, Executor):
             compute = make_executor(compute, learner, own, steps, trial=team.size == 1)
             ending.callback(compute.close)
-        state = _State(learner, outer, scheduler, compute)
+        state = _State(learner, outer, scheduler, compute, precision)
         team.same_weights(learner)
         callbacks = [*callbacks, *([ProgressBar()] if show_progress else [])] if team.first else []
         if run is not None:
@@ -198,6 +207,11 @@ def meta_train(
             callback.on_start(progress.step, steps)
             ending.callback(callback.on_end)
         learner.train()
+        if state.precision == "auto":
+            faster = progress.step < steps and bfloat16_is_faster(
+                learner, tasks, progress.step * meta_batch_size + team.rank
+            )
+            state.precision = "float32" if team.any(not faster) else "bfloat16"
         asked = ending.enter_context(_stop_requests())
         while progress.step < steps:
             if patience and progress.waited(validate_every) >= patience:
@@ -211,7 +225,7 @@ def meta_train(
             for episode in episodes:
                 learner.check(episode.support)
             seed = progress.step * team.size + team.rank
-            with _own_randomness(seed, device), _precision(precision, device):
+            with _own_randomness(seed, device), autocast(state.precision, device):
                 result = compute(learner, episodes)
             result = team.mean(result, own, meta_batch_size)
             rate = _step(learner, parameters, result, outer, clip_norm, progress.step)
@@ -241,7 +255,18 @@ def meta_train(
     if state.best is not None and stopped != "interrupted":
         checkpoints.load_weights(learner, state.best)
     learner.eval()
-    return TrainReport(progress.step, progress.seconds, progress.best, stopped)
+    return TrainReport(progress.step, progress.seconds, progress.best, stopped, state.precision)
+
+
+def _check_own_memory(parameters: dict[str, Tensor]) -> None:
+    """Refuse parameters that share memory, which a step would change once for each of them."""
+    places: dict[int, str] = {}
+    for name, parameter in parameters.items():
+        if parameter.numel() and (other := places.setdefault(parameter.data_ptr(), name)) != name:
+            raise UsageError(
+                f"expected parameters with memory of their own, got {other} and {name} that share "
+                "it: clone one, or use one parameter in both places"
+            )
 
 
 def _step(learner, parameters, result, outer, clip_norm, step) -> float:
@@ -304,9 +329,10 @@ class _State:
         outer: Optimizer | None,
         scheduler: LRScheduler | None,
         compute: Executor,
+        precision: Precision | Literal["auto"],
     ) -> None:
         self.learner, self.outer, self.scheduler = learner, outer, scheduler
-        self.compute = compute
+        self.compute, self.precision = compute, precision
         self.progress = _Progress()
         self.best: dict[str, Tensor] | None = None
         self._saved_step = -1
@@ -326,6 +352,7 @@ class _State:
             plain = {
                 "progress": vars(self.progress),
                 "executor": self.compute.chosen if isinstance(self.compute, Auto) else None,
+                "precision": self.precision,
                 "optimizer": checkpoints.flatten(outer, tensors, "optimizer"),
                 "schedule": checkpoints.flatten(rates, tensors, "schedule"),
             }
@@ -360,16 +387,11 @@ class _State:
             self.scheduler.load_state_dict(kept)
         if isinstance(self.compute, Auto):  # a resumed run goes on as it began, bit for bit
             self.compute.chosen = plain.get("executor")
+        if self.precision == "auto":
+            self.precision = plain.get("precision", "auto")
         self.progress = _Progress(**plain["progress"])
         self.best = tensors.get("best")
         self._saved_step = self.progress.step
-
-
-def _precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    if precision == "float32":
-        return contextlib.nullcontext()
-    # The cache of converted weights is shared by threads, and outlives a task.
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 @contextlib.contextmanager

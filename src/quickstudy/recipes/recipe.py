@@ -194,8 +194,9 @@ class Test(Family):
 
 class Train(_Table):
     """How to meta-train. The device is "cpu", "cuda" or the like; "auto" is a GPU if there is one,
-    another for each process that `torchrun` starts on a machine. `start` names a run folder whose
-    backbone's weights are the first of this learner's, as of a pretrained classifier.
+    another for each process that `torchrun` starts on a machine. The precision "auto" is bfloat16
+    where that is native and measured to be faster, and float32 elsewhere. `start` names a run
+    folder whose backbone's weights are the first of this learner's, as of a pretrained classifier.
     """
 
     steps: int = Field(ge=0)
@@ -203,7 +204,7 @@ class Train(_Table):
     start: Path | None = None
     device: str = "auto"
     executor: str = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     clip_norm: float | None = Field(None, gt=0)
     validate_every: int = Field(200, ge=1)
     patience: int | None = Field(None, ge=1)

@@ -138,11 +138,9 @@ class MAML(Learner):
         self.adapted = names_matching(adapted, list(start), "adapted")
         self.rates = nn.ParameterList()
         if inner_rates != "fixed":
-            per_step = torch.full((inner_steps,), float(inner_lr))
-            self.rates.extend(
-                torch.full_like(start[n], inner_lr) if inner_rates == "per_parameter" else per_step
-                for n in self.adapted
-            )
+            per_parameter = inner_rates == "per_parameter"
+            shapes = [start[n].shape if per_parameter else (inner_steps,) for n in self.adapted]
+            self.rates.extend(torch.full(shape, float(inner_lr)) for shape in shapes)
         self.inner_rates = inner_rates
         self.multi_step_loss = multi_step_loss
         if multi_step_loss:
