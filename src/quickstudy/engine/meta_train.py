@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
@@ -24,7 +24,7 @@ from quickstudy.engine.callbacks import Callback, JsonLines, ProgressBar
 from quickstudy.engine.distributed import Ranks, ranks
 from quickstudy.engine.executors import Auto, Executor, make_executor
 from quickstudy.engine.meta_test import TestReport, meta_test
-from quickstudy.engine.precision import Precision, autocast, bfloat16_is_faster
+from quickstudy.engine.precision import autocast, bfloat16_is_faster
 from quickstudy.errors import RunError, UsageError, check_option
 from quickstudy.files import disk_errors, make_folder, remove_leftovers
 from quickstudy.learners import Learner
@@ -51,7 +51,7 @@ class TrainReport:
     seconds: float
     best: float | None
     stopped: Literal["done", "early", "interrupted"]
-    precision: Precision
+    precision: str
 
 
 @dataclass
@@ -87,7 +87,7 @@ def meta_train(
     schedule: Callable[[Optimizer], LRScheduler] | None = None,
     clip_norm: float | None = None,
     executor: str | Executor = "auto",
-    precision: Precision | Literal["auto"] = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     validation: Tasks | None = None,
     validation_tasks: int = 100,
     validate_every: int = 200,
@@ -156,7 +156,7 @@ def meta_train(
         )
     if clip_norm is not None and clip_norm <= 0:
         raise UsageError(f"expected clip_norm > 0, got {clip_norm}")
-    check_option("precision", precision, ("auto", *get_args(Precision)))
+    check_option("precision", precision, ("auto", "float32", "bfloat16"))
     if patience and validation is None:
         raise UsageError("expected validation tasks with patience, got none")
     if resume and run is None:
@@ -329,10 +329,11 @@ class _State:
         outer: Optimizer | None,
         scheduler: LRScheduler | None,
         compute: Executor,
-        precision: Precision | Literal["auto"],
+        precision: Literal["auto", "float32", "bfloat16"],
     ) -> None:
         self.learner, self.outer, self.scheduler = learner, outer, scheduler
-        self.compute, self.precision = compute, precision
+        self.compute = compute
+        self.precision: str = precision
         self.progress = _Progress()
         self.best: dict[str, Tensor] | None = None
         self._saved_step = -1

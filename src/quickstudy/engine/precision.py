@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from contextlib import AbstractContextManager
-from typing import Literal
 
 import torch
 
@@ -13,16 +12,14 @@ from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of
 from quickstudy.tasks import Tasks
 
-__all__ = ["Precision", "autocast", "bfloat16_is_faster", "bfloat16_is_native", "instruction_set"]
-
-Precision = Literal["float32", "bfloat16"]
+__all__ = ["autocast", "bfloat16_is_faster", "bfloat16_is_native", "instruction_set"]
 
 GAIN = 0.9
 """Share of the time in float32 that bfloat16 may take at most to be chosen: where both take about
 the same, float32 has more digits, and noise would decide otherwise."""
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Compute networks inside in `precision`, where PyTorch deems that safe."""
     if precision == "float32":
         return contextlib.nullcontext()
@@ -53,7 +50,7 @@ def bfloat16_is_faster(learner: Learner, tasks: Tasks, index: int, repeats: int 
     if episode.n_way is None:
         return False
     learner.check(episode.support)
-    seconds: dict[Precision, float] = {}
+    seconds: dict[str, float] = {}
     with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
         for repeat in range(repeats + 1):  # the first does not count
             for precision in ("float32", "bfloat16"):

@@ -15,6 +15,7 @@ from quickstudy.nn.backbones import (
     StridedConv4,
 )
 from quickstudy.nn.batch_norm import (
+    BatchNorm2d,
     batch_norms,
     batch_statistics,
     forget_running_statistics,
@@ -39,6 +40,7 @@ __all__ = [
     "ENCODERS",
     "MLP",
     "AlignInk",
+    "BatchNorm2d",
     "Conv4",
     "Conv5",
     "Encoder",

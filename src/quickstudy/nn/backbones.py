@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quickstudy.errors import UsageError
+from quickstudy.nn.batch_norm import BatchNorm2d
 from quickstudy.nn.precision import full_precision
 
 __all__ = [
@@ -101,7 +102,7 @@ class Conv4(nn.Sequential):
         for block in range(4):
             layers += [
                 nn.Conv2d(channels if block == 0 else width, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
+                BatchNorm2d(width),
                 *([nn.MaxPool2d(2)] if block < pools else []),
                 nn.ReLU(),
             ]
@@ -151,13 +152,11 @@ class _Residual(nn.Module):
         for i in range(3):
             layers += [
                 nn.Conv2d(width if i else channels, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
+                BatchNorm2d(width),
                 *([nn.LeakyReLU(0.1)] if i < 2 else []),
             ]
         self.layers = nn.Sequential(*layers)
-        self.shortcut = nn.Sequential(
-            nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width)
-        )
+        self.shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(F.max_pool2d(self.layers(x) + self.shortcut(x), 2), 0.1)
@@ -181,7 +180,7 @@ class StridedConv4(nn.Sequential):
                 nn.Conv2d(
                     channels if block == 0 else width, width, 3, stride=2, padding=1, bias=False
                 ),
-                nn.BatchNorm2d(width),
+                BatchNorm2d(width),
                 nn.ReLU(),
             ]
         super().__init__(*layers, *([nn.AdaptiveAvgPool2d(1)] if mean else []), nn.Flatten())

@@ -21,7 +21,7 @@ from quickstudy.learners.base import (
     feature_size,
 )
 from quickstudy.learners.embedding import EmbeddingLearner
-from quickstudy.nn import widen
+from quickstudy.nn import BatchNorm2d, widen
 from quickstudy.tasks import Support
 
 __all__ = ["RelationNetworks"]
@@ -119,11 +119,11 @@ class _Comparator(nn.Module):
 def _compare_maps(shape: tuple[int, int, int], width: int, hidden: int) -> _Comparator:
     channels, height, side = shape
     rest = nn.Sequential(
-        nn.BatchNorm2d(width),
+        BatchNorm2d(width),
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Conv2d(width, width, 3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
+        BatchNorm2d(width),
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Flatten(),
