@@ -443,7 +443,7 @@ def _marks(
     mark = next(iter(open_marks))
     is_grouped = n_bare > 0 and not n_long  # 12 and 1.234: above 999 alone there is a mark
     if is_grouped and open_marks[mark] >= SURELY_GROUPED:
-        return ("," if mark == "." else "."), mark, False
+        return ("," if mark == "." else "."), _one([mark]), False
     # Of 1.234 and 12, the point is between thousands; of 1.234 and 12.345 alone it is a decimal
     # point, as a comma is none.
     is_decimal = mark == decimal if decimal else mark == "." and not is_grouped

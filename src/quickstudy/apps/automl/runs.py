@@ -260,7 +260,7 @@ def load_automl(folder: str | Path) -> AutoML:
             LeaderboardEntry(**{k: v for k, v in entry.items() if k != "mean"})
             for entry in report["leaderboard"]
         ]
-        columns = columns_from_json(report["columns"])
+        columns = columns_from_json(report["columns"]) if "columns" in report else None
         X, y, _ = split_target(read_frame(folder / report["table"]), report["target"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder} is damaged: {error}") from error
@@ -277,7 +277,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     if not (folder / "automl.json").exists():
         raise MissingError(f"expected a run of automl at {folder}, found none")
     report = read_json(folder / "automl.json")
-    if absent := {"target", "table", "leaderboard", "columns"} - report.keys():
+    if absent := {"target", "table", "leaderboard"} - report.keys():
         raise RunError(f"{folder} is damaged: its report has no {min(absent)}")
     if report["table"] not in TABLES:  # a path to elsewhere is not followed
         raise RunError(f"{folder} is damaged: expected a table of its own, got {report['table']!r}")
