@@ -1,7 +1,11 @@
+import contextlib
+
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from quickstudy.apps import tables
 from quickstudy.apps.tables import read_rows
 from quickstudy.errors import DataError, MissingError
 
@@ -31,3 +35,66 @@ def test_a_damaged_table_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_rows(tmp_path / name)
+
+
+def parquet_of(tmp_path, **columns):
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    return tmp_path / "t.parquet"
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([b"a", b"b"]), "binary"),
+        (pa.array([b"a", b"b"], pa.binary(1)), r"fixed_size_binary\[1\]"),
+        (pa.array([[1], [2]]), "list<"),
+        (pa.array([{"a": 1}, {"a": 2}]), "struct<"),
+        (pa.array([b"a", b"b"]).dictionary_encode(), "binary"),
+    ],
+)
+def test_parquet_of_bytes_or_lists_is_refused(tmp_path, values, kind):
+    path = parquet_of(tmp_path, fine=[1, 2], it=values)
+    with pytest.raises(DataError, match=f"in the column 'it' of .*, got {kind}"):
+        read_rows(path)
+
+
+def test_parquet_that_is_small_and_holds_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_BYTES", 10_000_000)
+    zeros = parquet_of(tmp_path, it=np.random.default_rng(0).permutation(2_000_000) * 0.0)
+    assert zeros.stat().st_size < 200_000
+    with pytest.raises(DataError, match="10,000,000 bytes at most, got 16"):
+        read_rows(zeros)
+    texts = parquet_of(tmp_path, it=["x" * 1000] * 20_000)  # one text, kept once and repeated
+    assert texts.stat().st_size < 10_000
+    with pytest.raises(DataError, match="bytes at most, got 20"):
+        read_rows(texts)
+    monkeypatch.setattr(tables, "MOST_CELLS", 1000)
+    with pytest.raises(DataError, match="1,000 cells and"):
+        read_rows(parquet_of(tmp_path, it=[1] * 1001))
+
+
+def test_parquet_damaged_anywhere_is_read_or_refused(tmp_path):
+    path = parquet_of(tmp_path, a=[1, 2, 3], b=["x", "y", None])
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 4)):
+            damaged[place] ^= 1 << rng.integers(0, 8)
+        end = len(whole) if rng.random() < 0.5 else rng.integers(0, len(whole))
+        path.write_bytes(damaged[:end])
+        with contextlib.suppress(DataError):
+            read_rows(path)
+
+
+def test_a_file_larger_than_memory_is_refused_unread(tmp_path):
+    for name in ("t.csv", "t.parquet"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(tables.MOST_BYTES + 1)  # sparse: it takes no room
+        with pytest.raises(DataError, match="4,294,967,296 bytes at most"):
+            read_rows(tmp_path / name)
+
+
+def test_the_folder_of_a_file_adds_no_column(tmp_path):
+    (tmp_path / "year=2020").mkdir()
+    path = parquet_of(tmp_path / "year=2020", a=[1])
+    assert read_rows(path) == (["a"], [[1]])

@@ -13,6 +13,7 @@ pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
 from quickstudy.apps.automl import learn, tables  # noqa: E402
+from quickstudy.apps.automl.columns import learn_columns, read_columns  # noqa: E402
 from quickstudy.apps.automl.knowledge import read_knowledge  # noqa: E402
 from quickstudy.apps.automl.pipelines import FAMILIES  # noqa: E402
 from quickstudy.apps.automl.runs import goal_of, read_frame, split_target  # noqa: E402
@@ -258,19 +259,91 @@ def test_labels_stay_whole_numbers_where_some_are_missing(tmp_path):
 def test_codes_that_were_strings_stay_strings(tmp_path):
     (tmp_path / "table.csv").write_text("code ,n,is\n007,1,TRUE\n12A,2,FALSE\n")
     (tmp_path / "new.csv").write_text("n,code,is\n3,007,TRUE\n4,,FALSE\n")
-    known = read_frame(tmp_path / "table.csv")
-    new = read_frame(tmp_path / "new.csv", like=known)
+    columns = learn_columns(read_frame(tmp_path / "table.csv"))
+    assert [column.kind for column in columns] == ["category", "number", "category"]
+    new = read_columns(read_frame(tmp_path / "new.csv"), columns)
     assert new["code"].dropna().tolist() == ["007"]
-    assert (new["n"].tolist(), new["is"].tolist()) == ([3, 4], [True, False])
+    assert (new["n"].tolist(), new["is"].tolist()) == ([3, 4], ["True", "False"])
 
 
-def test_a_question_mark_is_a_missing_value(tmp_path):
-    (tmp_path / "table.csv").write_text("a,b\n1,x\n?,y\n3,?\n")
-    assert read_frame(tmp_path / "table.csv").isna().to_numpy().tolist() == [
-        [False, False],
-        [True, False],
-        [False, True],
-    ]
+def test_a_question_mark_is_missing_among_numbers_and_a_level_among_words(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n1,x\n?,y\n3,?\n4,x\n5,x\n,\n")
+    frame = read_frame(tmp_path / "table.csv")
+    table = read_columns(frame, learn_columns(frame))
+    np.testing.assert_array_equal(table["a"], [1, np.nan, 3, 4, 5, np.nan])
+    assert table["b"].fillna("").tolist() == ["x", "y", "?", "x", "x", ""]
+
+
+WORDS_FOR_NOTHING = ["None", "NA", "null", "n/a", "nan", "?", "N/A", "NULL", "NaN", "-"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_in_a_target_an_empty_cell_alone_is_missing(tmp_path, kind):
+    table = pd.DataFrame({"a": range(12), "y": [*WORDS_FOR_NOTHING, "yes", None]})
+    if kind == "parquet":
+        table.to_parquet(tmp_path / "t.parquet")
+    else:
+        table.to_csv(tmp_path / f"t.{kind}", index=False, sep="," if kind == "csv" else "\t")
+    X, y, n_without = split_target(read_frame(tmp_path / f"t.{kind}"), "y")
+    assert n_without == 1
+    assert y.tolist() == [*WORDS_FOR_NOTHING, "yes"]
+    assert len(X) == 11
+
+
+def test_classes_that_are_called_none_are_predicted(tmp_path):
+    table = TABLE.assign(kind=TABLE["kind"].replace("small", "None"))
+    table.to_csv(tmp_path / "t.csv", index=False)
+    run = tmp_path / "run"
+    call("fit", tmp_path / "t.csv", "--target", "kind", "--trials", "1", "--run", run)
+    text = call("predict", run, tmp_path / "t.csv")
+    assert text.splitlines()[0] == "kind,p(None),p(large)"
+    assert {line.split(",")[0] for line in text.splitlines()[1:]} == {"None", "large"}
+
+
+def test_a_run_reads_new_tables_as_it_was_fitted(tmp_path):
+    size = np.exp(np.random.default_rng(0).normal(7, 1, 60))
+    german = [f"{x:,.1f}".translate(str.maketrans(",.", ".,")) for x in size]
+    table = pd.DataFrame({"size": german, "y": np.log(size), "id": range(60)})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    run = tmp_path / "run"
+    call("fit", tmp_path / "t.csv", "--target", "y", "--trials", "1", "--run", run)
+    assert "decimal mark ','" in call("report", run)
+    whole = pd.read_csv(io.StringIO(call("predict", run, tmp_path / "t.csv")))["y"]
+    table[["size"]].iloc[3:4].to_csv(tmp_path / "new.csv", index=False)
+    alone = pd.read_csv(io.StringIO(call("predict", run, tmp_path / "new.csv")))["y"]
+    assert alone[0] == pytest.approx(whole[3])
+
+
+@pytest.mark.parametrize(
+    ("y", "goal"),
+    [
+        (["$1,234.50", "$7.25", "$8"], "regression"),
+        (["5 kg", "10 kg", "5 kg"], "classification"),
+        (["007", "012", "007"], "classification"),
+        ([f"{i} kg" for i in range(30)], "regression"),
+        (["1.5", "2", "3"], "regression"),
+        (["<=50K", ">50K"], "classification"),
+    ],
+)
+def test_the_goal_follows_how_a_target_is_written(y, goal):
+    assert goal_of(pd.Series(y)) == goal
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (",".join(f"c{i}" for i in range(100_001)) + "\n1\n", "100,000 columns at most"),
+        (",".join(f"c{i}" for i in range(9000)) + "\n" + "1\n" * 30_000, "200,000,000 cells"),
+        ('"' + "x" * 200_000 + '",b\n1,2\n', "cannot be read"),
+    ],
+)
+def test_a_file_that_grows_when_it_is_read_is_refused(tmp_path, content, message):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_frame(tmp_path / "t.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(MissingError, match="found none"):
+        read_frame(tmp_path / "folder.csv")
 
 
 def test_what_is_odd_in_a_table_is_in_the_report(tmp_path):

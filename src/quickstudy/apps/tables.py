@@ -4,12 +4,109 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from quickstudy.errors import DataError, MissingError, require
 
-__all__ = ["read_rows"]
+__all__ = ["check_bytes", "check_cells", "read_parquet", "read_rows"]
+
+MOST_BYTES = 4 * 2**30
+"""Of a file, and of what a Parquet file holds when it is decoded."""
+
+MOST_CELLS, MOST_COLUMNS = 200_000_000, 100_000
+"""Of a table."""
+
+
+def check_bytes(path: Path) -> None:
+    """Refuse a file that is too large for memory.
+
+    Raises:
+        DataError: If it is.
+    """
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise DataError(
+            f"expected a table of {MOST_BYTES:,} bytes at most, got {size:,} in {path}: draw rows, "
+            "or leave out columns"
+        )
+
+
+def check_cells(path: Path, n_rows: int, n_columns: int) -> None:
+    """Refuse a table that is too large for memory, by its numbers of rows and columns.
+
+    Raises:
+        DataError: If it is.
+    """
+    if n_columns > MOST_COLUMNS or n_rows * n_columns > MOST_CELLS:
+        raise DataError(
+            f"expected {MOST_CELLS:,} cells and {MOST_COLUMNS:,} columns at most, got {n_rows:,} "
+            f"rows of {n_columns:,} columns in {path}: draw rows, or leave out columns"
+        )
+
+
+def read_parquet(path: Path) -> Any:
+    """A Parquet file of numbers, texts, dates and times, as a table of pyarrow.
+
+    What it says of its sizes is checked before it is decoded, and what strings take up before they
+    are repeated.
+
+    Raises:
+        DataError: If it is damaged, too large for memory, has a column twice, or holds lists,
+            structures or bytes.
+    """
+    import pyarrow
+    from pyarrow import compute, parquet, types
+
+    def is_text(kind: Any) -> bool:
+        return types.is_string(kind) or types.is_large_string(kind)
+
+    check_bytes(path)
+    try:
+        with parquet.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        check_cells(path, metadata.num_rows, len(schema))
+        _each_once(schema.names, path)
+        for column in schema:
+            kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+            if not (types.is_primitive(kind) or types.is_null(kind) or is_text(kind)) and not (
+                types.is_decimal(kind)
+            ):
+                raise DataError(
+                    f"expected numbers, texts or dates in the column {column.name!r} of {path}, "
+                    f"got {kind}: write it as one of these, or leave it out"
+                )
+        _check_decoded(path, sum(group.total_byte_size for group in groups))
+        texts = [column.name for column in schema if is_text(column.type)]
+        # Strings that are repeated stay once each until it is known what all of them take up.
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
+            table = file.read()
+        size = 0
+        for column in table.columns:
+            size += column.nbytes
+            for chunk in column.chunks if types.is_dictionary(column.type) else ():
+                if is_text(chunk.dictionary.type):
+                    lengths = compute.binary_length(chunk.dictionary)  # pyright: ignore
+                    size += compute.sum(lengths.take(chunk.indices)).as_py() or 0  # pyright: ignore
+        _check_decoded(path, size)
+        for i, column in enumerate(schema):
+            if column.name in texts:
+                plain = table.column(i).cast(pyarrow.large_string())
+                table = table.set_column(i, column.name, plain)
+        return table
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as Parquet ({error}): write it again") from None
+
+
+def _check_decoded(path: Path, size: int) -> None:
+    if size > MOST_BYTES:
+        raise DataError(
+            f"expected a table of {MOST_BYTES:,} bytes at most, got {size:,} in {path} when it is "
+            "decoded: draw rows, or leave out columns"
+        )
 
 
 def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list[list[Any]]]:
@@ -30,15 +127,10 @@ def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list
         raise MissingError(f"expected a CSV or Parquet file at {path}, found none")
     if path.suffix.lower() == ".parquet":
         require("pyarrow", "experience")
-        import pyarrow
-        from pyarrow import parquet
-
-        try:
-            table = parquet.read_table(path)
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read as Parquet ({error}): write it again") from None
+        table = read_parquet(path)
         columns = [column.to_pylist() for column in table.columns]
-        return _each_once(table.column_names, path), list(map(list, zip(*columns, strict=True)))
+        return table.column_names, list(map(list, zip(*columns, strict=True)))
+    check_bytes(path)
     delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
     quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     try:
@@ -66,7 +158,6 @@ def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list
 
 
 def _each_once(names: list[str], path: Path) -> list[str]:
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    if twice := next((name for name, n in Counter(names).items() if n > 1), None):
         raise DataError(f"expected every column name of {path} once, got {twice!r} twice")
     return names

@@ -138,9 +138,10 @@ def automl_predict(
     if out and not out.parent.is_dir():
         raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
     report = read_report(run)
-    frame = read_frame(file, like=read_frame(run / report["table"]))
+    frame = read_frame(file)
     model = load_automl(run)
-    answers = model.predict(frame)
+    with _plain_warnings():
+        answers = model.predict(frame)
     if isinstance(model, AutoMLRegressor):
         answers = [float(f"{answer:.8g}") for answer in answers]
     predicted = pd.DataFrame({report["target"]: answers})

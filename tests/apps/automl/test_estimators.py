@@ -100,10 +100,10 @@ def test_choosing_columns_from_noise_gains_nothing(monkeypatch):
 def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):
     plain = estimators.make_model
 
-    def make_model(family, options, goal, seed):
+    def make_model(family, options, goal, seed, columns):
         if family == "linear":
             raise ValueError("no luck")
-        return plain(family, options, goal, seed)
+        return plain(family, options, goal, seed, columns)
 
     monkeypatch.setattr(estimators, "make_model", make_model)
     model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None, history=None).fit(X, Y)
@@ -237,17 +237,95 @@ def test_mixed_and_huge_values_are_mentioned(family):
     assert model.leaderboard_[0].mean > 0.6
 
 
-def test_numbers_with_commas_are_mentioned():
-    numbers = np.arange(90) * 37.0
+def test_how_columns_are_read_is_mentioned():
+    numbers = np.random.default_rng(0).permutation(90) * 37.0
     table = X.assign(
-        decimal=[f"{x / 1000:.3f}".replace(".", ",") for x in numbers],
-        thousands=[f"{x:,.0f}" for x in numbers],
+        decimal=[f"{x / 1000:.4f}".replace(".", ",") for x in numbers],
+        price=[f"${x:,.0f}" for x in numbers],
+        day=[f"0{1 + i % 9}/0{1 + i % 7}/2024" for i in range(90)],
         several=["1,2,3", "2,1"] * 45,
-        code=[f"A{x:.0f},1" for x in numbers],
+        code=["031A", "12", "77"] * 30,
     )
     model = AutoMLClassifier(n_trials=1, families=["linear"], n_folds=2).fit(table, Y)
-    (note,) = [note for note in model.notes_ if "comma" in note]
-    assert note.endswith("write 0.5 for 0,5 and 1234 for 1,234: decimal, thousands")
+    notes = "\n".join(model.notes_)
+    assert "read as numbers (decimal mark ','): decimal" in notes
+    assert "read as numbers (thousands mark ',', currency $)" in notes
+    assert "read as dates (month first), though they leave the order open: day" in notes
+    assert "numbers among other values, all taken as categories: code" in notes
+    assert {k: model.kinds_[k] for k in ("decimal", "price", "several", "code")} == {
+        "decimal": "number",
+        "price": "number",
+        "several": "category",
+        "code": "category",
+    }
+
+
+def messy(n, seed):
+    rng = np.random.default_rng(seed)
+    price, minutes = np.exp(rng.normal(7, 1, n)), rng.integers(5, 300, n)
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 366, n), unit="D")
+    table = pd.DataFrame(
+        {
+            "price": [f"{x:,.2f} €".translate(str.maketrans(",.", ".,")) for x in price],
+            "took": [f"{m // 60}h {m % 60}m" if m >= 60 else f"{m}m" for m in minutes],
+            "day": [f"{d:%d/%m/%Y}" for d in day],
+        }
+    )
+    return table, np.log(price) + minutes / 100 + day.day_of_year.to_numpy() / 100
+
+
+def test_a_messy_table_is_learned_from_as_a_clean_one_is():
+    (table, y), (new, true) = messy(300, 0), messy(200, 1)
+    model = AutoMLRegressor(n_trials=1, families=["lightgbm"], n_folds=2, history=None)
+    assert model.fit(table, y).score(new, true) > 0.85
+    few = new.iloc[:1]  # alone, it could be read in other ways
+    np.testing.assert_allclose(model.predict(few), model.predict(new)[:1])
+    with pytest.warns(UserWarning, match=r"day: 1 of 1 cells cannot be read .* as '3/13/2024'"):
+        model.predict(few.assign(day="3/13/2024"))
+
+
+def test_a_target_may_be_written_with_units():
+    table = X.assign(a=X["a"].abs())
+    target = [f"${1000 * x:,.2f}" for x in table["a"]]
+    model = AutoMLRegressor(n_trials=1, families=["linear"], n_folds=2).fit(table, target)
+    assert model.score(table, 1000 * table["a"]) > 0.99
+    assert "the target is read as numbers (thousands mark ',', currency $)" in model.notes_
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_frames_of_other_libraries_go_by_their_names(library):
+    package = pytest.importorskip(library)
+    as_theirs = package.DataFrame if library == "polars" else package.Table.from_pandas
+    y = package.Series(Y) if library == "polars" else package.array(Y)
+    model = AutoMLClassifier(n_trials=1, families=["linear"], n_folds=2)
+    model.fit(as_theirs(X[["a", "b", "c"]]), y)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    predicted = model.predict(as_theirs(X[["c", "b", "a"]]))
+    assert (predicted == model.predict(X)).all()
+    assert (predicted == Y).mean() > 0.9
+
+
+def test_a_column_that_was_left_out_need_not_be_there_and_a_new_one_is_mentioned():
+    table = X.assign(name=[f"n{i}" for i in range(90)], same=1, record=range(90))
+    target = pd.Series(Y, name="answer")
+    with pytest.warns(UserWarning, match="left out, as they number the rows .*: record"):
+        model = AutoMLClassifier(n_trials=1, families=["linear"], n_folds=2).fit(table, target)
+    assert (model.predict(X.assign(answer=Y)) == model.predict(table)).all()
+    with pytest.warns(UserWarning, match="not there at fit are left out: more"):
+        model.predict(X.assign(more=1))
+
+
+def test_a_number_of_the_row_does_not_tell_the_order_of_a_file():
+    """Rows sorted by class: with the number, noise was predicted at .995 in cross-validation."""
+    noise = pd.DataFrame({"record": range(1, 201), "x": np.random.default_rng(0).normal(size=200)})
+    labels = np.repeat(["a", "b"], 100)
+    options = {"n_trials": 1, "families": ["lightgbm"], "history": None}
+    with pytest.warns(UserWarning, match="number the rows"):
+        model = AutoMLClassifier(**options).fit(noise, labels)
+    assert model.out_of_fold_score_ < 0.65
+    for rising in (noise["record"] * 3 + 0.5, pd.date_range("2024", periods=200)):
+        with pytest.warns(UserWarning, match="the target follows the order of the rows.*: record"):
+            AutoMLClassifier(**options, n_folds=2).fit(noise.assign(record=rising), labels)
 
 
 def test_labels_are_refused_by_a_regressor():

@@ -172,3 +172,13 @@ def test_what_is_no_storage_is_refused_and_left_as_it_is(store, tmp_path):
     make_study(f"sqlite:///{tmp_path / 'studies.db'}", n=1)
     with pytest.raises(UsageError, match="did you mean 'mine'"):
         import_studies(str(tmp_path / "studies.db"), store, study="mina")
+
+
+def test_a_table_of_strings_is_that_of_the_numbers_they_are():
+    table = pd.DataFrame({"a": [1.5, 2.0, None], "b": ["x", "y", "x"], "c": [True, False, True]})
+    labels = ["p", "q", "p"]
+    texts = (
+        table.astype(object).where(table.notna(), None).map(lambda v: v if v is None else str(v))
+    )
+    tasks = [table_task(X, labels, "classification", name="t") for X in (table, texts)]
+    assert tasks[0].fingerprint == tasks[1].fingerprint

@@ -19,7 +19,7 @@ from quickstudy.apps.automl.pipelines import (  # noqa: E402
     make_model,
     suggest_options,
 )
-from quickstudy.errors import UsageError  # noqa: E402
+from quickstudy.errors import DataError, UsageError  # noqa: E402
 
 RNG = np.random.default_rng(0)
 N = 80
@@ -45,7 +45,7 @@ def test_a_raw_table_becomes_finite_numbers(scaled):
     encoder = TableEncoder("classification", scaled=scaled)
     x = encoder.fit_transform(TABLE, LABELS)
     assert np.isfinite(x).all()
-    assert encoder.kinds_["text"] == "text"
+    assert {c.name: c.kind for c in encoder.columns_}["text"] == "text"
     assert encoder.transform(TABLE).shape == x.shape
     if scaled:
         np.testing.assert_allclose(x.mean(0), 0, atol=1e-6)
@@ -65,8 +65,10 @@ def test_new_rows_may_hold_what_was_never_seen():
         }
     )
     assert np.isfinite(encoder.transform(strange)).all()
-    with pytest.raises(UsageError, match="called colour"):
+    with pytest.raises(DataError, match="called 'colour'"):
         encoder.transform(strange.drop(columns="colour"))
+    without = encoder.transform(strange.drop(columns=["id", "nothing"]))
+    np.testing.assert_array_equal(without, encoder.transform(strange))
 
 
 def test_a_table_of_nothing_becomes_a_constant():

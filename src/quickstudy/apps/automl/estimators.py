@@ -21,6 +21,7 @@ import numpy as np
 import optuna
 import pandas as pd
 from scipy.special import softmax
+from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import (
     accuracy_score,
@@ -35,7 +36,23 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from quickstudy.apps.automl.advisors import Advisor
-from quickstudy.apps.automl.columns import MOST, as_frame, as_numbers, column_kinds
+from quickstudy.apps.automl.columns import (
+    CALLED,
+    FEWEST_IDS,
+    NUMBERED,
+    ONLY_NUMBERED,
+    Column,
+    as_column,
+    as_frame,
+    as_numbers,
+    as_target_numbers,
+    column_notes,
+    learn_columns,
+    match_columns,
+    number_format_of,
+    read_columns,
+    unreadable_cells,
+)
 from quickstudy.apps.automl.history import History
 from quickstudy.apps.automl.knowledge import parse_pipeline, shipped_meta_learner
 from quickstudy.apps.automl.meta import MetaLearner
@@ -62,8 +79,16 @@ ENSEMBLE_ROUNDS = 25
 PARTS, LEAST_ROWS = (1 / 9, 1 / 3), 300
 """Shares of a fold's rows that a pipeline is judged on first, if they are so many rows."""
 
-UNREAD = ("category", "identifier", "text", "date")
-"""Kinds of columns that numbers with a comma could be taken for."""
+MOST_DIFFERENT, ORDERED, ORDER_TOLD, SIGMAS = 0.95, 0.95, 0.3, 5.0
+"""A column is warned of from such a share of different values and such a correlation with the
+numbers of the rows on, if the target of a row tells so much of the next one's: as a share, and in
+standard errors.
+"""
+
+FOLLOWS_ORDER = (
+    "the target follows the order of the rows, as these columns do, so scores may not hold for new "
+    "rows"
+)
 
 TPE = "found by search, by the pipelines before"
 
@@ -191,12 +216,20 @@ class _AutoML(BaseEstimator, ABC):
         self._fit_members(entries, frame, target)
         return self
 
-    def refit(self, X: Any, y: Any, leaderboard: Sequence[LeaderboardEntry]) -> Self:
+    def refit(
+        self,
+        X: Any,
+        y: Any,
+        leaderboard: Sequence[LeaderboardEntry],
+        columns: Sequence[Column] | None = None,
+    ) -> Self:
         """Fit an ensemble that was found before, without a search.
 
         Args:
             X, y: As in `fit`.
             leaderboard: Of the estimator that found it.
+            columns: What the columns hold and how they are read, `columns_` of that estimator;
+                None to learn it from these rows.
 
         Raises:
             UsageError: If an option cannot be used as given, or no entry has a weight.
@@ -205,7 +238,7 @@ class _AutoML(BaseEstimator, ABC):
         self._check_options()
         if not any(entry.weight for entry in leaderboard):
             raise UsageError("expected an entry of the leaderboard with a weight, got none")
-        self._fit_members(leaderboard, *self._learn_table(X, y))
+        self._fit_members(leaderboard, *self._learn_table(X, y, columns))
         return self
 
     def suggest(self, X: Any, y: Any, k: int = 5) -> list[tuple[str, dict[str, Any]]]:
@@ -242,11 +275,16 @@ class _AutoML(BaseEstimator, ABC):
         families = self._check_options()
         frame = as_frame(X)
         target = self._learn_target(y, len(frame))
-        meta, features = self._meta_learner(frame, target, self._serving(families, frame))
+        columns, serving = learn_columns(frame), self._serving(families, frame)
+        meta, features = self._meta_learner(frame, target, serving, columns)
         return meta.advise(features) if meta and meta.history_.configs else None
 
     def _meta_learner(
-        self, frame: pd.DataFrame, target: np.ndarray, families: list[str]
+        self,
+        frame: pd.DataFrame,
+        target: np.ndarray,
+        families: list[str],
+        columns: Sequence[Column],
     ) -> tuple[MetaLearner | None, Mapping[str, float]]:
         """Of the pipelines among a history's configurations that this search can try; and the
         table's meta-features.
@@ -266,7 +304,7 @@ class _AutoML(BaseEstimator, ABC):
             and can_make(*found, self._goal)
         ]
         meta = MetaLearner.restore(meta.learned(), meta.history_.only(names), meta.own_)
-        features = meta_features(frame, target, self._goal)
+        features = meta_features(frame, target, self._goal, columns=columns)
         if self.history == "experience":
             from quickstudy.apps.automl.own import own_store, with_experience
 
@@ -278,20 +316,33 @@ class _AutoML(BaseEstimator, ABC):
                 warnings.warn(f"the experience store is not read: {error}", stacklevel=3)
         return meta, features
 
-    def _learn_table(self, X: Any, y: Any) -> tuple[pd.DataFrame, np.ndarray]:
+    def _learn_table(
+        self, X: Any, y: Any, columns: Sequence[Column] | None = None
+    ) -> tuple[pd.DataFrame, np.ndarray]:
+        """The table, read as its columns are written, and the target."""
         frame = as_frame(X)
         target = self._learn_target(y, len(frame))
         self.feature_names_in_ = np.array(frame.columns, dtype=object)
         self.n_features_in_ = frame.shape[1]
-        self.kinds_ = column_kinds(frame)
-        if not set(self.kinds_.values()) - {"empty", "identifier"}:
+        self.target_name_ = str(name) if (name := getattr(y, "name", None)) else None
+        self.columns_ = learn_columns(frame) if columns is None else tuple(columns)
+        self.kinds_ = {column.name: column.kind for column in self.columns_}
+        if not any(column.is_used for column in self.columns_):
             raise DataError(
                 "expected a column to learn from, got only such as hold fewer than two different "
                 f"values, or a different one in nearly every row: {', '.join(self.kinds_)}"
             )
-        self.notes_ = _notes(frame, self.kinds_, target, self._goal)
+        frame, _ = match_columns(frame, self.columns_)
+        table = read_columns(frame, self.columns_)
+        self.notes_ = _notes(frame, table, self.columns_, target, self._goal)
+        if self._goal == "regression" and np.isnan(as_numbers(as_column(y))).any():
+            self.notes_.append(f"the target is read as {number_format_of(as_column(y))}")
+        if columns is None:
+            for note in self.notes_:
+                if note.startswith((CALLED, NUMBERED, ONLY_NUMBERED, FOLLOWS_ORDER)):
+                    warnings.warn(note, stacklevel=3)
         self.meta_features_ = {}
-        return frame, target
+        return table, target
 
     def _fit_members(
         self, entries: Sequence[LeaderboardEntry], frame: pd.DataFrame, target: np.ndarray
@@ -300,7 +351,9 @@ class _AutoML(BaseEstimator, ABC):
         self.members_ = []
         for entry in self.leaderboard_:
             if entry.weight:
-                model = make_model(entry.family, entry.options, self._goal, self.seed)
+                model = make_model(
+                    entry.family, entry.options, self._goal, self.seed, self.columns_
+                )
                 self.members_.append((entry.weight, _fitted(model, frame, target)))
 
     def _check_options(self) -> list[str]:
@@ -333,7 +386,7 @@ class _AutoML(BaseEstimator, ABC):
 
     def _learn_target(self, y: Any, n_rows: int) -> np.ndarray:
         """The target as numbers, after it was checked."""
-        column = pd.Series(np.asarray(y, dtype=object).ravel())
+        column = as_column(y)
         if len(column) != n_rows:
             raise DataError(f"expected a target for each of {n_rows} rows, got {len(column)}")
         if n_missing := int(column.isna().sum()):
@@ -407,7 +460,7 @@ class _AutoML(BaseEstimator, ABC):
                         failure = f"out of time after {_so_far(stages[:step])}"
                     if failure:
                         break
-                    model = make_model(family, options, self._goal, self.seed)
+                    model = make_model(family, options, self._goal, self.seed, self.columns_)
                     _fitted(model, frame.iloc[shown], target[shown])
                     predictions[asked] = self._predictions(model, frame.iloc[asked])
                     score = metric(target[asked], self._shaped(predictions[asked]))
@@ -446,7 +499,7 @@ class _AutoML(BaseEstimator, ABC):
         """A study that begins with what other tables advise, or, without any, with each family's
         default; a stored one of this table goes on.
         """
-        meta, features = self._meta_learner(frame, target, families)
+        meta, features = self._meta_learner(frame, target, families, self.columns_)
         self.meta_features_ = dict(features)
         sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(seed=self.seed)
         is_advised = False
@@ -493,14 +546,17 @@ class _AutoML(BaseEstimator, ABC):
 
     def _ensemble(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "members_")
-        frame = as_frame(X)
-        names = list(self.feature_names_in_)
-        if missing := [name for name in names if name not in frame.columns]:
-            raise DataError(
-                f"expected the columns that were fitted, got none called {missing[0]!r}"
+        frame, others = match_columns(X, self.columns_)
+        table = read_columns(frame, self.columns_)
+        if others := [name for name in others if name != self.target_name_]:
+            warnings.warn(
+                f"columns that were not there at fit are left out: {', '.join(others)}",
+                stacklevel=3,
             )
+        for line in unreadable_cells(frame, table, self.columns_):
+            warnings.warn(line, stacklevel=3)
         total = sum(weight for weight, _ in self.members_)
-        parts = [w * self._predictions(model, frame[names]) for w, model in self.members_]
+        parts = [w * self._predictions(model, table) for w, model in self.members_]
         return self._shaped(np.sum(parts, axis=0) / total)
 
 
@@ -536,6 +592,7 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
             probabilities for classes. Its weights were chosen by them.
         out_of_fold_score_: Of these, which is a little too good for it.
         kinds_: What each column holds.
+        columns_: The same, with the formats by which cells are read.
         notes_: What of the table deserves attention, in words.
         meta_features_: By which the table was compared with others; empty without a history.
 
@@ -593,8 +650,9 @@ class AutoMLRegressor(RegressorMixin, _AutoML):
     "neg_mean_absolute_error".
 
     Example:
-        >>> table = [[i, "even" if i % 2 == 0 else "odd"] for i in range(40)]
-        >>> model = AutoMLRegressor(n_trials=1, families=["linear"]).fit(table, range(40))
+        >>> table = [[i * 7 % 40, "even" if i % 2 == 0 else "odd"] for i in range(80)]
+        >>> target = [number for number, _ in table]
+        >>> model = AutoMLRegressor(n_trials=1, families=["linear"]).fit(table, target)
         >>> model.predict([[10, "even"]]).round().tolist()
         [10.0]
     """
@@ -603,11 +661,12 @@ class AutoMLRegressor(RegressorMixin, _AutoML):
     _metrics = REGRESSION_METRICS
 
     def _as_target(self, column: pd.Series) -> np.ndarray:
-        target = as_numbers(column)
+        target = as_target_numbers(column)
         if (strange := np.isnan(target)).any():
             raise DataError(
-                f"expected finite numbers as target, got {column[int(strange.argmax())]!r}: for "
-                "labels, use AutoMLClassifier"
+                f"expected finite numbers as target, got {column[int(strange.argmax())]!r} in "
+                f"{strange.sum()} of {len(column)} rows: leave these out, or, for labels, use "
+                "AutoMLClassifier"
             )
         if (most := float(np.abs(target).max())) > HUGE:
             raise DataError(
@@ -685,55 +744,64 @@ def _greedy_ensemble(
     return [count / sum(best_counts) for count in best_counts]
 
 
-def _notes(frame: pd.DataFrame, kinds: dict[str, Any], target: np.ndarray, goal: Goal) -> list[str]:
-    """What of a table deserves attention."""
-    notes = []
-    if ids := [name for name, kind in kinds.items() if kind == "identifier"]:
-        notes.append(f"left out, as nearly all of their values differ: {', '.join(ids)}")
-    if empty := [name for name, kind in kinds.items() if kind == "empty"]:
-        notes.append(f"left out, as they hold fewer than two values: {', '.join(empty)}")
-    numbers = [name for name, kind in kinds.items() if kind == "number"]
-    infinite = [
-        name
-        for name in numbers
-        if np.isinf(pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)).any()
-    ]
-    if infinite:
-        notes.append(f"infinite values are taken as missing: {', '.join(infinite)}")
-    if huge := [name for name in numbers if (np.abs(as_numbers(frame[name])) > HUGE).any()]:
+def _notes(
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    columns: Sequence[Column],
+    target: np.ndarray,
+    goal: Goal,
+) -> list[str]:
+    """What of a table deserves attention, before and after it was read."""
+    notes = column_notes(frame, table, columns)
+    numbers = [column.name for column in columns if column.kind == "number"]
+    categories = [column.name for column in columns if column.kind == "category"]
+    if huge := [name for name in numbers if (np.abs(table[name]) > HUGE).any()]:
         notes.append(f"numbers beyond {HUGE:g} count as that: {', '.join(huge)}")
-    if worded := [name for name in numbers if _has_words(frame[name])]:
-        notes.append(f"words among numbers are taken as missing: {', '.join(worded)}")
-    if commas := [name for name in kinds if kinds[name] in UNREAD and _has_commas(frame[name])]:
-        notes.append(
-            "numbers with a comma are not read as numbers, write 0.5 for 0,5 and 1234 for 1,234: "
-            + ", ".join(commas)
-        )
-    if mixed := [name for name in kinds if kinds[name] == "category" and _is_mixed(frame[name])]:
+    if mixed := [name for name in categories if _is_mixed(table[name])]:
         notes.append(f"numbers among other values, all taken as categories: {', '.join(mixed)}")
-    same = [name for name in kinds if kinds[name] == "category" and frame[name].nunique() > 1000]
-    if same:
-        notes.append(f"more than 1000 categories, by the target's mean: {', '.join(same)}")
+    if many := [name for name in categories if table[name].nunique() > 1000]:
+        notes.append(f"more than 1000 categories, by the target's mean: {', '.join(many)}")
     if goal == "classification" and (rare := int((np.bincount(target) == 1).sum())):
         notes.append(f"{rare} classes have a single row, which no fold can both learn and test")
+    if ordered := _ordered(table, columns, target, goal):
+        notes.append(f"{FOLLOWS_ORDER}: {', '.join(ordered)}")
     return notes
 
 
-def _has_commas(column: pd.Series) -> bool:
-    """Whether nearly all values are numbers, and some of them have commas in them."""
-    texts = column.dropna().astype(str).str.strip()
-    is_number = texts.str.fullmatch(r"[+-]?(\d+([.,]\d+)?|\d{1,3}(,\d{3})+(\.\d+)?)")
-    return bool(is_number.mean() >= MOST and texts[is_number].str.contains(",").any())
+def _ordered(
+    table: pd.DataFrame, columns: Sequence[Column], target: np.ndarray, goal: Goal
+) -> list[str]:
+    """Columns of numbers and dates that rise or fall with the rows of a table, if the target of a
+    row is told by that of the row before.
+    """
+    n = len(target)
+    if n < FEWEST_IDS or not _follows_rows(target, goal):
+        return []
+    found = []
+    for column in columns:
+        if column.kind not in ("number", "date"):
+            continue
+        values = as_numbers(table[column.name])
+        known = ~np.isnan(values)
+        if known.sum() < FEWEST_IDS or len(np.unique(values[known])) < MOST_DIFFERENT * known.sum():
+            continue
+        ranks, rows = rankdata(values[known]), np.flatnonzero(known)
+        if abs(np.corrcoef(ranks, rows)[0, 1]) >= ORDERED:
+            found.append(column.name)
+    return found
 
 
-def _has_words(column: pd.Series) -> bool:
-    return not pd.api.types.is_numeric_dtype(column) and _is_mixed(column)
+def _follows_rows(target: np.ndarray, goal: Goal) -> bool:
+    n = len(target) - 1
+    if goal == "regression":
+        told = float(np.corrcoef(rankdata(target[1:]), rankdata(target[:-1]))[0, 1])
+        return told > ORDER_TOLD and told * math.sqrt(n) > SIGMAS
+    chance = float(((np.bincount(target) / len(target)) ** 2).sum())
+    told = (float((target[1:] == target[:-1]).mean()) - chance) / (1 - chance)
+    return told > ORDER_TOLD and told * (1 - chance) * math.sqrt(n / chance / (1 - chance)) > SIGMAS
 
 
 def _is_mixed(column: pd.Series) -> bool:
     """Whether some categories are numbers, and others not."""
-    levels = pd.Series(column.dropna().unique()).astype(object)
-    if levels.map(lambda value: isinstance(value, bool)).all():
-        return False
-    missing = np.isnan(as_numbers(levels))
+    missing = np.isnan(as_numbers(pd.Series(column.dropna().unique())))
     return bool(missing.any() and not missing.all())

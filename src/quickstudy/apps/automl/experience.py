@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from quickstudy.apps.automl.columns import as_frame, as_numbers
+from quickstudy.apps.automl.columns import as_frame, as_numbers, learn_columns, read_columns
 from quickstudy.apps.automl.history import History
 from quickstudy.apps.automl.knowledge import pipeline_name
 from quickstudy.apps.automl.metafeatures import Goal, meta_features
@@ -80,7 +80,8 @@ def table_task(
     if not features:
         features = meta_features(frame, y, goal)
     digest = hashlib.sha256()
-    for column in (*(frame[name] for name in frame), pd.Series(np.asarray(y), name="")):
+    table = read_columns(frame, learn_columns(frame))  # a file and a frame are the same table
+    for column in (*(table[name] for name in frame), pd.Series(np.asarray(y), name="")):
         digest.update(canonical_json(str(column.name)).encode())
         digest.update(_content(column))
     told = {"rows": len(frame), "columns": list(frame), "goal": goal}

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import train_test_split
 
-from quickstudy.apps.automl.columns import as_frame
+from quickstudy.apps.automl.columns import as_column, as_frame, as_target_numbers
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
 
 __all__ = ["column_importance"]
@@ -36,20 +36,22 @@ def column_importance(
         Mean and standard deviation over shuffles, in accuracy or R², by column.
 
     Example:
-        >>> table = pd.DataFrame({"a": range(40), "b": [i % 3 for i in range(40)]})
+        >>> table = pd.DataFrame({"a": np.arange(40.0), "b": [i % 3 for i in range(40)]})
         >>> model = AutoMLRegressor(n_trials=1, families=["linear"]).fit(table, table["a"] * 2)
         >>> list(column_importance(model, table, table["a"] * 2))
         ['a', 'b']
     """
-    frame, target = as_frame(X), pd.Series(np.asarray(y))
+    frame, target = as_frame(X), as_column(y).infer_objects()
     is_class = isinstance(model, AutoMLClassifier)
+    if not is_class:
+        target = pd.Series(as_target_numbers(target))
     alike = target if is_class and target.value_counts().min() >= 4 else None
     shown, asked = train_test_split(
         np.arange(len(frame)), test_size=0.25, random_state=model.seed, stratify=alike
     )
     asked = asked[:MOST_ROWS]
     again: Any = clone(model)
-    fitted = again.refit(frame.iloc[shown], target.iloc[shown], model.leaderboard_)
+    fitted = again.refit(frame.iloc[shown], target.iloc[shown], model.leaderboard_, model.columns_)
     table, truth = as_frame(frame.iloc[asked]), target.iloc[asked]
     names = [n for n, kind in fitted.kinds_.items() if kind not in ("identifier", "empty")]
     if len(names) > MOST_COLUMNS:

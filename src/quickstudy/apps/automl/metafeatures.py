@@ -13,11 +13,21 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from quickstudy.apps.automl.columns import Kind, as_dates, as_frame, as_numbers, column_kinds
+from quickstudy.apps.automl.columns import (
+    Column,
+    Kind,
+    as_column,
+    as_frame,
+    as_numbers,
+    as_target_numbers,
+    learn_columns,
+    read_columns,
+)
 from quickstudy.errors import DataError, check_option, require
 
 require("pandas", "automl")
@@ -41,7 +51,13 @@ N_BINS = 8
 
 
 def meta_features(
-    X: Any, y: Any, goal: Goal, *, rich: bool = False, seed: int = 0
+    X: Any,
+    y: Any,
+    goal: Goal,
+    *,
+    rich: bool = False,
+    seed: int = 0,
+    columns: Sequence[Column] | None = None,
 ) -> dict[str, float]:
     """The meta-features of a table, all finite.
 
@@ -58,6 +74,7 @@ def meta_features(
             take seconds. E. Alcobaça et al.: "MFE: Towards reproducible meta-feature extraction",
             JMLR 2020.
         seed: Decides which rows and columns are drawn of large tables.
+        columns: What the columns hold and how they are read; None to learn it (`learn_columns`).
 
     Raises:
         MissingError: If rich ones are asked for without pymfe, the extra `pymfe`.
@@ -74,7 +91,9 @@ def meta_features(
     n_rows, n_columns = frame.shape
     target = _target(y, goal, n_rows)
     rng = np.random.default_rng(seed)
-    kinds = column_kinds(frame)
+    columns = learn_columns(frame) if columns is None else columns
+    frame = read_columns(frame, columns)
+    kinds = {column.name: column.kind for column in columns}
     found = {
         "log_rows": math.log(n_rows),
         "log_columns": math.log(n_columns),
@@ -126,13 +145,13 @@ def _pymfe(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, float]:
 
 def _target(y: Any, goal: Goal, n_rows: int) -> np.ndarray:
     """The target as class numbers or float64, of shape (n,)."""
-    column = pd.Series(np.asarray(y, dtype=object).ravel()).infer_objects()
+    column = as_column(y).infer_objects()
     if len(column) != n_rows:
         raise DataError(f"expected a target for each of {n_rows} rows, got {len(column)}")
     if column.isna().any():
         raise DataError(f"expected a target in each row, got none in {column.isna().sum()}")
     if goal == "regression":
-        target = as_numbers(column)
+        target = as_target_numbers(column)
         if np.isnan(target).any():
             raise DataError("expected finite numbers as target of regression, got others")
     else:
@@ -159,16 +178,12 @@ def _target_features(target: np.ndarray, goal: Goal) -> dict[str, float]:
 
 def _encoded(column: pd.Series, kind: Kind) -> np.ndarray:
     """A column as numbers, NaN where missing; categories by frequency, texts by length."""
-    if kind == "date":
-        return as_numbers(as_dates(column))
-    if kind == "number":
+    if kind in ("date", "number"):
         return as_numbers(column)
-    texts = column.astype(object).where(column.notna(), None)
     if kind == "text":
-        return texts.map(lambda v: np.nan if v is None else len(str(v))).to_numpy(np.float64)
-    codes = texts.map(str, na_action="ignore")
-    ranks = codes.value_counts().rank(method="first", ascending=False)
-    return codes.map(ranks).to_numpy(np.float64)
+        return column.str.len().to_numpy(np.float64)
+    ranks = column.value_counts().rank(method="first", ascending=False)
+    return column.map(ranks).to_numpy(np.float64)
 
 
 def _standard(x: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
+from quickstudy.apps.automl.columns import as_column, as_target_numbers
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
 from quickstudy.errors import require
 from quickstudy.files import write_figure
@@ -138,7 +139,7 @@ def _confusion(axis: Axes, model: AutoMLClassifier, y: Any) -> None:
 
 def _predictions(axis: Axes, model: AutoMLRegressor, y: Any) -> None:
     """Predictions for rows left out against the truth."""
-    true = np.asarray(y, dtype=np.float64)
+    true = as_target_numbers(as_column(y))
     ends = [min(true.min(), model.out_of_fold_.min()), max(true.max(), model.out_of_fold_.max())]
     axis.plot(ends, ends, color=GREY, lw=1)
     many = len(true) > 1000

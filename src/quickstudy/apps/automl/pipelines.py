@@ -10,14 +10,21 @@ Needs pandas, scikit-learn, Optuna and LightGBM, which quickstudy's extra `autom
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
-from quickstudy.apps.automl.columns import as_dates, as_frame, as_numbers, column_kinds
+from quickstudy.apps.automl.columns import (
+    Column,
+    as_frame,
+    as_numbers,
+    learn_columns,
+    match_columns,
+    read_columns,
+)
 from quickstudy.apps.automl.metafeatures import Goal, shares_of_information
 from quickstudy.apps.automl.transformer import TransformerClassifier
 from quickstudy.errors import UsageError, require, unknown
@@ -105,9 +112,11 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         construct: "products" adds products of two numbers' deviations from their means, "ratios"
             one number over another: the 10 that tell most of the target (by ANOVA) among all pairs
             of the 10 numbers that do. "none" adds nothing.
+        columns: What the columns hold and how they are read (`learn_columns`); None to learn it
+            from the rows that are fitted.
 
     Attributes:
-        kinds_: What each column holds.
+        columns_: What each column holds, and how it is read.
 
     Example:
         >>> table = [[1.0, "red"], [None, "blue"], [3.0, "red"]]
@@ -115,10 +124,18 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         [[1.0, 0.0, 0.0, 1.0], [2.0, 1.0, 1.0, 0.0], [3.0, 0.0, 0.0, 1.0]]
     """
 
-    def __init__(self, goal: Goal, *, scaled: bool = False, construct: str = "none") -> None:
+    def __init__(
+        self,
+        goal: Goal,
+        *,
+        scaled: bool = False,
+        construct: str = "none",
+        columns: Sequence[Column] | None = None,
+    ) -> None:
         self.goal = goal
         self.scaled = scaled
         self.construct = construct
+        self.columns = columns
 
     def fit(self, X: Any, y: Any) -> Self:
         self.fit_transform(X, y)
@@ -126,11 +143,13 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     def fit_transform(self, X: Any, y: Any = None, **_: Any) -> np.ndarray:
         frame = as_frame(X)
-        self.kinds_ = column_kinds(frame)
-        levels = {name: frame[name].nunique() for name in self.kinds_}
+        self.columns_ = learn_columns(frame) if self.columns is None else tuple(self.columns)
+        frame = read_columns(frame, self.columns_)
 
         def named(kind: str) -> list[str]:
-            return [name for name, k in self.kinds_.items() if k == kind]
+            return [column.name for column in self.columns_ if column.kind == kind]
+
+        levels = {name: frame[name].nunique() for name in named("category")}
 
         fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
         few = [name for name in named("category") if levels[name] <= FEW_LEVELS]
@@ -163,11 +182,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return self._scale(x)
 
     def transform(self, X: Any) -> np.ndarray:
-        frame = as_frame(X)
-        if missing := [name for name in self.kinds_ if name not in frame.columns]:
-            raise UsageError(f"expected the columns that were fitted, got none called {missing[0]}")
+        frame, _ = match_columns(X, self.columns_)
         if self._parts is None:
             return np.zeros((len(frame), 1))
+        frame = read_columns(frame, self.columns_)
         x = np.asarray(self._parts.transform(frame), dtype=np.float64)
         return self._scale(self._constructed(x))
 
@@ -201,7 +219,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return np.clip((x - self._mean) / self._width, -10, 10) if self.scaled else x
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "kinds_")
+        return hasattr(self, "columns_")
 
 
 def _after(prepare: Callable[[pd.DataFrame], Any], encoder: Any) -> Pipeline:
@@ -215,7 +233,7 @@ def _numbers(frame: pd.DataFrame) -> np.ndarray:
 def _date_parts(frame: pd.DataFrame) -> np.ndarray:
     parts = []
     for name in frame:
-        stamps = as_dates(frame[name])
+        stamps = frame[name]
         parts.append(as_numbers(stamps))
         parts += [
             getattr(stamps.dt, part).to_numpy(np.float64)
@@ -226,12 +244,11 @@ def _date_parts(frame: pd.DataFrame) -> np.ndarray:
 
 def _levels(frame: pd.DataFrame) -> np.ndarray:
     """Categories as strings, of which a missing value is one."""
-    columns = [frame[name].astype(object) for name in frame]
-    return np.column_stack([c.where(c.notna(), "").astype(str).to_numpy(object) for c in columns])
+    return frame.fillna("").to_numpy(object)
 
 
 def _texts(frame: pd.DataFrame) -> list[str]:
-    return ["" if v is None or v != v else str(v) for v in frame.iloc[:, 0].astype(object)]
+    return frame.iloc[:, 0].fillna("").tolist()
 
 
 class _TextEncoder(TransformerMixin, BaseEstimator):
@@ -517,7 +534,13 @@ PREPARED = ["none", "construct", "select", "construct+select"]
 """Which of these a search may use."""
 
 
-def make_model(family: str, options: Mapping[str, Any], goal: Goal, seed: int = 0) -> Pipeline:
+def make_model(
+    family: str,
+    options: Mapping[str, Any],
+    goal: Goal,
+    seed: int = 0,
+    columns: Sequence[Column] | None = None,
+) -> Pipeline:
     """A pipeline from a raw table to predictions.
 
     Args:
@@ -525,6 +548,7 @@ def make_model(family: str, options: Mapping[str, Any], goal: Goal, seed: int = 
         options: All of the family's, and any of `PREPARATION`.
         goal: "classification" or "regression".
         seed: Of the model.
+        columns: As `TableEncoder` takes them.
 
     Raises:
         UsageError: If the family or an option is unknown, or an option is missing or out of range.
@@ -551,7 +575,10 @@ def make_model(family: str, options: Mapping[str, Any], goal: Goal, seed: int = 
             raise UsageError(f"expected {name} of {family} in {allowed}, got {options[name]!r}")
     construct = prepare.get("construct", "none")
     steps: list[tuple[str, Any]] = [
-        ("encoder", TableEncoder(goal, scaled=found.scaled, construct=construct))
+        (
+            "encoder",
+            TableEncoder(goal, scaled=found.scaled, construct=construct, columns=columns),
+        )
     ]
     if "select" in prepare:
         steps.append(("selector", ColumnSelector(prepare["select"], prepare["kept"], goal)))

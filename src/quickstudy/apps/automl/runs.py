@@ -15,6 +15,7 @@ import csv
 import importlib.util
 import json
 import math
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quickstudy.apps.automl.columns import as_frame, as_numbers
+from quickstudy.apps.automl.columns import (
+    as_frame,
+    as_numbers,
+    columns_from_json,
+    columns_to_json,
+    number_format_of,
+)
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
 from quickstudy.apps.automl.importance import column_importance
 from quickstudy.apps.automl.metafeatures import Goal
 from quickstudy.apps.run import provenance, read_json
+from quickstudy.apps.tables import check_bytes, check_cells, read_parquet
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require, unknown
 from quickstudy.files import make_folder, remove_leftovers, write_atomically
 
@@ -46,31 +54,33 @@ FEW_NUMBERS = 20
 """A target of up to so many different whole numbers is one of classes."""
 
 
-def read_frame(path: str | Path, like: pd.DataFrame | None = None) -> pd.DataFrame:
+def read_frame(path: str | Path) -> pd.DataFrame:
     """A table from a .csv, .tsv or .parquet file.
 
-    What is missing is an empty cell, "?", or what pandas takes for it, such as "NA".
+    Cells of .csv and .tsv files are strings, as they are written; an empty one alone is missing.
+    `learn_columns` decides what a column of them holds.
 
     Args:
         path: The file.
-        like: A table whose columns of strings are strings here too, as a code 007 among 12A is.
 
     Raises:
         MissingError: If it is not there, or Parquet cannot be read without pyarrow.
         UsageError: If it is a file of another kind.
-        DataError: If it is empty or damaged, in another encoding than UTF-8, or has a column twice.
+        DataError: If it is empty or damaged, in another encoding than UTF-8, has a column twice, or
+            is too large for memory.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".tsv", ".parquet"):
         raise UsageError(f"expected a .csv, .tsv or .parquet file, got {path}")
-    if not path.exists():
+    if not path.is_file():
         raise MissingError(f"expected a table at {path}, found none")
+    if suffix == ".parquet":
+        require("pyarrow", "automl")
+        return as_frame(read_parquet(path).to_pandas(ignore_metadata=True))
+    separator = "\t" if suffix == ".tsv" else ","
+    check_bytes(path)
     try:
-        if suffix == ".parquet":
-            require("pyarrow", "automl")
-            return as_frame(pd.read_parquet(path))
-        separator = "\t" if suffix == ".tsv" else ","
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines, first = csv.reader(file, delimiter=separator), []
             head = next(lines, [])
@@ -79,28 +89,30 @@ def read_frame(path: str | Path, like: pd.DataFrame | None = None) -> pd.DataFra
         names = [name.strip() for name in head]
         if len(names) == 1 and ";" in names[0]:
             raise DataError(f"expected columns apart by commas in {path}, got {names[0]!r}")
-        if twice := [name for name in names if name and names.count(name) > 1]:
+        if twice := [name for name, n in Counter(names).items() if name and n > 1]:
             raise DataError(f"expected each column of {path} once, got {twice[0]!r} more often")
         if len(first) > len(names):  # pandas would take the first cells for names of rows
             raise DataError(
                 f"expected {len(names)} cells in each line of {path}, as column names, got "
                 f"{len(first)}: name each column, and leave out commas at the ends of lines"
             )
-        texts = () if like is None else [n for n in like if pd.api.types.is_string_dtype(like[n])]
+        with path.open("rb") as file:  # pandas fills short lines up
+            n_lines = sum(part.count(b"\n") for part in iter(lambda: file.read(2**20), b""))
+        check_cells(path, n_lines, len(names))
         frame = pd.read_csv(
             path,
             sep=separator,
-            dtype={raw: str for raw, name in zip(head, names, strict=True) if name in texts},
-            low_memory=False,
+            dtype=str,
+            keep_default_na=False,
+            na_values=[""],
             encoding="utf-8-sig",
-            na_values=["?"],
         )
         return as_frame(frame.rename(columns=str.strip))
     except UnicodeDecodeError as error:
         raise DataError(f"expected {path} in UTF-8: save it as that ({error})") from error
     except pd.errors.EmptyDataError:
         raise DataError(f"expected a table in {path}, got an empty file") from None
-    except (pd.errors.ParserError, OSError, ValueError) as error:
+    except (pd.errors.ParserError, csv.Error, OSError, ValueError) as error:
         raise (
             error if isinstance(error, DataError) else DataError(f"{path} cannot be read: {error}")
         ) from error
@@ -109,7 +121,8 @@ def read_frame(path: str | Path, like: pd.DataFrame | None = None) -> pd.DataFra
 def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Series, int]:
     """A table's other columns, its target, and how many rows had none and were left out.
 
-    Whole numbers stay whole, which pandas makes floats of where some are missing.
+    A target is missing where its cell is empty, and only there. Strings that are plain numbers
+    become numbers; whole ones stay whole.
 
     Raises:
         UsageError: If there is no such column.
@@ -118,13 +131,23 @@ def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Ser
     if target not in frame.columns:
         raise unknown("column", target, frame.columns)
     known = frame[target].notna()
+    if not pd.api.types.is_numeric_dtype(frame[target]):
+        known &= frame[target].astype(str).str.strip() != ""
     if not known.any():
         raise DataError(f"expected a target in some row, got none in the column {target!r}")
     if frame.shape[1] < 2:
         raise DataError(f"expected columns besides the target {target!r}, got none")
     rest = as_frame(frame.loc[known].drop(columns=target))
     found = frame.loc[known, target].reset_index(drop=True)
-    if not known.all() and pd.api.types.is_float_dtype(found):
+    if pd.api.types.is_string_dtype(found):
+        written = number_format_of(found)
+        numbers = as_numbers(found)
+        if written and written.is_plain and np.isfinite(numbers).all():
+            is_whole = found.str.strip().str.fullmatch(r"[+-]?\d+").all()
+            is_exact = bool((np.abs(numbers) < 2**53).all())
+            if not is_whole or is_exact:
+                found = pd.Series(numbers, name=target).astype(np.int64 if is_whole else np.float64)
+    elif not known.all() and pd.api.types.is_float_dtype(found):
         whole = np.isfinite(found) & (found == found.round()) & (found.abs() < 2**53)
         found = found.astype(np.int64) if whole.all() else found
     return rest, found, int((~known).sum())
@@ -133,14 +156,22 @@ def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Ser
 def goal_of(target: pd.Series) -> Goal:
     """Regression for numbers, but for a few different whole ones, which are classes.
 
+    Numbers may be written with units, as $1,234.
+
     Example:
         >>> goal_of(pd.Series([0, 1, 1])), goal_of(pd.Series([0.5, 1, 1]))
         ('classification', 'regression')
     """
-    if not pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target):
+    if pd.api.types.is_bool_dtype(target):
         return "classification"
+    if not pd.api.types.is_numeric_dtype(target):
+        written = number_format_of(target)
+        if written is None:
+            return "classification"
+        target = pd.Series([written.read(str(value)) for value in target])
     numbers = as_numbers(target)
-    is_whole = bool((numbers == numbers.round()).all())
+    known = numbers[~np.isnan(numbers)]
+    is_whole = bool((known == known.round()).all())
     return "classification" if is_whole and target.nunique() <= FEW_NUMBERS else "regression"
 
 
@@ -182,6 +213,7 @@ def save_automl(
         "target": target,
         "table": f"table{table.suffix.lower()}",
         "kinds": model.kinds_,
+        "columns": columns_to_json(model.columns_),
         "notes": model.notes_,
         "leaderboard": [
             {**asdict(entry), "mean": None if math.isinf(entry.mean) else entry.mean}
@@ -228,10 +260,11 @@ def load_automl(folder: str | Path) -> AutoML:
             LeaderboardEntry(**{k: v for k, v in entry.items() if k != "mean"})
             for entry in report["leaderboard"]
         ]
+        columns = columns_from_json(report["columns"]) if "columns" in report else None
         X, y, _ = split_target(read_frame(folder / report["table"]), report["target"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder} is damaged: {error}") from error
-    return model.refit(X, y, entries)
+    return model.refit(X, y, entries, columns)
 
 
 def read_report(folder: Path) -> dict[str, Any]:
