@@ -17,6 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -119,10 +120,14 @@ class Vmap(Executor):
         memory: Bytes that the activations of one call may take; where all tasks would take more,
             they go in several calls.
 
+    The first call for tasks of one layout computes two of them one by one too, in float64, and
+    compares: PyTorch gets some batched second derivatives wrong without saying so, such as those
+    of the built-in norms.
+
     Raises:
         UsageError: For a learner whose loss cannot be batched (see `torch.func.vmap`: it may not
-            branch on a value), and for a network with a built-in batch, instance or layer norm,
-            whose batched second derivative PyTorch gets wrong without saying so, or with dropout.
+            branch on a value), for a network with dropout or a built-in batch, instance or layer
+            norm, and for one whose batched gradient is found to be another than one by one.
     """
 
     SMALL = 2**24
@@ -145,6 +150,7 @@ class Vmap(Executor):
         parts, shares = [], []
         for shape, group in groups.items():
             if shape not in self._bytes:
+                self._check(learner, group)
                 self._bytes[shape] = max(1, activation_bytes(learner, group[0]))
             size = max(1, self.memory // self._bytes[shape])
             for i in range(0, len(group), size):
@@ -155,18 +161,21 @@ class Vmap(Executor):
                 shares.append(len(chunk) / len(episodes))
         return mean_gradient(parts, shares)
 
+    def _check(self, learner: Learner, episodes: list[Episode]) -> None:
+        """Refuse a learner whose batched gradient is not that of its tasks one by one."""
+        exact = copy.deepcopy(learner).double()
+        few = [episode.to(torch.float64) for episode in episodes[:2]]
+        with torch.autocast(device_of(learner).type, enabled=False):
+            expected = Serial()(exact, few)
+            found = Vmap._batched(Vmap(), exact, few)
+        _same_gradient(self, learner, found, expected, 1e-6)
+
     def _batched(self, learner: Learner, episodes: list[Episode]) -> MetaGradient:
         tensors, layout = pytree.tree_flatten(stack(episodes))
         buffers = dict(learner.named_buffers())
+        step = _Step(learner, layout)
         try:
-            loss, gradients = self._run(
-                lambda weights, buffers, tensors: _mean_loss(
-                    learner, weights, buffers, tensors, layout
-                ),
-                trainable(learner),
-                buffers,
-                tensors,
-            )
+            loss, gradients = self._run(step, trainable(learner), buffers, tensors)
         except (RuntimeError, NotImplementedError) as error:
             raise UsageError(
                 f"executor {type(self).__name__.lower()!r} cannot run {type(learner).__name__} "
@@ -177,34 +186,59 @@ class Vmap(Executor):
 
     def _run(
         self,
-        loss: _Loss,
+        step: _Step,
         parameters: dict[str, Tensor],
         buffers: dict[str, Tensor],
         tensors: list[Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         # The gradient of the mean, which needs no gradient of each task in memory.
-        return loss_gradient(parameters, lambda weights: loss(weights, buffers, tensors))
+        return loss_gradient(parameters, lambda weights: step.loss(weights, buffers, tensors))
 
 
-_Loss = Callable[[dict[str, Tensor], dict[str, Tensor], list[Tensor]], Tensor]
+@dataclass(frozen=True)
+class _Step:
+    """A learner, and how the tensors of stacked episodes become episodes again."""
+
+    learner: Learner
+    layout: pytree.TreeSpec
+
+    def loss(
+        self, weights: dict[str, Tensor], buffers: dict[str, Tensor], tensors: list[Tensor]
+    ) -> Tensor:
+        """The mean loss of the episodes."""
+
+        def one(weights: dict[str, Tensor], *tensors: Tensor) -> Tensor:
+            episode = pytree.tree_unflatten(tensors, self.layout)
+            state = {**weights, **buffers}
+            value = functional_call(self.learner, state, (episode,))
+            if any(state[name] is not buffer for name, buffer in buffers.items()):
+                raise RuntimeError("a task of it changes a buffer")
+            return value
+
+        return vmap(one, in_dims=(None, *[0] * len(tensors)))(weights, *tensors).mean()
 
 
-def _mean_loss(
+def _same_gradient(
+    executor: Executor,
     learner: Learner,
-    weights: dict[str, Tensor],
-    buffers: dict[str, Tensor],
-    tensors: list[Tensor],
-    layout: pytree.TreeSpec,
-) -> Tensor:
-    def one(weights: dict[str, Tensor], *tensors: Tensor) -> Tensor:
-        episode = pytree.tree_unflatten(tensors, layout)
-        state = {**weights, **buffers}
-        value = functional_call(learner, state, (episode,))
-        if any(state[name] is not buffer for name, buffer in buffers.items()):
-            raise RuntimeError("a task of it changes a buffer")
-        return value
+    found: MetaGradient,
+    expected: MetaGradient,
+    tolerance: float,
+) -> None:
+    """Refuse an executor that computes another meta-gradient than was expected.
 
-    return vmap(one, in_dims=(None, *[0] * len(tensors)))(weights, *tensors).mean()
+    Args:
+        tolerance: Largest norm of the difference, as a share of the norm.
+    """
+    pairs = [(g, found.gradients[name]) for name, g in expected.gradients.items()]
+    norm = math.sqrt(sum(float(g.square().sum()) for g, _ in pairs))
+    off = math.sqrt(sum(float((g - other).square().sum()) for g, other in pairs))
+    if off > tolerance * norm + torch.finfo(torch.float32).tiny:
+        raise UsageError(
+            f"executor {type(executor).__name__.lower()!r} cannot run {type(learner).__name__}: "
+            f"its gradient is {off / max(norm, 1e-300):.2g} of its length off that of the tasks "
+            "one by one, as when PyTorch batches a derivative wrongly: use 'threads' or 'serial'"
+        )
 
 
 class Compiled(Vmap):
@@ -222,6 +256,10 @@ class Compiled(Vmap):
         UsageError: As `Vmap`, and where there is no C++ compiler, or the trace is too long.
     """
 
+    SINGLE, HALF = 1e-2, 0.3
+    """How far, as a share of its length, the compiled gradient may be off that of `Vmap` because
+    it is rounded otherwise: of float32, and of bfloat16."""
+
     def __init__(self, memory: int = 2**30, longest: int = 20_000) -> None:
         super().__init__(memory)
         self.longest = longest
@@ -234,28 +272,34 @@ class Compiled(Vmap):
 
     def _run(
         self,
-        loss: _Loss,
+        step: _Step,
         parameters: dict[str, Tensor],
         buffers: dict[str, Tensor],
         tensors: list[Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         inputs = [*parameters.values(), *buffers.values(), *tensors]
-        device = inputs[0].device.type
-        key = (tuple((t.shape, t.dtype) for t in inputs), torch.is_autocast_enabled(device))
-        if key not in self._compiled:
+        half = torch.is_autocast_enabled(inputs[0].device.type)
+        key = (tuple((t.shape, t.dtype) for t in inputs), repr(step.layout), half)
+        first = key not in self._compiled
+        if first:
 
             def flat(*inputs: Tensor) -> list[Tensor]:
                 given = iter(inputs)
                 weights = dict(zip(parameters, given, strict=False))
                 kept = dict(zip(buffers, given, strict=False))
                 rest = list(given)
-                value, gradients = loss_gradient(weights, lambda w: loss(w, kept, rest))
+                value, gradients = loss_gradient(weights, lambda w: step.loss(w, kept, rest))
                 return [value, *gradients.values()]
 
             self._compiled[key] = self._compile(flat, [t.detach() for t in inputs])
         with torch.no_grad():
             value, *gradients = self._compiled[key](inputs)
-        return value, dict(zip(parameters, gradients, strict=True))
+        found = dict(zip(parameters, gradients, strict=True))
+        if first:
+            expected = MetaGradient(*super()._run(step, parameters, buffers, tensors), {})
+            tolerance = self.HALF if half else self.SINGLE
+            _same_gradient(self, step.learner, MetaGradient(value, found, {}), expected, tolerance)
+        return value, found
 
     def _compile(
         self, function: Callable[..., list[Tensor]], inputs: list[Tensor]
