@@ -245,6 +245,17 @@ def test_minilm_embeds_as_sentence_transformers_does():
     torch.testing.assert_close(encode(texts), expected.cpu(), atol=1e-5, rtol=0)
 
 
+def test_minilm_says_what_it_does_not_read(recwarn):
+    encode = made(minilm)
+    encode(["hi there", "a perfectly ordinary sentence, naïve as it is"])
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"1 of 2 texts are longer than the 256 word pieces"):
+        encode(["word " * 300, "word"])
+    with pytest.warns(UserWarning, match=r"100% of the letters are none of English"):
+        encode(["где моя карта"])
+    assert "English alone" in encode.seen
+
+
 def test_minilm_is_loaded_only_for_texts_that_are_not_known(monkeypatch):
     encode = made(minilm)
     first = encode(["some text"])

@@ -36,7 +36,10 @@ IMAGENET = (
     "score on photographs is not one on unseen classes"
 )
 
-SENTENCES = "trained on pairs of sentences from the web; CLINC150 is not among the sources it lists"
+SENTENCES = (
+    "of English alone, trained on pairs of sentences from the web; CLINC150 is not among the "
+    "sources it lists"
+)
 
 EMBEDDINGS = BlobCache("embeddings")
 """Of all encoders."""
