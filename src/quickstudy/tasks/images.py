@@ -417,10 +417,10 @@ class Images:
         never held in another form.
         """
         width, height = image.size
-        goal = (self.size, self.size)
+        goal: tuple[int, int] = (self.size, self.size)
         if self.fit == "pad":
-            longest = max(width, height)
-            goal = tuple(max(1, round(side / longest * self.size)) for side in image.size)
+            scale = self.size / max(width, height)
+            goal = (max(1, round(width * scale)), max(1, round(height * scale)))
         across, down = (
             max(1, side // (GAP * to)) for side, to in zip(image.size, goal, strict=True)
         )
