@@ -3,8 +3,8 @@ images without colour, each learned by both and by what `select_for_images` choo
 
     python benchmarks/image_selection.py [--tasks 100] [--out FILE.json]
 
-The statistic that decides with one example a class was set on `digits` and `sign_digits`; the others
-are the test.
+The statistic that decides with one example a class was set on `digits` and `sign_digits`; the
+others are the test.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def accuracies(images: list[list[Image.Image]], n_shot: int) -> dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="What choosing costs.")
     parser.add_argument("--tasks", type=int, default=100)
     parser.add_argument("--data", choices=DATA, nargs="*", default=list(DATA))
     parser.add_argument("--out", type=Path)
@@ -76,7 +76,7 @@ def main() -> None:
     results = []
     for name in options.data:
         split, inverted = DATA[name]
-        data, rng = load_dataset(name, split), np.random.default_rng(0)
+        data, rng = load_dataset(name, split, image_size=84), np.random.default_rng(0)
         tasks = [task(data, inverted, rng) for _ in range(options.tasks)]
         for n_shot in SHOTS:
             scores = [accuracies(images, n_shot) for images in tasks]
