@@ -46,7 +46,7 @@ def test_paths_that_lead_nowhere_are_named(tmp_path):
     for examples in ([there, absent], [GREY, absent], [tmp_path / "a.png", tmp_path / "b"]):
         with pytest.raises(MissingError, match=f"an image at {absent}"):
             kind_of(examples)
-    with pytest.raises(MissingError, match=r"an image at no\.tiff, example 0"):
+    with pytest.raises(MissingError, match=r"an image at no\.tiff, found none \(example 0\)"):
         kind_of(["no.tiff", "neither.png"])
 
 

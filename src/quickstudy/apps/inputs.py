@@ -88,7 +88,7 @@ def _are_paths(strings: list[tuple[int, str]], *, others_are_images: bool) -> bo
         return False
     if not some_there or _looks_like_a_path(first):
         raise MissingError(
-            f"expected an image at {first}, example {number}, found no such file: {WHAT_TO_DO}"
+            f"expected an image at {first}, found none (example {number}): {WHAT_TO_DO}"
         )
     there = next((i for i, one in strings if os.path.isfile(one)), None)
     which = "others are images" if there is None else f"example {there} names a file"
