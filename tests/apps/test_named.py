@@ -6,12 +6,14 @@ from quickstudy.apps.named import (
     METHODS,
     PHOTOGRAPHS,
     TEXTS,
+    EncodedImages,
     default_encoder,
     in_colour,
     make_method,
     named_encoder,
 )
 from quickstudy.errors import UsageError
+from quickstudy.nn import Encoder
 from quickstudy.tasks import Support
 
 RED = Image.new("RGB", (8, 8), (200, 30, 30))
@@ -45,6 +47,13 @@ def test_every_method_learns_vectors(name):
     support = Support(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1]), 2)
     predict = make_method(name, support.x).adapt(support)
     assert predict(torch.tensor([[0.1, 0.9], [0.8, 0.1]])).argmax(1).tolist() == [0, 1]
+
+
+def test_what_is_beyond_a_photograph_is_zero_to_the_encoder():
+    wide = Image.new("RGB", (20, 4), (200, 30, 30))
+    encode = EncodedImages(Encoder(lambda images: torch.stack(images).flatten(1), "raw", "1"), 20)
+    pixels = encode([wide]).view(3, 20, 20)
+    torch.testing.assert_close(pixels[:, :8], torch.full((3, 8, 20), 127 / 255))
 
 
 def test_unknown_names_are_refused_with_the_known():

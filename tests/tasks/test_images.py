@@ -178,10 +178,13 @@ def test_what_is_lost_in_reading_is_said(tmp_path):
         assert Images(8).fitted(deep[:1])([deep[1]]).min() == 1
 
 
-def test_a_photograph_fills_the_square_and_a_drawing_is_padded():
+def test_an_image_that_is_not_square_is_padded_or_stretched():
     wide = Image.new("L", (40, 8), 200)
-    assert Images(8, fit="stretch")([wide]).min().item() == pytest.approx(200 / 255)
-    assert (Images(8)([wide]) > 0).float().mean().item() == pytest.approx(0.25)
+    margins = {"pad": 0, "grey": 127 / 255, "stretch": 200 / 255}
+    for fit, margin in margins.items():
+        pixels = Images(10, fit=fit)([wide])[0, 0]
+        assert pixels[:4].min().item() == pixels[6:].max().item() == pytest.approx(margin)
+        assert pixels[4:6].mean().item() == pytest.approx(200 / 255)
 
 
 def test_large_images_are_averaged_down_and_turned_upright(tmp_path):

@@ -63,7 +63,7 @@ class EncodedImages:
     """
 
     def __init__(self, encoder: Encoder, size: int, bits: int | None = None) -> None:
-        self.encoder, self.images = encoder, Images(size, channels=3, fit="stretch", bits=bits)
+        self.encoder, self.images = encoder, Images(size, channels=3, fit="grey", bits=bits)
 
     def fitted(self, images: Sequence[Any]) -> EncodedImages:
         """One that scales 16-bit images as a support set uses them, see `Images.fitted`."""

@@ -79,7 +79,7 @@ DECODER = 4
 """Changes with whatever changes the pixels."""
 
 Ink = Literal["bright", "dark"]
-Fit = Literal["pad", "stretch"]
+Fit = Literal["pad", "grey", "stretch"]
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -291,8 +291,9 @@ class Images:
         size: Side to resize to, in pixels.
         channels: 1 for grey, 3 for colour.
         ink: "dark" inverts, so that dark strokes on white paper become bright on black.
-        fit: An image that is not square is centred on paper by "pad", which suits strokes, and
-            filled into the square by "stretch", so that a photograph has no margin.
+        fit: An image that is not square is centred on paper by "pad", which suits strokes; centred
+            on middle grey by "grey", which pretrained networks take for zero; or made to fill the
+            square by "stretch", so that a statistic sees no margin.
         bits: How many bits 16-bit images use, of which the brightest grey becomes 1. By default
             those of the images of a call, see `bit_depth`; `fitted` sets it for later calls.
 
@@ -395,7 +396,8 @@ class Images:
             fitted = fitted.transpose(turn)
         side = (self.size, self.size)
         if fitted.size != side:
-            sheet = Image.new(fitted.mode, side, (self._paper,) * len(fitted.getbands()))
+            margin = 127 if self.fit == "grey" else self._paper
+            sheet = Image.new(fitted.mode, side, (margin,) * len(fitted.getbands()))
             margins = (
                 round((self.size - fitted.width) / 2),
                 round((self.size - fitted.height) / 2),
@@ -418,7 +420,7 @@ class Images:
         """
         width, height = image.size
         goal: tuple[int, int] = (self.size, self.size)
-        if self.fit == "pad":
+        if self.fit != "stretch":
             scale = self.size / max(width, height)
             goal = (max(1, round(width * scale)), max(1, round(height * scale)))
         across, down = (
