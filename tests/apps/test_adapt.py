@@ -145,6 +145,7 @@ def test_drawings_are_learned_by_the_run_that_comes_with_quickstudy(tmp_path):
     draw_boxes(tmp_path / "s", {"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)})
     found = adapt(tmp_path / "s", tmp_path / "s")
     assert found.learner == "handwriting"
+    assert found.reason.startswith("handwriting: of 6 examples left out, right were handwriting ")
     assert labels(found) == ["bar"] * 3 + ["dot"] * 3
 
 

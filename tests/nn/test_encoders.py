@@ -1,5 +1,7 @@
+import contextlib
 import importlib
 import importlib.util
+import sqlite3
 import subprocess
 import sys
 
@@ -36,8 +38,13 @@ def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def cached():
-    return sorted((user_cache_path("quickstudy") / "embeddings").rglob("*.safetensors"))
+def n_cached():
+    """Embeddings in the cache."""
+    path = user_cache_path("quickstudy") / "embeddings.sqlite"
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT count(*) FROM entries").fetchone()[0]
 
 
 def test_inputs_come_back_in_order_as_float32_whatever_the_batches():
@@ -47,7 +54,7 @@ def test_inputs_come_back_in_order_as_float32_whatever_the_batches():
     assert found.dtype == torch.float32
     assert found.tolist() == [[3, 1], [3, 0], [3, 1], [1, 0], [2, 0]]
     assert lengths.asked == ["a b", "ccc", "d", "ee"]
-    assert len(cached()) == 2
+    assert n_cached() == 4
 
 
 def test_another_encoder_of_the_same_identity_computes_only_what_is_new():
@@ -86,14 +93,34 @@ def test_processes_that_embed_the_same_at_once_agree(tmp_path):
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
-@pytest.mark.parametrize("content", [b"", b"no safetensors", None])
+@pytest.mark.parametrize("content", [b"", b"no database" * 100, None])
 def test_a_damaged_or_deleted_cache_is_made_anew(content):
     Encoder(Lengths(), "lengths", "1")(["a"])
-    (path,) = cached()
-    whole = path.read_bytes()
+    path = user_cache_path("quickstudy") / "embeddings.sqlite"
     path.unlink() if content is None else path.write_bytes(content)
     assert Encoder(Lengths(), "lengths", "1")(["a"]).tolist() == [[1, 0]]
-    assert path.read_bytes() == whole
+    assert n_cached() == 1
+
+
+def test_embeddings_are_read_from_the_cache_and_kept_nowhere_else():
+    lengths = Lengths()
+    encode = Encoder(lengths, "lengths", "1")
+    encode(["a"])
+    encode(["a"])
+    assert lengths.asked == ["a"]
+    (user_cache_path("quickstudy") / "embeddings.sqlite").unlink()
+    encode(["a"])
+    assert lengths.asked == ["a", "a"]
+
+
+def test_the_cache_can_be_turned_off(monkeypatch):
+    Encoder(Lengths(), "lengths", "1", cache=False)(["a", "a"])
+    monkeypatch.setenv("QUICKSTUDY_CACHE", "off")
+    lengths = Lengths()
+    encode = Encoder(lengths, "lengths", "1")
+    assert encode(["a", "a"]).tolist() == encode(["a", "a"]).tolist() == [[1, 0], [1, 0]]
+    assert lengths.asked == ["a", "a"]
+    assert not n_cached()
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
@@ -121,8 +148,8 @@ def test_anything_but_a_list_of_inputs_is_refused(inputs):
 
 
 def test_anything_but_texts_and_tensors_is_refused():
-    with pytest.raises(UsageError, match="got int"):
-        Encoder(Lengths(), "lengths", "1")([1, 2])
+    with pytest.raises(UsageError, match="got NoneType as input 1"):
+        Encoder(Lengths(), "lengths", "1")(["a", None])
 
 
 def test_an_encoder_embeds_at_least_one_at_once():
@@ -136,7 +163,7 @@ def test_an_encoder_embeds_at_least_one_at_once():
 def test_what_is_no_finite_vector_an_input_is_refused_and_not_kept(made):
     with pytest.raises(DataError, match="finite vector"):
         Encoder(lambda texts: made, "broken", "1")(["a"])
-    assert not cached()
+    assert not n_cached()
 
 
 def test_a_module_is_frozen_as_it_was_given():
@@ -216,6 +243,17 @@ def test_minilm_embeds_as_sentence_transformers_does():
     texts = ["hi", "Where is my card? " * 100, "Ünïcode ñ, 中文 🎉", "", "a  b"]
     expected = peer.encode(texts, convert_to_tensor=True, show_progress_bar=False)
     torch.testing.assert_close(encode(texts), expected.cpu(), atol=1e-5, rtol=0)
+
+
+def test_minilm_says_what_it_does_not_read(recwarn):
+    encode = made(minilm)
+    encode(["hi there", "a perfectly ordinary sentence, naïve as it is"])
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"1 of 2 texts are longer than the 256 word pieces"):
+        encode(["word " * 300, "word"])
+    with pytest.warns(UserWarning, match=r"100% of the letters are none of English"):
+        encode(["где моя карта"])
+    assert "English alone" in encode.seen
 
 
 def test_minilm_is_loaded_only_for_texts_that_are_not_known(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,29 +21,31 @@ from quickstudy.apps.named import (
     PHOTOGRAPHS,
     TEXTS,
     EncodedImages,
-    in_colour,
+    images_of,
     make_method,
     named_encoder,
 )
 from quickstudy.apps.run import load_run
+from quickstudy.apps.selection import Selection, select_for_images
 from quickstudy.apps.tables import read_rows
 from quickstudy.engine.calibration import fit_temperature, scores_left_out
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import Learner
 from quickstudy.nn import Encoder
 from quickstudy.progress import track
-from quickstudy.recipes.recipe import GENERATED, Recipe
-from quickstudy.tasks import Support
+from quickstudy.recipes.recipe import Recipe
+from quickstudy.tasks import ClassData, Support
 from quickstudy.tasks.images import (
     Images,
     Ink,
     content_hash,
     decode_image,
+    folder_bit_depth,
     list_images,
     load_image_folder,
 )
 
-__all__ = ["Adaptation", "Prediction", "adapt", "as_table", "images_of"]
+__all__ = ["Adaptation", "Prediction", "adapt", "as_table"]
 
 _E = TypeVar("_E")
 
@@ -77,6 +79,7 @@ class Adaptation:
         shots: Mean number of examples a class.
         content: A hash of the support set.
         predictions: One a query.
+        reason: Why this learner was chosen; empty if it was named.
     """
 
     kind: Literal["image", "text", "row"]
@@ -87,25 +90,7 @@ class Adaptation:
     shots: float
     content: str
     predictions: list[Prediction]
-
-
-def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:
-    """How a recipe's learner takes images: in the size, colours and ink it is trained with.
-
-    Args:
-        ink: Of the images to come. By default as the images of the recipe's folder; else dark, or
-            bright in colour.
-
-    Raises:
-        UsageError: If the recipe is not of images, or of what an encoder makes of them.
-    """
-    if (name := recipe.data.name) in GENERATED:
-        raise UsageError(f"expected a run trained on images, got one on the family {name!r}")
-    if encoder := recipe.data.encoder:
-        raise UsageError(f"expected a run trained on images, got one on what {encoder} makes")
-    photographs = recipe.data.colours == 3 and recipe.data.folder is None
-    ink = ink or ("bright" if photographs else recipe.data.ink)
-    return Images(recipe.data.image_size, recipe.data.colours, ink)
+    reason: str = ""
 
 
 def adapt(
@@ -128,8 +113,8 @@ def adapt(
             with a column of labels and either one of texts or any number of numbers.
         query: Images, or a table of the same columns; its labels, if any, are not looked at.
         learner: A run folder, the name of a run that comes with quickstudy, or a method that needs
-            no meta-training. By default "gaussian_classes" for numbers, "ridge" for texts and
-            photographs, and "handwriting" for images without colour.
+            no meta-training. By default "gaussian_classes" for numbers, "ridge" for texts,
+            and for images "ridge" or "handwriting", as `select_for_images` says.
         encoder: By default MiniLM for texts, EfficientNet-Lite0 for images, and for a run the one
             it was meta-trained on, if any.
         label: The column of labels; by default "label" or "class".
@@ -172,9 +157,12 @@ def _adapt_to_images(
     ink: Ink | None,
     overrides: Sequence[str],
 ) -> Adaptation:
-    if encoder is None and learner is None:
-        small = load_image_folder(support, size=32, channels=3)
-        learner = EMBEDDINGS if in_colour(small.x.float() / 255) else DRAWINGS
+    reason = ""
+    bits = folder_bit_depth(support)
+    if encoder is None and learner is None and not (ink or overrides):
+        selection = _select(support, bits)
+        learner = DRAWINGS if selection.name == DRAWINGS else EMBEDDINGS
+        reason = selection.reason
     run = None
     if encoder is None and learner not in METHODS:
         run = load_run(learner or DRAWINGS, overrides)
@@ -187,6 +175,7 @@ def _adapt_to_images(
     else:
         means, known = _encoded(learner, encoder or PHOTOGRAPHS, EncodedImages, run)
         how = vars(known.images)
+    how["bits"] = bits
     shots = load_image_folder(support, **how)
     named = list_images(query)
     pixels = np.stack(
@@ -197,9 +186,20 @@ def _adapt_to_images(
     )
     asked = torch.from_numpy(np.ascontiguousarray(pixels))
     names = [name for name, _ in named]
-    return _finish(
+    found = _finish(
         "image", means, shots.x, shots.y, list(shots.names), asked, names, content_hash(support)
     )
+    return replace(found, reason=reason)
+
+
+def _select(support: Path, bits: int) -> Selection:
+    """What suits a folder of images."""
+
+    def load(images: Images) -> ClassData:
+        return load_image_folder(support, **vars(replace(images, bits=bits)))
+
+    y = load(Images(8)).y
+    return select_for_images(lambda images: load(images).x.float() / 255, y)
 
 
 def _adapt_to_table(

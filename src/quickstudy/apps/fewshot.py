@@ -10,6 +10,7 @@ import json
 import math
 import numbers
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,16 +20,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from quickstudy.apps.adapt import images_of
 from quickstudy.apps.named import (
     DRAWINGS,
     EMBEDDINGS,
     METHODS,
+    PHOTOGRAPHS,
+    EncodedImages,
     default_encoder,
+    images_of,
     make_method,
     named_encoder,
 )
 from quickstudy.apps.run import load_run
+from quickstudy.apps.selection import Selection, select_for_images
 from quickstudy.engine import checkpoints
 from quickstudy.engine.calibration import (
     expected_calibration_error,
@@ -102,15 +106,20 @@ class _FewShotEstimator(BaseEstimator):
         """Whether the learner is made for the examples, since none with weights is named."""
         return self.learner in (None, *self._methods) and self.recipe_ is None
 
-    def _start(self, X: Any) -> None:
-        """Get learner and encoder ready: by the kind of examples, where the user names none."""
+    def _start(self, X: Any, labels: np.ndarray | None = None) -> None:
+        """Get learner and encoder ready: by the examples, where the user names none."""
         self.recipe_: Recipe | None = None
+        self.selection_: Selection | None = None
         learner, encoder = self.learner, self.encoder
-        if encoder is None and self._is_closed:
-            drawings = learner is None and self._default is GaussianClasses
-            encoder = default_encoder(X, drawings=drawings)
-            if encoder == DRAWINGS:
-                learner, encoder = DRAWINGS, None
+        if encoder is None and self._is_closed and X is not None:
+            encoder = default_encoder(X)
+            if encoder == PHOTOGRAPHS and learner is None and labels is not None:
+                check_consistent_length(X, labels)
+                y = torch.from_numpy(np.unique(labels, return_inverse=True)[1])
+                self.selection_ = select_for_images(lambda images: images(X), y)
+                print(f"chosen: {self.selection_.reason}", file=sys.stderr)
+                if self.selection_.name == DRAWINGS:
+                    learner, encoder = DRAWINGS, None
         self._encoder_name = encoder if isinstance(encoder, str) else None
         self.encoder_: Any = named_encoder(encoder) if isinstance(encoder, str) else encoder
         if learner is None or learner in self._methods:
@@ -128,6 +137,8 @@ class _FewShotEstimator(BaseEstimator):
                 "expected as learner a Learner, a run folder, a name or None, got "
                 f"{type(learner).__name__}"
             )
+        if X is not None and isinstance(self.encoder_, Images | EncodedImages):
+            self.encoder_ = self.encoder_.fitted(X)
 
     def _closed_form(self, x: Tensor, described: bool) -> Learner:
         """The learner of examples like these where none with weights is named."""
@@ -226,7 +237,8 @@ class _FewShotEstimator(BaseEstimator):
             raise RunError(f"{folder} is there already, and no saved estimator: name another")
         encoder: Any = self.encoder_
         if self._encoder_name:
-            encoder = {"name": self._encoder_name}
+            images = getattr(encoder, "images", None)
+            encoder = {"name": self._encoder_name, "bits": images.bits if images else None}
         elif encoder is not None:
             encoder = vars(encoder) if isinstance(encoder, Images) else _CODE
         state = {
@@ -294,10 +306,14 @@ class _FewShotEstimator(BaseEstimator):
             )
         kept: Any = encoder
         if isinstance(state["encoder"], dict):
-            kept = state["encoder"].get("name") or Images(**state["encoder"])
+            named = "name" in state["encoder"]
+            kept = state["encoder"]["name"] if named else Images(**state["encoder"])
         start = recipe.make_learner() if recipe else learner or state["method"]
         made = cls(learner=start, encoder=kept, **state["options"])
         made._start(None)
+        if isinstance(made.encoder_, EncodedImages):
+            bits = state["encoder"].get("bits")
+            made.encoder_ = EncodedImages(made.encoder_.encoder, made.encoder_.images.size, bits)
         if made._is_closed:
             support = tensors["support"]
             made.learner_ = made._closed_form(support["x"], "attributes" in support)
@@ -340,8 +356,9 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         encoder: Turns a list of examples of any kind into numbers of shape (n, ...), as `Images`
             does; or the name of one, "minilm" or "efficientnet_lite0". Without, a run takes
             images prepared as in its training, and another learner arrays. With neither learner
-            nor encoder, texts are embedded by MiniLM, images in colour by EfficientNet-Lite0, and
-            images without colour are learned by "handwriting".
+            nor encoder, texts are embedded by MiniLM; images are learned by "handwriting" or
+            embedded by EfficientNet-Lite0, whichever names more examples rightly when they are left
+            out, as a line on standard error says.
         temperature: What scores are divided by before softmax. "auto" learns it from the examples,
             each left out once, if every class has two; else it is 1. That takes an adaptation for
             each example, up to 12; a number spares them. See `calibrate`.
@@ -354,6 +371,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         classes_: The labels, sorted.
         temperature_, threshold_: As given or learned; the threshold is None without `unknown`.
         learner_, encoder_: What adapts, and what prepares the examples.
+        selection_: What was chosen for images, and why; None where nothing was to choose.
         support_: The examples seen, as tensors.
 
     Example:
@@ -423,7 +441,10 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         if _is_text(labels) != _is_text(named):
             raise _mixed(labels[0], named[0])
         if first:
-            self._start(list(descriptions.values()) if empty and descriptions else X)
+            if empty and descriptions:
+                self._start(list(descriptions.values()))
+            else:
+                self._start(X, labels)
         told: dict[Any, Tensor] = {}
         if descriptions is not None:
             told = dict(zip(named.tolist(), self._described(descriptions), strict=True))
@@ -714,11 +735,12 @@ def _dtype(learner: Learner) -> torch.dtype:
 
 def _refuse_listing(X: Any) -> None:
     """Refuse strings, paths and images where there is no encoder for them."""
-    first = X[0] if isinstance(X, list | tuple) and len(X) else None
-    if isinstance(first, str | os.PathLike | Image.Image):
+    for i, one in enumerate(X if isinstance(X, list | tuple) else ()):
+        if not isinstance(one, str | os.PathLike | Image.Image):
+            continue
         raise UsageError(
-            f"expected numbers without an encoder, got {type(first).__name__}: give encoder=, for "
-            "images quickstudy's Images"
+            f"expected numbers without an encoder, got {type(one).__name__} as example {i}: give "
+            "encoder=, for images quickstudy's Images"
         )
 
 

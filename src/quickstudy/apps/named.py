@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
-from quickstudy.errors import unknown
+from quickstudy.apps.inputs import kind_of
+from quickstudy.errors import UsageError, unknown
 from quickstudy.learners import FineTuning, Learner, Predictor
 from quickstudy.learners.transfer.closed_form import GaussianClasses
 from quickstudy.nn import ENCODERS, Encoder, Flatten
+from quickstudy.recipes.recipe import GENERATED, Recipe
 from quickstudy.tasks import Support
-from quickstudy.tasks.images import SUFFIXES, Images
+from quickstudy.tasks.images import Images, Ink
 
 __all__ = [
     "DRAWINGS",
@@ -26,13 +25,14 @@ __all__ = [
     "TEXTS",
     "EncodedImages",
     "default_encoder",
+    "images_of",
     "in_colour",
     "make_method",
     "named_encoder",
 ]
 
 DRAWINGS = "handwriting"
-"""The run that comes with quickstudy, for drawn characters; for images without colour."""
+"""The run that comes with quickstudy, for drawn characters."""
 
 PHOTOGRAPHS, TEXTS = "efficientnet_lite0", "minilm"
 
@@ -48,8 +48,9 @@ SHARPNESS = {"nearest_centroid": 10.0, "nearest_neighbour": 10.0, "ridge": 16.0}
 15 for centroids and 13 to 25 for ridge, by 1, 2 or 5 examples of 5 or 16 training classes of
 Caltech 101 under EfficientNet-Lite0 and of clinc150 under MiniLM."""
 
-COLOURFUL = 0.02
-"""Mean difference, in 0..1, between the strongest and the weakest channel of images in colour."""
+COLOURFUL, COLOURED_SHARE = 0.15, 0.001
+"""A pixel is colourful from this difference between its strongest and its weakest channel, in 0..1;
+images are in colour from this share of such pixels."""
 
 
 class EncodedImages:
@@ -58,10 +59,15 @@ class EncodedImages:
     Args:
         encoder: Of images (3, size, size) in 0..1.
         size: Their side, in pixels.
+        bits: Of 16-bit images, as of `Images`.
     """
 
-    def __init__(self, encoder: Encoder, size: int) -> None:
-        self.encoder, self.images = encoder, Images(size, channels=3)
+    def __init__(self, encoder: Encoder, size: int, bits: int | None = None) -> None:
+        self.encoder, self.images = encoder, Images(size, channels=3, fit="grey", bits=bits)
+
+    def fitted(self, images: Sequence[Any]) -> EncodedImages:
+        """One that scales 16-bit images as a support set uses them, see `Images.fitted`."""
+        return EncodedImages(self.encoder, self.images.size, self.images.fitted(images).bits)
 
     @property
     def seen(self) -> str:
@@ -109,29 +115,41 @@ class _Sharpened(FineTuning):
         return lambda x: factor * predict(x)
 
 
-def default_encoder(examples: Any, *, drawings: bool) -> str | None:
-    """What takes examples if the user names nothing: an encoder, `DRAWINGS`, or None for numbers.
+def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:
+    """How a recipe's learner takes images: in the size, colours and ink it is trained with.
 
     Args:
-        examples: Of any kind.
-        drawings: Whether images without colour are for `DRAWINGS`.
+        ink: Of the images to come. By default as the images of the recipe's folder; else dark, or
+            bright in colour.
+
+    Raises:
+        UsageError: If the recipe is not of images, or of what an encoder makes of them.
     """
-    if not (isinstance(examples, list | tuple) or getattr(examples, "ndim", 0) == 1):
-        return None
-    first = next(iter(examples), None)
-    if isinstance(first, Image.Image | os.PathLike) or (
-        isinstance(first, str) and Path(first).suffix.lower() in SUFFIXES
-    ):
-        return DRAWINGS if drawings and not in_colour(Images(32, 3)(examples)) else PHOTOGRAPHS
-    return TEXTS if isinstance(first, str) else None
+    if (name := recipe.data.name) in GENERATED:
+        raise UsageError(f"expected a run trained on images, got one on the family {name!r}")
+    if encoder := recipe.data.encoder:
+        raise UsageError(f"expected a run trained on images, got one on what {encoder} makes")
+    photographs = recipe.data.colours == 3 and recipe.data.folder is None
+    ink = ink or ("bright" if photographs else recipe.data.ink)
+    return Images(recipe.data.image_size, recipe.data.colours, ink)
+
+
+def default_encoder(examples: Any) -> str | None:
+    """The encoder of examples if the user names nothing: by their kind, and None for numbers.
+
+    Raises:
+        DataError, MissingError: As of `kind_of`.
+    """
+    return {"texts": TEXTS, "images": PHOTOGRAPHS, "numbers": None}[kind_of(examples)]
 
 
 def in_colour(images: Tensor) -> bool:
-    """Whether images (n, 3, height, width) in 0..1 have more than greys.
+    """Whether images (n, 3, height, width) in 0..1 have more than greys, be it in a small place.
 
     Example:
         >>> import torch
         >>> in_colour(torch.rand(2, 1, 8, 8).expand(2, 3, 8, 8))
         False
     """
-    return float((images.amax(1) - images.amin(1)).mean()) > COLOURFUL
+    colourful = images.amax(1) - images.amin(1) > COLOURFUL
+    return float(colourful.float().mean()) > COLOURED_SHARE

@@ -333,6 +333,8 @@ def adapt(
         overrides=overrides or [],
     )
     print(f"learned {found.ways} classes by {found.learner}", file=sys.stderr)
+    if found.reason:
+        print(f"chosen: {found.reason}", file=sys.stderr)
     if found.seen:
         print(f"The encoder is {found.seen}.", file=sys.stderr)
     if picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -10,18 +9,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
-from platformdirs import user_cache_path
 from torch import Tensor, nn
 
+from quickstudy.cache import BlobCache
 from quickstudy.errors import DataError, UsageError, require
-from quickstudy.files import make_folder, write_atomically
 from quickstudy.nn.minilm import MiniLM
 from quickstudy.progress import track
 
@@ -41,15 +36,21 @@ IMAGENET = (
     "score on photographs is not one on unseen classes"
 )
 
-SENTENCES = "trained on pairs of sentences from the web; CLINC150 is not among the sources it lists"
+SENTENCES = (
+    "of English alone, trained on pairs of sentences from the web; CLINC150 is not among the "
+    "sources it lists"
+)
+
+EMBEDDINGS = BlobCache("embeddings")
+"""Of all encoders."""
 
 
 class Encoder:
     """Embed inputs, texts or tensors of one shape, each once.
 
     Embeddings are kept in the user's cache folder by the content of the input and by the encoder's
-    name and version, so the next process does not compute them again. The folder may be deleted at
-    any time, and processes may share it.
+    name and version, so neither this process nor the next computes them again. The cache is
+    bounded, processes may share it, and it may be deleted at any time; see `quickstudy.cache`.
 
     Args:
         embed: Maps a list of at most `batch_size` inputs, n of them, to embeddings (n, d).
@@ -57,6 +58,7 @@ class Encoder:
         version: Changes with whatever changes an embedding, such as the weights.
         seen: What pretraining may have seen of the data of a test; a report should say it.
         batch_size: Inputs embedded, and written to the cache, at once.
+        cache: Whether to keep embeddings. Without, each call computes its own.
 
     Raises:
         UsageError: If `batch_size` is not positive.
@@ -76,13 +78,12 @@ class Encoder:
         *,
         seen: str = "",
         batch_size: int = 64,
+        cache: bool = True,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"expected a batch_size of 1 or more, got {batch_size}")
         self.embed, self.name, self.version = embed, name, version
-        self.seen, self.batch_size = seen, batch_size
-        self._known: dict[bytes, Tensor] = {}
-        self._read: set[Path] = set()
+        self.seen, self.batch_size, self.cache = seen, batch_size, cache
 
     def __call__(self, inputs: Sequence[Any] | Tensor) -> Tensor:
         """Embed n inputs: float32 of shape (n, d), on the CPU.
@@ -94,18 +95,22 @@ class Encoder:
         """
         if isinstance(inputs, str) or not len(inputs):
             raise UsageError(f"expected a list of one input or more, got {inputs!r}")
-        keys = [_content(one) for one in inputs]
-        if not self._known.keys() >= set(keys):
-            self._read_cache()
-        new = {key: one for key, one in zip(keys, inputs, strict=True) if key not in self._known}
-        asked = list(new)
-        starts = range(0, len(asked), self.batch_size)
-        for start in track(starts, f"embedding by {self.name}") if asked else ():
-            batch = asked[start : start + self.batch_size]
-            made = self._embed([new[key] for key in batch])
-            self._known.update(zip(batch, made, strict=True))
-            self._write_cache(batch, made)
-        return torch.stack([self._known[key] for key in keys])
+        keys = [self._key(one, i) for i, one in enumerate(inputs)]
+        by_key = dict(zip(keys, inputs, strict=True))
+        embeddings: dict[bytes, Tensor] = {}
+        if self.cache:
+            for key, value in EMBEDDINGS.get(by_key).items():
+                embeddings[key] = torch.frombuffer(bytearray(value), dtype=torch.float32)
+        new = [key for key in by_key if key not in embeddings]
+        starts = range(0, len(new), self.batch_size)
+        for start in track(starts, f"embedding by {self.name}") if new else ():
+            batch = new[start : start + self.batch_size]
+            made = self._embed([by_key[key] for key in batch])
+            embeddings.update(zip(batch, made, strict=True))
+            if self.cache:
+                rows = [row.numpy().tobytes() for row in made]
+                EMBEDDINGS.put(dict(zip(batch, rows, strict=True)))
+        return torch.stack([embeddings[key] for key in keys])
 
     def _embed(self, inputs: list[Any]) -> Tensor:
         with torch.no_grad():
@@ -119,31 +124,14 @@ class Encoder:
             )
         return made
 
-    @property
-    def _folder(self) -> Path:
-        identity = hashlib.sha256(f"{self.name}\0{self.version}".encode()).hexdigest()
-        return user_cache_path("quickstudy") / "embeddings" / identity[:32]
-
-    def _read_cache(self) -> None:
-        """Take in what this and other processes have written since the last look."""
-        for path in sorted(set(self._folder.glob("*.safetensors")) - self._read):
-            # One that is damaged, or deleted meanwhile, is done without.
-            with contextlib.suppress(safetensors.SafetensorError, KeyError, ValueError, OSError):
-                kept = safetensors.torch.load(path.read_bytes())
-                keys = [bytes(key) for key in kept["keys"].tolist()]
-                self._known.update(zip(keys, kept["embeddings"], strict=True))
-            self._read.add(path)
-
-    def _write_cache(self, keys: list[bytes], embeddings: Tensor) -> None:
-        content = {
-            "keys": torch.tensor([list(key) for key in keys], dtype=torch.uint8),  # (n, 32)
-            "embeddings": embeddings.contiguous(),
-        }
-        path = self._folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}.safetensors"
-        with contextlib.suppress(OSError):  # a cache that cannot be written is done without
-            make_folder(path.parent)
-            write_atomically(path, safetensors.torch.save(content))
-            self._read.add(path)
+    def _key(self, one: Any, row: int) -> bytes:
+        """What names an input's embedding in the cache."""
+        if not isinstance(one, str | Tensor):
+            raise UsageError(
+                f"expected texts or tensors to embed, got {type(one).__name__} as input {row}"
+            )
+        identity = f"{self.name}\0{self.version}\0".encode()
+        return hashlib.sha256(identity + _content(one)).digest()
 
 
 def module_encoder(
@@ -301,9 +289,7 @@ ENCODERS = {
 def _content(one: str | Tensor) -> bytes:
     """A hash of a text, or of a tensor's type, shape and values."""
     if isinstance(one, str):
-        return hashlib.sha256(b"text\0" + one.encode()).digest()
-    if not isinstance(one, Tensor):
-        raise UsageError(f"expected texts or tensors to embed, got {type(one).__name__}")
+        return hashlib.sha256(b"text\0" + one.encode(errors="surrogatepass")).digest()
     values = one.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return hashlib.sha256(f"{one.dtype}{tuple(one.shape)}\0".encode() + values.tobytes()).digest()
 

@@ -9,6 +9,7 @@ It gives what sentence-transformers gives, whose import alone takes seconds.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ __all__ = ["MiniLM"]
 SIZE, HEADS, WIDTH, LAYERS, WORDS, PLACES = 384, 12, 1536, 6, 30522, 512
 LONGEST = 256
 """Word pieces of a text that are read, as in its training; the rest is cut off."""
+
+FOREIGN = 0.2
+"""Share of letters beyond ASCII from which texts are surely not in English."""
 
 _EMBEDDINGS = {
     "words.weight": "word_embeddings.weight",
@@ -65,12 +69,30 @@ class MiniLM(nn.Module):
     def forward(self, texts: list[str]) -> Tensor:
         """Embed n texts: (n, 384), of length one."""
         pieces = self.tokenizer.encode_batch(texts)
+        _warn_of_what_is_not_read(texts, sum(bool(piece.overflowing) for piece in pieces))
         ids = torch.tensor([text.ids for text in pieces])
         real = torch.tensor([text.attention_mask for text in pieces]).bool()
         x = self.norm(self.words(ids) + self.places.weight[: ids.shape[1]])
         x = self.layers(x, src_key_padding_mask=~real)
         mean = (x * real[..., None]).sum(1) / real.sum(1, keepdim=True)
         return F.normalize(mean, dim=1)
+
+
+def _warn_of_what_is_not_read(texts: list[str], n_cut: int) -> None:
+    if n_cut:
+        warnings.warn(
+            f"{n_cut} of {len(texts)} texts are longer than the {LONGEST} word pieces that MiniLM "
+            "reads, which are about 200 words: the rest of them is left out",
+            stacklevel=1,
+        )
+    letters = [letter for text in texts for letter in text if letter.isalpha()]
+    foreign = sum(not letter.isascii() for letter in letters)
+    if foreign > FOREIGN * len(letters):
+        warnings.warn(
+            f"{foreign / len(letters):.0%} of the letters are none of English, the language that "
+            "MiniLM is trained on: give an encoder of the texts' language, see text_encoder",
+            stacklevel=1,
+        )
 
 
 def _renamed(kept: dict[str, Tensor]) -> dict[str, Tensor]:

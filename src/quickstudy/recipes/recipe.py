@@ -611,7 +611,7 @@ def _load_folder(data: Data, folder: Path, split: str) -> ClassData:
         raise unknown("split of a folder", split, splits)
     side = ENCODERS[data.encoder].side if data.encoder else None
     if side:
-        everything = load_image_folder(folder, size=side, channels=3)
+        everything = load_image_folder(folder, size=side, channels=3, fit="grey")
     else:
         everything = load_image_folder(
             folder, size=data.image_size, channels=data.channels, ink=data.ink

@@ -7,10 +7,10 @@ import hashlib
 import io
 import json
 import os
+import warnings
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
@@ -19,57 +19,134 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from PIL import Image, ImageOps
-from platformdirs import user_cache_path
+from PIL import ExifTags, Image, features
 from torch import Tensor
 
-from quickstudy.errors import DataError, MissingError, UsageError, check_option
-from quickstudy.files import write_atomically
+from quickstudy.cache import FileCache, cache_limit
+from quickstudy.errors import DataError, MissingError, QuickstudyError, UsageError, check_option
 from quickstudy.progress import track
 from quickstudy.tasks.sources import ClassData
 
-__all__ = ["Images", "content_hash", "decode_image", "list_images", "load_image_folder"]
+__all__ = [
+    "SUFFIXES",
+    "Fit",
+    "Images",
+    "Ink",
+    "bit_depth",
+    "content_hash",
+    "decode_image",
+    "folder_bit_depth",
+    "list_images",
+    "load_image_folder",
+]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+FORMATS = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "WEBP": (".webp",) if features.check("webp") else (),
+    "AVIF": (".avif",) if features.check("avif") else (),
+}
+"""The formats that are read, and how their names end. Pillow's others run programs, or are for
+screens and games, and have had most of its faults."""
+
+SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+
 MOST_PIXELS = 64_000_000
 MOST_BYTES = 64_000_000
+"""Of a file."""
+
+MOST_DECODED = 128_000_000
+"""Bytes of an image as it is decoded, which for JPEG is near the size wanted."""
+
+MOST_SIDE = 4096
+"""Of the size wanted, in pixels."""
+
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that cameras and scanners use of 16."""
+
+GAP = 3
+"""Large images are first averaged down to so many times the size wanted, in whole steps."""
+
+BAND_PIXELS = 1_000_000
+"""Of a large image, converted at once."""
+
+DECODED = FileCache("decoded")
+DECODER = 4
+"""Changes with whatever changes the pixels."""
 
 Ink = Literal["bright", "dark"]
+Fit = Literal["pad", "grey", "stretch"]
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image of each EXIF orientation upright."""
 
 
 def list_images(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
     """List the images of a folder or zip, in sorted order: name (with slashes) and reader.
 
-    Hidden files are passed over.
+    Folders that are links are followed. Hidden files are passed over; a warning counts the others
+    that are no image by their names.
 
     Raises:
         MissingError: If `path` is not there.
         DataError: If it is neither a folder nor a zip, or holds no image.
     """
     if path.is_dir():
-        files = [p for p in path.rglob("*") if p.is_file()]
-        found = {p.relative_to(path).as_posix(): partial(_read_file, p) for p in files}
+        found = {p.relative_to(path).as_posix(): partial(_read_file, p) for p in _walk(path)}
     elif not path.exists():
         raise MissingError(f"expected a folder or zip of images at {path}, found nothing")
     else:
         try:
             archive = zipfile.ZipFile(path)  # closed with the last of its readers
-            found = {m.filename: partial(_read_member, archive, m) for m in archive.infolist()}
-        except zipfile.BadZipFile as error:
+        except Exception as error:  # of many types, if the file is strange
             raise DataError(f"{path} is neither a folder nor a whole zip: {error}") from None
-    images = [(name, read) for name, read in sorted(found.items()) if _is_image(name)]
+        members = [m for m in archive.infolist() if not m.is_dir()]
+        found = {m.filename: partial(_read_member, archive, m) for m in members}
+    visible = [(name, read) for name, read in sorted(found.items()) if not _is_hidden(name)]
+    images = [(name, read) for name, read in visible if _is_image(name)]
     if not images:
         raise DataError(f"expected images in {path}, found none ({', '.join(sorted(SUFFIXES))})")
     if odd := [name for name, _ in images if not _is_utf8(name)]:
         raise DataError(f"expected file names in UTF-8 in {path}, got {odd[0]!r}: rename it")
+    if others := [name for name, _ in visible if not _is_image(name)]:
+        warnings.warn(
+            f"{len(others)} of {len(visible)} files in {path} are passed over, as their names do "
+            f"not end as those of images do: {others[0]!a}{', ...' if others[1:] else ''}",
+            stacklevel=1,
+        )
     return images
 
 
+def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files below a folder. Links are followed, but not to a folder that they lie in."""
+    here = folder.resolve()
+    if here in above:
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _walk(path, above | {here})
+        elif path.is_file():
+            yield path
+
+
 def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
 
 
 def _is_utf8(name: str) -> bool:
@@ -83,12 +160,18 @@ def _read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def _read_path(path: str | os.PathLike[str]) -> bytes:
+    if not os.path.isfile(path):
+        raise MissingError(f"expected an image at {os.fspath(path)}, found none")
+    return _read_file(Path(path))
+
+
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     if member.file_size > MOST_BYTES:
         raise DataError(f"{member.filename} has over {MOST_BYTES} bytes: make it smaller")
     try:
         return archive.read(member)  # reads no more than it says it holds
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+    except Exception as error:  # each way to compress has errors of its own
         raise DataError(
             f"{member.filename} in {archive.filename} cannot be read ({error}): get another copy"
         ) from None
@@ -103,54 +186,101 @@ def content_hash(path: Path) -> str:
 
 
 def decode_image(
-    content: bytes, name: str, *, size: int, channels: int = 1, ink: Ink = "bright"
+    content: bytes,
+    name: str,
+    *,
+    size: int,
+    channels: int = 1,
+    ink: Ink = "bright",
+    fit: Fit = "pad",
+    bits: int | None = None,
 ) -> np.ndarray:
     """Decode one image to uint8 of shape (channels, size, size).
 
-    An image that is not square is centred on paper; what is transparent is paper.
+    Of several frames, the first is read. What is transparent is paper.
 
     Args:
         name: For the error message.
-        channels: 1 for grey, 3 for colour.
-        ink: "dark" inverts, so that dark strokes on white paper become bright on black.
+        channels, ink, fit, bits: As of `Images`.
 
     Raises:
         DataError: If the file is no image, is damaged, or is far too large.
     """
-    with _readable(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        return _prepare(image, name, size, channels, ink)
+    return Images(size, channels, ink, fit, bits).decode(content, name)
+
+
+def bit_depth(images: Sequence[Any]) -> int:
+    """How many bits the greys of 16-bit images use: the least of 8, 10, 12, 14 and 16 that holds
+    the brightest pixel of them all; 16 without such images.
+
+    A PGM says its brightest grey itself, so it does not count.
+
+    Args:
+        images: Paths, contents of files, Pillow images; arrays are passed over.
+
+    Raises:
+        MissingError, DataError: If an image is not there or cannot be read.
+
+    Example:
+        >>> bit_depth([Image.fromarray(np.full((4, 4), 900, np.uint16))])
+        10
+    """
+    return _depth((f"image {i}", image) for i, image in enumerate(images))
+
+
+def folder_bit_depth(path: Path) -> int:
+    """The same of the images of a folder or zip."""
+    return _depth((f"{path}/{name}", read()) for name, read in list_images(path))
+
+
+def _depth(named: Iterable[tuple[str, Any]]) -> int:
+    most = -1
+    for name, image in named:
+        with _opened(image, name) as (opened, known_as):
+            if opened is not None and _is_deep(opened):
+                _check_size(opened, known_as)
+                most = max(most, _brightest(opened, known_as))
+    return 16 if most < 0 else next(bits for bits in DEPTHS if most < 2**bits)
 
 
 @contextlib.contextmanager
-def _readable(name: str) -> Iterator[None]:
-    """Say which image cannot be read."""
+def _opened(image: Any, name: str) -> Iterator[tuple[Image.Image | None, str]]:
+    """A path, content or Pillow image as a Pillow image, not decoded yet, with its name; None for
+    anything else. Pillow's errors become one that names it."""
+    content = image
+    if isinstance(image, str | os.PathLike):
+        name, content = os.fspath(image), _read_path(image)
     try:
-        yield
-    except DataError:
+        if isinstance(content, bytes):
+            with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as opened:
+                yield opened, name
+        else:
+            yield (image if isinstance(image, Image.Image) else None), name
+    except QuickstudyError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise DataError(f"{name} is not a readable image: replace or remove it") from None
+    except Exception as error:  # of many types, if the file is strange
+        raise DataError(f"{name} is not a readable image: replace or remove it") from error
 
 
-def _prepare(image: Image.Image, name: str, size: int, channels: int, ink: Ink) -> np.ndarray:
-    """Bring an image to uint8 of shape (channels, size, size)."""
-    mode, paper = ("RGB" if channels == 3 else "L"), (255 if ink == "dark" else 0)
-    if image.width * image.height > MOST_PIXELS:
+def _is_deep(image: Image.Image) -> bool:
+    """Whether an image has greys of more than 8 bits, whose range it does not say."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format != "PPM")
+
+
+def _brightest(image: Image.Image, name: str) -> int:
+    """The brightest of greys of up to 16 bits."""
+    low, high = (int(value) for value in image.getextrema())  # pyright: ignore[reportArgumentType]
+    if low < 0 or high >= 2**16:
+        raise DataError(f"{name} has greys from {low} to {high}: convert it to 8 or 16 bits")
+    return high
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    """Refuse an image that is too large, before it is decoded."""
+    channels = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}.get(image.mode, 4)
+    pixels = image.width * image.height
+    if pixels > MOST_PIXELS or pixels * channels > MOST_DECODED:
         raise DataError(f"{name} has {image.width}x{image.height} pixels: make it smaller")
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):  # Pillow would clip at 255
-        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    if upright.mode in ("I", "F"):
-        raise DataError(f"{name} has pixels of mode {upright.mode!r}: convert it to 8 or 16 bits")
-    if upright.has_transparency_data:
-        sheet = Image.new("RGBA", upright.size, (paper, paper, paper, 255))
-        upright = Image.alpha_composite(sheet, upright.convert("RGBA"))
-    flat = upright.convert(mode)
-    if flat.size != (size, size):
-        colour = (paper, paper, paper) if channels == 3 else paper
-        flat = ImageOps.pad(flat, (size, size), Image.Resampling.LANCZOS, colour)
-    pixels = np.asarray(flat, dtype=np.uint8).reshape(size, size, channels).transpose(2, 0, 1)
-    return 255 - pixels if ink == "dark" else pixels
 
 
 @dataclass(frozen=True)
@@ -161,6 +291,11 @@ class Images:
         size: Side to resize to, in pixels.
         channels: 1 for grey, 3 for colour.
         ink: "dark" inverts, so that dark strokes on white paper become bright on black.
+        fit: An image that is not square is centred on paper by "pad", which suits strokes; centred
+            on middle grey by "grey", which pretrained networks take for zero; or made to fill the
+            square by "stretch", so that a statistic sees no margin.
+        bits: How many bits 16-bit images use, of which the brightest grey becomes 1. By default
+            those of the images of a call, see `bit_depth`; `fitted` sets it for later calls.
 
     Raises:
         UsageError: If an option is out of range.
@@ -173,13 +308,28 @@ class Images:
     size: int = 28
     channels: int = 1
     ink: Ink = "bright"
+    fit: Fit = "pad"
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         check_option("ink", self.ink, get_args(Ink))
-        if self.size < 1 or self.channels not in (1, 3):
+        check_option("fit", self.fit, get_args(Fit))
+        if not 1 <= self.size <= MOST_SIDE or self.channels not in (1, 3):
             raise UsageError(
-                f"expected size >= 1 and 1 or 3 channels, got {self.size} and {self.channels}"
+                f"expected a size of 1 to {MOST_SIDE} and 1 or 3 channels, got {self.size} and "
+                f"{self.channels}"
             )
+        if self.bits not in (None, *DEPTHS):
+            raise UsageError(f"expected bits of {', '.join(map(str, DEPTHS))}, got {self.bits}")
+
+    def fitted(self, images: Sequence[Any]) -> Images:
+        """These options with the `bits` that a support set uses, so that queries are scaled as it
+        is.
+
+        Raises:
+            MissingError, DataError: If an image is not there or cannot be read.
+        """
+        return self if self.bits else replace(self, bits=bit_depth(images))
 
     def __call__(self, images: Sequence[Any]) -> Tensor:
         """Read paths and prepare Pillow images; arrays (channels, size, size) are taken as they
@@ -190,44 +340,146 @@ class Images:
             DataError: If a file is no image, an image is damaged or far too large, or an array
                 has another shape.
         """
-        return torch.stack([self._one(image, f"image {i}") for i, image in enumerate(images)])
+        how = self.fitted(images)
+        return torch.stack([how._one(image, f"image {i}") for i, image in enumerate(images)])
+
+    def decode(self, content: bytes, name: str) -> np.ndarray:
+        """Decode the content of a file to uint8 of shape (channels, size, size)."""
+        with _opened(content, name) as (image, _):
+            assert image is not None
+            if image.width * image.height <= MOST_PIXELS:  # JPEG decodes to a fraction of its size
+                image.draft(None, (2 * self.size, 2 * self.size))
+            return self._prepare(image, name)
 
     def _one(self, image: Any, name: str) -> Tensor:
-        how = {"size": self.size, "channels": self.channels, "ink": self.ink}
         if isinstance(image, str | os.PathLike):
-            path = Path(image)
-            if not path.is_file():
-                raise MissingError(f"expected an image at {path}, found none")
-            pixels = decode_image(_read_file(path), str(path), **how)
+            name, image = os.fspath(image), _read_path(image)
+        if isinstance(image, bytes):
+            pixels = self.decode(image, name)
         elif isinstance(image, Image.Image):
-            with _readable(name):
-                pixels = _prepare(image, name, **how)
+            with _opened(image, name):
+                pixels = self._prepare(image, name)
         else:
-            pixels = np.asarray(image)
-            expected = (self.channels, self.size, self.size)
-            if pixels.shape != expected or not (
-                pixels.dtype == np.uint8 or pixels.dtype.kind == "f"
-            ):
-                raise DataError(
-                    f"expected paths, Pillow images or arrays {expected} of bytes or floats, got "
-                    f"as {name} {type(image).__name__} {pixels.shape} of {pixels.dtype}"
-                )
+            pixels = self._array(image, name)
         scale = 255 if pixels.dtype == np.uint8 else 1
         return torch.from_numpy(pixels.astype(np.float32) / scale)
 
+    def _array(self, image: Any, name: str) -> np.ndarray:
+        pixels = np.asarray(image)
+        expected = (self.channels, self.size, self.size)
+        if pixels.shape != expected or not (pixels.dtype == np.uint8 or pixels.dtype.kind == "f"):
+            raise DataError(
+                f"expected paths, Pillow images or arrays {expected} of bytes or floats, got "
+                f"as {name} {type(image).__name__} {pixels.shape} of {pixels.dtype}"
+            )
+        return pixels
+
+    def _prepare(self, image: Image.Image, name: str) -> np.ndarray:
+        """Bring an image to uint8 of shape (channels, size, size)."""
+        _check_size(image, name)
+        _warn_of_what_is_left_out(image)
+        if image.mode == "F":
+            raise DataError(f"{name} has pixels of mode 'F': convert it to 8 or 16 bits")
+        image.load()
+        bits = 16
+        if _is_deep(image):
+            bits = self.bits or bit_depth([image])
+            if _brightest(image, name) >= 2**bits:
+                warnings.warn(
+                    f"Some 16-bit images are brighter than the {bits} bits that the support set "
+                    f"uses: they are cut off at {2**bits - 1}.",
+                    stacklevel=1,
+                )
+        fitted = self._resized(image, bits)
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        if turn is not None:
+            fitted = fitted.transpose(turn)
+        side = (self.size, self.size)
+        if fitted.size != side:
+            margin = 127 if self.fit == "grey" else self._paper
+            sheet = Image.new(fitted.mode, side, (margin,) * len(fitted.getbands()))
+            margins = (
+                round((self.size - fitted.width) / 2),
+                round((self.size - fitted.height) / 2),
+            )
+            sheet.paste(fitted, margins)
+            fitted = sheet
+        pixels = np.asarray(fitted, dtype=np.uint8).reshape(*side, self.channels)
+        pixels = pixels.transpose(2, 0, 1)
+        return 255 - pixels if self.ink == "dark" else pixels
+
+    @property
+    def _paper(self) -> int:
+        return 255 if self.ink == "dark" else 0
+
+    def _resized(self, image: Image.Image, bits: int) -> Image.Image:
+        """An image in 8 bits, without transparency, that fits the square.
+
+        A large one is averaged down on the way, a band of rows at a time, so that all of it is
+        never held in another form.
+        """
+        width, height = image.size
+        goal: tuple[int, int] = (self.size, self.size)
+        if self.fit != "stretch":
+            scale = self.size / max(width, height)
+            goal = (max(1, round(width * scale)), max(1, round(height * scale)))
+        across, down = (
+            max(1, side // (GAP * to)) for side, to in zip(image.size, goal, strict=True)
+        )
+        if across == down == 1:
+            flat = self._flat(image, bits)
+        else:
+            mode = "RGB" if self.channels == 3 else "L"
+            flat = Image.new(mode, (-(-width // across), -(-height // down)))
+            rows = down * max(1, BAND_PIXELS // (width * down))
+            for top in range(0, height, rows):
+                band = image.crop((0, top, width, min(top + rows, height)))
+                flat.paste(self._flat(band, bits).reduce((across, down)), (0, top // down))
+        if flat.size == goal:
+            return flat
+        covered = (0, 0, width / across, height / down)  # the last pixels stand for fewer
+        return flat.resize(goal, Image.Resampling.LANCZOS, covered)
+
+    def _flat(self, image: Image.Image, bits: int) -> Image.Image:
+        """An image on paper, in 8 bits of grey or colour."""
+        if image.mode == "I" or image.mode.startswith("I;16"):
+            greys = np.asarray(image).astype(np.float32) * (255 / (2**bits - 1))
+            image = Image.fromarray(greys.clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            sheet = Image.new("RGBA", image.size, (self._paper,) * 3 + (255,))
+            image = Image.alpha_composite(sheet, image.convert("RGBA"))
+        return image.convert("RGB" if self.channels == 3 else "L")
+
+
+def _warn_of_what_is_left_out(image: Image.Image) -> None:
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # of phones, one photograph
+        warnings.warn("Of images with several frames, the first is read.", stacklevel=1)
+    tile = getattr(image, "tile", None)
+    if tile and image.mode in ("RGB", "RGBA") and "16" in str(tile[0][3]):
+        warnings.warn(
+            "Of images in colour with 16 bits a channel, the upper 8 are read.", stacklevel=1
+        )
+
 
 def load_image_folder(
-    path: str | Path, *, size: int = 28, channels: int = 1, ink: Ink = "bright"
+    path: str | Path,
+    *,
+    size: int = 28,
+    channels: int = 1,
+    ink: Ink = "bright",
+    fit: Fit = "pad",
+    bits: int | None = None,
 ) -> ClassData:
     """Load images whose folder is their class, from a directory or a zip.
 
-    Decoded images are kept in the user's cache folder, so the next load takes no time.
+    Decoded images are kept in the user's cache by the content of all of them, so the next load
+    only reads the files; see `quickstudy.cache`.
 
     Args:
         path: Folder or zip; the class of `a/b/1.png` is `a/b`, of the group `a`.
         size: Side to resize to, in pixels.
-        channels: 1 for grey, 3 for colour.
-        ink: "dark" inverts, so that dark strokes on white paper become bright on black.
+        channels, ink, fit: As of `Images`.
+        bits: As of `Images`; by default by all images in `path`.
 
     Returns:
         Images uint8 of shape (n, channels, size, size), classes in sorted order.
@@ -237,12 +489,12 @@ def load_image_folder(
         DataError: If it holds fewer than two class folders, or a damaged image.
     """
     path = Path(path)
-    cache = _cache_file(path, f"decoder 3/{size}/{channels}/{ink}")
-    if cache and cache.exists():
+    how = Images(size, channels, ink, fit, bits)
+    key = _decoded_key(path, how) if cache_limit() and path.exists() else ""
+    if key and (content := DECODED.get(key)):
         with contextlib.suppress(safetensors.SafetensorError, KeyError, ValueError):
-            tensors = safetensors.torch.load(cache.read_bytes())
-            coded = bytes(tensors["names"].tolist())
-            names = json.loads(coded)
+            tensors = safetensors.torch.load(content)
+            names = json.loads(bytes(tensors["names"].tolist()))
             return ClassData(tensors["x"], tensors["y"], names, groups=_groups(names))
     listed = list_images(path)
     owners = [str(PurePosixPath(name).parent) for name, _ in listed]
@@ -255,17 +507,14 @@ def load_image_folder(
     if "." in names:
         stray = listed[owners.index(".")][0]
         raise DataError(f"expected every image of {path} in the folder of its class, not {stray}")
-    images = [
-        decode_image(read(), f"{path}/{name}", size=size, channels=channels, ink=ink)
-        for name, read in track(listed, "decoding images")
-    ]
+    decode = replace(how, bits=bits or folder_bit_depth(path)).decode
+    images = [decode(read(), f"{path}/{name}") for name, read in track(listed, "decoding images")]
     number = {name: c for c, name in enumerate(names)}
     x = torch.from_numpy(np.ascontiguousarray(np.stack(images)))  # colours come last from Pillow
     y = torch.tensor([number[o] for o in owners])
-    if cache:
-        cache.parent.mkdir(parents=True, exist_ok=True)
+    if key and key == _decoded_key(path, how):  # as it was when it was decoded
         coded = torch.tensor(list(json.dumps(names).encode()), dtype=torch.uint8)
-        write_atomically(cache, safetensors.torch.save({"x": x, "y": y, "names": coded}))
+        DECODED.put(key, safetensors.torch.save({"x": x, "y": y, "names": coded}))
     return ClassData(x, y, names, groups=_groups(names))
 
 
@@ -276,14 +525,12 @@ def _groups(names: list[str]) -> torch.Tensor:
     return torch.tensor([number[parent] for parent in parents])
 
 
-def _cache_file(path: Path, how: str) -> Path | None:
-    """Where the decoded form of `path` as it is now belongs; None for a path that is not there."""
-    if not path.exists():
-        return None
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    stamp = hashlib.sha256(how.encode())
-    for file in files:
-        stat = file.stat()
-        about = f"{os.path.abspath(file)}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-        stamp.update(os.fsencode(about))  # which names that are no UTF-8 pass
-    return user_cache_path("quickstudy") / "decoded" / f"{stamp.hexdigest()[:32]}.safetensors"
+def _decoded_key(path: Path, how: Images) -> str:
+    """What names the decoded form of a folder or zip: all of its content, and how it is decoded."""
+    if path.is_dir():
+        content = content_hash(path)
+    else:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    about = f"{DECODER}\0{content}\0{how}"
+    return f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.safetensors"
