@@ -269,7 +269,9 @@ def test_auto_never_batches_batch_norm_and_one_task_is_serial():
     small, _ = maml_and_tasks()
     convolutional = PrototypicalNetworks(Conv4((1, 16, 16), width=4))
     assert type(make_executor("auto", small, 4)) is Auto
-    assert type(make_executor("auto", small, 4, trial=False)) is Vmap
+    untried = make_executor("auto", small, 4, trial=False)
+    assert isinstance(untried, Auto)
+    assert untried.chosen == "vmap"
     executor = make_executor("auto", convolutional, 4)
     assert type(executor).__name__ in ("Threads", "Serial")
     executor.close()
@@ -290,3 +292,57 @@ def test_auto_does_without_a_cache_that_cannot_be_written(tmp_path, monkeypatch)
         executor(learner, episodes).gradients, Serial()(learner, episodes).gradients
     )
     executor.close()
+
+
+class Functional(torch.nn.Module):
+    """A network whose batch norm is a function, which no look at the modules shows."""
+
+    out_features = 8
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(8, 8)
+
+    def forward(self, x):
+        return torch.nn.functional.batch_norm(self.layer(x), None, None, training=True).relu()
+
+
+def test_a_batched_derivative_that_is_wrong_is_found_and_auto_goes_on_without_it():
+    torch.manual_seed(0)
+    learner = MAML(Functional(), 3, inner_lr=0.1, inner_steps=2).train()
+    tasks = EpisodeSampler(blob_classes(), n_way=3, n_shot=2, n_query=2)
+    episodes = [tasks[i] for i in range(4)]
+    for name in ("vmap", "compiled"):
+        with pytest.raises(UsageError, match="off that of the tasks one by one"):
+            make_executor(name, learner, 4)(learner, episodes)
+    expected = Serial()(learner, episodes).gradients
+    for trial in (True, False):
+        auto = make_executor("auto", learner, 4, trial=trial)
+        found = auto(learner, episodes).gradients
+        auto.close()
+        assert auto.chosen in ("threads", "serial")
+        assert all(torch.allclose(found[n], g, rtol=1e-3, atol=1e-5) for n, g in expected.items())
+
+
+def test_tasks_of_equal_shapes_and_other_ways_are_compiled_apart():
+    learner = PrototypicalNetworks(MLP((8,), (8,))).train()
+    four = EpisodeSampler(blob_classes(), n_way=4, n_shot=1, n_query=1)
+    two = EpisodeSampler(blob_classes(), n_way=2, n_shot=2, n_query=2)
+    compiled = Compiled()
+    for tasks in (four, two):
+        episodes = [tasks[i] for i in range(2)]
+        expected = Serial()(learner, episodes).gradients
+        found = compiled(learner, episodes).gradients
+        assert all(torch.allclose(found[n], g, atol=1e-5) for n, g in expected.items())
+
+
+def test_a_compiled_step_that_is_wrong_is_found(monkeypatch):
+    learner = PrototypicalNetworks(MLP((8,), (8,))).train()
+    tasks = EpisodeSampler(blob_classes(), n_way=2, n_shot=1, n_query=1)
+
+    def wrong(self, function, inputs):
+        return lambda inputs: [2 * t for t in function(*inputs)]
+
+    monkeypatch.setattr(Compiled, "_compile", wrong)
+    with pytest.raises(UsageError, match="'compiled' cannot run PrototypicalNetworks"):
+        Compiled()(learner, [tasks[0], tasks[1]])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path, PurePosixPath
+from string import ascii_uppercase
+from typing import Any
 
 import torch
 
 from quickstudy.apps.adapt import Adaptation
-from quickstudy.errors import UsageError
+from quickstudy.errors import MissingError, UsageError
 from quickstudy.files import write_figure
 from quickstudy.learners import Learner
-from quickstudy.recipes.recipe import Recipe
+from quickstudy.recipes.recipe import RUNS, Recipe
+from quickstudy.tasks import Episode
 from quickstudy.tasks.images import decode_image, list_images
 
 __all__ = ["draw_episode", "draw_predictions"]
@@ -23,38 +27,44 @@ def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
     """Draw an episode of each kind of data: support, queries, predictions, right or wrong."""
     from matplotlib.figure import Figure
 
-    from quickstudy.errors import MissingError
-
-    shown = []
+    shown: list[tuple[str, Episode]] = []
     for test in recipe.test:
-        if test.n_way == 5 and test.n_shot == 1:
-            spec = test.model_copy(update={"n_query": PER_CLASS})
-            try:
-                tasks = recipe.test_tasks(spec, stream=3)
-            except MissingError:
-                continue
-            shown.append((test.title, tasks[0]))
+        one_shot_runs = test.split == RUNS
+        if one_shot_runs or (test.n_way == 5 and test.n_shot == 1):
+            changed = {} if one_shot_runs else {"n_query": PER_CLASS}
+            with contextlib.suppress(MissingError):
+                tasks = recipe.test_tasks(test.model_copy(update=changed), stream=3)
+                shown.append((test.title.partition(" (")[0], tasks[0]))
     figure = Figure(figsize=(4.6 * len(shown), 4.2), layout="constrained", facecolor="white")
     figure.suptitle(
-        "One example of each class was shown (left); the learner named the rest. "
+        "One example of each class is labelled with a letter; the learner named the others. "
         "Green: right. Red: wrong, with the class it named.",
         fontsize=10,
     )
     panels = figure.subfigures(1, len(shown), squeeze=False)[0]
     for panel, (title, episode) in zip(panels, shown, strict=True):
-        with torch.no_grad():
-            named = learner.adapt(episode.support)(episode.query.x).argmax(1)
-        right = named == episode.query.y
-        panel.suptitle(f"{title}\n{int(right.sum())} of {len(right)} right", fontsize=10)
-        axes = panel.subplots(5, 1 + PER_CLASS)
-        for way in range(5):
-            example = episode.support.x[episode.support.y == way][0, 0]
-            _cell(axes[way, 0], example, "black", "ABCDE"[way])
-            for k, i in enumerate((episode.query.y == way).nonzero().flatten()):
-                colour = "#2a9d43" if right[i] else "#d62828"
-                note = "" if right[i] else "ABCDE"[int(named[i])]
-                _cell(axes[way, 1 + k], episode.query.x[i, 0], colour, note)
+        _draw_task(panel, title, episode, learner)
     return write_figure(path, figure)
+
+
+def _draw_task(panel: Any, title: str, episode: Episode, learner: Learner) -> None:
+    """Five rows of classes, each with its example and then its queries."""
+    with torch.no_grad():
+        named = learner.adapt(episode.support)(episode.query.x).argmax(1)
+    right = named == episode.query.y
+    panel.suptitle(f"{title}\n{int(right.sum())} of {len(right)} right", fontsize=10)
+    ways = episode.support.n_way or 0
+    per_row = -(-ways // 5)  # classes beside each other
+    width = 1 + len(right) // ways  # an example and its queries
+    axes = panel.subplots(5, per_row * width, squeeze=False)
+    for way in range(ways):
+        cells = axes[way % 5, way // 5 * width :]
+        example = episode.support.x[episode.support.y == way][0, 0]
+        _cell(cells[0], example, "black", ascii_uppercase[way])
+        for k, i in enumerate((episode.query.y == way).nonzero().flatten()):
+            colour = "#2a9d43" if right[i] else "#d62828"
+            note = "" if right[i] else ascii_uppercase[int(named[i])]
+            _cell(cells[1 + k], episode.query.x[i, 0], colour, note)
 
 
 def draw_predictions(found: Adaptation, support: Path, query: Path, path: Path) -> Path:

@@ -349,31 +349,34 @@ class Auto(Executor):
 
     The first call tries those that can run the learner, and keeps the seconds that each took in
     the user's cache folder, so the next training of the like chooses at once, and alike.
-    Compiling is tried only where the steps to come would take longer than it does, and given up
-    for `Vmap` when tasks come that are too long for it.
+    Compiling is tried only where the steps to come would take longer than it does. When tasks come
+    that the chosen executor cannot run, as they are too long to compile, the next simpler one goes
+    on: `Vmap`, then the tasks one by one.
 
     Args:
         steps: Meta-steps to come.
+        trial: Whether to try; if not, it begins with `Vmap`.
     """
 
     WORTH_COMPILING = 120.0
     """Seconds that training would take without compiling."""
 
-    def __init__(self, steps: int = 0) -> None:
+    def __init__(self, steps: int = 0, *, trial: bool = True) -> None:
         self.steps = steps
-        self.chosen: str | None = None
+        self.chosen: str | None = None if trial else "vmap"
         self._made: dict[str, Executor] = {}
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
         if self.chosen is None:
             self.chosen = self._choose(learner, episodes)
-        try:
-            return self._make(self.chosen)(learner, episodes)
-        except UsageError:
-            if self.chosen != "compiled":
-                raise
-            self.chosen = "vmap"  # later tasks may be longer than what is compiled
-            return self._make("vmap")(learner, episodes)
+        simpler = {"compiled": "vmap", "vmap": _one_by_one(learner)}
+        while True:
+            try:
+                return self._make(self.chosen)(learner, episodes)
+            except UsageError:
+                if self.chosen not in simpler:
+                    raise
+                self.chosen = simpler[self.chosen]
 
     def close(self) -> None:
         for executor in self._made.values():
@@ -473,7 +476,7 @@ def make_executor(
         return Serial()
     on_cpu = device_of(learner).type == "cpu"
     if not reason and not (on_cpu and _has(learner, (nn.modules.conv._ConvNd,))):
-        return Auto(steps) if trial else Vmap()
+        return Auto(steps, trial=trial)
     return EXECUTORS[_one_by_one(learner)]()
 
 

@@ -13,7 +13,7 @@ from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.learners import NearestCentroid
 from quickstudy.recipes.recipe import Data, load_recipe
 from quickstudy.recipes.recipe import Test as RecipeTest
-from quickstudy.tasks.datasets.omniglot_runs import OneShotRuns
+from quickstudy.tasks.datasets.omniglot_runs import FIRST_RUNS, OneShotRuns
 
 
 def png(column: int) -> bytes:
@@ -60,7 +60,7 @@ def test_a_run_is_an_episode_of_one_drawing_a_class_with_bright_ink(few):
     assert meta_test(NearestCentroid(), runs, 2).mean == 1
 
 
-def test_what_holds_no_runs_is_refused(few, tmp_path, monkeypatch):
+def test_what_holds_no_runs_is_refused(few, tmp_path):
     runs = OneShotRuns(few[0], image_size=8)
     with pytest.raises(IndexError, match=r"0\.\.1"):
         runs[2]
@@ -77,9 +77,14 @@ def test_what_holds_no_runs_is_refused(few, tmp_path, monkeypatch):
         archive.writestr("readme.txt", "")
     with pytest.raises(DataError, match="found none"):
         OneShotRuns(tmp_path / "empty.zip")
+
+
+def test_ten_runs_come_with_the_package_and_their_licence(tmp_path, monkeypatch):
     monkeypatch.setenv("QUICKSTUDY_DATA", str(tmp_path / "nothing"))
-    with pytest.raises(MissingError, match=r"all_runs\.zip"):
-        OneShotRuns()
+    runs = OneShotRuns(image_size=28)
+    assert len(runs) == 10
+    assert runs[0].query.x.shape == (20, 1, 28, 28)
+    assert "Brenden Lake" in (FIRST_RUNS.parent / "LICENSE").read_text()
 
 
 def runs_test(few, tmp_path, monkeypatch, **keys):

@@ -3,6 +3,8 @@
 Lake, Salakhutdinov & Tenenbaum, "Human-level concept learning through probabilistic program
 induction", Science 2015. People err on 4.5 % of them; the modified Hausdorff distance on 38.8 %.
 The characters are of the "evaluation" alphabets, so train on "background" alone.
+
+Runs 1 to 10 come with quickstudy, in `omniglot_one_shot/`, under Omniglot's MIT licence.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from quickstudy.tasks.sampler import generator_for
 
 __all__ = ["OneShotRuns"]
 
-FILES = ("all_runs.zip", "one_shot_runs_01_10.zip")
-URL = "https://github.com/brendenlake/omniglot/raw/master/python/one-shot-classification/"
+ALL_RUNS = "all_runs.zip"
+"""Lake's file of all 20 runs, which is read where it lies in the data folder."""
+
+FIRST_RUNS = Path(__file__).parent / "omniglot_one_shot" / "one_shot_runs_01_10.zip"
 
 
 class OneShotRuns:
@@ -35,7 +39,7 @@ class OneShotRuns:
 
     Args:
         path: Zip in the layout of Lake's `all_runs.zip`, or of a part of its runs; by default
-            that of the data folder.
+            `omniglot/all_runs.zip` in the data folder, or else runs 1 to 10, which are here.
         image_size: Side to resize to, in pixels; 105 as drawn.
 
     Raises:
@@ -44,7 +48,10 @@ class OneShotRuns:
     """
 
     def __init__(self, path: str | Path | None = None, *, image_size: int = 28) -> None:
-        path = _find() if path is None else Path(path)
+        if path is None:
+            everything = store.data_folder() / "omniglot" / ALL_RUNS
+            path = everything if everything.exists() else FIRST_RUNS
+        path = Path(path)
         if not path.is_file():
             raise MissingError(f"expected a zip of one-shot runs at {path}, found none")
         try:
@@ -63,17 +70,6 @@ class OneShotRuns:
         if not 0 <= index < len(self):
             raise IndexError(f"expected a run in 0..{len(self) - 1}, got {index}")
         return self.episodes[index]
-
-
-def _find() -> Path:
-    folder = store.data_folder() / "omniglot"
-    for file in FILES:
-        if (folder / file).exists():
-            return folder / file
-    raise MissingError(
-        f"Lake's one-shot runs are not here (looked for {folder / FILES[0]}): put {URL}{FILES[0]} "
-        "there"
-    )
 
 
 def _read(archive: zipfile.ZipFile, listing: str, index: int, image_size: int) -> Episode:
