@@ -435,3 +435,15 @@ def test_a_resumed_run_keeps_its_precision(tmp_path, monkeypatch):
     resumed, _ = classifier()
     report = meta_train(resumed, tasks, steps=2, run=tmp_path, resume=True)
     assert report.precision == "bfloat16"
+
+
+def test_a_resume_with_another_number_of_threads_is_a_warning(tmp_path):
+    learner, tasks = classifier()
+    meta_train(learner, tasks, steps=1, run=tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        with pytest.warns(UserWarning, match="to rounding, not bit for bit"):
+            meta_train(learner, tasks, steps=2, run=tmp_path, resume=True)
+    finally:
+        torch.set_num_threads(before)

@@ -103,7 +103,8 @@ def meta_train(
     """Meta-train a learner, in place.
 
     Step s uses the episodes `tasks[s * meta_batch_size]` onwards, so an interrupted run that is
-    resumed gives the same weights, bit for bit, as one that was not. Ctrl-C and SIGTERM stop
+    resumed gives the same weights, bit for bit, as one that was not (on the same machine, with as
+    many threads; elsewhere the same to rounding). Ctrl-C and SIGTERM stop
     after the step at hand, with a checkpoint. With validation, the learner ends with the best
     weights; without, with the last.
 
@@ -354,6 +355,7 @@ class _State:
                 "progress": vars(self.progress),
                 "executor": self.compute.chosen if isinstance(self.compute, Auto) else None,
                 "precision": self.precision,
+                "threads": torch.get_num_threads(),
                 "optimizer": checkpoints.flatten(outer, tensors, "optimizer"),
                 "schedule": checkpoints.flatten(rates, tensors, "schedule"),
             }
@@ -370,6 +372,12 @@ class _State:
         if found is None:
             return
         tensors, plain, complaints = found
+        before, now = plain.get("threads"), torch.get_num_threads()
+        if before not in (None, now):
+            complaints.append(
+                f"{folder} was written with {before} threads, and training goes on with {now}: its "
+                "weights will be those of an uninterrupted run to rounding, not bit for bit"
+            )
         for complaint in complaints:
             warnings.warn(complaint, stacklevel=3)
         try:
