@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from quickstudy.apps.compare import compare
+from quickstudy.apps.run import score_interval
 
 LEARNERS = ["prototypical_networks", "nearest_centroid"]
 SECONDS = 2  # five minutes and more for a result to rely on
@@ -23,7 +24,7 @@ with tempfile.TemporaryDirectory() as scratch:
     )
 
 for entry in found.learners:
-    score = f"{100 * entry['mean']:.1f} ± {100 * entry['interval']:.1f} %"
+    score = f"{100 * entry['mean']:.1f} ± {100 * score_interval(entry):.1f} %"
     print(f"{entry['learner']:22} {score:16} after {entry['steps']} steps")
 for pair in found.pairs:
     worth = "a difference" if pair.p < 0.05 else "no difference to speak of"

@@ -26,9 +26,11 @@ class TestReport:
     Args:
         metric: "accuracy" (0 to 1) or "mse".
         mean: Mean score over tasks.
-        interval: Half-width of the 95 % t-interval over tasks, as papers publish it.
+        interval: Half-width of the 95 % t-interval over tasks, as papers publish it: how far the
+            mean over other tasks of the same classes may lie.
         clustered_interval: Half-width of the 95 % interval that allows for tasks sharing classes
-            as well as for queries sharing a task, the honest one; None for regression.
+            as well as for queries sharing a task: how far the mean over other classes may lie, so
+            the one to print. None where classes are not known, as in regression.
         scores: One score per task.
     """
 
