@@ -59,6 +59,7 @@ def train_run(
     folder: Path,
     *,
     resume: bool = False,
+    seconds: float | None = None,
     callbacks: list[Callback] | None = None,
 ) -> tuple[Learner, TrainReport]:
     """Meta-train a recipe into a folder.
@@ -68,6 +69,7 @@ def train_run(
 
     Args:
         resume: Continue a run. Its recipe may have had fewer steps or other tests.
+        seconds: Stop when these are spent, as of `meta_train`.
 
     Raises:
         RunError: If the folder holds a run and `resume` is false, or a different recipe.
@@ -94,6 +96,7 @@ def train_run(
         tasks,
         run=folder,
         resume=resume,
+        seconds=seconds,
         callbacks=[_KeepRecipe(recipe, kept), *(callbacks or [])],
         **recipe.train_options(),
     )
