@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from quickstudy.apps.run import meta_test_all, provenance
+from quickstudy.apps.run import meta_test_all, provenance, score_interval
 from quickstudy.engine import meta_train
 from quickstudy.engine.callbacks import Callback
 from quickstudy.files import write_atomically
@@ -312,7 +312,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
             change = [100 * (before - after) for after, before in pairs]
             half = 1.96 * statistics.stdev(change) / math.sqrt(len(change))
             change = f"{statistics.fmean(change):+.2f} ± {half:.2f}"
-        error, half = 100 * (1 - one["mean"]), 100 * one["interval"]
+        error, half = 100 * (1 - one["mean"]), 100 * score_interval(one)
         took = f"{one['seconds']:.0f}" if one["seconds"] else ""
         lines.append(f"| {name} | {error:.2f} ± {half:.2f} | {change} | {took} |")
     return "\n".join([*lines, ""])

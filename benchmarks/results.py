@@ -19,11 +19,21 @@ from quickstudy.apps.run import result_rows, with_interval
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
+MARKS = {
+    "†": "The interval by class was computed by an older formula that left the tasks out, so the "
+    "wider one over tasks stands here.",
+    "‡": "Trained or tested from a source tree with changes that were not committed, so the commit "
+    "in its file is not all of the code.",
+}
+"""What a table says below of results that are less than the others."""
+
 
 def keep(run: Path) -> Path:
     """Copy a run's report, without the score of every task, to `benchmarks/results`; a report over
     seeds keeps the score of each."""
     report = json.loads((run / "report.json").read_text())
+    if mark := _provenance_mark(report):
+        print(f"{run.name} is marked{mark}: {MARKS[mark.strip()]}", file=sys.stderr)
     for column in report["test"]["results"].values():
         for entry in column:
             if "spread" not in entry:
@@ -36,7 +46,13 @@ def keep(run: Path) -> Path:
 
 def write() -> None:
     """Put the tables of the kept results between the marks of README and docs."""
-    reports = {}
+    for page, text in pages().items():
+        page.write_text(text)
+
+
+def pages() -> dict[Path, str]:
+    """README and docs as they are with the tables of the kept results."""
+    reports, written = {}, {}
     for path in sorted(RESULTS.glob("*.json")):
         report = json.loads(path.read_text())
         if "train" in report:
@@ -57,7 +73,8 @@ def write() -> None:
             return f"<!-- measured: {name} -->\n{made}<!-- end of measured -->"
 
         pattern = r"<!-- measured: (?P<name>\w+) -->\n.*?<!-- end of measured -->"
-        page.write_text(re.sub(pattern, table, text, flags=re.DOTALL))
+        written[page] = re.sub(pattern, table, text, flags=re.DOTALL)
+    return written
 
 
 def _table(reports: dict[str, dict[str, Any]]) -> str:
@@ -67,32 +84,55 @@ def _table(reports: dict[str, dict[str, Any]]) -> str:
     lines = ["| experiment | measured | published | trained in |", "|---|---|---|---|"]
     for name, report in reports.items():
         minutes = f"{report['train']['seconds'] / 60:.0f} min"
-        lines.append(f"| **{report['about']}**, `{name}` | | | {minutes} |")
-        (head, *rows) = result_rows(report["test"]["results"])
-        for entry, row in zip(next(iter(report["test"]["results"].values())), rows, strict=True):
+        mark = _provenance_mark(report)
+        lines.append(f"| **{report['about']}**, `{name}`{mark} | | | {minutes} |")
+        rows = result_rows(report["test"]["results"])[1:]
+        columns = report["test"]["results"]
+        for i, row in enumerate(rows):
+            entries = {column: entries[i] for column, entries in columns.items()}
+            cells = zip(entries, row[2:], strict=False)
             scores = "; ".join(
-                cell if name == "score" else f"{name} {cell}"
-                for name, cell in zip(head[2:], row[2:], strict=True)
-                if name != "published"
+                ("" if column == "score" else f"{column} ") + cell + _interval_mark(entries[column])
+                for column, cell in cells
             )
-            lines.append(f"| {entry['title']} | {scores} | {entry.get('published', '')} | |")
-    return "\n".join([*lines, ""])
+            published = next(iter(entries.values())).get("published", "")
+            lines.append(f"| {row[0]} | {scores} | {published} | |")
+    return _with_notes(lines)
+
+
+def _with_notes(lines: list[str]) -> str:
+    """A table, and below it what its marks mean."""
+    table = "\n".join(lines)
+    notes = [f"\n{mark} {meaning}" for mark, meaning in MARKS.items() if mark in table]
+    return "\n".join([table, *notes, ""])
+
+
+def _interval_mark(entry: dict[str, Any]) -> str:
+    """Marks an interval by class that is narrower than that over tasks, as it cannot be now."""
+    by_class = entry["clustered_interval"]
+    return " †" if by_class is not None and by_class < entry["interval"] else ""
+
+
+def _provenance_mark(report: dict[str, Any]) -> str:
+    commits = [report[part].get("commit") or "" for part in ("train", "test")]
+    return " ‡" if any(commit.endswith("-dirty") for commit in commits) else ""
 
 
 def _beside_published(reports: dict[str, dict[str, Any]]) -> str:
-    """A row a run that has published scores, without intervals clustered by class."""
+    """A row a run that has published scores."""
     lines = ["| experiment | measured (published) | trained in |", "|---|---|---|"]
     for name, report in reports.items():
         scores = []
         for column, entries in report["test"]["results"].items():
             for entry in (entry for entry in entries if "published" in entry):
-                score = result_rows({"": [{**entry, "clustered_interval": None}]})[1][2]
+                score = result_rows({"": [entry]})[1][2] + _interval_mark(entry)
                 by = "" if column == "score" else f", {column}"
                 scores.append(f"{entry['title']}{by}: {score} ({entry['published']})")
         if scores:
             minutes = f"{report['train']['seconds'] / 60:.0f} min"
-            lines.append(f"| {report['about']}, `{name}` | {'<br>'.join(scores)} | {minutes} |")
-    return "\n".join([*lines, ""])
+            about = f"{report['about']}, `{name}`{_provenance_mark(report)}"
+            lines.append(f"| {about} | {'<br>'.join(scores)} | {minutes} |")
+    return _with_notes(lines)
 
 
 def _within(found: dict[str, Any]) -> str:

@@ -1,12 +1,26 @@
 """What the documentation shows runs."""
 
 import re
+import shlex
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from torch.distributed import run as torchrun
 
-DOCS = Path(__file__).parents[1] / "docs"
+from command import run
+from drawings import draw_boxes
+from quickstudy.cli.app import app
+from quickstudy.cli.output import seconds_in
+from quickstudy.recipes.recipe import load_recipe
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 PAGES = ["automl.md", "extending.md", "few_shot.md", "recommender.md", "serve.md"]
+QUICKSTUDY: Any = typer.main.get_command(app)
+PROGRAMS = ("quickstudy", "torchrun", "make", "pip", "python")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -19,3 +33,119 @@ def test_the_code_of_a_page_runs_in_the_order_of_the_page(page):
     for value in list(names.values()):
         if isinstance(value, type) and value.__module__ == "page" and "Test" in value.__name__:
             value().test_predictor_gives_a_finite_score_for_each_query_and_class()
+
+
+def commands_of(page: str) -> list[str]:
+    """The commands that a page shows: in indented or shell blocks, and in backticks."""
+    page = re.sub(r"```(?:python|toml)\n.*?```", "", page, flags=re.DOTALL).replace("\\\n", " ")
+    shown = re.findall(r"^ {4}(\S.*)", page, flags=re.MULTILINE)
+    for block in re.findall(r"```(?:bash|console|sh)\n(.*?)```", page, flags=re.DOTALL):
+        shown += [line.removeprefix("$ ") for line in block.splitlines()]
+    shown += re.findall(r"`([^`\n]+(?:\n[^`\n]+)?)`", page)
+    return [text for text in shown if re.match(rf"({'|'.join(PROGRAMS)})\s", text)]
+
+
+def leaves(command: Any, path: str = "quickstudy") -> list[tuple[str, Any]]:
+    """The commands of a group and of its groups, with the words that lead to each."""
+    if not hasattr(command, "commands"):
+        return [(path, command)]
+    return [
+        leaf for name, sub in command.commands.items() for leaf in leaves(sub, f"{path} {name}")
+    ]
+
+
+def documented() -> dict[str, str]:
+    """Where each command stands, without its comment: on a page, or in a command's own help."""
+    shown = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]:
+        shown += [(text, str(page.relative_to(ROOT))) for text in commands_of(page.read_text())]
+    for path, command in leaves(QUICKSTUDY):
+        examples = (command.epilog or "").removeprefix("Example: ").split("; ")
+        shown += [(example, f"{path} --help") for example in examples if example]
+    return {shlex.join(shlex.split(text, comments=True)): place for text, place in shown}
+
+
+def check(program: str, *words: str) -> None:
+    """Parse a command as its program would, and look up what it names."""
+    if program == "quickstudy":
+        check_quickstudy(*words)
+    elif program == "torchrun":
+        arguments = torchrun.get_args_parser().parse_args(words)
+        _, started, its_words = torchrun.config_from_args(arguments)
+        check(str(started), *its_words)
+    elif program == "make":
+        makefile = (ROOT / "Makefile").read_text()
+        assert set(words) <= set(re.findall(r"^([\w-]+):", makefile, flags=re.MULTILINE))
+    elif program == "pip":
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        for extras in re.findall(r"(?:quickstudy|\.)\[([\w,]+)\]", " ".join(words)):
+            assert set(extras.split(",")) <= project["optional-dependencies"].keys()
+    elif program == "python":
+        assert (ROOT / words[0]).is_file()
+
+
+def check_quickstudy(*words: str) -> None:
+    command, rest = QUICKSTUDY, [*words]
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+        name = rest.pop(0)
+        assert name in command.commands, f"no command {name!r}"
+        command = command.commands[name]
+    if hasattr(command, "commands"):
+        assert {*rest} <= {name for option in command.params for name in option.opts}
+        return
+    if not rest:
+        return  # its name alone, as where the text mentions it
+    context = command.make_context(command.name, rest)
+    for option in command.params:
+        value = context.params.get(option.name)
+        offered = {item.value for item in option.shell_complete(context, "")}
+        if offered and isinstance(value, str) and "/" not in value:  # what completes has names
+            assert set(value.split(",")) <= offered
+    if "recipe" in context.params and "overrides" in context.params:
+        load_recipe(context.params["recipe"], context.params["overrides"] or [])
+    if isinstance(context.params.get("budget"), str):
+        seconds_in(context.params["budget"])
+
+
+@pytest.mark.parametrize(("command", "place"), documented().items())
+def test_a_documented_command_is_one_that_its_program_takes(command, place, capsys):
+    try:
+        check(*shlex.split(command.replace("NAME", "maml_omniglot")))
+    except SystemExit:  # as of argparse, which has printed why
+        pytest.fail(f"{command} of {place}: {capsys.readouterr().err.splitlines()[-1]}")
+
+
+CHEAP = [
+    "quickstudy recipes",
+    "quickstudy data list",
+    "quickstudy data path omniglot",
+    "quickstudy reproduce --list",
+    "quickstudy adapt --support letters/ --query unknown/ --out answers.csv",
+    "quickstudy adapt ridge --support flowers.csv --label species --query measured.csv",
+    "quickstudy experience list",
+    "quickstudy experience list tasks",
+    "quickstudy experience export my-experience",
+    "quickstudy experience import my-experience",
+    "quickstudy experience export trials.parquet",
+    "quickstudy automl suggest titanic.csv --target survived",
+]
+
+
+def test_the_documented_commands_that_are_cheap_run_one_after_the_other(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
+    draw_boxes(tmp_path / "letters", {"a": (2, 2, 10, 20), "b": (10, 10, 24, 16)})
+    draw_boxes(tmp_path / "unknown", {"any": (3, 2, 10, 20)})
+    Path("flowers.csv").write_text("length,width,species\n5,3,iris\n5,4,iris\n1,2,rose\n1,1,rose\n")
+    Path("measured.csv").write_text("length,width\n5,3\n1,1\n")
+    rows = [f"{age},{age % 7},{'yes' if age < 30 else 'no'}\n" for age in range(60)]
+    Path("titanic.csv").write_text("age,deck,survived\n" + "".join(rows))
+    assert set(CHEAP) <= documented().keys()
+    for command in CHEAP:
+        code, _, err = run(capsys, *shlex.split(command)[1:])
+        assert code == 0, f"{command}: {err}"
+    assert Path("answers.csv").read_text().startswith("image,label,p(a),p(b)\n")
+    assert Path("my-experience").is_dir()
+    assert Path("trials.parquet").is_file()

@@ -11,9 +11,11 @@ from quickstudy.recipes.recipe import load_recipe
 def test_gaps_are_measured_less_published():
     recipe = load_recipe("maml_omniglot")
     entry = {"title": "5-way 1-shot", "metric": "accuracy", "mean": 0.977, "interval": 0.004}
+    entry["clustered_interval"] = 0.007
     row = next(r for r in gaps(recipe, [entry]) if r["test"] == "5-way 1-shot")
     assert (row["published"], row["measured"]) == (98.7, pytest.approx(97.7))
     assert row["gap"] == pytest.approx(-1.0)
+    assert row["interval"] == pytest.approx(0.7)  # the one that is clustered by class
     assert gaps(recipe, [])[0]["measured"] is None
 
 
@@ -50,14 +52,18 @@ def test_a_report_over_seeds_has_the_mean_and_the_spread_of_the_runs(tmp_path):
         {
             "about": "x",
             "train": {"seed": seed, "seconds": 10.0 * seed},
-            "test": {"seed": seed, "results": {"score": [{"title": "t", "mean": mean}]}},
+            "test": {
+                "seed": seed,
+                "results": {"score": [{"title": "t", "mean": mean, "clustered_interval": half}]},
+            },
         }
-        for seed, mean in enumerate([0.9, 0.92, 0.94])
+        for seed, (mean, half) in enumerate([(0.9, 0.1), (0.92, 0.06), (0.94, 0.08)])
     ]
     report = keep_over_seeds(tmp_path, reports)
     (entry,) = report["test"]["results"]["score"]
     assert entry["mean"] == pytest.approx(0.92)
     assert entry["spread"] == pytest.approx(0.02)
+    assert entry["clustered_interval"] == pytest.approx(0.08)
     assert entry["interval"] == pytest.approx(4.3027 * 0.02 / 3**0.5, rel=1e-4)  # t of 2 degrees
     assert entry["scores"] == [0.9, 0.92, 0.94]
     assert report["train"] == {"seed": [0, 1, 2], "seconds": 10.0}

@@ -382,8 +382,12 @@ def test_reproduce_sets_measured_beside_published(capsys, tmp_path):
 
 
 def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypatch):
+    from quickstudy.apps import compare
     from quickstudy.tasks.datasets import glyphs
 
+    monkeypatch.setattr(compare, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(compare, "VALIDATION_TASKS", (2, 4))
+    monkeypatch.setattr(compare, "_seconds", lambda *_: (0.02, 0.002))
     monkeypatch.setattr(glyphs, "_PARTS", {"train": (3, 0), "validation": (2, 1), "test": (2, 2)})
     (tmp_path / "pixels.toml").write_text(
         'about = ""\ndata = { name = "glyphs" }\nbackbone = { name = "flatten" }\n'
@@ -394,9 +398,12 @@ def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypat
     )
     (tmp_path / "glyphs").mkdir()  # the data set of that name is meant all the same
     words = ["compare", "--learners", "pixels.toml,small.toml", "--tasks", 10]
-    code, out, err = run(capsys, *words, "--budget", "1s", "--run", tmp_path / "out")
+    code, out, err = run(capsys, *words, "--budget", "2s", "--run", tmp_path / "out")
     assert code == 0, err
     assert " over " in out
+    assert "not trained" in out
+    assert "Adam" in out
+    assert "Each had 2 s. ± 95 % interval, clustered by class" in out
     with Image.open(tmp_path / "out" / "compare.png") as picture:
         assert picture.width > 500
     refused(capsys, "such as 90s", *words, "--budget", "soon", "--run", tmp_path / "other")

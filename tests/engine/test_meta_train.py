@@ -1,4 +1,6 @@
 import copy
+import importlib
+import math
 import os
 import signal
 import subprocess
@@ -7,6 +9,7 @@ import textwrap
 import time
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +22,7 @@ from quickstudy.engine.executors import Serial
 from quickstudy.errors import RunError, UsageError
 from quickstudy.learners import MAML, Learner, PrototypicalNetworks
 from quickstudy.nn import MLP, StridedConv4
-from quickstudy.tasks import ClassData, EpisodeSampler, SinusoidTasks
+from quickstudy.tasks import ClassData, EpisodeSampler, GeneratedTasks, SinusoidTasks
 from quickstudy.testing import blob_classes
 
 SCRIPT = textwrap.dedent(
@@ -210,6 +213,59 @@ class Watch(Callback):
 
     def on_validation(self, step, metrics):
         self.seen.append((metrics["mse"], copy.deepcopy(self.learner.state_dict())))
+
+
+class Clock(Callback):
+    """A clock of `meta_train` that goes a second a step and two a validation."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        module = importlib.import_module("quickstudy.engine.meta_train")
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        test = module.meta_test
+
+        def slow_test(*arguments):
+            self.now += 2
+            return test(*arguments)
+
+        monkeypatch.setattr(module, "meta_test", slow_test)
+        self.validated = []
+
+    def tasks(self):
+        family = SinusoidTasks(n_shot=5, n_query=5)
+
+        def draw(generator):
+            self.now += 1
+            return family[int(torch.randint(100, (), generator=generator))]
+
+        return GeneratedTasks(draw)
+
+    def on_validation(self, step, metrics):
+        self.validated.append(step)
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(20.0, 14), (1.0, 1), (math.inf, 30)])
+def test_training_ends_by_the_clock_with_a_validation_inside_the_seconds(
+    monkeypatch, seconds, steps
+):
+    clock = Clock(monkeypatch)
+    options = {"validation": SinusoidTasks(n_shot=5, n_query=5, seed=1), "validation_tasks": 2}
+    report = meta_train(
+        MAML(MLP((1,), (8,)), 1, inner_lr=0.01),
+        clock.tasks(),
+        steps=30,
+        seconds=seconds,
+        validate_every=7,
+        callbacks=[clock],
+        **options,
+    )
+    # 20 s: 14 steps and 2 validations take 18; another step and its validation would take 21.
+    assert (report.steps, report.stopped) == (steps, "done" if steps == 30 else "time")
+    assert clock.validated == [s for s in range(1, steps + 1) if s % 7 == 0 or s == steps]
+    if 1 < steps < 30:
+        assert report.seconds <= seconds
+    with pytest.raises(UsageError, match="seconds > 0"):
+        meta_train(MAML(MLP((1,), (8,)), 1, inner_lr=0.01), clock.tasks(), steps=1, seconds=0)
 
 
 def test_the_best_weights_are_returned_and_an_early_stopped_run_stays_stopped(tmp_path):

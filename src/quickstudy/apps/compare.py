@@ -1,7 +1,8 @@
-"""Train several learners under one budget, and compare them on the same tasks."""
+"""Train several learners by one protocol, and compare them on the same tasks."""
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -12,21 +13,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
+import numpy as np
+import torch
+from PIL import Image
+from scipy import special
 
-from quickstudy.apps.run import provenance, read_json, train_run
-from quickstudy.engine import meta_train
+from quickstudy.apps.run import load_run, provenance, read_json, train_run
+from quickstudy.engine import TestReport, meta_test, meta_train
+from quickstudy.engine.meta_test import clustered_error
 from quickstudy.errors import DataError, RunError, UsageError, unknown
 from quickstudy.files import write_atomically, write_figure
-from quickstudy.learners import LEARNERS
+from quickstudy.learners import LEARNERS, Learner
+from quickstudy.learners.base import trainable
+from quickstudy.progress import track
 from quickstudy.recipes import recipe_names
 from quickstudy.recipes.recipe import GENERATED, Recipe, load_recipe, parse_recipe
 from quickstudy.tasks import EpisodeSampler
+from quickstudy.tasks.images import decode_image, list_images
 
 __all__ = ["Comparison", "Pair", "compare", "draw", "holm", "recipe_of"]
 
-CHECKS = 8
-"""Validations of each learner within its budget, for the plot."""
+CHECKS = 5
+"""Validations of each learner within its budget."""
+
+VALIDATION_SHARE = 0.2
+"""At most this share of the budget goes into validation."""
+
+VALIDATION_TASKS = (10, 100)
+"""Tasks of a validation: the fewest that choose weights at all, and the most."""
+
+FEWEST_STEPS = 50
+"""With fewer meta-steps a learner has hardly begun, and a comparison says nothing of it."""
+
+OVERRUN = 1.1
+"""A training that took more than this times the budget is not compared."""
+
+IMAGE_SIDES = (28, 84)
+"""The smallest and largest side at which a folder's images are compared."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +59,15 @@ class Pair:
     Args:
         better, worse: Names, by mean score.
         difference: Mean difference of their scores, in the metric's unit.
-        p: Of the two-sided Wilcoxon signed-rank test over tasks, Holm-corrected over all pairs.
+        p: Of the paired t-test, two-sided, whose variance is clustered by class and by task,
+            Holm-corrected over all pairs. None where one of the two took more than the budget or
+            fewer than 50 steps, so that the difference says nothing.
     """
 
     better: str
     worse: str
     difference: float
-    p: float
+    p: float | None
 
 
 @dataclass(frozen=True)
@@ -57,10 +82,10 @@ class Comparison:
         return {**vars(self), "pairs": [vars(pair) for pair in self.pairs]}
 
 
-def recipe_of(learner: str) -> Recipe:
+def recipe_of(learner: str, channels: int = 1) -> Recipe:
     """The recipe that says how a learner is trained on images: a recipe's own name or file, or
-    that learner's recipe on images, if possible on Omniglot and named after it, with the shortest
-    name.
+    that learner's recipe on images of so many channels, if possible on Omniglot and named after it,
+    with the shortest name.
 
     Raises:
         UsageError: If there is none.
@@ -71,7 +96,13 @@ def recipe_of(learner: str) -> Recipe:
         raise unknown("learner or recipe", learner, [*LEARNERS, *recipe_names()])
     recipes = {name: load_recipe(name) for name in recipe_names()}
     fit = [
-        (recipe.data.name != "omniglot", not name.startswith(learner), len(name), name)
+        (
+            recipe.data.colours != channels,
+            recipe.data.name != "omniglot",
+            not name.startswith(learner),
+            len(name),
+            name,
+        )
         for name, recipe in recipes.items()
         if recipe.learner.name == learner and recipe.data.name not in GENERATED
     ]
@@ -92,21 +123,26 @@ def compare(
     n_tasks: int = 600,
     seed: int = 0,
 ) -> Comparison:
-    """Train learners on one data set within one budget each, and test all on the same tasks.
+    """Train learners on one data set by one protocol, and test all on the same tasks.
 
-    Each learner is trained as its own recipe says, on this data. A few steps are timed first, so
-    that the number of steps is known and a learning-rate schedule runs to its end; none trains
-    for longer than its recipe. A comparison that was interrupted goes on where it stopped.
+    All train on tasks of the shape of the test tasks, in float32, for the same seconds by the
+    clock: steps, validation and the choice of an executor count alike. From its recipe a learner
+    has its backbone, options, optimiser and meta-batch size. A schedule of the learning rate is
+    squeezed into the steps that fit, which are estimated from a few steps timed beforehand. A
+    comparison that was interrupted goes on where it stopped.
 
     Args:
         learners: Learners, recipes or recipe files, at least two.
-        data: As a recipe's `data` table. With an encoder, backbones are a linear map of what it
-            makes.
+        data: As a recipe's `data` table. The images of a folder keep their colours, are not
+            inverted, and have their own size up to 84 pixels a side, unless the table says
+            otherwise. With an encoder, backbones are a linear map of what it makes.
         folder: Holds the plan, a run folder a learner, and `compare.json`.
-        seconds: Training time of each learner, without validation.
-        n_way, n_shot, n_query, n_tasks: The tasks all are tested on; none trains with more queries.
+        seconds: Training time of each learner.
+        n_way, n_shot, n_query: The tasks that all are trained, validated and tested on.
+        n_tasks: How many they are tested on.
 
     Raises:
+        UsageError: If the budget is too short for 50 steps of each learner.
         RunError: If the folder holds another comparison, or something else.
         KeyboardInterrupt: If training is stopped; there is a checkpoint.
     """
@@ -121,41 +157,38 @@ def compare(
         raise UsageError(f"expected a data set of classes to tell apart, got {data['name']}")
     if not seconds > 0:
         raise UsageError(f"expected a positive budget, got {seconds} s")
-    options: dict[str, Any] = {
-        "data": data,
-        "seconds": seconds,
-        "n_way": n_way,
-        "n_shot": n_shot,
-        "n_query": n_query,
-        "n_tasks": n_tasks,
-        "seed": seed,
-    }
+    if data.get("folder") and "encoder" not in data:
+        data = {**_image_options(Path(data["folder"])), **data}
+    shape = {"n_way": n_way, "n_shot": n_shot, "n_query": n_query}
+    options = {"data": data, "seconds": seconds, **shape, "n_tasks": n_tasks, "seed": seed}
     about = {"learners": list(learners), **options}
     recipes = _kept_plan(folder, about)
     if recipes is None:
-        chosen = {name: recipe_of(name) for name in learners}
         recipes = {}
+        chosen = {name: recipe_of(name, data.get("channels", 1)) for name in learners}
         for name, recipe in chosen.items():
             try:
-                recipes[name] = _plan(name, recipe, **options)
+                recipes[name] = _by_protocol(name, recipe, data, shape, seconds, n_tasks, seed)
             except (UsageError, DataError) as error:
                 raise type(error)(f"{name}: {error}") from None
+        recipes = _within(recipes, seconds)
         _keep_plan(recipes, folder, about)
-    entries, scores = [], {}
+    entries, reports = [], {}
     for name, recipe in recipes.items():
         run = folder / Path(name).stem
-        learner, trained = train_run(recipe, run, resume=True)
-        if trained.stopped == "interrupted":
-            raise KeyboardInterrupt
+        learner, trained = _trained(recipe, run, seconds)
         (test,) = recipe.test
-        report = recipe.run_test(learner, test)
-        scores[name] = report.scores
+        report = reports[name] = recipe.run_test(learner, test)
         entries.append(
             {
                 "learner": name,
                 **{k: v for k, v in report.as_dict().items() if k != "scores"},
-                "steps": trained.steps,
-                "train_seconds": trained.seconds,
+                "steps": trained["steps"],
+                "train_seconds": trained["seconds"],
+                "tasks_per_step": recipe.train.meta_batch_size,
+                "optimizer": recipe.train.optimizer.model_dump(),
+                "backbone": recipe.backbone.model_dump(),
+                "trained_enough": _trained_enough(recipe, trained, seconds),
                 "cost": vars(recipe.cost(learner, test)),
                 "parameters": sum(p.numel() for p in learner.parameters()),
                 # A baseline that learns nothing is a point.
@@ -163,87 +196,162 @@ def compare(
             }
         )
     entries.sort(key=lambda entry: -entry["mean"])
-    found = Comparison({**about, **provenance(seed)}, entries, _pairs(scores))
+    enough = {entry["learner"] for entry in entries if entry["trained_enough"]}
+    found = Comparison({**about, **provenance(seed)}, entries, _pairs(reports, enough))
+    scores = {name: report.scores for name, report in reports.items()}
     content = json.dumps({**found.as_dict(), "scores": scores}, indent=1)
     write_atomically(folder / "compare.json", content.encode())
     return found
 
 
-def _plan(
+def _image_options(folder: Path) -> dict[str, Any]:
+    """Size and channels that keep a folder's images as they are, from up to 200 of them."""
+    images = list_images(folder)
+    images = images[:: math.ceil(len(images) / 200)]
+    sides, colours = [], False
+    for name, read in images:
+        content = read()
+        small = decode_image(content, f"{folder}/{name}", size=32, channels=3).astype(np.int16)
+        colours = colours or int(np.ptp(small, axis=0).max()) > 32  # more than compression leaves
+        with Image.open(io.BytesIO(content)) as image:
+            sides.append(max(image.size))
+    low, high = IMAGE_SIDES
+    size = min(max(round(statistics.median(sides)), low), high)
+    return {"image_size": size, "channels": 3 if colours else 1, "ink": "bright"}
+
+
+def _by_protocol(
     name: str,
     recipe: Recipe,
-    *,
     data: dict[str, Any],
+    shape: dict[str, int],
     seconds: float,
-    n_way: int,
-    n_shot: int,
-    n_query: int,
     n_tasks: int,
     seed: int,
 ) -> Recipe:
-    """The recipe of one learner, on this data and within the budget."""
+    """The recipe of one learner with the tasks, data and precision that all have."""
     plain = json.loads(recipe.as_json())
-    tasks = {**plain["tasks"], "split": "train"}
-    if recipe.make_learner().ways != "any":
-        tasks["n_way"] = n_way
     if "encoder" in data:
         plain["backbone"] = {"name": "linear"}
-        tasks.pop("augment", None)
-    if recipe.tasks.n_shot == 1 or not recipe.train.steps:  # shots in training as in the test
-        tasks["n_shot"] = n_shot
-    tasks["n_query"] = min(recipe.tasks.n_query, n_query)
-    asked = {"n_way": n_way, "n_shot": n_shot}
     plain.update(
-        about=f"{name} on {data.get('folder', data['name'])} within {seconds:.0f} s",
+        about=f"{name} on {data.get('folder', data['name'])} within {seconds:g} s",
         seed=seed,
         data=data,
-        tasks=tasks,
-        validation={**asked, "n_query": min(5, n_query), "n_tasks": 100},
-        test=[{"title": "unseen", **asked, "n_query": n_query, "n_tasks": n_tasks}],
+        curriculum=[],
+        tasks={"split": "train", **shape},
+        validation={**shape, "n_tasks": VALIDATION_TASKS[1]},
+        test=[{"title": "unseen", **shape, "n_tasks": n_tasks}],
     )
-    few = parse_recipe({**plain, "tasks": {**tasks, "n_way": n_way, "within_group": False}})
-    drawn = few.make_tasks(few.tasks, few.data, 0)
-    if isinstance(drawn, EpisodeSampler):
-        if drawn.data.groups is None:
-            tasks["within_group"] = False
-        if "n_classes" in plain["learner"]:
-            plain["learner"]["n_classes"] = drawn.data.n_classes
-        if isinstance(tasks["n_way"], int):  # own data may have few classes
-            tasks["n_way"] = min(tasks["n_way"], drawn.data.n_classes)
-    if recipe.train.steps:
-        if recipe.train.executor == "compiled":  # which takes minutes to begin
-            plain["train"]["executor"] = "vmap"
-        _shorten(plain, _steps_within(parse_recipe(plain), seconds))
+    for key in ("patience", "executor"):
+        plain["train"].pop(key, None)
+    plain["train"]["precision"] = "float32"
+    if not trainable(recipe.make_learner()):
+        plain["train"]["steps"] = 0
+    drawn = parse_recipe(plain)
+    tasks = drawn.make_tasks(drawn.tasks, drawn.data, 0)
+    if isinstance(tasks, EpisodeSampler) and "n_classes" in plain["learner"]:
+        plain["learner"]["n_classes"] = tasks.data.n_classes
     return parse_recipe(plain)
 
 
-def _steps_within(recipe: Recipe, seconds: float, warm: int = 2, timed: int = 8) -> int:
-    """Number of training steps that fit, at most those of the recipe."""
+def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:
+    """The recipes with as many steps and validation tasks as fit into the budget.
+
+    Raises:
+        UsageError: If it is too short for a learner to train.
+    """
+    timed = {
+        name: _seconds(recipe, seconds)
+        for name, recipe in track(list(recipes.items()), "timing a few steps of each")
+    }
+    fewest, most = VALIDATION_TASKS
+    needed = {
+        name: max(
+            FEWEST_STEPS * of_step / (1 - VALIDATION_SHARE),
+            fewest * CHECKS * of_task / VALIDATION_SHARE,
+        )
+        for name, (of_step, of_task) in timed.items()
+        if recipes[name].train.steps
+    }
+    slowest = max(needed, key=needed.__getitem__, default="")
+    if slowest and needed[slowest] > seconds:
+        raise UsageError(
+            f"a budget of {seconds:g} s is too short for {slowest}, which needs about "
+            f"{math.ceil(needed[slowest])} s for {FEWEST_STEPS} meta-steps with validation: give a "
+            "longer --budget, or fewer n_way, n_query or a smaller image size"
+        )
+    of_task = max((timed[name][1] for name in needed), default=0.0)
+    n_validation = most
+    if of_task:
+        n_validation = min(most, math.floor(VALIDATION_SHARE * seconds / CHECKS / of_task))
+    planned = {}
+    for name, recipe in recipes.items():
+        plain = json.loads(recipe.as_json())
+        plain["validation"]["n_tasks"] = n_validation
+        if name in needed:
+            of_step, of_task = timed[name]
+            left = seconds - CHECKS * n_validation * of_task
+            _shorten(plain, math.floor(left / of_step))
+        planned[name] = parse_recipe(plain)
+    return planned
+
+
+def _seconds(recipe: Recipe, budget: float) -> tuple[float, float]:
+    """Seconds of a meta-step, and of adapting to a task and scoring it.
+
+    The first step, which is slower, does not count; of slow ones only the second does.
+    """
     learner = recipe.make_learner().to(recipe.device())
-    tasks = recipe.make_tasks(recipe.tasks, recipe.data, 0)  # those after the curriculum
     recipe.check_tests(learner)
     options = recipe.train_options()
-    for name in ("validation", "validation_tasks", "validate_every", "patience"):
-        options.pop(name, None)
-    spent = 0.0
-    for steps in (warm, timed):
+    tasks, validation = recipe.train_tasks(), options.pop("validation")
+    for key in ("validation_tasks", "validate_every", "schedule"):
+        options.pop(key, None)
+    # Seconds without end, so that the executor is chosen as in training.
+    options |= {"seconds": math.inf, "show_progress": False}
+    of_step, n_timed = 0.0, 3
+    for steps in (1, 1, n_timed) if recipe.train.steps else ():
+        if steps == n_timed and n_timed * of_step > budget / 10:
+            break
         began = time.perf_counter()
         meta_train(learner, tasks, **{**options, "steps": steps})
-        spent = (time.perf_counter() - began) / steps
-    return max(1, min(recipe.train.steps, math.floor(seconds / spent)))
+        of_step = (time.perf_counter() - began) / steps
+    meta_test(learner, validation, 2)
+    began = time.perf_counter()
+    meta_test(learner, validation, n_timed)
+    return of_step, (time.perf_counter() - began) / n_timed
 
 
 def _shorten(plain: dict[str, Any], steps: int) -> None:
-    """Fewer steps, with the learning-rate schedule and the curriculum squeezed into them."""
+    """Let a recipe train for about so many steps: the clock ends it, within twice as many."""
     train = plain["train"]
-    for stage in plain.get("curriculum", []):
-        stage["steps"] = max(1, round(stage["steps"] * steps / train["steps"]))
     schedule = train.get("schedule") or {}
+    factor = steps / train["steps"]
     for key in {"step_size", "T_max", "total_iters", "total_steps"} & schedule.keys():
-        schedule[key] = max(1, round(schedule[key] * steps / train["steps"]))
+        schedule[key] = max(1, round(schedule[key] * factor))
+    if "milestones" in schedule:
+        schedule["milestones"] = [max(1, round(step * factor)) for step in schedule["milestones"]]
     every = max(1, steps // CHECKS)
-    train.update(steps=steps, validate_every=every, checkpoint_every=every)
-    train.pop("patience", None)
+    most = schedule.get("total_steps", 2 * steps)  # OneCycleLR refuses to go on
+    train.update(steps=most, validate_every=every, checkpoint_every=every)
+
+
+def _trained(recipe: Recipe, run: Path, seconds: float) -> tuple[Learner, dict[str, Any]]:
+    """The learner of a run, trained now or before, and the report of its training."""
+    report = read_json(run / "report.json").get("train")
+    if report is None or report["stopped"] == "interrupted":
+        learner, trained = train_run(recipe, run, resume=True, seconds=seconds)
+        if trained.stopped == "interrupted":
+            raise KeyboardInterrupt
+        return learner, vars(trained)
+    return load_run(run)[1].to(recipe.device()), report
+
+
+def _trained_enough(recipe: Recipe, trained: dict[str, Any], seconds: float) -> bool:
+    """Whether a learner trained long enough, and within its budget; a baseline need not train."""
+    if not recipe.train.steps:
+        return True
+    return trained["steps"] >= FEWEST_STEPS and trained["seconds"] <= OVERRUN * seconds
 
 
 def _keep_plan(recipes: dict[str, Recipe], folder: Path, about: dict[str, Any]) -> None:
@@ -276,16 +384,32 @@ def _curve(log: Path) -> list[tuple[float, float]]:
     return curve
 
 
-def _pairs(scores: dict[str, list[float]]) -> list[Pair]:
-    pairs, ps = [], []
-    for one, other in itertools.combinations(scores, 2):
-        differences = [a - b for a, b in zip(scores[one], scores[other], strict=True)]
-        mean = statistics.fmean(differences)
-        better, worse = (one, other) if mean >= 0 else (other, one)
-        pairs.append((better, worse, abs(mean)))
-        test: Any = stats.wilcoxon(differences) if any(differences) else None
-        ps.append(float(test.pvalue) if test else 1.0)
-    return [Pair(b, w, d, p) for (b, w, d), p in zip(pairs, holm(ps), strict=True)]
+def _pairs(reports: dict[str, TestReport], enough: set[str]) -> list[Pair]:
+    pairs, tested = [], {}
+    for one, other in itertools.combinations(reports, 2):
+        difference = reports[one].mean - reports[other].mean
+        better, worse = (one, other) if difference >= 0 else (other, one)
+        pairs.append((better, worse, abs(difference)))
+        if {one, other} <= enough:
+            tested[better, worse] = _p_value(reports[one], reports[other])
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [Pair(b, w, difference, adjusted.get((b, w))) for b, w, difference in pairs]
+
+
+def _p_value(one: TestReport, other: TestReport) -> float:
+    """Of the t-test that two learners score the same on the same tasks, two-sided, with the
+    variance clustered by class and by task; by task alone where classes are not known."""
+    if one.by_class is not None and other.by_class is not None:
+        differences = one.by_class.scores - other.by_class.scores
+        weights, *clusterings = one.by_class[1:]
+    else:
+        differences = torch.tensor(one.scores).double() - torch.tensor(other.scores).double()
+        weights, clusterings = torch.ones(len(differences)), [torch.arange(len(differences))]
+    error, freedom = clustered_error(differences, weights, *clusterings)
+    mean = abs(float((weights * differences).sum() / weights.sum()))
+    if error == 0:
+        return 0.0 if mean else 1.0
+    return 2 * float(special.stdtr(freedom, -mean / error)) if error < math.inf else 1.0
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -313,7 +437,8 @@ def draw(comparison: Comparison, path: Path) -> Path:
         label = f"{entry['learner']} (test {100 * entry['mean']:.1f} %)"
         marker = "osD^v"[i // 10 % 5]  # colours come again after ten
         axis.plot(seconds, [100 * s for s in scores], marker=marker, ms=4, label=label)
-    axis.set_xlabel("training time, seconds")
+    axis.axvline(comparison.about["seconds"], color="grey", linestyle=":", label="budget")
+    axis.set_xlabel("training time with validation, seconds")
     axis.set_ylabel("validation accuracy, %")
     axis.grid(alpha=0.3)
     axis.legend()

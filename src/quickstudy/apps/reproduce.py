@@ -10,6 +10,7 @@ from typing import Any
 
 from scipy import special
 
+from quickstudy.apps.run import score_interval
 from quickstudy.files import write_atomically
 from quickstudy.recipes import recipe_names
 from quickstudy.recipes.recipe import Recipe, load_recipe
@@ -53,7 +54,7 @@ def gaps(recipe: Recipe, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         entry = measured.get(test.title)
         scale = 100 if entry and entry["metric"] == "accuracy" else 1
         score = scale * entry["mean"] if entry else None
-        interval = scale * entry["interval"] if entry else None
+        interval = scale * score_interval(entry) if entry else None
         rows.append(
             {
                 "test": test.title,
@@ -70,8 +71,9 @@ def keep_over_seeds(folder: Path, reports: list[dict[str, Any]]) -> dict[str, An
     """Sum up the reports of runs that differ in their seed alone, in a report of their own.
 
     The score of a test is the mean over the runs; "scores" holds that of each, "spread" their
-    standard deviation, and "interval" the half-width of the 95 % t-interval of the mean. Seconds
-    are those of a run.
+    standard deviation, and "interval" the half-width of the 95 % t-interval of the mean. All runs
+    are tested on the same classes, so "clustered_interval" is the mean of theirs. Seconds are those
+    of a run.
 
     Args:
         folder: Where `report.json` goes.
@@ -83,8 +85,14 @@ def keep_over_seeds(folder: Path, reports: list[dict[str, Any]]) -> dict[str, An
         means = [entry["mean"] for entry in same]
         spread = statistics.stdev(means)
         half = float(special.stdtrit(n - 1, 0.975)) * spread / math.sqrt(n)
-        over = {"mean": statistics.fmean(means), "spread": spread, "interval": half}
-        entries.append({**same[0], **over, "clustered_interval": None, "scores": means})
+        by_class = [entry["clustered_interval"] for entry in same]
+        over = {
+            "mean": statistics.fmean(means),
+            "spread": spread,
+            "interval": half,
+            "clustered_interval": None if None in by_class else statistics.fmean(by_class),
+        }
+        entries.append({**same[0], **over, "scores": means})
     seconds = statistics.fmean(report["train"]["seconds"] for report in reports)
     seeds = [report["train"]["seed"] for report in reports]
     report = {

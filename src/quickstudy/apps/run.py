@@ -37,6 +37,7 @@ __all__ = [
     "provenance",
     "read_json",
     "result_rows",
+    "score_interval",
     "train_run",
     "with_interval",
 ]
@@ -58,6 +59,7 @@ def train_run(
     folder: Path,
     *,
     resume: bool = False,
+    seconds: float | None = None,
     callbacks: list[Callback] | None = None,
 ) -> tuple[Learner, TrainReport]:
     """Meta-train a recipe into a folder.
@@ -67,6 +69,7 @@ def train_run(
 
     Args:
         resume: Continue a run. Its recipe may have had fewer steps or other tests.
+        seconds: Stop when these are spent, as of `meta_train`.
 
     Raises:
         RunError: If the folder holds a run and `resume` is false, or a different recipe.
@@ -93,6 +96,7 @@ def train_run(
         tasks,
         run=folder,
         resume=resume,
+        seconds=seconds,
         callbacks=[_KeepRecipe(recipe, kept), *(callbacks or [])],
         **recipe.train_options(),
     )
@@ -245,12 +249,15 @@ def with_interval(mean: float, half: float) -> str:
     return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
 
 
+def score_interval(entry: dict[str, Any]) -> float:
+    """Half-width of the interval to print beside a score: clustered by class where the classes are
+    known, since tasks that share classes are not independent; never narrower than over tasks."""
+    return max(entry["interval"], entry["clustered_interval"] or 0.0)
+
+
 def _score(entry: dict[str, Any]) -> str:
     scale = 100 if entry["metric"] == "accuracy" else 1
-    text = with_interval(scale * entry["mean"], scale * entry["interval"])
-    if entry["clustered_interval"] is not None:
-        text += f" ({scale * entry['clustered_interval']:.2f})"
-    return text
+    return with_interval(scale * entry["mean"], scale * score_interval(entry))
 
 
 def _keep(folder: Path, recipe: Recipe, part: dict[str, Any]) -> dict[str, Any]:
@@ -317,7 +324,7 @@ def _costs(train: dict[str, Any], test: dict[str, Any] | None) -> list[str]:
     return lines
 
 
-INTERVALS = "± 95 % interval over tasks, in brackets clustered by class."
+INTERVALS = "± 95 % interval, clustered by class where classes are known."
 
 
 def provenance(seed: int) -> dict[str, Any]:

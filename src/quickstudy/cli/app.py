@@ -459,22 +459,27 @@ def compare_learners(
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
-    """Train several learners under one budget, and compare them on the same unseen tasks."""
-    from quickstudy.apps.compare import compare, draw
+    """Train several learners by one protocol, and compare them on the same unseen tasks.
+
+    All train on the same tasks for the same time, validation included; each has its recipe's
+    backbone and optimiser. The images of a folder keep their size (28 to 84 pixels) and colours.
+    """
+    from quickstudy.apps.compare import FEWEST_STEPS, compare, draw
     from quickstudy.apps.remember import remember_comparison
-    from quickstudy.apps.run import with_interval
+    from quickstudy.apps.run import INTERVALS, score_interval, with_interval
     from quickstudy.errors import require
     from quickstudy.tasks.datasets import CATALOGUE
 
     began = datetime.now(UTC)
     require("matplotlib", "demo")
+    seconds = seconds_in(budget)
     is_folder = dataset not in CATALOGUE and ("/" in dataset or Path(dataset).exists())
     data = {"name": "folder", "folder": str(Path(dataset).absolute())} if is_folder else {}
     found = compare(
         [name.strip() for name in learners.split(",")],
         {"name": dataset, **data, **({"encoder": encoder} if encoder else {})},
         run,
-        seconds=seconds_in(budget),
+        seconds=seconds,
         n_way=n_way,
         n_shot=n_shot,
         n_query=n_query,
@@ -485,26 +490,50 @@ def compare_learners(
     rows = [
         [
             entry["learner"],
-            with_interval(100 * entry["mean"], 100 * entry["interval"]),
-            f"± {100 * entry['clustered_interval']:.2f}",
-            f"{entry['steps']} steps, {entry['train_seconds']:.0f} s",
+            with_interval(100 * entry["mean"], 100 * score_interval(entry)),
+            _training(entry, seconds),
+            _optimizer(entry["optimizer"]) if entry["steps"] else "",
             f"{1000 * entry['cost']['seconds']:.1f} ms",
             f"{entry['parameters']:,}",
         ]
         for entry in found.learners
     ]
-    head = ["learner", "accuracy", "by class", "trained", "adapts in", "parameters"]
+    head = ["learner", "accuracy", "trained", "optimiser", "adapts in", "parameters"]
     pairs = [
-        [f"{pair.better} over {pair.worse}", f"{100 * pair.difference:.2f}", f"{pair.p:.2g}"]
+        [
+            f"{pair.better} over {pair.worse}",
+            f"{100 * pair.difference:.2f}",
+            "not tested" if pair.p is None else f"{pair.p:.2g}",
+        ]
         for pair in found.pairs
     ]
+    notes = [f"Each had {seconds:g} s. {INTERVALS}"]
+    if short := [entry["learner"] for entry in found.learners if not entry["trained_enough"]]:
+        notes.append(
+            f"Not tested are pairs with {', '.join(short)}: fewer than {FEWEST_STEPS} steps, or "
+            "more than 10 % over the budget."
+        )
     parts = [
         _table(head, *rows),
-        _table(["pair", "points", "p (Wilcoxon, Holm)"], *pairs),
-        f"Picture: {picture}",
+        _table(["pair", "points", "p (clustered by class, Holm)"], *pairs),
+        "\n".join([*notes, f"Picture: {picture}"]),
     ]
     _say(found.as_dict(), as_json, "\n\n".join(parts))
     keep(forget, lambda store: remember_comparison(run, store, began=began))
+
+
+def _training(entry: dict[str, Any], budget: float) -> str:
+    """What a learner's training was, and by how much it took more than its budget."""
+    if not entry["steps"]:
+        return "not trained"
+    tasks, seconds = entry["tasks_per_step"], entry["train_seconds"]
+    text = f"{entry['steps']} steps of {tasks} task{'s' * (tasks > 1)}, {seconds:.1f} s"
+    over = seconds / budget - 1
+    return f"{text} ({100 * over:.0f} % over)" if over > 0.005 else text
+
+
+def _optimizer(options: dict[str, Any]) -> str:
+    return " ".join([options["name"], *(f"{k}={v}" for k, v in options.items() if k != "name")])
 
 
 app.command(epilog="Example: quickstudy serve --recommender runs/recommender")(serve)

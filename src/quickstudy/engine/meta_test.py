@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from scipy import special
@@ -16,7 +16,16 @@ from quickstudy.learners.base import device_of, query_loss
 from quickstudy.progress import track
 from quickstudy.tasks import Tasks
 
-__all__ = ["TestReport", "clustered_interval", "meta_test"]
+__all__ = ["ClassScores", "TestReport", "clustered_error", "clustered_interval", "meta_test"]
+
+
+class ClassScores(NamedTuple):
+    """Accuracy by task and class: an entry for each class asked for in a task, shape (n,)."""
+
+    scores: Tensor
+    weights: Tensor  # the class's share of the task's queries
+    clusters: Tensor  # the class, or what it is a version of
+    tasks: Tensor
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,13 @@ class TestReport:
     Args:
         metric: "accuracy" (0 to 1) or "mse".
         mean: Mean score over tasks.
-        interval: Half-width of the 95 % t-interval over tasks, as papers publish it.
+        interval: Half-width of the 95 % t-interval over tasks, as papers publish it: how far the
+            mean over other tasks of the same classes may lie.
         clustered_interval: Half-width of the 95 % interval that allows for tasks sharing classes
-            as well as for queries sharing a task, the honest one; None for regression.
+            as well as for queries sharing a task: how far the mean over other classes may lie, so
+            the one to print. None where classes are not known, as in regression.
         scores: One score per task.
+        by_class: The same by task and class; None where classes are not known.
     """
 
     __test__ = False  # for pytest: not a test class
@@ -39,9 +51,12 @@ class TestReport:
     interval: float
     clustered_interval: float | None
     scores: list[float]
+    by_class: ClassScores | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"n_tasks": len(self.scores), **vars(self)}
+        """What goes into reports: all but the scores by class."""
+        plain = {name: value for name, value in vars(self).items() if name != "by_class"}
+        return {"n_tasks": len(self.scores), **plain}
 
 
 def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
@@ -59,7 +74,7 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
     was_training = learner.training
     learner.eval()
     scores: list[float] = []
-    classes: list[_ClassScores] = []
+    classes: list[ClassScores] = []
     metric, device = "accuracy", device_of(learner)
     try:
         with torch.no_grad():
@@ -86,38 +101,29 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
         learner.train(was_training)
     sample = torch.tensor(scores, dtype=torch.float64)
     half = float(special.stdtrit(n_tasks - 1, 0.975)) * float(sample.std()) / math.sqrt(n_tasks)
-    clustered = None
+    clustered, by_class = None, None
     if classes:
-        columns = [torch.cat(column) for column in zip(*classes, strict=True)]
-        clustered = clustered_interval(*columns)
-    return TestReport(metric, float(sample.mean()), half, clustered, scores)
+        by_class = ClassScores(*(torch.cat(column) for column in zip(*classes, strict=True)))
+        clustered = clustered_interval(*by_class)
+    return TestReport(metric, float(sample.mean()), half, clustered, scores, by_class)
 
 
-_ClassScores = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def _by_class(right: Tensor, y: Tensor, clusters: Tensor, task: int) -> _ClassScores:
+def _by_class(right: Tensor, y: Tensor, clusters: Tensor, task: int) -> ClassScores:
     """For each class asked for: accuracy, share of the task's queries, cluster and task."""
     n_way = len(clusters)
     counts = torch.bincount(y, minlength=n_way).double()
     asked = counts > 0
     accuracy = torch.bincount(y, right, minlength=n_way)[asked] / counts[asked]
     clusters = clusters[asked]
-    return accuracy, counts[asked] / counts.sum(), clusters, torch.full_like(clusters, task)
+    weights = counts[asked] / counts.sum()
+    return ClassScores(accuracy, weights, clusters, torch.full_like(clusters, task))
 
 
 def clustered_interval(scores: Tensor, weights: Tensor, *clusterings: Tensor) -> float:
     """Half-width of the 95 % interval of a weighted mean whose terms are alike within clusters.
 
-    With one clustering, the cluster-robust variance with the usual small-sample factor
-    g / (g - 1) for g clusters, and a t-quantile with g - 1 degrees of freedom. With two, such as
-    classes and tasks, the two-way variance of Cameron, Gelbach & Miller (2011): the sum of both,
-    less that of their intersections; at least the larger of both.
-
     Args:
-        scores: Shape (n,).
-        weights: Relative weight of each score, shape (n,).
-        clusterings: One or two cluster ids of each score, each of shape (n,).
+        scores, weights, clusterings: As of `clustered_error`.
 
     Returns:
         The half-width; infinity if all scores share one cluster.
@@ -126,6 +132,27 @@ def clustered_interval(scores: Tensor, weights: Tensor, *clusterings: Tensor) ->
         >>> scores = torch.tensor([0.0, 1.0, 0.0, 1.0], dtype=torch.float64)
         >>> clustered_interval(scores, torch.ones(4), torch.tensor([0, 0, 1, 1]))
         0.0
+    """
+    error, freedom = clustered_error(scores, weights, *clusterings)
+    return error if error == math.inf else float(special.stdtrit(freedom, 0.975)) * error
+
+
+def clustered_error(scores: Tensor, weights: Tensor, *clusterings: Tensor) -> tuple[float, int]:
+    """Standard error of a weighted mean whose terms are alike within clusters.
+
+    With one clustering, the cluster-robust variance with the usual small-sample factor
+    g / (g - 1) for g clusters. With two, such as classes and tasks, the two-way variance of
+    Cameron, Gelbach & Miller (2011): the sum of both, less that of their intersections; at least
+    the larger of both.
+
+    Args:
+        scores: Shape (n,).
+        weights: Relative weight of each score, shape (n,).
+        clusterings: One or two cluster ids of each score, each of shape (n,).
+
+    Returns:
+        The standard error, infinity if all scores share one cluster; and its degrees of freedom,
+        g - 1 of the clustering with fewer clusters.
     """
     weights = weights / weights.sum()
     pull = weights * (scores - (weights * scores).sum())
@@ -141,6 +168,4 @@ def clustered_interval(scores: Tensor, weights: Tensor, *clusterings: Tensor) ->
     if len(clusterings) == 2 and total < math.inf:
         both, _ = variance(torch.stack(clusterings, dim=1))
         total = max(total, sum(variances) - both)
-    if total == math.inf:
-        return math.inf
-    return float(special.stdtrit(min(counts) - 1, 0.975)) * math.sqrt(total)
+    return math.sqrt(total), min(counts) - 1

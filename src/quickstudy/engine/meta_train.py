@@ -43,14 +43,15 @@ class TrainReport:
         steps: Meta-steps in all, those before a resume included.
         seconds: Seconds spent on them, validation included.
         best: Best validation score, and None without validation.
-        stopped: Why training ended.
+        stopped: Why training ended: all steps done, no better validation ("early"), no time left
+            ("time"), or Ctrl-C or SIGTERM.
         precision: What the networks were computed in.
     """
 
     steps: int
     seconds: float
     best: float | None
-    stopped: Literal["done", "early", "interrupted"]
+    stopped: Literal["done", "early", "time", "interrupted"]
     precision: str
 
 
@@ -92,6 +93,7 @@ def meta_train(
     validation_tasks: int = 100,
     validate_every: int = 200,
     patience: int | None = None,
+    seconds: float | None = None,
     run: str | Path | None = None,
     checkpoint_every: int = 200,
     keep_checkpoints: int = 2,
@@ -127,6 +129,9 @@ def meta_train(
             instructions for it and the first task shows that it is faster, and else float32.
         validation: Tasks to choose the best weights by.
         patience: Stop after this many validations without a better score.
+        seconds: Stop when these are spent, if the steps take longer; validation counts, and so does
+            choosing an executor, which compiles nothing then. Training ends with the step after
+            which another one and the last validation would not fit, but not before the first.
         run: Folder for `metrics.jsonl`, checkpoints and `weights.safetensors`.
         checkpoint_every: Meta-steps between checkpoints.
         keep_checkpoints: How many stay; with 2 or more, a damaged one is passed over for the one
@@ -158,6 +163,8 @@ def meta_train(
     if clip_norm is not None and clip_norm <= 0:
         raise UsageError(f"expected clip_norm > 0, got {clip_norm}")
     check_option("precision", precision, ("auto", "float32", "bfloat16"))
+    if seconds is not None and not seconds > 0:
+        raise UsageError(f"expected seconds > 0, got {seconds}")
     if patience and validation is None:
         raise UsageError("expected validation tasks with patience, got none")
     if resume and run is None:
@@ -181,7 +188,8 @@ def meta_train(
         own = team.count(meta_batch_size)
         compute = executor
         if not isinstance(compute, Executor):
-            compute = make_executor(compute, learner, own, steps, trial=team.size == 1)
+            long = steps if seconds is None else 0  # compiling could take all the time
+            compute = make_executor(compute, learner, own, long, trial=team.size == 1)
             ending.callback(compute.close)
         state = _State(learner, outer, scheduler, compute, precision)
         team.same_weights(learner)
@@ -196,13 +204,20 @@ def meta_train(
                     raise RunError(f"{run} has {state.progress.step} steps already, not {steps}")
                 team.agree(state.progress.step)
         progress = state.progress
-        stopped: Literal["done", "early", "interrupted"] = "done"
+        stopped: Literal["done", "early", "time", "interrupted"] = "done"
         began = time.perf_counter()
+        begun = progress.step
+        of_validation = 0.0  # seconds that the last one took
 
-        def tick() -> None:
+        def tick() -> float:
             nonlocal began
             now = time.perf_counter()
-            progress.seconds, began = progress.seconds + now - began, now
+            took, began = now - began, now
+            progress.seconds += took
+            return took
+
+        def no_time_left(to_come: float) -> bool:
+            return seconds is not None and team.any(progress.seconds + to_come >= seconds)
 
         for callback in callbacks:
             callback.on_start(progress.step, steps)
@@ -233,7 +248,10 @@ def meta_train(
             if scheduler and not isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step()
             progress.step += 1
-            tick()
+            of_step = tick()
+            if progress.step == begun + 1:
+                of_step = 0.0  # the first one is no measure of the next
+            over = no_time_left(of_step + of_validation)
             metrics = {
                 "loss": float(result.loss),
                 "lr": rate,
@@ -241,16 +259,21 @@ def meta_train(
             }
             for callback in callbacks:
                 callback.on_step(progress.step, metrics)
-            if validation and (progress.step % validate_every == 0 or progress.step == steps):
+            last = over or progress.step == steps
+            if validation and (progress.step % validate_every == 0 or last):
                 report = _validate(learner, validation, validation_tasks, team)
                 state.keep_if_best(report)
                 if plateau:
                     plateau.step(_error(report))
-                tick()
+                of_validation = tick()
+                over = over or no_time_left(of_step + of_validation)
                 for callback in callbacks:
                     callback.on_validation(progress.step, {report.metric: report.mean})
             if run is not None and team.first and progress.step % checkpoint_every == 0:
                 state.save(run, keep_checkpoints)
+            if over and progress.step < steps:
+                stopped = "time"
+                break
         if run is not None and team.first:
             state.save(run, keep_checkpoints)
     if state.best is not None and stopped != "interrupted":
