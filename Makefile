@@ -23,7 +23,8 @@ dist: $(VENV)/installed-dev ## the source distribution and the wheel, their cont
 
 $(VENV)/installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@echo "Installing quickstudy[$*] into $(VENV); PyTorch alone is some 200 MB."
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	touch $@
 
 clean:
