@@ -47,7 +47,9 @@ class PeerError(Exception):
 class Worker:
     """A peer's process."""
 
-    def __init__(self, peer: Peer, network: str, log: Path, dtype: str = "float32") -> None:
+    def __init__(
+        self, peer: Peer, network: str, log: Path, dtype: str = "float32", malloc: str = "tuned"
+    ) -> None:
         command = [str(python_of(peer)), str(HERE / peer.worker[0]), *peer.worker[1:]]
         pipe = subprocess.PIPE
         with log.open("wb") as errors:
@@ -56,7 +58,12 @@ class Worker:
                 stdin=pipe,
                 stdout=pipe,
                 stderr=errors,
-                env={**os.environ, "PEERS_NETWORK": network, "PEERS_DTYPE": dtype},
+                env={
+                    **os.environ,
+                    "PEERS_NETWORK": network,
+                    "PEERS_DTYPE": dtype,
+                    "PEERS_MALLOC": malloc,
+                },
             )
         self.log = log
 
@@ -107,7 +114,7 @@ def greet(names: list[str], options: argparse.Namespace, scratch: Path) -> dict[
     found: dict[str, Any] = {}
     for name in track(names, "installing and importing"):
         try:
-            worker = Worker(PEERS[name], options.network, scratch / "log")
+            worker = Worker(PEERS[name], options.network, scratch / "log", malloc=options.malloc)
         except InstallError as error:
             found[name] = {"error": f"does not install: {error}"}
             continue
@@ -146,7 +153,9 @@ def measure(
     able = [p for p, about in peers.items() if name in about.get("workloads", [])]
     try:
         for peer in track(able, f"{name}: comparing"):
-            worker = Worker(PEERS[peer], options.network, scratch / f"{peer}.log")
+            worker = Worker(
+                PEERS[peer], options.network, scratch / f"{peer}.log", malloc=options.malloc
+            )
             entries[peer] = Entry(worker)
             try:
                 begin(entries[peer], name, truth, options, scratch)
@@ -295,6 +304,7 @@ def main() -> None:
             "threads": options.threads,
             "rounds": options.rounds,
             "network": options.network,
+            "malloc": options.malloc,
             "most_tasks": options.most_tasks,
             "sgemm_gflops": round(measure_sgemm(), 1),
             "titles": {name: PEERS[name].title for name in peers},
@@ -337,6 +347,12 @@ def parse() -> argparse.Namespace:
         choices=("textbook", "quickstudy"),
         default="textbook",
         help="Conv4 of the peers on PyTorch: as in the papers, or in quickstudy's order and layout",
+    )
+    add(
+        "--malloc",
+        choices=("tuned", "usual"),
+        default="tuned",
+        help="all peers keep freed memory, as quickstudy's commands do, or none does",
     )
     add("--json-out", type=Path, default=ROOT / "benchmarks" / "results" / "peers.json")
     add("--plot", type=Path, default=ROOT / "docs" / "peers.png")

@@ -22,10 +22,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -68,6 +68,28 @@ def serve(
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not get between the answers
+    with _memory().tuned_malloc(os.environ.get("PEERS_MALLOC") == "tuned"):
+        _answer(answers, makes, packages, notes or {}, networks)
+
+
+def _memory() -> ModuleType:
+    """quickstudy's module for malloc, from its file, since a peer has no quickstudy."""
+    path = Path(__file__).parents[2] / "src" / "quickstudy" / "memory.py"
+    spec = spec_from_file_location("memory", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _answer(
+    answers: TextIO,
+    makes: dict[str, Make],
+    packages: list[str],
+    notes: dict[str, str],
+    networks: tuple[str, ...],
+) -> None:
     job: Job | None = None
     for line in sys.stdin:
         request = json.loads(line)
@@ -79,7 +101,7 @@ def serve(
                     if w.kind in makes and w.network in networks
                 ]
                 versions = {package: version(package) for package in packages}
-                answer = {"versions": versions, "workloads": known, "notes": notes or {}}
+                answer = {"versions": versions, "workloads": known, "notes": notes}
             else:
                 if job is None:
                     workload = WORKLOADS[request["workload"]]
