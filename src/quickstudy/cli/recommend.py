@@ -195,7 +195,7 @@ def recommend_suggest(
 ) -> None:
     """Suggest items to a user with some ratings or clicks, or none."""
     from quickstudy.apps.recommend import Recommender
-    from quickstudy.apps.recommend.interactions import load_history
+    from quickstudy.apps.recommend.reading import load_history
 
     recommender = Recommender.load(run)
     pairs: list[Any] = load_history(history, clicks=recommender.clicks_) if history else []

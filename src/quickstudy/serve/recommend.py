@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from dataclasses import replace
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from quickstudy.apps.recommend import Adapted, Interactions, Recommender, generated
+from quickstudy.apps.recommend.identifiers import plain
 from quickstudy.errors import UsageError
 
 __all__ = ["About", "Item", "demo", "recommender_routes"]
@@ -216,24 +216,19 @@ def _shifted(nouns: tuple[str, ...], by: int) -> list[tuple[str, str]]:
 
 
 class _Catalogue:
-    """Items by the words of their titles, as people type them: no capitals, no accents."""
+    """Items by the words of their titles, whatever their capitals and accents."""
 
     def __init__(self, recommender: Recommender) -> None:
         popular = np.argsort(-recommender.counts, kind="stable").tolist()
-        self.titles = [(i, _plain(recommender.titles_[i])) for i in popular]
+        self.titles = [(i, plain(recommender.titles_[i])) for i in popular]
 
     def find(self, text: str, n: int) -> list[int]:
         """Positions of `n` items at most; those whose title begins with the text come first."""
-        text = _plain(text)
+        text = plain(text)
         words = text.split()
         found = [(i, title) for i, title in self.titles if all(word in title for word in words)]
         found.sort(key=lambda entry: not entry[1].startswith(text))
         return [i for i, _ in found[:n]]
-
-
-def _plain(text: str) -> str:
-    parts = unicodedata.normalize("NFKD", text.strip())
-    return "".join(c for c in parts if not unicodedata.combining(c)).casefold()
 
 
 def _about(recommender: Recommender, name: str, is_demo: bool) -> About:
@@ -255,7 +250,7 @@ def _about(recommender: Recommender, name: str, is_demo: bool) -> About:
 
 
 def _item(recommender: Recommender, place: int) -> Item:
-    return Item(item=recommender.items_[place], title=recommender.titles_[place])
+    return Item(item=recommender.items_[place], title=recommender.catalogue_.labels[place])
 
 
 def _adapt(recommender: Recommender, user: User) -> Adapted:

@@ -327,3 +327,72 @@ def test_a_ranking_is_measured_against_what_followed():
     assert found["recall@2"].tolist() == [0.5]
     by_hand = (1 / np.log2(3)) / (1 + 1 / np.log2(3))
     assert found["ndcg@2"][0] == pytest.approx(by_hand)
+
+
+def test_items_are_named_by_title_too_and_by_id_where_titles_are_shared():
+    data = generated(n_users=60, n_items=30)
+    titles = [f"Film {item}" for item in data.items]
+    titles[4] = titles[5] = "Emma"
+    made = Recommender().fit(replace(data, titles=titles))
+    first, fourth = data.items[0], data.items[4]
+    by_id, by_title = made.adapt({first: 5}), made.adapt({titles[0]: 5})
+    assert by_title.top_n(30) == by_id.top_n(30)
+    assert by_title.predict([titles[1].upper()]) == by_id.predict([data.items[1]])
+    called = {s.item: s.title for s in by_id.top_n(30)}
+    assert called[fourth] == f"Emma ({fourth})"
+    assert called[data.items[1]] == titles[1]
+    with pytest.raises(DataError, match=f"title 'Emma' of 2: name one by its id, '{fourth}'"):
+        made.adapt({"Emma": 5})
+
+
+def test_unknown_items_are_left_out_with_a_warning_where_that_is_asked_for(recommender):
+    known = recommender.adapt({"item 3": 5})
+    with pytest.warns(UserWarning, match="1 of 2 items are not among .* left out, 'x' for one"):
+        some = recommender.adapt({"item 3": 5, "x": 1}, unknown="ignore")
+    assert some.top_n(5) == known.top_n(5)
+    with pytest.warns(UserWarning, match="1 of 2 items"):
+        predicted = known.predict(["x", "item 1"], unknown="ignore")
+    assert np.isnan(predicted[0])
+    assert predicted[1] == known.predict(["item 1"])[0]
+    with pytest.warns(UserWarning, match="left out"):
+        assert [s.item for s in known.top_n(among=["x", "item 1"], unknown="ignore")] == ["item 1"]
+    with pytest.warns(UserWarning, match="left out"):
+        assert known.ask(3, skip=["x"], unknown="ignore") == known.ask(3)
+    with pytest.raises(UsageError, match="unknown unknown 'skip'"):
+        recommender.adapt({"x": 1}, unknown="skip")
+
+
+def test_data_with_unknown_items_is_scored_without_them_where_that_is_asked_for(recommender):
+    cold = DATA.of_users(COLD)
+    more = Interactions.from_rows(
+        [
+            *(
+                (cold.users[u], cold.items[i], r)
+                for u, i, r in zip(cold.user, cold.item, cold.rating, strict=True)
+            ),
+            *((cold.users[0], f"new {i}", 3.0) for i in range(2)),
+        ]
+    )
+    with pytest.raises(DataError, match="an item of the training data, got 'new 0'"):
+        recommender.top_all(more)
+    with pytest.warns(UserWarning, match="2 of .* rated items .* 'new 0' for one"):
+        found = recommender.top_all(more, unknown="ignore")
+    same = replace(cold, user_columns={})
+    order = [same.users.index(user) for user in more.users]
+    assert np.array_equal(found, recommender.top_all(same.of_users(np.array(order))))
+    with pytest.warns(UserWarning, match="left out"):
+        evaluate(recommender, more, supports=(0,), n_query=5, unknown="ignore")
+    nothing = Interactions.from_rows([("new", "no such item", 3.0)])
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(DataError, match="items of the training data, got none"),
+    ):
+        evaluate(recommender, nothing, unknown="ignore")
+
+
+@pytest.mark.parametrize(
+    ("history", "says"), [("item 3", "a list of items"), ([3], "items with ratings, got 3")]
+)
+def test_a_history_of_the_wrong_shape_is_refused(recommender, history, says):
+    with pytest.raises(DataError, match=says):
+        recommender.adapt(history)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quickstudy.apps.recommend.bases import Matrix
+from quickstudy.apps.recommend.identifiers import Unknown
 from quickstudy.apps.recommend.interactions import ColdUsers, Interactions, Order
 from quickstudy.apps.recommend.measures import ndcg, ranking
 from quickstudy.apps.recommend.meta_level import MetaLevel, Seen
@@ -48,6 +49,7 @@ def evaluate(
     order: Order | None = None,
     seed: int = 0,
     levels: dict[str, MetaLevel] | None = None,
+    unknown: Unknown = "raise",
 ) -> list[Scores]:
     """Score all actions and the recommender on cold users.
 
@@ -61,6 +63,7 @@ def evaluate(
         order: In which ratings or clicks become known; by default ratings at random, and clicks in
             time if that is known.
         levels: More levels above the same bases, to compare with.
+        unknown: Whether to refuse items that training did not have, or leave them out.
 
     Raises:
         DataError: If a user was seen in training, an item was not, or no user has ratings enough.
@@ -76,7 +79,7 @@ def evaluate(
         >>> first.system, last.system, bool(better)
         ('user_bias inf', 'recommender', True)
     """
-    known, attributes = recommender.known(data)
+    known, attributes = recommender.known(data, unknown=unknown)
     if order is None:
         order = "chronological" if known.clicks and known.time is not None else "random"
     cold = ColdUsers(known, n_query=n_query, most=max(supports), order=order, seed=seed)
