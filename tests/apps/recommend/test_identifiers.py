@@ -7,7 +7,6 @@ from quickstudy.apps.recommend import Interactions, load_interactions
 from quickstudy.apps.recommend.identifiers import Catalogue, identifier
 from quickstudy.errors import DataError
 
-
 ONE = [7, 7.0, "7", " 7 ", "7.0", "7.00", b"7", np.int8(7), np.float32(7), np.bytes_(b"7")]
 
 

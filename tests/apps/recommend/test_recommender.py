@@ -396,3 +396,51 @@ def test_data_with_unknown_items_is_scored_without_them_where_that_is_asked_for(
 def test_a_history_of_the_wrong_shape_is_refused(recommender, history, says):
     with pytest.raises(DataError, match=says):
         recommender.adapt(history)
+
+
+def test_a_rating_of_the_scale_that_no_training_user_gave_can_be_given():
+    data = generated(n_users=60, n_items=30)
+    data = Interactions(  # one user alone gives a 10, and is left out of training
+        data.users, data.items, data.user, data.item, np.where(data.user == 0, 10, data.rating)
+    )
+    made = Recommender().fit(data.of_users(np.arange(1, 60)))
+    assert made.levels_.tolist() == [1, 2, 3, 4, 5, 10]
+    assert np.isfinite(made.adapt({"item 3": 10}).probabilities).all()
+    evaluate(made, data.of_users(np.array([0])), supports=(0, 1), n_query=5)
+    with pytest.raises(DataError, match=r"ratings of 1 to 10, got 11.*--scale"):
+        made.adapt({"item 3": 11})
+
+
+@pytest.fixture(scope="module")
+def unordered():
+    """Clicks sorted by how often each item was chosen, without times."""
+    popular = np.argsort(-np.bincount(CLICKS.item)[CLICKS.item], kind="stable")
+    data = replace(CLICKS, user=CLICKS.user[popular], item=CLICKS.item[popular], time=None)
+    with pytest.warns(UserWarning, match="clicks have no times, so nothing is learned from their"):
+        return data, Recommender().fit(data.of_users(WARM))
+
+
+def test_without_times_the_order_of_rows_and_of_choices_tells_nothing(unordered):
+    data, made = unordered
+    assert not made.ordered_
+    assert "following" not in made.bases_
+    assert {setting for _, setting in made.actions_} == {np.inf}
+    one, other = (made.adapt(h).probabilities for h in (["item 8", "item 3"], ["item 3", "item 8"]))
+    np.testing.assert_array_equal(one, other)
+    found = evaluate(made, data.of_users(COLD), supports=(0, 5), n_query=5)
+    by = {(s.system, s.support): s.measures["ndcg@10"].mean() for s in found}
+    assert by["recommender", 5] > 0.95 * by["neighbours inf", 5]
+
+
+def test_a_recommender_without_order_comes_back_as_one(unordered, tmp_path):
+    _, made = unordered
+    made.save(tmp_path)
+    again = Recommender.load(tmp_path)
+    assert not again.ordered_
+    assert again.adapt(["item 8", "item 3"]).top_n(5) == made.adapt(["item 8", "item 3"]).top_n(5)
+
+
+def test_one_who_learned_from_an_order_refuses_clicks_without_times(chooser):
+    cold = replace(CLICKS.of_users(COLD), time=None)
+    with pytest.raises(DataError, match="expected times, as in training, got none"):
+        evaluate(chooser, cold)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from quickstudy.apps.recommend.bases import Base, Matrix
-from quickstudy.apps.recommend.click_bases import CLICK_BASES
+from quickstudy.apps.recommend.click_bases import CLICK_BASES, UNORDERED_CLICK_BASES
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.meta_level import (
     Drawn,
@@ -20,7 +20,7 @@ from quickstudy.apps.recommend.meta_level import (
     tensor,
 )
 
-__all__ = ["ChoiceLevel"]
+__all__ = ["ChoiceLevel", "UnorderedChoiceLevel"]
 
 N_NEXT = 10
 """Choices of a user, at most, that the meta-level is trained on, for each support set."""
@@ -79,11 +79,11 @@ class ChoiceLevel(MetaLevel):
         levels: np.ndarray,
         rng: np.random.Generator,
     ) -> Drawn:
-        places = data.places()
+        order = cls.order(data, rng)
         share = np.sqrt(bases["popularity"].state()["counts"] + 1)
         share /= share.sum()
         parts = []
-        for ratings, asked in tasks(data, lambda: places, N_NEXT):
+        for ratings, asked in tasks(data, order, N_NEXT):
             seen = cls.see(bases, ratings, users, levels)
             who = np.unique(data.user[asked])
             chosen = np.zeros((len(users), len(share)), bool)
@@ -101,6 +101,12 @@ class ChoiceLevel(MetaLevel):
             part.items[:, N_NEXT:][chosen[who[:, None], others]] = NEVER
             parts.append(Drawn(part, target))
         return Drawn.of(parts)
+
+    @classmethod
+    def order(cls, data: Interactions, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+        """Gives what interactions are ordered by for each size of support set."""
+        places = data.places()
+        return lambda: places
 
     def error(self, drawn: Drawn) -> float:
         """What nDCG@10 of all items is short of 1. Of those ahead of a choice, each that is sampled
@@ -126,3 +132,13 @@ class ChoiceLevel(MetaLevel):
 
     def _loss(self, probabilities: Tensor, target: Tensor) -> Tensor:
         return -(target * probabilities[..., 0].clamp_min(1e-12).log()).sum() / target.sum()
+
+
+class UnorderedChoiceLevel(ChoiceLevel):
+    """The same above bases that know of no order: what is chosen else, not what is next."""
+
+    BASES = UNORDERED_CLICK_BASES
+
+    @classmethod
+    def order(cls, data: Interactions, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+        return lambda: rng.random(len(data.rating))

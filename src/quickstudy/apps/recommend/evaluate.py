@@ -61,7 +61,7 @@ def evaluate(
         supports: Support sets; users with too few ratings for the largest are left out.
         n_query: Ratings, or choices, of each user to be judged on.
         order: In which ratings or clicks become known; by default ratings at random, and clicks in
-            time if that is known.
+            time if their times were known in training.
         levels: More levels above the same bases, to compare with.
         unknown: Whether to refuse items that training did not have, or leave them out.
 
@@ -81,7 +81,8 @@ def evaluate(
     """
     known, attributes = recommender.known(data, unknown=unknown)
     if order is None:
-        order = "chronological" if known.clicks and known.time is not None else "random"
+        in_time = recommender.clicks_ and recommender.ordered_
+        order = "chronological" if in_time else "random"
     cold = ColdUsers(known, n_query=n_query, most=max(supports), order=order, seed=seed)
     users = attributes[cold.users]
     levels = {**(levels or {}), "recommender": recommender.level_}

@@ -15,9 +15,18 @@ import numpy as np
 from scipy import sparse
 
 from quickstudy.apps.recommend.identifiers import identifier, repeated, warn_of_few_matches
+from quickstudy.apps.recommend.times import seconds
 from quickstudy.errors import DataError, UsageError, check_option
 
-__all__ = ["ColdUsers", "Columns", "Interactions", "generated", "number", "user_folds"]
+__all__ = [
+    "ColdUsers",
+    "Columns",
+    "Interactions",
+    "check_on_scale",
+    "generated",
+    "number",
+    "user_folds",
+]
 
 Columns = Mapping[str, Sequence[Any]]
 """Attributes by name, a value a user or item: a number, a word, a list of words, or None."""
@@ -37,6 +46,8 @@ class Interactions:
         user_columns, item_columns: Attributes, a value a user or item.
         titles: What to call each item for people; by default its name.
         clicks: Whether there are no ratings.
+        scale: The lowest and highest rating that may be given; by default those that were. Parts
+            that `of_users` takes have that of the whole.
 
     Raises:
         DataError: If the shapes disagree, there is nothing, a rating is not finite, a name comes
@@ -58,6 +69,7 @@ class Interactions:
     item_columns: Columns = field(default_factory=dict)
     titles: list[str] | None = None
     clicks: bool = False
+    scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.rating)
@@ -77,6 +89,9 @@ class Interactions:
         for what, given in {"rating": self.rating, "time": self.time}.items():
             if given is not None and not np.isfinite(given).all():
                 raise DataError(f"expected a finite {what} each, got NaN or infinity: clean them")
+        if self.scale is not None:
+            check_scale(self.scale)
+            check_on_scale(self.rating, self.scale)
         for what, names, columns in (
             ("user", self.users, self.user_columns),
             ("item", self.items, self.item_columns),
@@ -105,15 +120,19 @@ class Interactions:
         users: Mapping[Any, Mapping[str, Any]] | None = None,
         items: Mapping[Any, Mapping[str, Any]] | None = None,
         titles: Mapping[Any, str] | None = None,
+        scale: tuple[float, float] | None = None,
     ) -> Interactions:
         """Take in (user, item, rating) or (user, item, rating, time); users and items in the order
         in which they come. Of several ratings of an item by a user the newest is kept, and without
-        times the last. If all ratings are None, they are clicks.
+        times the last. If all ratings are None, they are clicks. Times are numbers in seconds,
+        milli-, micro- or nanoseconds, ISO 8601, or `datetime`; they become seconds (see
+        `seconds`).
 
         Args:
             users, items: Attributes by user and item; those who rated nothing are left out. It
                 warns if fewer than half of those who did have a row.
             titles: What to call items for people.
+            scale: The lowest and highest rating that may be given; by default those that were.
 
         Users and items are the same whether they are named by text or number: 1, 1.0, "1" and
         "1.0" (see `identifier`).
@@ -123,21 +142,26 @@ class Interactions:
         """
         rows = list(rows)
         clicks = all(len(row) > 2 and row[2] is None for row in rows)
-        newest: dict[tuple[str, str], tuple[float, float]] = {}
-        timed: bool | None = None
+        if scale is not None:
+            check_scale(scale)
+            if clicks:
+                raise UsageError("expected a scale with ratings, got one with clicks")
+        timed = bool(rows) and len(rows[0]) == 4
         for place, row in enumerate(rows, 1):
-            if len(row) not in (3, 4) or (timed is not None and timed != (len(row) == 4)):
+            if len(row) not in (3, 4) or timed != (len(row) == 4):
                 raise DataError(
                     f"row {place}: expected user, item, rating and, in all rows or none, a time; "
                     f"got {row!r}"
                 )
-            timed = len(row) == 4
+        times = seconds([row[3] for row in rows]) if timed else []
+        newest: dict[tuple[str, str], tuple[float, float]] = {}
+        for place, row in enumerate(rows, 1):
             user, item = identifier(row[0]), identifier(row[1])
             if not user or not item:
                 raise DataError(f"row {place}: expected a user and an item, got {row!r}")
             given = 1.0 if clicks else row[2]
             rating = number(given, f"row {place}: expected a finite rating")
-            time = number(row[3], f"row {place}: expected a finite time") if timed else place
+            time = times[place - 1] if timed else place
             if (pair := (user, item)) not in newest or time >= newest[pair][1]:
                 newest[pair] = (rating, time)
         who = list(dict.fromkeys(user for user, _ in newest))
@@ -159,6 +183,7 @@ class Interactions:
             _columns(about_items, what),
             [called.get(item) or item for item in what] if called else None,
             clicks,
+            scale,
         )
 
     def swapped(self) -> Interactions:
@@ -180,6 +205,7 @@ class Interactions:
             self.item_columns,
             self.user_columns,
             clicks=self.clicks,
+            scale=self.scale,
         )
 
     @property
@@ -188,34 +214,43 @@ class Interactions:
         return np.unique(self.rating)
 
     @property
+    def extremes(self) -> tuple[float, float]:
+        """The lowest and highest rating of the scale."""
+        return self.scale or (float(self.rating.min()), float(self.rating.max()))
+
+    @property
     def counts(self) -> np.ndarray:
         """Ratings of each user, shape (n_users,)."""
         return np.bincount(self.user, minlength=len(self.users))
 
     def as_clicks(self) -> Interactions:
         """The same without the ratings."""
-        return replace(self, rating=np.ones(len(self.rating)), clicks=True)
+        return replace(self, rating=np.ones(len(self.rating)), clicks=True, scale=None)
 
     def places(self) -> np.ndarray:
-        """Of each interaction, the place in its user's order of time, from 1, shape (n,); without
-        times the order is that in which they are stored."""
-        order = np.lexsort(
-            (np.arange(len(self.user)) if self.time is None else self.time, self.user)
-        )
+        """Of each interaction, the place in its user's order of time, from 1, shape (n,).
+
+        Raises:
+            DataError: If times are not known: the order of rows tells nothing of time.
+        """
+        if self.time is None:
+            raise DataError("expected times for an order, got none")
+        order = np.lexsort((self.time, self.user))
         start = np.concatenate([[0], self.counts.cumsum()])
         found = np.empty(len(order))
         found[order] = np.arange(len(order)) - start[self.user[order]] + 1
         return found
 
     def matrix(self) -> sparse.csr_matrix:
-        """Users by items; what is stored is the rating, which may be 0, or of clicks the place."""
-        values = self.places() if self.clicks else self.rating
+        """Users by items; what is stored is the rating, which may be 0, or of clicks the place, or
+        without times 1."""
+        values = self.places() if self.clicks and self.time is not None else self.rating
         return sparse.csr_matrix(
             (values, (self.user, self.item)), shape=(len(self.users), len(self.items))
         )
 
     def of_users(self, chosen: np.ndarray) -> Interactions:
-        """Those of some users alone, in the given order; the items stay all."""
+        """Those of some users alone, in the given order; items and scale stay those of all."""
         position = np.full(len(self.users), -1)
         position[chosen] = np.arange(len(chosen))
         kept = position[self.user] >= 0
@@ -230,6 +265,7 @@ class Interactions:
             self.item_columns,
             self.titles,
             self.clicks,
+            None if self.clicks else self.extremes,
         )
 
 
@@ -385,6 +421,24 @@ def generated(n_users: int = 400, n_items: int = 150, seed: int = 0) -> Interact
         },
         items={f"item {i}": {"genres": [genres[genre[i]]]} for i in range(n_items)},
     )
+
+
+def check_scale(scale: tuple[float, float]) -> None:
+    """Refuse a scale that is not a lowest and a higher highest rating."""
+    low, high = scale
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise UsageError(f"expected a scale from low to high, got {low:g} to {high:g}")
+
+
+def check_on_scale(ratings: np.ndarray, scale: tuple[float, float]) -> None:
+    """Refuse ratings that are not from the lowest to the highest of a scale."""
+    low, high = scale
+    off = ~((ratings >= low) & (ratings <= high))
+    if off.any():
+        raise DataError(
+            f"expected ratings of {low:g} to {high:g}, got {ratings[off.argmax()]:g}: correct it, "
+            "or give the scale of all ratings in training (scale=, --scale)"
+        )
 
 
 def number(value: Any, expected: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ NAMES = {
 }
 """What columns of a file are called, where the caller does not say."""
 
+DELIMITERS = (",", "\t", ";", "|", "::")
+"""What may stand between cells: that which comes most often in the first line."""
+
+MOST_OF_A_LINE = 1_000_000
+
 
 def load_interactions(
     path: str | Path,
@@ -31,17 +37,22 @@ def load_interactions(
     users: str | Path | None = None,
     items: str | Path | None = None,
     clicks: bool = False,
+    scale: tuple[float, float] | None = None,
 ) -> Interactions:
     """Read a CSV or Parquet file with a row a rating, or a click.
 
     Args:
         path: With columns user, item, rating and, where known, time (also `userId`, `user_id`,
-            `movieId`, `timestamp`, ...). A `.tsv` has tabs. Parquet takes pyarrow.
+            `movieId`, `timestamp`, ...). Between cells there are commas, tabs, semicolons, `|` or
+            `::`. Without names in the first line, the columns are user, item, rating and time, as
+            MovieLens has them. Times are numbers or ISO 8601 (see `from_rows`). Parquet takes
+            pyarrow.
         columns: What they are called in the file, as in `{"item": "book"}`.
         users, items: Files of attributes with a row a user or item: the column user or item, and
             any others. A column `title` is what to call the items; words with "|" between them
             are several, as genres are.
         clicks: Take no ratings, whether there are any or not.
+        scale: The lowest and highest rating that may be given; by default those of the file.
 
     Raises:
         MissingError: If there is no such file, or no pyarrow for it.
@@ -55,27 +66,30 @@ def load_interactions(
         ...     load_interactions(place).rating.tolist()
         [5.0, 2.0]
     """
-    path = Path(path)
-    head, rows = _read(path)
-    called = {**(columns or {})}
+    path, called = Path(path), {**(columns or {})}
     for what in called:
         check_option("column", what, NAMES)
+    head, rows = _read(path, may_lack_names=True)
     for what, names in NAMES.items():
         if what in called:
             if called[what] not in head:
-                raise DataError(f"expected a column {called[what]!r} in {path}, got {head}")
+                raise DataError(
+                    f"expected a column {called[what]!r} in {path}, got {', '.join(head)}"
+                )
         elif found := [name for name in names if name in head]:
             called[what] = found[0]
         elif what != "time" and not (clicks and what == "rating"):
             also = ", or take clicks (--clicks)" if what == "rating" else ""
             raise DataError(
                 f"expected a column {what!r} in {path}, got {', '.join(head)}: rename one, or name "
-                f"it in Python with columns={{{what!r}: ...}}{also}"
+                f"it (--columns {what}=..., in Python columns={{{what!r}: ...}}){also}"
             )
     if clicks:
         called["rating"] = ""
     at = [head.index(called[what]) if called[what] else None for what in NAMES if what in called]
-    attributes = [_attributes(file, what) for what, file in (("user", users), ("item", items))]
+    attributes = [
+        _attributes(file, what, called) for what, file in (("user", users), ("item", items))
+    ]
     titles = {name: row.pop("title") for name, row in attributes[1].items() if "title" in row}
     try:
         return Interactions.from_rows(
@@ -83,25 +97,36 @@ def load_interactions(
             users=attributes[0],
             items=attributes[1],
             titles=titles,
+            scale=scale,
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def load_history(path: str | Path, *, clicks: bool = False) -> list[Any]:
+def load_history(
+    path: str | Path, *, columns: Mapping[str, str] | None = None, clicks: bool = False
+) -> list[Any]:
     """Read the ratings of one user: a CSV or Parquet file with the columns item and rating. Of
     clicks, only the items, in order.
+
+    Args:
+        path: The file.
+        columns: What they are called in the file.
+        clicks: Take no ratings.
 
     Raises:
         MissingError, DataError: As `load_interactions`.
     """
-    path = Path(path)
+    path, called = Path(path), {**(columns or {})}
+    for what in called:
+        check_option("column", what, NAMES)
     head, rows = _read(path)
     at = []
     for what in ("item",) if clicks else ("item", "rating"):
-        found = [name for name in NAMES[what] if name in head]
+        names = [called[what]] if what in called else NAMES[what]
+        found = [name for name in names if name in head]
         if not found:
-            raise DataError(f"expected a column {what!r} in {path}, got {head}")
+            raise DataError(f"expected a column {names[0]!r} in {path}, got {', '.join(head)}")
         at.append(head.index(found[0]))
     if clicks:
         return [identifier(row[at[0]]) for row in rows]
@@ -157,15 +182,17 @@ def _text(cell: Any) -> str:
     return "" if is_missing(cell) else str(cell).strip()
 
 
-def _attributes(path: str | Path | None, what: str) -> dict[str, dict[str, Any]]:
+def _attributes(
+    path: str | Path | None, what: str, called: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
     """Attributes by user or item. A column of numbers alone is one of numbers."""
     if path is None:
         return {}
     path = Path(path)
     head, rows = _read(path)
-    key = next((name for name in NAMES[what] if name in head), None)
+    key = next((name for name in (called.get(what), *NAMES[what]) if name in head), None)
     if key is None:
-        raise DataError(f"expected a column {what!r} in {path}, got {head}")
+        raise DataError(f"expected a column {what!r} in {path}, got {', '.join(head)}")
     names = [identifier(row[head.index(key)]) for row in rows]
     table: list[dict[str, Any]] = [dict(zip(head, map(_text, row), strict=True)) for row in rows]
     for column in set(head) - {key, "title"}:
@@ -195,7 +222,26 @@ def _is_number(word: str) -> bool:
         return False
 
 
-def _read(path: Path, delimiter: str | None = None) -> tuple[list[str], list[list[Any]]]:
+def _read(
+    path: Path, delimiter: str | None = None, *, may_lack_names: bool = False
+) -> tuple[list[str], list[list[Any]]]:
     """The names of a file's columns, and its rows."""
-    head, rows = read_rows(path, delimiter)
+    if path.suffix.lower() == ".parquet" or not path.is_file():
+        head, rows = read_rows(path)
+    else:
+        with path.open("rb") as file:
+            first = file.readline(MOST_OF_A_LINE).decode("utf-8-sig", "replace").rstrip("\r\n")
+        if path.suffix.lower() == ".tsv":
+            delimiter = "\t"
+        delimiter = delimiter or max(DELIMITERS, key=first.count)
+        cells = [cell.strip().strip('"') for cell in first.split(delimiter)]
+        names = None
+        if may_lack_names and len(cells) in (3, 4) and all(map(_is_number, cells[2:])):
+            names = ("user", "item", "rating", "time")[: len(cells)]
+            warnings.warn(
+                f"the first line of {path} names no columns: they are taken to be "
+                f"{', '.join(names)}",
+                stacklevel=3,
+            )
+        head, rows = read_rows(path, delimiter, names)
     return [name.partition(":")[0].strip() for name in head], rows  # RecBole writes name:type

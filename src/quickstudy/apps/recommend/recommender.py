@@ -17,9 +17,9 @@ from scipy import sparse
 from quickstudy import errors
 from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.bases import Base, BayesUser, Matrix
-from quickstudy.apps.recommend.choice_level import ChoiceLevel
+from quickstudy.apps.recommend.choice_level import ChoiceLevel, UnorderedChoiceLevel
 from quickstudy.apps.recommend.identifiers import Catalogue, Unknown, identifier
-from quickstudy.apps.recommend.interactions import Interactions, user_folds
+from quickstudy.apps.recommend.interactions import Interactions, check_on_scale, user_folds
 from quickstudy.apps.recommend.meta_level import Action, Drawn, Kind, MetaLevel, Seen, actions_of
 from quickstudy.apps.recommend.neural import NEURAL_BASES
 from quickstudy.apps.recommend.rating_level import RatingLevel
@@ -77,10 +77,10 @@ class Recommender:
         bases_: The base recommenders, of all training users.
         single_: The best action for all.
         level_: The level above.
-        items_, titles_, levels_: Of the training data; levels are the different ratings, of clicks
-            [1].
+        items_, titles_, levels_: Of the training data; levels are the different ratings and the
+            ends of the scale, of clicks [1].
         catalogue_: Finds items by name or title.
-        clicks_: Whether it learned from clicks.
+        clicks_, ordered_: Whether it learned from clicks, and whether their order is known.
         actions_: Each base with each of its settings.
         encoder_: Makes vectors of users' attributes.
         singles_, drawn_: After `fit` alone: a level above for each action, the same for all users,
@@ -105,16 +105,22 @@ class Recommender:
         Raises:
             DataError: If there are too few users or ratings, or too many different ratings.
         """
-        self._set_kind(data.clicks)
-        self.levels_ = data.levels
-        if not data.clicks and not 2 <= len(self.levels_) <= MOST_LEVELS:
+        self._set_kind(data.clicks, ordered=data.time is not None)
+        if not data.clicks and not 2 <= len(data.levels) <= MOST_LEVELS:
             raise DataError(
-                f"expected 2 to {MOST_LEVELS} different ratings, got {len(self.levels_)}: "
+                f"expected 2 to {MOST_LEVELS} different ratings, got {len(data.levels)}: "
                 "round them, or take them as clicks"
             )
+        self.levels_ = np.union1d(data.levels, data.extremes)
         able = int((data.counts >= 2).sum())
         if able < LEAST_USERS:
             raise DataError(f"expected {LEAST_USERS} users with two ratings each, got {able}")
+        if data.clicks and data.time is None:
+            warnings.warn(
+                "the clicks have no times, so nothing is learned from their order, and evaluation "
+                "takes them in a random one: give a column of times if the order is known",
+                stacklevel=2,
+            )
         self.items_, self.titles_ = data.items, data.titles or data.items
         self.catalogue_ = Catalogue(self.items_, self.titles_)
         self._seen = set(map(_digest, data.users))
@@ -288,6 +294,10 @@ class Recommender:
             data = data.as_clicks()
         elif data.clicks:
             raise DataError("expected ratings, as there were in training, got clicks")
+        if self.clicks_ and self.ordered_ and data.time is None:
+            raise DataError(
+                "expected times, as in training, got none: the order of clicks is learned from"
+            )
         self._check_scale(data.rating)
         known = replace(
             data,
@@ -298,6 +308,7 @@ class Recommender:
             time=None if data.time is None else data.time[kept],
             item_columns={},
             titles=self.titles_,
+            scale=None,
         )
         return known, self.encoder_(data.user_columns, len(data.users))
 
@@ -356,6 +367,7 @@ class Recommender:
             "seen": sorted(self._seen),
             "attributes": self.encoder_.state(),
             "single": list(map(str, self.single_)),
+            "ordered": self.ordered_,
         }
         tensors["level"] = self.level_.parameters
         checkpoints.save_checkpoint(folder, 0, tensors, state, keep=1)
@@ -383,7 +395,7 @@ class Recommender:
     def _restored(cls, tensors: dict[str, dict[str, Any]], state: dict[str, Any]) -> Recommender:
         made = cls(meta=state["meta"], also=state["also"], seed=state["seed"])
         made.levels_ = np.array(state["levels"])
-        made._set_kind(len(made.levels_) == 1)
+        made._set_kind(len(made.levels_) == 1, ordered=state.get("ordered", True))
         made.items_, made.titles_ = state["items"], state["titles"]
         made.catalogue_ = Catalogue(made.items_, made.titles_)
         made._seen = set(state["seen"])
@@ -418,20 +430,17 @@ class Recommender:
         users = self.encoder_(data.user_columns, len(data.users))
         return self._kind.draw(bases, data, users, self.levels_, rng)
 
-    def _set_kind(self, clicks: bool) -> None:
-        self.clicks_ = clicks
+    def _set_kind(self, clicks: bool, ordered: bool) -> None:
+        self.clicks_, self.ordered_ = clicks, ordered
         if clicks and self.also:
             raise UsageError(f"expected ratings for {', '.join(self.also)} to learn, got clicks")
-        self._kind: type[MetaLevel] = ChoiceLevel if clicks else RatingLevel
+        choice = ChoiceLevel if ordered else UnorderedChoiceLevel
+        self._kind: type[MetaLevel] = choice if clicks else RatingLevel
         self._classes = {**self._kind.BASES, **{name: NEURAL_BASES[name] for name in self.also}}
         self.actions_ = actions_of(self._classes)
 
     def _check_scale(self, ratings: np.ndarray) -> None:
-        low, high = self.levels_[[0, -1]]
-        off = ~((ratings >= low) & (ratings <= high))
-        if off.any():
-            found = ratings[off.argmax()]
-            raise DataError(f"expected ratings of {low:g} to {high:g}, got {found:g}")
+        check_on_scale(ratings, (self.levels_[0], self.levels_[-1]))
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "bases_"):
