@@ -11,6 +11,7 @@ from torch import Tensor
 from quickstudy.apps.recommend.bases import Base, Matrix
 from quickstudy.apps.recommend.click_bases import CLICK_BASES, UNORDERED_CLICK_BASES
 from quickstudy.apps.recommend.interactions import Interactions
+from quickstudy.apps.recommend.memory import chunks
 from quickstudy.apps.recommend.meta_level import (
     Drawn,
     MetaLevel,
@@ -84,22 +85,26 @@ class ChoiceLevel(MetaLevel):
         share /= share.sum()
         parts = []
         for ratings, asked in tasks(data, order, N_NEXT):
-            seen = cls.see(bases, ratings, users, levels)
-            who = np.unique(data.user[asked])
-            chosen = np.zeros((len(users), len(share)), bool)
-            chosen[data.user[asked], data.item[asked]] = True
-            others = rng.choice(len(share), (len(who), N_OTHERS), p=share)
-            found = np.full((len(who), N_NEXT), -1)
-            place = np.arange(len(asked)) - np.searchsorted(data.user[asked], data.user[asked])
-            found[np.searchsorted(who, data.user[asked]), place] = data.item[asked]
-            items = np.concatenate([found, others], 1)
-            part = seen.at(np.broadcast_to(who[:, None], items.shape), items)
-            target = np.zeros(items.shape)
-            target[:, :N_NEXT] = found >= 0
-            part.items[:, :N_NEXT][found < 0] = NEVER
-            part.items[:, N_NEXT:, 0] -= np.log(N_OTHERS * share[others])
-            part.items[:, N_NEXT:][chosen[who[:, None], others]] = NEVER
-            parts.append(Drawn(part, target))
+            for users_at in chunks(len(users), len(share)):
+                of = data.user[asked] - users_at.start
+                rows = asked[(of >= 0) & (of < users_at.stop - users_at.start)]
+                user, item = data.user[rows] - users_at.start, data.item[rows]
+                who = np.unique(user)
+                seen = cls.see(bases, ratings[users_at], users[users_at], levels)
+                chosen = np.zeros((len(seen.users), len(share)), bool)
+                chosen[user, item] = True
+                others = rng.choice(len(share), (len(who), N_OTHERS), p=share)
+                found = np.full((len(who), N_NEXT), -1)
+                place = np.arange(len(rows)) - np.searchsorted(user, user)
+                found[np.searchsorted(who, user), place] = item
+                items = np.concatenate([found, others], 1)
+                part = seen.at(np.broadcast_to(who[:, None], items.shape), items)
+                target = np.zeros(items.shape)
+                target[:, :N_NEXT] = found >= 0
+                part.items[:, :N_NEXT][found < 0] = NEVER
+                part.items[:, N_NEXT:, 0] -= np.log(N_OTHERS * share[others])
+                part.items[:, N_NEXT:][chosen[who[:, None], others]] = NEVER
+                parts.append(Drawn(part, target, np.arange(len(who))))
         return Drawn.of(parts)
 
     @classmethod

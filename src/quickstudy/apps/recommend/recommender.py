@@ -20,6 +20,7 @@ from quickstudy.apps.recommend.bases import Base, BayesUser, Matrix
 from quickstudy.apps.recommend.choice_level import ChoiceLevel, UnorderedChoiceLevel
 from quickstudy.apps.recommend.identifiers import Catalogue, Unknown, identifier
 from quickstudy.apps.recommend.interactions import Interactions, check_on_scale, user_folds
+from quickstudy.apps.recommend.memory import check_memory, chunks
 from quickstudy.apps.recommend.meta_level import Action, Drawn, Kind, MetaLevel, Seen, actions_of
 from quickstudy.apps.recommend.neural import NEURAL_BASES
 from quickstudy.apps.recommend.rating_level import RatingLevel
@@ -38,9 +39,6 @@ LEAST_USERS = 20
 """With two ratings or more."""
 
 KIND = "recommender"
-
-AT_ONCE = 100
-"""Users whose ratings of all items are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,7 @@ class Recommender:
                 "round them, or take them as clicks"
             )
         self.levels_ = np.union1d(data.levels, data.extremes)
+        check_memory(len(data.users), len(data.items), len(data.rating))
         able = int((data.counts >= 2).sum())
         if able < LEAST_USERS:
             raise DataError(f"expected {LEAST_USERS} users with two ratings each, got {able}")
@@ -249,9 +248,9 @@ class Recommender:
             raise UsageError(f"expected n of 1 to {len(self.items_)}, the items, got {n}")
         ratings = known.matrix()
         best = []
-        for start in range(0, len(users), AT_ONCE):
-            part = ratings[start : start + AT_ONCE]
-            scores = self.probabilities(part, users[start : start + AT_ONCE]) @ self.levels_
+        for users_at in chunks(len(users), len(self.items_)):
+            part = ratings[users_at]
+            scores = self.probabilities(part, users[users_at]) @ self.levels_
             rated = np.repeat(np.arange(part.shape[0]), np.diff(part.indptr)), part.indices
             scores[rated] = -np.inf  # those rated 0 too
             top = np.argsort(-scores, 1, kind="stable")[:, :n]
