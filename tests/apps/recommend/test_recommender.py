@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 from quickstudy.apps.recommend import Interactions, Recommender, evaluate, generated, user_folds
@@ -444,3 +445,21 @@ def test_one_who_learned_from_an_order_refuses_clicks_without_times(chooser):
     cold = replace(CLICKS.of_users(COLD), time=None)
     with pytest.raises(DataError, match="expected times, as in training, got none"):
         evaluate(chooser, cold)
+
+
+def test_the_same_number_of_threads_gives_the_same_bits_and_another_nearly_the_same():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    data = DATA.of_users(np.arange(60))
+    before = torch.get_num_threads()
+
+    def probabilities(n_threads):
+        with threadpoolctl.threadpool_limits(n_threads):
+            torch.set_num_threads(n_threads)
+            return Recommender().fit(data).adapt({"item 3": 5, "item 8": 1}).probabilities
+
+    try:
+        one, again, two = probabilities(1), probabilities(1), probabilities(2)
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(one, again)
+    np.testing.assert_allclose(one, two, atol=0.02)

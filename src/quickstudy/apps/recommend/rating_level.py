@@ -46,7 +46,8 @@ class RatingLevel(MetaLevel):
 
     The likelihood does not see the order of items. So for each number of known ratings, x - m and
     the doubts are multiplied by a trust: the largest of `TRUSTS` whose order of the training users'
-    held-out ratings is no worse, by mean nDCG@5, than that of m. At 0 the order is that of m.
+    held-out ratings is not worse than that of m, by a mean nDCG@5 that is lower by more than its
+    standard error. At 0 the order is that of m.
     """
 
     BASES: ClassVar[dict[str, type[Base]]] = {
@@ -149,14 +150,15 @@ class RatingLevel(MetaLevel):
             cases = drawn.seen.at(rows[:, None], np.zeros((len(rows), 1), int))
             target = drawn.target[rows, 0] - least
 
-            def order(scores: np.ndarray, groups=groups, target=target) -> float:
-                return sum(float(ndcg(scores[g], target[g]).sum()) for g in groups)
+            def gains(scores: np.ndarray, groups=groups, target=target) -> np.ndarray:
+                return np.concatenate([[], *(ndcg(scores[g], target[g]) for g in groups)])
 
-            usual = order(cases.expected[:, 0, 0])
+            usual = gains(cases.expected[:, 0, 0])
             for trust in self.TRUSTS:
                 self.parameters["trust"][i] = trust
                 p = self.distribution(cases)[:, 0]
-                if all(order(p @ of) >= usual for of in (self.levels, 2 ** (self.levels - least))):
+                orders = self.levels, 2 ** (self.levels - least)  # of suggestions, of evaluation
+                if not any(_is_negative(gains(p @ order) - usual) for order in orders):
                     break
 
     def _decide(self, users: Tensor) -> dict[str, Tensor]:
@@ -205,6 +207,12 @@ def _rows_by_group(group: np.ndarray) -> list[np.ndarray]:
         for size in np.unique(counts)
         if size > 1
     ]
+
+
+def _is_negative(values: np.ndarray) -> bool:
+    """Whether a mean is below 0 by more than its standard error."""
+    n = len(values)
+    return n > 1 and bool(values.mean() < -values.std(ddof=1) / np.sqrt(n))
 
 
 def median(probabilities: np.ndarray, levels: np.ndarray) -> np.ndarray:
