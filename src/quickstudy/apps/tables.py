@@ -109,6 +109,7 @@ def _check_decoded(path: Path, size: int) -> None:
             "decoded: draw rows, or leave out columns"
         )
 
+
 UNIT_SEPARATOR = "\x1f"
 """The control character that ASCII has for this."""
 

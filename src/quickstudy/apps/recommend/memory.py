@@ -12,10 +12,11 @@ __all__ = ["available", "check_memory", "chunks", "needed"]
 AT_ONCE = 2_000_000
 """Pairs of a user and an item that are predicted at once: by 20 actions some 1 GB."""
 
-PAIR_OF_ITEMS = 48
-"""Bytes that the similarities of items take for each pair of items, while they are computed."""
+PAIR_OF_ITEMS, PAIR_KEPT = 56, 8
+"""Bytes that the similarities of items take for each pair of items, while they are computed and
+afterwards."""
 
-PAIR_AT_ONCE = 600
+PAIR_AT_ONCE = 320
 """Bytes that predictions take for each pair of a user and an item: by each action, and as they are
 stacked and read as ratings."""
 
@@ -42,12 +43,8 @@ def chunks(n_users: int, n_items: int) -> Iterator[slice]:
 def needed(n_users: int, n_items: int, n_ratings: int) -> int:
     """Bytes that `Recommender.fit` takes at most, roughly."""
     at_once = min(n_users * n_items, max(AT_ONCE, n_items))
-    return (
-        PAIR_OF_ITEMS * n_items**2
-        + PAIR_AT_ONCE * at_once
-        + RATING * n_ratings
-        + USER * (n_users + n_items)
-    )
+    pairs = max(PAIR_OF_ITEMS * n_items**2, PAIR_KEPT * n_items**2 + PAIR_AT_ONCE * at_once)
+    return pairs + RATING * n_ratings + USER * (n_users + n_items)
 
 
 def available() -> int | None:

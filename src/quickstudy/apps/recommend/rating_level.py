@@ -15,7 +15,6 @@ from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.measures import ndcg
 from quickstudy.apps.recommend.memory import chunks
 from quickstudy.apps.recommend.meta_level import (
-    SIZES,
     Drawn,
     MetaLevel,
     Seen,
@@ -44,10 +43,11 @@ class RatingLevel(MetaLevel):
     never gives the best rating has a high last threshold, one who rates like nobody else has small
     weights, and a base that knows what will be loved counts more at the last threshold.
 
-    The likelihood does not see the order of items. So for each number of known ratings, x - m and
-    the doubts are multiplied by a trust: the largest of `TRUSTS` whose order of the training users'
-    held-out ratings is not worse than that of m, by a mean nDCG@5 that is lower by more than its
-    standard error. At 0 the order is that of m.
+    The likelihood does not see the order of items. So for users of whom no rating is known, x - m
+    and the doubts are multiplied by a trust: the largest of `TRUSTS` whose order of the training
+    users' held-out ratings is not worse than that of m, by a mean nDCG@5 that is lower by more than
+    its standard error. At 0 the order is that of m. With ratings known the trust is 1: there
+    it would take away from the predictions what they gain from these.
     """
 
     BASES: ClassVar[dict[str, type[Base]]] = {
@@ -138,39 +138,35 @@ class RatingLevel(MetaLevel):
             "thresholds_by_user": torch.zeros(n_users, len(gaps)),
             "spread": torch.full((), float(np.log(0.5 * drawn.target.std() + 1e-3))),
             "spread_by": torch.zeros(n_users + doubts.shape[1]),
-            "trust": torch.ones(len(SIZES)),
+            "trust": torch.ones(()),
         }
 
     def _set_trust(self, drawn: Drawn) -> None:
-        size = np.expm1(drawn.seen.users[:, 0]).round()
+        rows = np.flatnonzero(drawn.seen.users[:, 0] == 0)
+        groups = _rows_by_group(drawn.group[rows])
+        cases = drawn.seen.at(rows[:, None], np.zeros((len(rows), 1), int))
         least = min(0.0, float(self.levels[0]))  # no gain is negative
-        for i, known in enumerate(SIZES):
-            rows = np.flatnonzero(size == known)
-            groups = _rows_by_group(drawn.group[rows])
-            cases = drawn.seen.at(rows[:, None], np.zeros((len(rows), 1), int))
-            target = drawn.target[rows, 0] - least
+        target = drawn.target[rows, 0] - least
 
-            def gains(scores: np.ndarray, groups=groups, target=target) -> np.ndarray:
-                return np.concatenate([[], *(ndcg(scores[g], target[g]) for g in groups)])
+        def gains(scores: np.ndarray) -> np.ndarray:
+            return np.concatenate([[], *(ndcg(scores[g], target[g]) for g in groups)])
 
-            usual = gains(cases.expected[:, 0, 0])
-            for trust in self.TRUSTS:
-                self.parameters["trust"][i] = trust
-                p = self.distribution(cases)[:, 0]
-                orders = self.levels, 2 ** (self.levels - least)  # of suggestions, of evaluation
-                if not any(_is_negative(gains(p @ order) - usual) for order in orders):
-                    break
+        usual = gains(cases.expected[:, 0, 0])
+        orders = self.levels, 2 ** (self.levels - least)  # of suggestions, of evaluation
+        for trust in self.TRUSTS:
+            self.parameters["trust"] = torch.tensor(trust)
+            p = self.distribution(cases)[:, 0]
+            if not any(_is_negative(gains(p @ order) - usual) for order in orders):
+                break
 
     def _decide(self, users: Tensor) -> dict[str, Tensor]:
         weights = super()._decide(users)["weights"] * self._trust(users)[:, None]
         return {"weights": weights, "thresholds": self._thresholds(self._standard(users))}
 
     def _trust(self, users: Tensor) -> Tensor:
-        """How far to go from the item's mean, by the number of known ratings, (n,)."""
-        known = torch.expm1(users[:, 0]).round()
-        at = torch.searchsorted(tensor(np.array(SIZES)), known.contiguous(), right=True) - 1
-        trust = self.parameters.get("trust")
-        return torch.ones(len(users)) if trust is None else trust[at.clamp_min(0)]
+        """How far to go from the item's mean, (n,)."""
+        trust = self.parameters.get("trust", torch.ones(()))  # not in older files
+        return torch.where(users[:, 0] == 0, trust, torch.ones(()))
 
     def _thresholds(self, users: Tensor) -> Tensor:
         p = self.parameters
