@@ -61,6 +61,6 @@ def test_a_control_group_limits_what_is_there(tmp_path, monkeypatch):
         pytest.skip("no /proc/meminfo here")
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("300\n")
-    assert memory.available() > 1000
+    assert (memory.available() or 0) > 1000
     (tmp_path / "memory.max").write_text("1000\n")
     assert memory.available() == 700

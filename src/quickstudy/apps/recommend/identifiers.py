@@ -58,7 +58,9 @@ def identifier(value: Any) -> str:
         return identifier(value.item())
     if is_missing(value):
         return ""
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return identifier(str(value))
 

@@ -214,7 +214,7 @@ class Recommender:
         if absent.any():
             warnings.warn(
                 f"{absent.sum()} of {len(items)} {of} are not among those of training and are "
-                f"left out, {identifier(items[absent.argmax()])!r} for one",
+                f"left out, {identifier(items[int(absent.argmax())])!r} for one",
                 stacklevel=3,
             )
         return found
