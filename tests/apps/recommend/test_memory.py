@@ -28,7 +28,7 @@ def test_data_that_memory_cannot_hold_is_refused_before_anything_is_allocated(mo
     )
     monkeypatch.setattr(memory, "available", lambda: 24 * 10**9)
     tracemalloc.start()
-    with pytest.raises(DataError, match=r"about 20\d\.\d GB of free memory .* got 24.0 GB: leave"):
+    with pytest.raises(DataError, match=r"about 26\d\.\d GB of free memory .* got 24.0 GB: leave"):
         Recommender().fit(data)
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()

@@ -12,7 +12,7 @@ __all__ = ["available", "check_memory", "chunks", "needed"]
 AT_ONCE = 2_000_000
 """Pairs of a user and an item that are predicted at once: by 20 actions some 1 GB."""
 
-PAIR_OF_ITEMS, PAIR_KEPT = 56, 8
+PAIR_OF_ITEMS, PAIR_KEPT = 72, 8
 """Bytes that the similarities of items take for each pair of items, while they are computed and
 afterwards."""
 
