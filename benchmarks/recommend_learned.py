@@ -123,7 +123,7 @@ def also(data: Interactions) -> dict[str, Any]:
         drawn = recommender.drawn_
         actions = [recommender.actions_[i] for i in kept]
         plain = RatingLevel(recommender.levels_, actions)
-        plain.fit(Drawn(without(drawn.seen), drawn.target))
+        plain.fit(Drawn(without(drawn.seen), drawn.target, drawn.group))
         known, attributes = recommender.known(data.of_users(fold))
         cold = ColdUsers(known, seed=seed)
         rows = np.broadcast_to(np.arange(len(cold))[:, None], cold.query.shape)

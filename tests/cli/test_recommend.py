@@ -44,6 +44,11 @@ def test_ratings_in_suggestions_out(capsys, here, monkeypatch):
     found = json.loads(out)
     assert len(found["suggestions"]) == 4
     assert "item 3" not in [s["item"] for s in found["suggestions"]]
+    words = ["suggest", "it", "--rate", "item 3=5", "--rate", "item 99=1", "-n", "4", "--json"]
+    assert run(capsys, *words)[0] == 2
+    code, out, err = run(capsys, *words, "--unknown", "ignore")
+    assert json.loads(out) == found
+    assert err.startswith("warning: 1 of 2 items are not among those of training")
     (here / "mine.csv").write_text("item,rating\nitem 3,5\n")
     words = ["suggest", "it", "--history", "mine.csv", "-n", "4", "--json"]
     assert json.loads(run(capsys, *words)[1]) == found
@@ -75,6 +80,12 @@ def test_ratings_in_suggestions_out(capsys, here, monkeypatch):
         (["--also", "tanp", "--clicks"], "expected ratings for tanp to learn, got clicks"),
         (["--users", "users.csv"], "--users and --items with a file, got them with generated"),
         (["--run", "ratings.csv"], "no saved recommender"),
+        (["--scale", "1,5"], "--columns and --scale with a file, got them with generated"),
+        (["--data", "ratings.csv", "--scale", "1-5"], "expected --scale such as 1,10, got '1-5'"),
+        (["--data", "ratings.csv", "--scale", "1,3"], "expected ratings of 1 to 3, got"),
+        (["--data", "ratings.csv", "--columns", "item"], "--columns user=NAME,item=NAME, got"),
+        (["--data", "ratings.csv", "--columns", "itm=x"], "unknown column 'itm'"),
+        (["--data", "ratings.csv", "--columns", "item=x"], "expected a column 'x' in"),
     ],
 )
 def test_training_refuses_before_it_works(capsys, here, monkeypatch, words, says):
@@ -88,7 +99,9 @@ def test_training_refuses_before_it_works(capsys, here, monkeypatch, words, says
 def test_clicks_in_what_comes_next_out(capsys, here, monkeypatch):
     monkeypatch.chdir(here)
     given = ["--data", "ratings.csv", "--users", "users.csv"]
-    assert run(capsys, "train", *given, "--clicks", "--run", "next")[0] == 0
+    code, _, err = run(capsys, "train", *given, "--clicks", "--run", "next")
+    assert code == 0
+    assert "warning: the clicks have no times" in err
     code, out, _ = run(capsys, "evaluate", "next", *given, "--support", "0,2", "--json")
     assert code == 0
     assert {"recall@10", "ndcg@10", "ndcg@10_interval"} <= set(json.loads(out)[0])

@@ -175,3 +175,75 @@ def test_it_fits_a_phone(browser, url, expect):
     expect(page.locator("#jump")).to_contain_text("For you: 1.")
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     context.close()
+
+
+def refuse(route):
+    route.fulfill(status=422, json={"detail": "expected something else"})
+
+
+def test_a_refused_list_is_told_although_the_questions_came(browser, url, expect):
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/api/recommender/recommend", refuse)
+    page.goto(url)
+    expect(page.locator("#asked > li")).to_have_count(6)
+    expect(page.get_by_role("alert")).to_contain_text("expected something else")
+    expect(page.locator("#basis")).to_have_text("There is no list yet.")
+    page.get_by_role("button", name="Ask me something useful").click()
+    expect(page.locator("#hint")).to_contain_text("What you think of these")
+    expect(page.get_by_role("alert")).to_contain_text("expected something else")
+    page.unroute("**/api/recommender/recommend")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#list > li")).to_have_count(10)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    context.close()
+
+
+def test_a_list_that_is_out_of_date_says_so_and_gives_no_reasons(page, expect):
+    page.locator("#asked > li").first.get_by_label("5 of 5").press("Space")
+    expect(page.locator("#list .because").first).to_be_visible()
+    page.route("**/api/recommender/recommend", refuse)
+    page.get_by_role("button", name="Remove the rating of").click()
+    expect(page.locator("#basis")).to_have_text("Out of date: it is from before your last change.")
+    expect(page.locator("#list .because").first).to_be_hidden()
+    page.get_by_role("button", name="Ask me something useful").click()
+    expect(page.get_by_role("alert")).to_contain_text("expected something else")
+    page.unroute("**/api/recommender/recommend")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#basis")).to_contain_text("What most people like")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_starting_over_leaves_no_list_of_before(page, expect):
+    expect(page.locator("#list > li")).to_have_count(10)
+    page.locator("#asked > li").first.locator("label").nth(3).click()
+    expect(page.locator("#basis")).to_have_text("From 1 rating of yours.")
+    page.route("**/api/recommender/**", lambda route: route.abort())
+    page.get_by_role("button", name="Start over").click()
+    expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
+    expect(page.locator("#list > li")).to_have_count(0)
+    expect(page.locator("#basis")).to_have_text("There is no list yet.")
+
+
+def test_what_failed_is_seen_on_a_phone_wherever_one_is(browser, url, expect):
+    context = browser.new_context(viewport={"width": 320, "height": 640})
+    page = context.new_page()
+    page.goto(url)
+    expect(page.locator("#list > li")).to_have_count(10)
+    page.route("**/api/recommender/**", lambda route: route.abort())
+    page.locator("#asked > li").last.locator("label").nth(3).click()
+    for where in ("0", "document.body.scrollHeight / 2", "document.body.scrollHeight"):
+        page.evaluate(f"scrollTo(0, {where})")
+        expect(page.get_by_role("alert")).to_be_in_viewport(ratio=1)
+    context.close()
+
+
+def test_a_wrong_token_is_told(browser, serve, expect):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(serve(token="a-long-secret"))
+    expect(page.get_by_text("does not know this token")).to_be_hidden()
+    page.get_by_label("The token of this service").fill("wrong")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_text("does not know this token")).to_be_visible()
+    context.close()

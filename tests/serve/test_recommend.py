@@ -72,6 +72,25 @@ def test_nothing_is_kept_of_a_user(client):
     assert post(client, "recommend") == before
 
 
+def test_unknown_items_are_left_out_and_named_where_that_is_asked_for(client):
+    known = post(client, "recommend", ratings=RATED)
+    more = [*RATED, {"item": "item 99", "rating": 4}]
+    some = post(client, "recommend", ratings=more, unknown="ignore")
+    assert some["suggestions"] == known["suggestions"]
+    assert (known["ignored"], some["ignored"]) == ([], ["item 99"])
+    some = post(client, "recommend", ratings=more, among=["item 1", "x"], unknown="ignore")
+    assert [s["item"] for s in some["suggestions"]] == ["item 1"]
+    assert some["ignored"] == ["item 99", "x"]
+    asked = post(client, "ask", ratings=more, skip=["x"], unknown="ignore")
+    assert asked["ignored"] == ["item 99", "x"]
+    assert asked["items"] == post(client, "ask", ratings=RATED)["items"]
+
+
+def test_items_are_known_by_their_titles(client):
+    by_id = post(client, "recommend", ratings=[{"item": "item 3", "rating": 5}])
+    assert post(client, "recommend", ratings=[{"item": "Film 3", "rating": 5}]) == by_id
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -91,6 +110,7 @@ def test_nothing_is_kept_of_a_user(client):
         ({"attributes": {"size": 3}}, "unknown attribute 'size'"),
         ({"attributes": {"age": {"$gt": 0}}}, "body.attributes.age"),
         ({"among": ["item 99"]}, "an item of the training data, got 'item 99'"),
+        ({"unknown": "skip"}, "body.unknown: Input should be 'raise' or 'ignore'"),
         ({"n": 0}, "greater than or equal to 1"),
         ({"n": 10**6}, "less than or equal to 50"),
         ({"history": []}, "body.history: Extra inputs are not permitted"),

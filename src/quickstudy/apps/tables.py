@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,19 @@ def _check_decoded(path: Path, size: int) -> None:
         )
 
 
-def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list[list[Any]]]:
+UNIT_SEPARATOR = "\x1f"
+"""The control character that ASCII has for this."""
+
+
+def read_rows(
+    path: Path, delimiter: str | None = None, names: Sequence[str] | None = None
+) -> tuple[list[str], list[list[Any]]]:
     """Read a table whose first line, or schema, names its columns.
 
     Args:
         path: CSV in UTF-8, tab-separated if it ends in .tsv, or Parquet if in .parquet.
-        delimiter: Between cells, whatever the name says.
+        delimiter: Between cells, whatever the name says; it may have several characters.
+        names: Of the columns, where the first line of the text is a row as all others.
 
     Returns:
         The names, and the rows: cells are text, or from Parquet what it holds, None where nothing.
@@ -132,9 +140,11 @@ def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list
         return table.column_names, list(map(list, zip(*columns, strict=True)))
     check_bytes(path)
     delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    quoting = csv.QUOTE_NONE if delimiter == "\t" or len(delimiter) > 1 else csv.QUOTE_MINIMAL
     try:
         text = path.read_bytes().decode("utf-8-sig")
+        if len(delimiter) > 1:  # which the csv module does not take
+            text, delimiter = text.replace(delimiter, UNIT_SEPARATOR), UNIT_SEPARATOR
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
         rows = [row for row in lines if row]
     except (csv.Error, UnicodeDecodeError) as error:
@@ -143,7 +153,7 @@ def read_rows(path: Path, delimiter: str | None = None) -> tuple[list[str], list
         ) from None
     if not rows:
         raise DataError(f"expected column names in the first line of {path}, got an empty file")
-    head = rows.pop(0)
+    head = rows.pop(0) if names is None else list(names)
     if len(head) == 1 and ";" in head[0]:
         raise DataError(
             f"expected commas between the cells of {path}, got {head[0]!r}: save it with commas"

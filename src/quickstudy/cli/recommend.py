@@ -33,14 +33,39 @@ Users = Annotated[
 Items = Annotated[
     Path | None, typer.Option(help="A file with item, and maybe title, genres (a|b), ...")
 ]
+ColumnNames = Annotated[
+    str | None,
+    typer.Option(
+        help="What the file calls its columns, as in user=reader,item=book,rating=stars,time=when."
+    ),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        help="The lowest and highest rating that may be given, as in 1,10; by default those of "
+        "all ratings in the file."
+    ),
+]
 Clicks = Annotated[
     bool, typer.Option("--clicks", help="Learn what is chosen next, without ratings.")
+]
+Unknown = Annotated[
+    Literal["raise", "ignore"],
+    typer.Option(help="Whether to refuse items that training did not have, or leave them out."),
 ]
 Folder = Annotated[Path, typer.Argument(help="Folder of a trained recommender.")]
 Order = Literal["random", "chronological"]
 
 
-def _load(data: str, users: Path | None, items: Path | None, clicks: bool) -> Interactions:
+def _load(
+    data: str,
+    users: Path | None,
+    items: Path | None,
+    clicks: bool,
+    *,
+    columns: str | None = None,
+    scale: str | None = None,
+) -> Interactions:
     from quickstudy.apps.recommend import (
         generated,
         load_interactions,
@@ -52,9 +77,18 @@ def _load(data: str, users: Path | None, items: Path | None, clicks: bool) -> In
     if data in known or Path(data).is_dir():
         if users or items:
             raise UsageError(f"expected --users and --items with a file, got them with {data}")
+        if columns or scale:
+            raise UsageError(f"expected --columns and --scale with a file, got them with {data}")
         loaded = known[data]() if data in known else load_movielens(data)
         return loaded.as_clicks() if clicks else loaded
-    return load_interactions(data, users=users, items=items, clicks=clicks)
+    return load_interactions(
+        data,
+        users=users,
+        items=items,
+        clicks=clicks,
+        columns=_columns(columns),
+        scale=_scale(scale),
+    )
 
 
 @recommend_app.command(
@@ -71,6 +105,8 @@ def recommend_train(
     hold_out: Annotated[
         float, typer.Option(help="Share of the users to leave out, for `evaluate`.")
     ] = 0.2,
+    columns: ColumnNames = None,
+    scale: Scale = None,
     clicks: Clicks = False,
     meta: Annotated[
         bool, typer.Option("--meta/--no-meta", help="Tune the bases to each user.")
@@ -90,7 +126,7 @@ def recommend_train(
     recommender = Recommender(meta=meta, also=also or (), seed=seed)
     check_folder(run)
     check_new(run, overwrite)
-    ratings = _load(data, users, items, clicks)
+    ratings = _load(data, users, items, clicks, columns=columns, scale=scale)
     kept, _ = _parts(ratings, hold_out, seed)
     recommender.fit(kept).save(run)
     found = {
@@ -116,6 +152,7 @@ def recommend_evaluate(
     data: Data = "generated",
     users: Users = None,
     items: Items = None,
+    columns: ColumnNames = None,
     hold_out: Annotated[
         float, typer.Option(help="As in training; 0 if all users of the data are new.")
     ] = 0.2,
@@ -131,6 +168,7 @@ def recommend_evaluate(
             help="Which ratings are known: any, or the first in time, as clicks are by default."
         ),
     ] = None,
+    unknown: Unknown = "raise",
     seed: Annotated[int, typer.Option(help="As in training.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -139,7 +177,7 @@ def recommend_evaluate(
     from quickstudy.apps.recommend.measures import interval
 
     recommender = Recommender.load(run)
-    ratings = _load(data, users, items, recommender.clicks_)
+    ratings = _load(data, users, items, recommender.clicks_, columns=columns)
     _, cold = _parts(ratings, hold_out, seed)
     scores = evaluate(
         recommender,
@@ -148,6 +186,7 @@ def recommend_evaluate(
         n_query=n_query,
         order=order,
         seed=seed,
+        unknown=unknown,
     )
     found = [
         {"system": s.system, "support": s.support, "users": len(next(iter(s.measures.values())))}
@@ -184,6 +223,8 @@ def recommend_suggest(
         Path | None,
         typer.Option(help="A CSV or Parquet file with the columns item and maybe rating."),
     ] = None,
+    columns: ColumnNames = None,
+    unknown: Unknown = "raise",
     attribute: Annotated[
         list[str] | None, typer.Option(help="What is known of the user, as in age=30.")
     ] = None,
@@ -195,10 +236,12 @@ def recommend_suggest(
 ) -> None:
     """Suggest items to a user with some ratings or clicks, or none."""
     from quickstudy.apps.recommend import Recommender
-    from quickstudy.apps.recommend.interactions import load_history
+    from quickstudy.apps.recommend.reading import load_history
 
     recommender = Recommender.load(run)
-    pairs: list[Any] = load_history(history, clicks=recommender.clicks_) if history else []
+    pairs: list[Any] = []
+    if history:
+        pairs = load_history(history, columns=_columns(columns), clicks=recommender.clicks_)
     pairs += chose or []
     for text in rate or []:
         item, value = _split(text, "--rate", "ITEM=RATING")
@@ -210,7 +253,7 @@ def recommend_suggest(
     for text in attribute or []:
         name, value = _split(text, "--attribute", "NAME=VALUE")
         told[name] = value
-    user = recommender.adapt(pairs, recommender.read_attributes(told))
+    user = recommender.adapt(pairs, recommender.read_attributes(told), unknown=unknown)
     if ask:
         items = user.ask(ask)
         titles = [recommender.title(item) for item in items]
@@ -246,6 +289,21 @@ def _parts(data: Interactions, share: float, seed: int) -> tuple[Interactions, I
     if not n_out:
         return data, None
     return data.of_users(np.sort(order[n_out:])), data.of_users(np.sort(order[:n_out]))
+
+
+def _columns(text: str | None) -> dict[str, str]:
+    parts = text.split(",") if text else []
+    return dict(_split(part, "--columns", "user=NAME,item=NAME") for part in parts)
+
+
+def _scale(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise UsageError(f"expected --scale such as 1,10, got {text!r}") from None
+    return low, high
 
 
 def _sizes(text: str) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from dataclasses import replace
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from quickstudy.apps.recommend import Adapted, Interactions, Recommender, generated
+from quickstudy.apps.recommend.identifiers import Unknown, plain
 from quickstudy.errors import UsageError
 
 __all__ = ["About", "Item", "demo", "recommender_routes"]
@@ -45,6 +45,9 @@ class User(_Told):
         dict[Name, FiniteFloat | Name | Annotated[list[Name], Field(max_length=50)]],
         Field(max_length=100, description="A number, a word, or several words, by name."),
     ] = {}
+    unknown: Annotated[
+        Unknown, Field(description="Whether to refuse unknown items, or leave them out.")
+    ] = "raise"
 
 
 class Recommend(User):
@@ -96,10 +99,14 @@ class Decided(Decision):
     usual: Decision
 
 
+Ignored = Annotated[list[str], Field(description="Items left out, as they are unknown.")]
+
+
 class Suggestions(BaseModel):
     """Best first."""
 
     suggestions: list[Suggested]
+    ignored: Ignored = []
     decision: Decided | None = None
 
 
@@ -107,6 +114,7 @@ class Items(BaseModel):
     """Best first."""
 
     items: list[Item]
+    ignored: Ignored = []
 
 
 class About(BaseModel):
@@ -163,20 +171,27 @@ def recommender_routes(
     @routes.post("/recommend")
     def recommend(request: Recommend) -> Suggestions:
         """Learn a user from ratings and attributes, and suggest what was not rated."""
-        user = _adapt(recommender, request)
-        best = user.top_n(request.n, among=request.among)
+        user, ignored = _adapt(recommender, request)
+        among = request.among
+        if among is not None:
+            among, more = _known(recommender, among, request.unknown)
+            ignored += more
+        best = user.top_n(request.n, among=among)
         suggestions = [
             Suggested(**vars(s), probabilities=user.probabilities[places[s.item]].tolist())
             for s in best
         ]
         decision = Decided.model_validate(user.explain()) if request.explain else None
-        return Suggestions(suggestions=suggestions, decision=decision)
+        return Suggestions(suggestions=suggestions, ignored=ignored, decision=decision)
 
     @routes.post("/ask")
     def ask(request: Ask) -> Items:
         """The items whose ratings would tell most about a user, given what is known already."""
-        asked = _adapt(recommender, request).ask(request.n, skip=request.skip)
-        return Items(items=[_item(recommender, places[item]) for item in asked])
+        user, ignored = _adapt(recommender, request)
+        skip, more = _known(recommender, request.skip, request.unknown)
+        asked = user.ask(request.n, skip=skip)
+        items = [_item(recommender, places[item]) for item in asked]
+        return Items(items=items, ignored=ignored + more)
 
     return routes
 
@@ -216,24 +231,19 @@ def _shifted(nouns: tuple[str, ...], by: int) -> list[tuple[str, str]]:
 
 
 class _Catalogue:
-    """Items by the words of their titles, as people type them: no capitals, no accents."""
+    """Items by the words of their titles, whatever their capitals and accents."""
 
     def __init__(self, recommender: Recommender) -> None:
         popular = np.argsort(-recommender.counts, kind="stable").tolist()
-        self.titles = [(i, _plain(recommender.titles_[i])) for i in popular]
+        self.titles = [(i, plain(recommender.titles_[i])) for i in popular]
 
     def find(self, text: str, n: int) -> list[int]:
         """Positions of `n` items at most; those whose title begins with the text come first."""
-        text = _plain(text)
+        text = plain(text)
         words = text.split()
         found = [(i, title) for i, title in self.titles if all(word in title for word in words)]
         found.sort(key=lambda entry: not entry[1].startswith(text))
         return [i for i, _ in found[:n]]
-
-
-def _plain(text: str) -> str:
-    parts = unicodedata.normalize("NFKD", text.strip())
-    return "".join(c for c in parts if not unicodedata.combining(c)).casefold()
 
 
 def _about(recommender: Recommender, name: str, is_demo: bool) -> About:
@@ -255,9 +265,23 @@ def _about(recommender: Recommender, name: str, is_demo: bool) -> About:
 
 
 def _item(recommender: Recommender, place: int) -> Item:
-    return Item(item=recommender.items_[place], title=recommender.titles_[place])
+    return Item(item=recommender.items_[place], title=recommender.catalogue_.labels[place])
 
 
-def _adapt(recommender: Recommender, user: User) -> Adapted:
-    pairs = [(told.item, told.rating) for told in user.ratings]
-    return recommender.adapt(pairs, user.attributes)
+def _adapt(recommender: Recommender, user: User) -> tuple[Adapted, list[str]]:
+    """The user, and what was left out as it is unknown."""
+    _, ignored = _known(recommender, [told.item for told in user.ratings], user.unknown)
+    left_out = set(ignored)
+    pairs = [(told.item, told.rating) for told in user.ratings if told.item not in left_out]
+    return recommender.adapt(pairs, user.attributes), ignored
+
+
+def _known(
+    recommender: Recommender, items: list[str], unknown: Unknown
+) -> tuple[list[str], list[str]]:
+    """Of some items those that the recommender knows, or all if the others are to be refused; and
+    those left out."""
+    if unknown == "raise":
+        return items, []
+    known = {item for item in items if recommender.catalogue_.find(item) is not None}
+    return [i for i in items if i in known], [i for i in items if i not in known]

@@ -18,7 +18,7 @@ def drawn(n, rng, by_size=False):
     expected[np.arange(n)[:, None], [[0, 1]], which[:, None]] += 3
     items = np.zeros((n, N_NEXT + 40, 1))
     items[:, 2:N_NEXT] = NEVER
-    return Drawn(Seen(expected, users, items), target)
+    return Drawn(Seen(expected, users, items), target, np.arange(n))
 
 
 def test_the_action_that_choices_go_by_gets_the_weight():
@@ -52,4 +52,4 @@ def test_a_sampled_item_ahead_counts_for_as_many_as_it_stands_for():
     target = np.zeros((1, N_NEXT + 3))
     target[0, 0] = 1
     seen = Seen(scores[None, :, None], np.zeros((1, 1)), odds[None, :, None])
-    assert level.error(Drawn(seen, target)) == pytest.approx(1 - 1 / np.log2(5))
+    assert level.error(Drawn(seen, target, np.zeros(1, int))) == pytest.approx(1 - 1 / np.log2(5))

@@ -10,6 +10,7 @@ from quickstudy.apps.recommend import (
     load_movielens,
     user_folds,
 )
+from quickstudy.apps.recommend.reading import load_history
 from quickstudy.errors import DataError, MissingError, QuickstudyError, UsageError
 
 
@@ -170,7 +171,7 @@ def test_cold_users_without_times_or_ratings_enough_are_refused():
         ColdUsers(data, order="sorted")  # pyright: ignore
 
 
-def test_clicks_are_read_without_ratings_and_keep_their_order(tmp_path):
+def test_clicks_are_read_without_ratings_and_in_the_order_of_their_times(tmp_path):
     path = write(tmp_path, "user,item,time\nann,Emma,30\nann,Alien,10\nbob,Emma,20\n")
     data = load_interactions(path, clicks=True)
     assert data.clicks
@@ -178,7 +179,9 @@ def test_clicks_are_read_without_ratings_and_keep_their_order(tmp_path):
     rated = write(tmp_path, "user,item,rating\nann,Alien,5\nann,Emma,2\n", "rated.csv")
     assert not load_interactions(rated).clicks
     assert load_interactions(rated, clicks=True).rating.tolist() == [1, 1]
-    assert load_interactions(rated).as_clicks().matrix().toarray().tolist() == [[1, 2]]
+    assert load_interactions(rated).as_clicks().matrix().toarray().tolist() == [[1, 1]]
+    with pytest.raises(DataError, match="times for an order, got none"):
+        load_interactions(rated, clicks=True).places()
 
 
 def test_some_ratings_that_are_none_among_others_are_refused():
@@ -222,3 +225,42 @@ def test_attributes_are_of_names_without_blanks_once_each(tmp_path):
     twice = write(tmp_path, "item,title,genre\nx,,comedy\nx,,drama\n", "items.csv")
     with pytest.raises(DataError, match=r"^expected a row for each item in .*items.csv, got 2"):
         load_interactions(ratings, items=twice)
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|", "::"])
+def test_any_usual_delimiter_is_found_and_names_of_columns_can_be_given(tmp_path, delimiter):
+    lines = ["who,book,stars,when", "ann,Emma,4.5,10", "bob,Emma,2,20"]
+    path = write(tmp_path, "\n".join(lines).replace(",", delimiter), "ratings.dat")
+    columns = {"user": "who", "item": "book", "rating": "stars", "time": "when"}
+    data = load_interactions(path, columns=columns)
+    assert (data.users, data.items, data.rating.tolist()) == (["ann", "bob"], ["Emma"], [4.5, 2])
+    assert data.time is not None
+    assert data.time.tolist() == [10, 20]
+    about = write(tmp_path, f"book{delimiter}title\nEmma{delimiter}Emma: a novel\n", "books.dat")
+    assert load_interactions(path, columns=columns, items=about).titles == ["Emma: a novel"]
+    assert load_history(path, columns=columns) == [("Emma", 4.5), ("Emma", 2.0)]
+
+
+@pytest.mark.parametrize("delimiter", ["::", "\t", ","])
+def test_a_file_without_names_of_columns_has_those_of_movielens(tmp_path, delimiter):
+    text = "1,1,5,978300760\n2,661,3,978302109\n".replace(",", delimiter)
+    with pytest.warns(UserWarning, match="names no columns.* user, item, rating, time"):
+        data = load_interactions(write(tmp_path, text, "ratings.dat"))
+    assert (data.users, data.items) == (["1", "2"], ["1", "661"])
+    assert data.rating.tolist() == [5, 3]
+    assert data.time is not None
+
+
+def test_the_scale_is_that_of_all_ratings_or_as_given_and_stays_in_parts(tmp_path):
+    rows = [("a", "x", 1), ("a", "y", 9), ("b", "x", 10)]
+    data = Interactions.from_rows(rows)
+    assert data.of_users(np.array([0])).extremes == (1, 10)
+    assert Interactions.from_rows(rows, scale=(0, 10)).of_users(np.array([1])).extremes == (0, 10)
+    path = write(tmp_path, "user,item,rating\na,x,1\n")
+    assert load_interactions(path, scale=(1, 5)).extremes == (1, 5)
+    with pytest.raises(DataError, match=r"ratings of 2 to 5, got 1: .*--scale"):
+        load_interactions(path, scale=(2, 5))
+    with pytest.raises(UsageError, match="a scale from low to high, got 5 to 1"):
+        load_interactions(path, scale=(5, 1))
+    with pytest.raises(UsageError, match="a scale with ratings, got one with clicks"):
+        load_interactions(path, scale=(1, 5), clicks=True)

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 from quickstudy.apps.recommend import Interactions, Recommender, evaluate, generated, user_folds
@@ -327,3 +328,138 @@ def test_a_ranking_is_measured_against_what_followed():
     assert found["recall@2"].tolist() == [0.5]
     by_hand = (1 / np.log2(3)) / (1 + 1 / np.log2(3))
     assert found["ndcg@2"][0] == pytest.approx(by_hand)
+
+
+def test_items_are_named_by_title_too_and_by_id_where_titles_are_shared():
+    data = generated(n_users=60, n_items=30)
+    titles = [f"Film {item}" for item in data.items]
+    titles[4] = titles[5] = "Emma"
+    made = Recommender().fit(replace(data, titles=titles))
+    first, fourth = data.items[0], data.items[4]
+    by_id, by_title = made.adapt({first: 5}), made.adapt({titles[0]: 5})
+    assert by_title.top_n(30) == by_id.top_n(30)
+    assert by_title.predict([titles[1].upper()]) == by_id.predict([data.items[1]])
+    called = {s.item: s.title for s in by_id.top_n(30)}
+    assert called[fourth] == f"Emma ({fourth})"
+    assert called[data.items[1]] == titles[1]
+    with pytest.raises(DataError, match=f"title 'Emma' of 2: name one by its id, '{fourth}'"):
+        made.adapt({"Emma": 5})
+
+
+def test_unknown_items_are_left_out_with_a_warning_where_that_is_asked_for(recommender):
+    known = recommender.adapt({"item 3": 5})
+    with pytest.warns(UserWarning, match="1 of 2 items are not among .* left out, 'x' for one"):
+        some = recommender.adapt({"item 3": 5, "x": 1}, unknown="ignore")
+    assert some.top_n(5) == known.top_n(5)
+    with pytest.warns(UserWarning, match="1 of 2 items"):
+        predicted = known.predict(["x", "item 1"], unknown="ignore")
+    assert np.isnan(predicted[0])
+    assert predicted[1] == known.predict(["item 1"])[0]
+    with pytest.warns(UserWarning, match="left out"):
+        assert [s.item for s in known.top_n(among=["x", "item 1"], unknown="ignore")] == ["item 1"]
+    with pytest.warns(UserWarning, match="left out"):
+        assert known.ask(3, skip=["x"], unknown="ignore") == known.ask(3)
+    with pytest.raises(UsageError, match="unknown unknown 'skip'"):
+        recommender.adapt({"x": 1}, unknown="skip")
+
+
+def test_data_with_unknown_items_is_scored_without_them_where_that_is_asked_for(recommender):
+    cold = DATA.of_users(COLD)
+    more = Interactions.from_rows(
+        [
+            *(
+                (cold.users[u], cold.items[i], r)
+                for u, i, r in zip(cold.user, cold.item, cold.rating, strict=True)
+            ),
+            *((cold.users[0], f"new {i}", 3.0) for i in range(2)),
+        ]
+    )
+    with pytest.raises(DataError, match="an item of the training data, got 'new 0'"):
+        recommender.top_all(more)
+    with pytest.warns(UserWarning, match="2 of .* rated items .* 'new 0' for one"):
+        found = recommender.top_all(more, unknown="ignore")
+    same = replace(cold, user_columns={})
+    order = [same.users.index(user) for user in more.users]
+    assert np.array_equal(found, recommender.top_all(same.of_users(np.array(order))))
+    with pytest.warns(UserWarning, match="left out"):
+        evaluate(recommender, more, supports=(0,), n_query=5, unknown="ignore")
+    nothing = Interactions.from_rows([("new", "no such item", 3.0)])
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(DataError, match="items of the training data, got none"),
+    ):
+        evaluate(recommender, nothing, unknown="ignore")
+
+
+@pytest.mark.parametrize(
+    ("history", "says"), [("item 3", "a list of items"), ([3], "items with ratings, got 3")]
+)
+def test_a_history_of_the_wrong_shape_is_refused(recommender, history, says):
+    with pytest.raises(DataError, match=says):
+        recommender.adapt(history)
+
+
+def test_a_rating_of_the_scale_that_no_training_user_gave_can_be_given():
+    data = generated(n_users=60, n_items=30)
+    data = Interactions(  # one user alone gives a 10, and is left out of training
+        data.users, data.items, data.user, data.item, np.where(data.user == 0, 10, data.rating)
+    )
+    made = Recommender().fit(data.of_users(np.arange(1, 60)))
+    assert made.levels_.tolist() == [1, 2, 3, 4, 5, 10]
+    assert np.isfinite(made.adapt({"item 3": 10}).probabilities).all()
+    evaluate(made, data.of_users(np.array([0])), supports=(0, 1), n_query=5)
+    with pytest.raises(DataError, match=r"ratings of 1 to 10, got 11.*--scale"):
+        made.adapt({"item 3": 11})
+
+
+@pytest.fixture(scope="module")
+def unordered():
+    """Clicks sorted by how often each item was chosen, without times."""
+    popular = np.argsort(-np.bincount(CLICKS.item)[CLICKS.item], kind="stable")
+    data = replace(CLICKS, user=CLICKS.user[popular], item=CLICKS.item[popular], time=None)
+    with pytest.warns(UserWarning, match="clicks have no times, so nothing is learned from their"):
+        return data, Recommender().fit(data.of_users(WARM))
+
+
+def test_without_times_the_order_of_rows_and_of_choices_tells_nothing(unordered):
+    data, made = unordered
+    assert not made.ordered_
+    assert "following" not in made.bases_
+    assert {setting for _, setting in made.actions_} == {np.inf}
+    one, other = (made.adapt(h).probabilities for h in (["item 8", "item 3"], ["item 3", "item 8"]))
+    np.testing.assert_array_equal(one, other)
+    found = evaluate(made, data.of_users(COLD), supports=(0, 5), n_query=5)
+    by = {(s.system, s.support): s.measures["ndcg@10"].mean() for s in found}
+    assert by["recommender", 5] > 0.95 * by["neighbours inf", 5]
+
+
+def test_a_recommender_without_order_comes_back_as_one(unordered, tmp_path):
+    _, made = unordered
+    made.save(tmp_path)
+    again = Recommender.load(tmp_path)
+    assert not again.ordered_
+    assert again.adapt(["item 8", "item 3"]).top_n(5) == made.adapt(["item 8", "item 3"]).top_n(5)
+
+
+def test_one_who_learned_from_an_order_refuses_clicks_without_times(chooser):
+    cold = replace(CLICKS.of_users(COLD), time=None)
+    with pytest.raises(DataError, match="expected times, as in training, got none"):
+        evaluate(chooser, cold)
+
+
+def test_the_same_number_of_threads_gives_the_same_bits_and_another_nearly_the_same():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    data = DATA.of_users(np.arange(60))
+    before = torch.get_num_threads()
+
+    def probabilities(n_threads):
+        with threadpoolctl.threadpool_limits(n_threads):
+            torch.set_num_threads(n_threads)
+            return Recommender().fit(data).adapt({"item 3": 5, "item 8": 1}).probabilities
+
+    try:
+        one, again, two = probabilities(1), probabilities(1), probabilities(2)
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(one, again)
+    np.testing.assert_allclose(one, two, atol=0.02)

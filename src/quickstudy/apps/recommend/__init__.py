@@ -5,11 +5,9 @@ from quickstudy.apps.recommend.interactions import (
     ColdUsers,
     Interactions,
     generated,
-    load_interactions,
-    load_ml_100k,
-    load_movielens,
     user_folds,
 )
+from quickstudy.apps.recommend.reading import load_interactions, load_ml_100k, load_movielens
 from quickstudy.apps.recommend.recommender import Adapted, Recommender, Suggestion
 
 __all__ = [

@@ -138,11 +138,10 @@ class ItemNeighbours(Base):
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
         self.means = item_means(ratings, len(items))
-        left = self._residuals(ratings)[0].toarray()
-        seen = stored(ratings).toarray()
-        common = seen.T @ seen
-        norms = (left**2).T @ seen  # (i, j): of i, over the users who rated j
-        raw = left.T @ left / np.sqrt(norms * norms.T + 1e-9)
+        left, seen = self._residuals(ratings)[0], stored(ratings)
+        common = (seen.T @ seen).toarray()
+        norms = (left.power(2).T @ seen).toarray()  # (i, j): of i, over the users who rated j
+        raw = (left.T @ left).toarray() / np.sqrt(norms * norms.T + 1e-9)
         similarity = np.maximum(raw * common / (common + self.SHRINK), 0)
         np.fill_diagonal(similarity, 0)
         self.similarity = similarity.astype(np.float32)

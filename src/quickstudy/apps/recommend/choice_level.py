@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from quickstudy.apps.recommend.bases import Base, Matrix
-from quickstudy.apps.recommend.click_bases import CLICK_BASES
+from quickstudy.apps.recommend.click_bases import CLICK_BASES, UNORDERED_CLICK_BASES
 from quickstudy.apps.recommend.interactions import Interactions
+from quickstudy.apps.recommend.memory import chunks
 from quickstudy.apps.recommend.meta_level import (
     Drawn,
     MetaLevel,
@@ -20,7 +21,7 @@ from quickstudy.apps.recommend.meta_level import (
     tensor,
 )
 
-__all__ = ["ChoiceLevel"]
+__all__ = ["ChoiceLevel", "UnorderedChoiceLevel"]
 
 N_NEXT = 10
 """Choices of a user, at most, that the meta-level is trained on, for each support set."""
@@ -79,28 +80,38 @@ class ChoiceLevel(MetaLevel):
         levels: np.ndarray,
         rng: np.random.Generator,
     ) -> Drawn:
-        places = data.places()
+        order = cls.order(data, rng)
         share = np.sqrt(bases["popularity"].state()["counts"] + 1)
         share /= share.sum()
         parts = []
-        for ratings, asked in tasks(data, lambda: places, N_NEXT):
-            seen = cls.see(bases, ratings, users, levels)
-            who = np.unique(data.user[asked])
-            chosen = np.zeros((len(users), len(share)), bool)
-            chosen[data.user[asked], data.item[asked]] = True
-            others = rng.choice(len(share), (len(who), N_OTHERS), p=share)
-            found = np.full((len(who), N_NEXT), -1)
-            place = np.arange(len(asked)) - np.searchsorted(data.user[asked], data.user[asked])
-            found[np.searchsorted(who, data.user[asked]), place] = data.item[asked]
-            items = np.concatenate([found, others], 1)
-            part = seen.at(np.broadcast_to(who[:, None], items.shape), items)
-            target = np.zeros(items.shape)
-            target[:, :N_NEXT] = found >= 0
-            part.items[:, :N_NEXT][found < 0] = NEVER
-            part.items[:, N_NEXT:, 0] -= np.log(N_OTHERS * share[others])
-            part.items[:, N_NEXT:][chosen[who[:, None], others]] = NEVER
-            parts.append(Drawn(part, target))
+        for ratings, asked in tasks(data, order, N_NEXT):
+            for users_at in chunks(len(users), len(share)):
+                of = data.user[asked] - users_at.start
+                rows = asked[(of >= 0) & (of < users_at.stop - users_at.start)]
+                user, item = data.user[rows] - users_at.start, data.item[rows]
+                who = np.unique(user)
+                seen = cls.see(bases, ratings[users_at], users[users_at], levels)
+                chosen = np.zeros((len(seen.users), len(share)), bool)
+                chosen[user, item] = True
+                others = rng.choice(len(share), (len(who), N_OTHERS), p=share)
+                found = np.full((len(who), N_NEXT), -1)
+                place = np.arange(len(rows)) - np.searchsorted(user, user)
+                found[np.searchsorted(who, user), place] = item
+                items = np.concatenate([found, others], 1)
+                part = seen.at(np.broadcast_to(who[:, None], items.shape), items)
+                target = np.zeros(items.shape)
+                target[:, :N_NEXT] = found >= 0
+                part.items[:, :N_NEXT][found < 0] = NEVER
+                part.items[:, N_NEXT:, 0] -= np.log(N_OTHERS * share[others])
+                part.items[:, N_NEXT:][chosen[who[:, None], others]] = NEVER
+                parts.append(Drawn(part, target, np.arange(len(who))))
         return Drawn.of(parts)
+
+    @classmethod
+    def order(cls, data: Interactions, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+        """Gives what interactions are ordered by for each size of support set."""
+        places = data.places()
+        return lambda: places
 
     def error(self, drawn: Drawn) -> float:
         """What nDCG@10 of all items is short of 1. Of those ahead of a choice, each that is sampled
@@ -126,3 +137,13 @@ class ChoiceLevel(MetaLevel):
 
     def _loss(self, probabilities: Tensor, target: Tensor) -> Tensor:
         return -(target * probabilities[..., 0].clamp_min(1e-12).log()).sum() / target.sum()
+
+
+class UnorderedChoiceLevel(ChoiceLevel):
+    """The same above bases that know of no order: what is chosen else, not what is next."""
+
+    BASES = UNORDERED_CLICK_BASES
+
+    @classmethod
+    def order(cls, data: Interactions, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+        return lambda: rng.random(len(data.rating))

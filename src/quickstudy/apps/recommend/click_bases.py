@@ -1,9 +1,9 @@
 """Base recommenders of what is chosen next, for clicks: interactions without ratings.
 
 They take the same matrices as those of ratings; what is stored is the place of the choice in the
-user's order, 1 for the first. The setting is how fast choices are forgotten: of two choices, so
-many apart, the earlier counts half. Scores are log-odds up to scale and shift, larger for items
-that are more likely to be chosen next.
+user's order, 1 for the first, or 1 for all if times are not known. The setting is how fast choices
+are forgotten: of two choices, so many apart, the earlier counts half. Scores are log-odds up to
+scale and shift, larger for items that are more likely to be chosen next.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from quickstudy.apps.recommend.bases import Base, Matrix, stored, sum_squares
 
 __all__ = [
     "CLICK_BASES",
+    "UNORDERED_CLICK_BASES",
     "ChoiceFactors",
     "ChoiceNeighbours",
     "Following",
@@ -26,7 +27,22 @@ __all__ = [
 ]
 
 
-class Popularity(Base):
+class UnorderedPopularity(Base):
+    """How many users chose the item."""
+
+    SETTINGS = (np.inf,)
+    STATE = ("counts",)
+
+    def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        self.counts = np.bincount(ratings.indices, minlength=len(items)).astype(float)
+        return self
+
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        scores = np.log(self.counts + 0.3)
+        return np.broadcast_to(scores, (1, ratings.shape[0], len(scores)))
+
+
+class Popularity(UnorderedPopularity):
     """How many users chose the item, at whatever place or about as far into their history.
 
     The setting is how many times farther in, or less far, a choice counts 1/e.
@@ -47,8 +63,8 @@ class Popularity(Base):
     """Places are compared as this much farther in: the first few are alike."""
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        super().fit(ratings, users, items, seed)
         n_items = len(items)
-        self.counts = np.bincount(ratings.indices, minlength=n_items).astype(float)
         at, place = np.log(self.AT + self.EARLY), np.log(ratings.data - 1 + self.EARLY)
         apart = np.abs(at[:, None] - place) / np.log(self.SETTINGS[1])
         self.near = np.stack([np.bincount(ratings.indices, np.exp(-row), n_items) for row in apart])
@@ -58,7 +74,7 @@ class Popularity(Base):
         n = np.diff(ratings.indptr)
         middles = (self.AT[1:] + self.AT[:-1]) / 2
         near = np.log(self.near + 0.3)[np.searchsorted(middles, n)]
-        return np.stack([np.broadcast_to(np.log(self.counts + 0.3), near.shape), near])
+        return np.concatenate([super().predict(ratings, users), near[None]])
 
 
 class Remembering(Base):
@@ -200,6 +216,24 @@ class ChoiceFactors(Remembering):
         )[:, :, 0]
 
 
+class UnorderedNeighbours(ChoiceNeighbours):
+    """The same of choices whose order is not known: all count alike."""
+
+    SETTINGS = (np.inf,)
+
+
+class UnorderedLinearItems(LinearItems):
+    """The same of choices whose order is not known: all count alike."""
+
+    SETTINGS = (np.inf,)
+
+
+class UnorderedFactors(ChoiceFactors):
+    """The same of choices whose order is not known: all count alike."""
+
+    SETTINGS = (np.inf,)
+
+
 CLICK_BASES: dict[str, type[Base]] = {
     "popularity": Popularity,
     "neighbours": ChoiceNeighbours,
@@ -207,6 +241,14 @@ CLICK_BASES: dict[str, type[Base]] = {
     "linear": LinearItems,
     "factors": ChoiceFactors,
 }
+
+UNORDERED_CLICK_BASES: dict[str, type[Base]] = {
+    "popularity": UnorderedPopularity,
+    "neighbours": UnorderedNeighbours,
+    "linear": UnorderedLinearItems,
+    "factors": UnorderedFactors,
+}
+"""Where times are not known, none learns from what came after what."""
 
 
 def _remembered(ratings: Matrix, half_life: float) -> Matrix:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from quickstudy.apps.recommend.bases import Matrix
+from quickstudy.apps.recommend.identifiers import Unknown
 from quickstudy.apps.recommend.interactions import ColdUsers, Interactions, Order
 from quickstudy.apps.recommend.measures import ndcg, ranking
+from quickstudy.apps.recommend.memory import chunks
 from quickstudy.apps.recommend.meta_level import MetaLevel, Seen
 from quickstudy.apps.recommend.rating_level import median
 from quickstudy.apps.recommend.recommender import Recommender, action_name
@@ -48,6 +50,7 @@ def evaluate(
     order: Order | None = None,
     seed: int = 0,
     levels: dict[str, MetaLevel] | None = None,
+    unknown: Unknown = "raise",
 ) -> list[Scores]:
     """Score all actions and the recommender on cold users.
 
@@ -59,8 +62,9 @@ def evaluate(
         supports: Support sets; users with too few ratings for the largest are left out.
         n_query: Ratings, or choices, of each user to be judged on.
         order: In which ratings or clicks become known; by default ratings at random, and clicks in
-            time if that is known.
+            time if their times were known in training.
         levels: More levels above the same bases, to compare with.
+        unknown: Whether to refuse items that training did not have, or leave them out.
 
     Raises:
         DataError: If a user was seen in training, an item was not, or no user has ratings enough.
@@ -76,39 +80,52 @@ def evaluate(
         >>> first.system, last.system, bool(better)
         ('user_bias inf', 'recommender', True)
     """
-    known, attributes = recommender.known(data)
+    known, attributes = recommender.known(data, unknown=unknown)
     if order is None:
-        order = "chronological" if known.clicks and known.time is not None else "random"
+        in_time = recommender.clicks_ and recommender.ordered_
+        order = "chronological" if in_time else "random"
     cold = ColdUsers(known, n_query=n_query, most=max(supports), order=order, seed=seed)
     users = attributes[cold.users]
     levels = {**(levels or {}), "recommender": recommender.level_}
     found = []
     for size in supports:
-        known_of_each = cold.support(size)
-        seen = recommender.see(known_of_each, users)
-        if recommender.clicks_:
-            measured = _choices(recommender, seen, levels, known_of_each, cold.following(size))
-        else:
-            measured = _ratings(recommender, seen, levels, cold)
-        found += [Scores(name, size, measures) for name, measures in measured]
+        known_of_each, following = cold.support(size), cold.following(size)
+        parts: dict[str, list[dict[str, np.ndarray]]] = {}
+        for at in chunks(len(cold), len(known.items)):
+            seen = recommender.see(known_of_each[at], users[at])
+            if recommender.clicks_:
+                some = _choices(recommender, seen, levels, known_of_each[at], following[at])
+            else:
+                some = _ratings(recommender, seen, levels, cold.query[at], cold.rating[at])
+            for name, measures in some:
+                parts.setdefault(name, []).append(measures)
+        found += [Scores(name, size, _joined(each)) for name, each in parts.items()]
     return found
 
 
+def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def _ratings(
-    recommender: Recommender, seen: Seen, levels: Mapping[str, MetaLevel], cold: ColdUsers
+    recommender: Recommender,
+    seen: Seen,
+    levels: Mapping[str, MetaLevel],
+    query: np.ndarray,
+    rating: np.ndarray,
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     scale = recommender.levels_
     zero = min(0.0, float(scale[0]))  # no gain is negative
-    rows = np.broadcast_to(np.arange(len(cold))[:, None], cold.query.shape)
-    seen = seen.at(rows, cold.query)
+    rows = np.broadcast_to(np.arange(len(query))[:, None], query.shape)
+    seen = seen.at(rows, query)
     for i, action in enumerate(recommender.actions_):
         x = seen.expected[..., i]
-        error = np.abs(x.clip(scale[0], scale[-1]) - cold.rating).mean(1)
-        yield action_name(action), {"mae": error, "ndcg@5": ndcg(x, cold.rating - zero)}
+        error = np.abs(x.clip(scale[0], scale[-1]) - rating).mean(1)
+        yield action_name(action), {"mae": error, "ndcg@5": ndcg(x, rating - zero)}
     for name, level in levels.items():
         p = level.distribution(seen)
-        error = np.abs(median(p, scale) - cold.rating).mean(1)
-        gain = ndcg(p @ 2 ** (scale - zero), cold.rating - zero)
+        error = np.abs(median(p, scale) - rating).mean(1)
+        gain = ndcg(p @ 2 ** (scale - zero), rating - zero)
         yield name, {"mae": error, "ndcg@5": gain}
 
 

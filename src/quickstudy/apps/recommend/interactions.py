@@ -7,26 +7,24 @@ nothing that is learned from others, not even the mean of an item, has seen them
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy import sparse
 
-from quickstudy.apps.tables import read_rows
+from quickstudy.apps.recommend.identifiers import identifier, repeated, warn_of_few_matches
+from quickstudy.apps.recommend.times import seconds
 from quickstudy.errors import DataError, UsageError, check_option
-from quickstudy.tasks.datasets import store
 
 __all__ = [
     "ColdUsers",
     "Columns",
     "Interactions",
+    "check_on_scale",
     "generated",
-    "load_interactions",
-    "load_ml_100k",
-    "load_movielens",
+    "number",
     "user_folds",
 ]
 
@@ -35,31 +33,25 @@ Columns = Mapping[str, Sequence[Any]]
 
 Order = Literal["random", "chronological"]
 
-NAMES = {
-    "user": ("user", "user_id", "userId"),
-    "item": ("item", "item_id", "itemId", "movieId"),
-    "rating": ("rating",),
-    "time": ("time", "timestamp"),
-}
-"""What columns of a file are called, where the caller does not say."""
-
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
     """Ratings of items by users, or clicks, which tell no more than that something was chosen.
 
     Args:
-        users, items: A name each.
+        users, items: A name each, as text or as numbers (see `identifier`).
         user, item: Who rated what, positions in these lists, int64 of shape (n,).
         rating: Of any scale, shape (n,); of clicks 1.
         time: When, in any unit, shape (n,); None if not known.
         user_columns, item_columns: Attributes, a value a user or item.
         titles: What to call each item for people; by default its name.
         clicks: Whether there are no ratings.
+        scale: The lowest and highest rating that may be given; by default those that were. Parts
+            that `of_users` takes have that of the whole.
 
     Raises:
-        DataError: If the shapes disagree, there is nothing, a rating is not finite, or someone
-            rated something twice.
+        DataError: If the shapes disagree, there is nothing, a rating is not finite, a name comes
+            twice, or someone rated something twice.
 
     Example:
         >>> data = Interactions.from_rows([("ann", "Alien", 5), ("bob", "Alien", 2)])
@@ -77,11 +69,17 @@ class Interactions:
     item_columns: Columns = field(default_factory=dict)
     titles: list[str] | None = None
     clicks: bool = False
+    scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.rating)
         if n == 0:
             raise DataError("expected interactions, got none")
+        for what in ("users", "items"):
+            names = [identifier(name) for name in getattr(self, what)]
+            if (twice := repeated(names)) is not None:
+                raise DataError(f"expected each of the {what} once, got {twice!r} twice")
+            object.__setattr__(self, what, names)
         for what, given in {"user": self.user, "item": self.item, "time": self.time}.items():
             if given is not None and given.shape != (n,):
                 raise DataError(f"expected a {what} for each of {n} ratings, got {given.shape}")
@@ -91,6 +89,9 @@ class Interactions:
         for what, given in {"rating": self.rating, "time": self.time}.items():
             if given is not None and not np.isfinite(given).all():
                 raise DataError(f"expected a finite {what} each, got NaN or infinity: clean them")
+        if self.scale is not None:
+            check_scale(self.scale)
+            check_on_scale(self.rating, self.scale)
         for what, names, columns in (
             ("user", self.users, self.user_columns),
             ("item", self.items, self.item_columns),
@@ -116,44 +117,61 @@ class Interactions:
         cls,
         rows: Iterable[Sequence[Any]],
         *,
-        users: Mapping[str, Mapping[str, Any]] | None = None,
-        items: Mapping[str, Mapping[str, Any]] | None = None,
-        titles: Mapping[str, str] | None = None,
+        users: Mapping[Any, Mapping[str, Any]] | None = None,
+        items: Mapping[Any, Mapping[str, Any]] | None = None,
+        titles: Mapping[Any, str] | None = None,
+        scale: tuple[float, float] | None = None,
     ) -> Interactions:
         """Take in (user, item, rating) or (user, item, rating, time); users and items in the order
         in which they come. Of several ratings of an item by a user the newest is kept, and without
-        times the last. If all ratings are None, they are clicks.
+        times the last. If all ratings are None, they are clicks. Times are numbers in seconds,
+        milli-, micro- or nanoseconds, ISO 8601, or `datetime`; they become seconds (see
+        `seconds`).
 
         Args:
-            users, items: Attributes by user and item; those who rated nothing are left out.
+            users, items: Attributes by user and item; those who rated nothing are left out. It
+                warns if fewer than half of those who did have a row.
             titles: What to call items for people.
+            scale: The lowest and highest rating that may be given; by default those that were.
+
+        Users and items are the same whether they are named by text or number: 1, 1.0, "1" and
+        "1.0" (see `identifier`).
 
         Raises:
             DataError: If there is nothing, or a rating or time is no finite number.
         """
         rows = list(rows)
         clicks = all(len(row) > 2 and row[2] is None for row in rows)
-        newest: dict[tuple[str, str], tuple[float, float]] = {}
-        timed: bool | None = None
-        for number, row in enumerate(rows, 1):
-            if len(row) not in (3, 4) or (timed is not None and timed != (len(row) == 4)):
+        if scale is not None:
+            check_scale(scale)
+            if clicks:
+                raise UsageError("expected a scale with ratings, got one with clicks")
+        timed = bool(rows) and len(rows[0]) == 4
+        for place, row in enumerate(rows, 1):
+            if len(row) not in (3, 4) or timed != (len(row) == 4):
                 raise DataError(
-                    f"row {number}: expected user, item, rating and, in all rows or none, a time; "
+                    f"row {place}: expected user, item, rating and, in all rows or none, a time; "
                     f"got {row!r}"
                 )
-            timed = len(row) == 4
-            user, item = _text(row[0]), _text(row[1])
+        times = seconds([row[3] for row in rows]) if timed else []
+        newest: dict[tuple[str, str], tuple[float, float]] = {}
+        for place, row in enumerate(rows, 1):
+            user, item = identifier(row[0]), identifier(row[1])
             if not user or not item:
-                raise DataError(f"row {number}: expected a user and an item, got {row!r}")
+                raise DataError(f"row {place}: expected a user and an item, got {row!r}")
             given = 1.0 if clicks else row[2]
-            rating = _number(given, f"row {number}: expected a finite rating")
-            time = _number(row[3], f"row {number}: expected a finite time") if timed else number
+            rating = number(given, f"row {place}: expected a finite rating")
+            time = times[place - 1] if timed else place
             if (pair := (user, item)) not in newest or time >= newest[pair][1]:
                 newest[pair] = (rating, time)
         who = list(dict.fromkeys(user for user, _ in newest))
         what = list(dict.fromkeys(item for _, item in newest))
         position = ({u: i for i, u in enumerate(who)}, {x: i for i, x in enumerate(what)})
         values = np.array(list(newest.values()), float).reshape(-1, 2)
+        about_users, about_items, called = map(_by_identifier, (users, items, titles))
+        warn_of_few_matches("user", who, about_users)
+        if not warn_of_few_matches("item", what, about_items):
+            warn_of_few_matches("item", what, called)
         return cls(
             who,
             what,
@@ -161,10 +179,11 @@ class Interactions:
             np.array([position[1][item] for _, item in newest], np.int64),
             values[:, 0],
             values[:, 1] if timed else None,
-            _columns(users, who),
-            _columns(items, what),
-            [titles.get(item) or item for item in what] if titles else None,
+            _columns(about_users, who),
+            _columns(about_items, what),
+            [called.get(item) or item for item in what] if called else None,
             clicks,
+            scale,
         )
 
     def swapped(self) -> Interactions:
@@ -186,6 +205,7 @@ class Interactions:
             self.item_columns,
             self.user_columns,
             clicks=self.clicks,
+            scale=self.scale,
         )
 
     @property
@@ -194,34 +214,43 @@ class Interactions:
         return np.unique(self.rating)
 
     @property
+    def extremes(self) -> tuple[float, float]:
+        """The lowest and highest rating of the scale."""
+        return self.scale or (float(self.rating.min()), float(self.rating.max()))
+
+    @property
     def counts(self) -> np.ndarray:
         """Ratings of each user, shape (n_users,)."""
         return np.bincount(self.user, minlength=len(self.users))
 
     def as_clicks(self) -> Interactions:
         """The same without the ratings."""
-        return replace(self, rating=np.ones(len(self.rating)), clicks=True)
+        return replace(self, rating=np.ones(len(self.rating)), clicks=True, scale=None)
 
     def places(self) -> np.ndarray:
-        """Of each interaction, the place in its user's order of time, from 1, shape (n,); without
-        times the order is that in which they are stored."""
-        order = np.lexsort(
-            (np.arange(len(self.user)) if self.time is None else self.time, self.user)
-        )
+        """Of each interaction, the place in its user's order of time, from 1, shape (n,).
+
+        Raises:
+            DataError: If times are not known: the order of rows tells nothing of time.
+        """
+        if self.time is None:
+            raise DataError("expected times for an order, got none")
+        order = np.lexsort((self.time, self.user))
         start = np.concatenate([[0], self.counts.cumsum()])
         found = np.empty(len(order))
         found[order] = np.arange(len(order)) - start[self.user[order]] + 1
         return found
 
     def matrix(self) -> sparse.csr_matrix:
-        """Users by items; what is stored is the rating, which may be 0, or of clicks the place."""
-        values = self.places() if self.clicks else self.rating
+        """Users by items; what is stored is the rating, which may be 0, or of clicks the place, or
+        without times 1."""
+        values = self.places() if self.clicks and self.time is not None else self.rating
         return sparse.csr_matrix(
             (values, (self.user, self.item)), shape=(len(self.users), len(self.items))
         )
 
     def of_users(self, chosen: np.ndarray) -> Interactions:
-        """Those of some users alone, in the given order; the items stay all."""
+        """Those of some users alone, in the given order; items and scale stay those of all."""
         position = np.full(len(self.users), -1)
         position[chosen] = np.arange(len(chosen))
         kept = position[self.user] >= 0
@@ -236,6 +265,7 @@ class Interactions:
             self.item_columns,
             self.titles,
             self.clicks,
+            None if self.clicks else self.extremes,
         )
 
 
@@ -353,132 +383,6 @@ def user_folds(n_users: int, n_folds: int = 5, seed: int = 0) -> list[np.ndarray
     return [np.sort(order[fold::n_folds]) for fold in range(n_folds)]
 
 
-def load_interactions(
-    path: str | Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    users: str | Path | None = None,
-    items: str | Path | None = None,
-    clicks: bool = False,
-) -> Interactions:
-    """Read a CSV or Parquet file with a row a rating, or a click.
-
-    Args:
-        path: With columns user, item, rating and, where known, time (also `userId`, `user_id`,
-            `movieId`, `timestamp`, ...). A `.tsv` has tabs. Parquet takes pyarrow.
-        columns: What they are called in the file, as in `{"item": "book"}`.
-        users, items: Files of attributes with a row a user or item: the column user or item, and
-            any others. A column `title` is what to call the items; words with "|" between them
-            are several, as genres are.
-        clicks: Take no ratings, whether there are any or not.
-
-    Raises:
-        MissingError: If there is no such file, or no pyarrow for it.
-        DataError: If a column is absent, or a value cannot be read; names the row.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     place = Path(folder, "ratings.csv")
-        ...     _ = place.write_text("user,item,rating\\nann,Alien,5\\nbob,Alien,2\\n")
-        ...     load_interactions(place).rating.tolist()
-        [5.0, 2.0]
-    """
-    path = Path(path)
-    head, rows = _read(path)
-    called = {**(columns or {})}
-    for what in called:
-        check_option("column", what, NAMES)
-    for what, names in NAMES.items():
-        if what in called:
-            if called[what] not in head:
-                raise DataError(f"expected a column {called[what]!r} in {path}, got {head}")
-        elif found := [name for name in names if name in head]:
-            called[what] = found[0]
-        elif what != "time" and not (clicks and what == "rating"):
-            also = ", or take clicks (--clicks)" if what == "rating" else ""
-            raise DataError(
-                f"expected a column {what!r} in {path}, got {', '.join(head)}: rename one, or name "
-                f"it in Python with columns={{{what!r}: ...}}{also}"
-            )
-    if clicks:
-        called["rating"] = ""
-    at = [head.index(called[what]) if called[what] else None for what in NAMES if what in called]
-    attributes = [_attributes(file, what) for what, file in (("user", users), ("item", items))]
-    titles = {name: row.pop("title") for name, row in attributes[1].items() if "title" in row}
-    try:
-        return Interactions.from_rows(
-            ([None if i is None else row[i] for i in at] for row in rows),
-            users=attributes[0],
-            items=attributes[1],
-            titles=titles,
-        )
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-
-
-def load_history(path: str | Path, *, clicks: bool = False) -> list[Any]:
-    """Read the ratings of one user: a CSV or Parquet file with the columns item and rating. Of
-    clicks, only the items, in order.
-
-    Raises:
-        MissingError, DataError: As `load_interactions`.
-    """
-    path = Path(path)
-    head, rows = _read(path)
-    at = []
-    for what in ("item",) if clicks else ("item", "rating"):
-        found = [name for name in NAMES[what] if name in head]
-        if not found:
-            raise DataError(f"expected a column {what!r} in {path}, got {head}")
-        at.append(head.index(found[0]))
-    if clicks:
-        return [_text(row[at[0]]) for row in rows]
-    return [
-        (_text(row[at[0]]), _number(row[at[1]], f"{path}, row {number}: expected a rating"))
-        for number, row in enumerate(rows, 1)
-    ]
-
-
-def load_ml_100k(folder: str | Path | None = None) -> Interactions:
-    """MovieLens 100K with age, gender and occupation, genres and year.
-
-    Args:
-        folder: That of its files; by default the data folder's.
-
-    Raises:
-        MissingError: If it is not on this machine; says how to get it.
-        DataError: If a file is damaged.
-    """
-
-    def rows(kind: str) -> list[list[str]]:
-        name = f"ml-100k.{kind}"
-        path = Path(folder) / name if folder is not None else store.find("ml-100k", name)
-        _, found = _read(path, "\t")
-        return found
-
-    users = {
-        name: {"age": float(age), "gender": gender, "occupation": occupation}
-        for name, age, gender, occupation, _ in rows("user")
-    }
-    items, titles = {}, {}
-    for name, title, year, genres in rows("item"):
-        items[name] = {"year": float(year) if year.isdigit() else None, "genres": genres.split()}
-        titles[name] = f"{title} ({year})" if year else title
-    return Interactions.from_rows(rows("inter"), users=users, items=items, titles=titles)
-
-
-def load_movielens(folder: str | Path) -> Interactions:
-    """A newer MovieLens, such as ml-latest-small: `ratings.csv`, and genres of `movies.csv`.
-
-    Raises:
-        MissingError: If a file is not there.
-        DataError: If it is damaged.
-    """
-    folder = Path(folder)
-    return load_interactions(folder / "ratings.csv", items=folder / "movies.csv")
-
-
 def generated(n_users: int = 400, n_items: int = 150, seed: int = 0) -> Interactions:
     """Invented ratings of 1 to 5: for tests, and to try things with.
 
@@ -519,65 +423,48 @@ def generated(n_users: int = 400, n_items: int = 150, seed: int = 0) -> Interact
     )
 
 
-def _number(value: Any, expected: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"{expected}, got {value!r}")
-    return number
+def check_scale(scale: tuple[float, float]) -> None:
+    """Refuse a scale that is not a lowest and a higher highest rating."""
+    low, high = scale
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise UsageError(f"expected a scale from low to high, got {low:g} to {high:g}")
 
 
-def _text(cell: Any) -> str:
-    """A cell as text, empty where there is nothing; the parts of a list have "|" between them."""
-    if isinstance(cell, list):
-        return "|".join(map(_text, cell))
-    return "" if cell is None or cell != cell else str(cell).strip()
-
-
-def _columns(told: Mapping[str, Mapping[str, Any]] | None, names: Sequence[str]) -> Columns:
-    told = told or {}
-    columns = dict.fromkeys(column for row in told.values() for column in row)
-    return {column: [told.get(name, {}).get(column) for name in names] for column in columns}
-
-
-def _attributes(path: str | Path | None, what: str) -> dict[str, dict[str, Any]]:
-    """Attributes by user or item. A column of numbers alone is one of numbers."""
-    if path is None:
-        return {}
-    path = Path(path)
-    head, rows = _read(path)
-    key = next((name for name in NAMES[what] if name in head), None)
-    if key is None:
-        raise DataError(f"expected a column {what!r} in {path}, got {head}")
-    table: list[dict[str, Any]] = [dict(zip(head, map(_text, row), strict=True)) for row in rows]
-    for column in set(head) - {key, "title"}:
-        words = [row[column] for row in table if row[column]]
-        read: Callable[[str], Any] = str
-        if all(map(_is_number, words)):
-            read = float
-        elif any("|" in word for word in words):
-            read = lambda word: word.split("|")  # noqa: E731
-        for row in table:
-            row[column] = read(row[column]) if row[column] else None
-    found = {row.pop(key): row for row in table}
-    if len(found) < len(rows):
+def check_on_scale(ratings: np.ndarray, scale: tuple[float, float]) -> None:
+    """Refuse ratings that are not from the lowest to the highest of a scale."""
+    low, high = scale
+    off = ~((ratings >= low) & (ratings <= high))
+    if off.any():
         raise DataError(
-            f"expected a row for each {what} in {path}, got {len(rows)} rows for {len(found)}: "
-            'merge those of one, with "|" between several words'
+            f"expected ratings of {low:g} to {high:g}, got {ratings[off.argmax()]:g}: correct it, "
+            "or give the scale of all ratings in training (scale=, --scale)"
         )
+
+
+def number(value: Any, expected: str) -> float:
+    """A finite number, or a `DataError` that begins with what was expected."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise DataError(f"{expected}, got {value!r}")
     return found
 
 
-def _is_number(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
+def _by_identifier(table: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """A table of attributes or titles by name.
+
+    Raises:
+        DataError: If two of its keys are the same name.
+    """
+    found = {identifier(key): value for key, value in (table or {}).items()}
+    if table and len(found) < len(table):
+        twice = repeated(map(identifier, table))
+        raise DataError(f"expected one row of attributes for {twice!r}, got several")
+    return found
 
 
-def _read(path: Path, delimiter: str | None = None) -> tuple[list[str], list[list[Any]]]:
-    """The names of a file's columns, and its rows."""
-    head, rows = read_rows(path, delimiter)
-    return [name.partition(":")[0].strip() for name in head], rows  # RecBole writes name:type
+def _columns(table: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Columns:
+    columns = dict.fromkeys(column for row in table.values() for column in row)
+    return {column: [table.get(name, {}).get(column) for name in names] for column in columns}

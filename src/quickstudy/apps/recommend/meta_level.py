@@ -58,7 +58,7 @@ class Seen:
 
     Args:
         expected: By each action, (n, n_items, n_actions).
-        users: Described, (n, d).
+        users: Described, (n, d); the first value is log(1 + number of ratings or clicks).
         items: What else is known of each item for the user, (n, n_items, e).
     """
 
@@ -78,21 +78,26 @@ class Drawn:
     Args:
         seen: Of n cases and c items each.
         target: Their ratings, or of clicks 1 where chosen, (n, c).
+        group: The same number for cases of one user with one support set, from 0, (n,).
     """
 
     seen: Seen
     target: np.ndarray
+    group: np.ndarray
 
     @classmethod
     def of(cls, parts: Sequence[Drawn]) -> Drawn:
-        """All in one."""
+        """All in one; groups of different parts stay apart."""
         s = [part.seen for part in parts]
+        counts = [int(part.group.max(initial=-1)) + 1 for part in parts]
+        shifts = np.cumsum([0, *counts[:-1]])
+        groups = [part.group + shift for part, shift in zip(parts, shifts, strict=True)]
         seen = Seen(
             np.concatenate([one.expected for one in s]),
             np.concatenate([one.users for one in s]),
             np.concatenate([one.items for one in s]),
         )
-        return cls(seen, np.concatenate([part.target for part in parts]))
+        return cls(seen, np.concatenate([part.target for part in parts]), np.concatenate(groups))
 
 
 class MetaLevel(ABC):
@@ -199,13 +204,13 @@ class MetaLevel(ABC):
         """What is decided for one user, described, (1, d), or for the average training user:
         "weights" of the actions, and whatever else."""
         p = self.parameters
-        standard = self._standard(p["middle"][None] if users is None else tensor(users))
+        described = p["middle"][None] if users is None else tensor(users)
         return {
-            name: [float(x) for x in found[0]] for name, found in self._decide(standard).items()
+            name: [float(x) for x in found[0]] for name, found in self._decide(described).items()
         }
 
     def _decide(self, users: Tensor) -> dict[str, Tensor]:
-        return {"weights": self._weights(users)}
+        return {"weights": self._weights(self._standard(users))}
 
     @abstractmethod
     def _start(self, drawn: Drawn) -> dict[str, Tensor]:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import numbers
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
 from scipy import sparse
 
+from quickstudy import errors
 from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.bases import Base, BayesUser, Matrix
-from quickstudy.apps.recommend.choice_level import ChoiceLevel
-from quickstudy.apps.recommend.interactions import Interactions, user_folds
+from quickstudy.apps.recommend.choice_level import ChoiceLevel, UnorderedChoiceLevel
+from quickstudy.apps.recommend.identifiers import Catalogue, Unknown, identifier
+from quickstudy.apps.recommend.interactions import Interactions, check_on_scale, user_folds
+from quickstudy.apps.recommend.memory import check_memory, chunks
 from quickstudy.apps.recommend.meta_level import Action, Drawn, Kind, MetaLevel, Seen, actions_of
 from quickstudy.apps.recommend.neural import NEURAL_BASES
 from quickstudy.apps.recommend.rating_level import RatingLevel
 from quickstudy.engine import checkpoints
-from quickstudy.errors import DataError, MissingError, RunError, UsageError, check_option, unknown
+from quickstudy.errors import DataError, MissingError, RunError, UsageError, check_option
 from quickstudy.progress import track
 
 __all__ = ["Adapted", "Recommender", "Suggestion"]
@@ -37,16 +40,13 @@ LEAST_USERS = 20
 
 KIND = "recommender"
 
-AT_ONCE = 100
-"""Users whose ratings of all items are computed at once."""
-
 
 @dataclass(frozen=True)
 class Suggestion:
     """An item that a user may like.
 
     Args:
-        item, title: Its name, and what to call it.
+        item, title: Its name, and what to call it; with the name where several have one title.
         rating: What is expected; None where clicks were learned from.
         likely: The probability of the upper half of the ratings; of being chosen next, from clicks.
         because: Titles of what the user rated well or chose that speaks for it most.
@@ -75,9 +75,10 @@ class Recommender:
         bases_: The base recommenders, of all training users.
         single_: The best action for all.
         level_: The level above.
-        items_, titles_, levels_: Of the training data; levels are the different ratings, of clicks
-            [1].
-        clicks_: Whether it learned from clicks.
+        items_, titles_, levels_: Of the training data; levels are the different ratings and the
+            ends of the scale, of clicks [1].
+        catalogue_: Finds items by name or title.
+        clicks_, ordered_: Whether it learned from clicks, and whether their order is known.
         actions_: Each base with each of its settings.
         encoder_: Makes vectors of users' attributes.
         singles_, drawn_: After `fit` alone: a level above for each action, the same for all users,
@@ -102,18 +103,25 @@ class Recommender:
         Raises:
             DataError: If there are too few users or ratings, or too many different ratings.
         """
-        self._set_kind(data.clicks)
-        self.levels_ = data.levels
-        if not data.clicks and not 2 <= len(self.levels_) <= MOST_LEVELS:
+        self._set_kind(data.clicks, ordered=data.time is not None)
+        if not data.clicks and not 2 <= len(data.levels) <= MOST_LEVELS:
             raise DataError(
-                f"expected 2 to {MOST_LEVELS} different ratings, got {len(self.levels_)}: "
+                f"expected 2 to {MOST_LEVELS} different ratings, got {len(data.levels)}: "
                 "round them, or take them as clicks"
             )
+        self.levels_ = np.union1d(data.levels, data.extremes)
+        check_memory(len(data.users), len(data.items), len(data.rating))
         able = int((data.counts >= 2).sum())
         if able < LEAST_USERS:
             raise DataError(f"expected {LEAST_USERS} users with two ratings each, got {able}")
+        if data.clicks and data.time is None:
+            warnings.warn(
+                "the clicks have no times, so nothing is learned from their order, and evaluation "
+                "takes them in a random one: give a column of times if the order is known",
+                stacklevel=2,
+            )
         self.items_, self.titles_ = data.items, data.titles or data.items
-        self._index = {name: i for i, name in enumerate(self.items_)}
+        self.catalogue_ = Catalogue(self.items_, self.titles_)
         self._seen = set(map(_digest, data.users))
         self.encoder_ = AttributeEncoder().fit(data.user_columns, len(data.users))
         parts = []
@@ -131,15 +139,20 @@ class Recommender:
 
     def adapt(
         self,
-        history: Mapping[str, float] | Sequence[tuple[str, float]] | Sequence[str] = (),
+        history: Mapping[Any, float] | Sequence[tuple[Any, float]] | Sequence[Any] = (),
         attributes: Mapping[str, Any] | None = None,
+        *,
+        unknown: Unknown = "raise",
     ) -> Adapted:
         """Learn a user from some ratings or clicks, maybe none. The recommender stays as it is.
 
         Args:
             history: Ratings by item, in the scale of the training data; or, if that was clicks, the
-                items chosen, in order.
+                items chosen, in order. Items are named by id, or by title where no other item has
+                the same.
             attributes: What is known of the user, by the names of the training data's columns.
+            unknown: "ignore" leaves out items that training did not have, with a warning; "raise"
+                refuses them.
 
         Raises:
             DataError: For an item that is unknown or comes twice, a rating off the scale, ratings
@@ -148,22 +161,20 @@ class Recommender:
         """
         self._check_fitted()
         pairs = self._pairs(history)
-        index: list[int] = []
-        for item, _ in pairs:
-            if item not in self._index:
-                raise _unknown_item(item, self.items_)
-            index.append(self._index[item])
+        places = self._positions([item for item, _ in pairs], unknown)
+        rated = [(place, pair) for place, pair in zip(places, pairs, strict=True) if place >= 0]
+        index = [int(place) for place, _ in rated]
         if len(set(index)) < len(index):
-            twice = next(item for i, (item, _) in enumerate(pairs) if index[i] in index[:i])
+            twice = next(item for i, (_, (item, _)) in enumerate(rated) if index[i] in index[:i])
             raise DataError(f"expected each item once, got {twice!r} twice: keep the newest")
         known = {**self.encoder_.numbers, **self.encoder_.words}
         for name in attributes or {}:
             if name not in known:
-                raise unknown("attribute", name, known)
+                raise errors.unknown("attribute", name, known)
         order = np.argsort(index, kind="stable").astype(int)
         ratings = sparse.csr_matrix(
             (
-                np.array([float(pairs[i][1]) for i in order]),
+                np.array([float(rated[i][1][1]) for i in order]),
                 np.array(index, int)[order],
                 np.array([0, len(index)]),
             ),
@@ -172,19 +183,21 @@ class Recommender:
         columns = {name: [value] for name, value in (attributes or {}).items()}
         return Adapted(self, ratings, self.encoder_(columns, 1))
 
-    def _pairs(self, history: Mapping[str, float] | Sequence[Any]) -> list[tuple[str, float]]:
+    def _pairs(self, history: Mapping[Any, float] | Sequence[Any]) -> list[tuple[Any, float]]:
         """Items with ratings, or of clicks with places."""
+        if isinstance(history, str):
+            raise DataError(f"expected a list of items, got {history!r}: put it into a list")
         given: list[Any] = list(history.items() if isinstance(history, Mapping) else history)
         if self.clicks_:
             for entry in given:
-                if not isinstance(entry, str):
+                if isinstance(entry, Sequence) and not isinstance(entry, (str, bytes)):
                     raise DataError(
                         f"expected the names of items in order, as there were no ratings in "
                         f"training, got {entry!r}"
                     )
             return [(item, float(place)) for place, item in enumerate(given, 1)]
         for entry in given:
-            if isinstance(entry, str) or len(entry) != 2:
+            if isinstance(entry, (str, bytes)) or not hasattr(entry, "__len__") or len(entry) != 2:
                 raise DataError(f"expected items with ratings, got {entry!r}")
             if not isinstance(entry[1], numbers.Real):
                 raise DataError(
@@ -192,6 +205,19 @@ class Recommender:
                 )
         self._check_scale(np.array([rating for _, rating in given], float))
         return given
+
+    def _positions(self, items: Sequence[Any], unknown: Unknown, of: str = "items") -> np.ndarray:
+        """Positions in `items_`, -1 of those unknown, which a warning tells of."""
+        check_option("unknown", unknown, get_args(Unknown))
+        found = self.catalogue_.positions(items, unknown)
+        absent = found < 0
+        if absent.any():
+            warnings.warn(
+                f"{absent.sum()} of {len(items)} {of} are not among those of training and are "
+                f"left out, {identifier(items[int(absent.argmax())])!r} for one",
+                stacklevel=3,
+            )
+        return found
 
     def see(self, ratings: Matrix, users: np.ndarray) -> Seen:
         """What a level decides by.
@@ -207,20 +233,24 @@ class Recommender:
         next, (n_users, n_items, 1)."""
         return self.level_.distribution(self.see(ratings, users))
 
-    def top_all(self, data: Interactions, n: int = 10) -> np.ndarray:
+    def top_all(self, data: Interactions, n: int = 10, *, unknown: Unknown = "raise") -> np.ndarray:
         """The best unseen items for each user of some data, given all their ratings there.
+
+        Args:
+            n: How many.
+            unknown: Whether to refuse items that training did not have, or leave them out.
 
         Returns:
             Positions in `items_`, (n_users, n), best first; -1 where no more are unseen.
         """
-        known, users = self.known(data, cold=False)
+        known, users = self.known(data, cold=False, unknown=unknown)
         if not 1 <= n <= len(self.items_):
             raise UsageError(f"expected n of 1 to {len(self.items_)}, the items, got {n}")
         ratings = known.matrix()
         best = []
-        for start in range(0, len(users), AT_ONCE):
-            part = ratings[start : start + AT_ONCE]
-            scores = self.probabilities(part, users[start : start + AT_ONCE]) @ self.levels_
+        for users_at in chunks(len(users), len(self.items_)):
+            part = ratings[users_at]
+            scores = self.probabilities(part, users[users_at]) @ self.levels_
             rated = np.repeat(np.arange(part.shape[0]), np.diff(part.indptr)), part.indices
             scores[rated] = -np.inf  # those rated 0 too
             top = np.argsort(-scores, 1, kind="stable")[:, :n]
@@ -232,8 +262,14 @@ class Recommender:
         """A level above the bases, learned from what these have not seen."""
         return self._kind(self.levels_, self.actions_, kind, action).fit(drawn)
 
-    def known(self, data: Interactions, *, cold: bool = True) -> tuple[Interactions, np.ndarray]:
+    def known(
+        self, data: Interactions, *, cold: bool = True, unknown: Unknown = "raise"
+    ) -> tuple[Interactions, np.ndarray]:
         """The same ratings by positions in `items_`, and the users' attributes.
+
+        Args:
+            cold: Refuse users that were seen in training.
+            unknown: Whether to refuse items that training did not have, or leave them out.
 
         Raises:
             DataError: If an item or a rating is none of the training data's; or if all are to be
@@ -247,17 +283,31 @@ class Recommender:
                 f"expected users that were not seen in training, got {seen[0]!r}{more}: "
                 "leave them out, as training knows their ratings"
             )
-        place = np.array([self._index.get(name, -1) for name in data.items])
-        absent = place[data.item] < 0
-        if absent.any():
-            raise _unknown_item(data.items[data.item[absent.argmax()]], self.items_)
+        rated = np.unique(data.item)
+        place = np.full(len(data.items), -1)
+        place[rated] = self._positions([data.items[i] for i in rated], unknown, "rated items")
+        kept = place[data.item] >= 0
+        if not kept.any():
+            raise DataError("expected ratings of items of the training data, got none")
         if self.clicks_:
             data = data.as_clicks()
         elif data.clicks:
             raise DataError("expected ratings, as there were in training, got clicks")
+        if self.clicks_ and self.ordered_ and data.time is None:
+            raise DataError(
+                "expected times, as in training, got none: the order of clicks is learned from"
+            )
         self._check_scale(data.rating)
         known = replace(
-            data, items=self.items_, item=place[data.item], item_columns={}, titles=self.titles_
+            data,
+            items=self.items_,
+            user=data.user[kept],
+            item=place[data.item[kept]],
+            rating=data.rating[kept],
+            time=None if data.time is None else data.time[kept],
+            item_columns={},
+            titles=self.titles_,
+            scale=None,
         )
         return known, self.encoder_(data.user_columns, len(data.users))
 
@@ -287,8 +337,8 @@ class Recommender:
         return self._bayes.counts
 
     def title(self, item: str) -> str:
-        """What to call an item."""
-        return self.titles_[self._index[item]]
+        """What to call an item, by its name."""
+        return self.catalogue_.labels[self.catalogue_.positions([item])[0]]
 
     def save(self, folder: str | Path) -> None:
         """Write what was learned, without pickle. The training users are kept as hashes, to tell
@@ -316,6 +366,7 @@ class Recommender:
             "seen": sorted(self._seen),
             "attributes": self.encoder_.state(),
             "single": list(map(str, self.single_)),
+            "ordered": self.ordered_,
         }
         tensors["level"] = self.level_.parameters
         checkpoints.save_checkpoint(folder, 0, tensors, state, keep=1)
@@ -343,9 +394,9 @@ class Recommender:
     def _restored(cls, tensors: dict[str, dict[str, Any]], state: dict[str, Any]) -> Recommender:
         made = cls(meta=state["meta"], also=state["also"], seed=state["seed"])
         made.levels_ = np.array(state["levels"])
-        made._set_kind(len(made.levels_) == 1)
+        made._set_kind(len(made.levels_) == 1, ordered=state.get("ordered", True))
         made.items_, made.titles_ = state["items"], state["titles"]
-        made._index = {name: i for i, name in enumerate(made.items_)}
+        made.catalogue_ = Catalogue(made.items_, made.titles_)
         made._seen = set(state["seen"])
         made.encoder_ = AttributeEncoder.of(state["attributes"])
         name, setting = state["single"]
@@ -378,20 +429,17 @@ class Recommender:
         users = self.encoder_(data.user_columns, len(data.users))
         return self._kind.draw(bases, data, users, self.levels_, rng)
 
-    def _set_kind(self, clicks: bool) -> None:
-        self.clicks_ = clicks
+    def _set_kind(self, clicks: bool, ordered: bool) -> None:
+        self.clicks_, self.ordered_ = clicks, ordered
         if clicks and self.also:
             raise UsageError(f"expected ratings for {', '.join(self.also)} to learn, got clicks")
-        self._kind: type[MetaLevel] = ChoiceLevel if clicks else RatingLevel
+        choice = ChoiceLevel if ordered else UnorderedChoiceLevel
+        self._kind: type[MetaLevel] = choice if clicks else RatingLevel
         self._classes = {**self._kind.BASES, **{name: NEURAL_BASES[name] for name in self.also}}
         self.actions_ = actions_of(self._classes)
 
     def _check_scale(self, ratings: np.ndarray) -> None:
-        low, high = self.levels_[[0, -1]]
-        off = ~((ratings >= low) & (ratings <= high))
-        if off.any():
-            found = ratings[off.argmax()]
-            raise DataError(f"expected ratings of {low:g} to {high:g}, got {found:g}")
+        check_on_scale(ratings, (self.levels_[0], self.levels_[-1]))
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "bases_"):
@@ -412,16 +460,27 @@ class Adapted:
         self.probabilities = recommender.probabilities(ratings, attributes)[0]
         """Of each rating, (n_items, n_levels); of clicks, of being chosen next, (n_items, 1)."""
 
-    def predict(self, items: Sequence[str]) -> np.ndarray:
+    def predict(self, items: Sequence[Any], *, unknown: Unknown = "raise") -> np.ndarray:
         """Expected ratings of items, shape (n,); of clicks, probabilities of being chosen next.
+
+        Args:
+            items: By id, or by title where no other item has the same.
+            unknown: Whether to refuse items that training did not have, or give NaN for them.
 
         Raises:
             DataError: For an unknown item.
         """
-        return self.probabilities[self._places(items)] @ self.recommender.levels_
+        made = self.recommender
+        places = made._positions(items, unknown)
+        return np.where(places >= 0, self.probabilities[places] @ made.levels_, np.nan)
 
     def top_n(
-        self, n: int = 10, *, among: Sequence[str] | None = None, n_because: int = 2
+        self,
+        n: int = 10,
+        *,
+        among: Sequence[Any] | None = None,
+        n_because: int = 2,
+        unknown: Unknown = "raise",
     ) -> list[Suggestion]:
         """The items of the highest expected ratings, or likeliest to be chosen next, best first,
         without those rated or chosen already.
@@ -430,6 +489,8 @@ class Adapted:
             n: How many; fewer come if fewer are left.
             among: Only these.
             n_because: Reasons of each, at most.
+            unknown: Whether to refuse items in `among` that training did not have, or leave them
+                out.
 
         Raises:
             UsageError: If `n` is not positive.
@@ -438,8 +499,10 @@ class Adapted:
         if n < 1:
             raise UsageError(f"expected n of 1 or more, got {n}")
         made = self.recommender
-        places = np.arange(len(made.items_)) if among is None else self._places(among)
-        places = np.setdiff1d(places, self.ratings.indices)
+        places = np.arange(len(made.items_))
+        if among is not None:
+            places = made._positions(among, unknown)
+        places = np.setdiff1d(places[places >= 0], self.ratings.indices)
         scores = self.probabilities[places] @ made.levels_
         best = places[np.argsort(-scores, kind="stable")[:n]]
         upper = len(made.levels_) - max(1, len(made.levels_) // 2)
@@ -447,10 +510,10 @@ class Adapted:
         return [
             Suggestion(
                 made.items_[i],
-                made.titles_[i],
+                made.catalogue_.labels[i],
                 None if made.clicks_ else float(self.probabilities[i] @ made.levels_),
                 float(self.probabilities[i, upper:].sum()),
-                [made.titles_[j] for j in reasons[position]],
+                [made.catalogue_.labels[j] for j in reasons[position]],
             )
             for position, i in enumerate(best)
         ]
@@ -473,7 +536,7 @@ class Adapted:
         usual = told(made.level_.decision())
         return {**told(made.level_.decision(seen.users)), "usual": usual}
 
-    def ask(self, n: int = 1, *, skip: Sequence[str] = ()) -> list[str]:
+    def ask(self, n: int = 1, *, skip: Sequence[Any] = (), unknown: Unknown = "raise") -> list[str]:
         """The items whose ratings would tell most about this user, best first.
 
         One rating shrinks what not knowing the user adds to the variances of all items, weighted by
@@ -483,6 +546,8 @@ class Adapted:
         Args:
             n: How many.
             skip: What the user was asked about and does not know.
+            unknown: Whether to refuse items in `skip` that training did not have, or leave them
+                out.
 
         Raises:
             UsageError: If `n` is not positive, or clicks were learned from.
@@ -496,8 +561,9 @@ class Adapted:
                 "expected a recommender of ratings to ask for some, got one of clicks: ask about "
                 "what most have chosen"
             )
-        places = made._bayes.ask(self.ratings, self.attributes, n, self._places(skip).tolist())
-        return [made.items_[i] for i in places]
+        passed = made._positions(skip, unknown)
+        passed = passed[passed >= 0].tolist()
+        return [made.items_[i] for i in made._bayes.ask(self.ratings, self.attributes, n, passed)]
 
     def _reasons(self, items: np.ndarray, n: int) -> list[list[int]]:
         """Positions of what was rated well, or chosen, and speaks for each item, the most first."""
@@ -510,19 +576,6 @@ class Adapted:
             chosen = [j for j in order if liked[j] and column[j] > 0][:n]
             found.append([int(self.ratings.indices[j]) for j in chosen])
         return found
-
-    def _places(self, items: Sequence[str]) -> np.ndarray:
-        known = self.recommender._index
-        for item in items:
-            if item not in known:
-                raise _unknown_item(item, self.recommender.items_)
-        return np.array([known[item] for item in items], int)
-
-
-def _unknown_item(item: object, items: list[str]) -> DataError:
-    near = difflib.get_close_matches(str(item), items, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return DataError(f"expected an item of the training data, got {item!r}{hint}")
 
 
 def check_folder(folder: Path) -> None:

@@ -32,7 +32,7 @@ export async function api(path, body, signal) {
     if (error.name === "AbortError") throw error;
     throw new Refused("The service does not answer.", 0);
   }
-  if (!response.ok) throw new Refused(found.detail ?? response.statusText, response.status);
+  if (!response.ok) throw new Refused(found?.detail ?? response.statusText, response.status);
   return found;
 }
 

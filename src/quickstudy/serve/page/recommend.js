@@ -9,7 +9,8 @@ const at = (id) => document.getElementById(id);
 
 let about; // what is served
 let known; // the user: ratings [{item, title, rating}], attributes, asked and skipped items
-let listed = []; // items of the list, best first
+let listed = null; // the list on the page: { items: ids, best first, ratings: how many it is from }
+const failures = new Map(); // requests that failed last, by name: { message, again }
 let running; // aborts the requests that a newer change made pointless
 
 // ---- what is known, and kept over a reload ----
@@ -108,8 +109,8 @@ function drawRated() {
 
 /** How an item came to its place since the last list. */
 function moved(item, place) {
-  const before = listed.indexOf(item);
-  if (!listed.length || before === place) return element("span");
+  const before = listed ? listed.items.indexOf(item) : place;
+  if (before === place) return element("span");
   if (before < 0) return element("span", { className: "move up", textContent: "new" });
   const [way, sign, by] = before > place ? ["up", "▲", before - place] : ["down", "▼", place - before];
   const properties = { className: `move ${way}`, role: "img", ariaLabel: `${way} by ${by}` };
@@ -168,16 +169,38 @@ function drawList(suggestions) {
       row.animate({ transform: [`translateY(${from - top}px)`, "none"] }, { duration: 300, easing: "ease" });
     }
   }
-  listed = suggestions.map((found) => found.item);
-  const n = known.ratings.length;
-  at("basis").textContent = !suggestions.length
-    ? "Nothing is left to recommend."
-    : n
-      ? `From ${n} ${n === 1 ? "rating" : "ratings"} of yours.`
-      : "What most people like. Rate a few, and it becomes yours.";
+  listed = { items: suggestions.map((found) => found.item), ratings: known.ratings.length };
   const first = suggestions.slice(0, 3).map((found, i) => `${i + 1}. ${found.title}`);
   at("news").textContent = first.length ? `The list begins with ${first.join(", ")}` : "";
   at("jump").textContent = first.length ? `For you: ${first[0]} …` : "For you";
+}
+
+/** What the list is from: the ratings as they are, older ones, or nothing. */
+function basis() {
+  if (failures.has("list")) {
+    return listed ? "Out of date: it is from before your last change." : "There is no list yet.";
+  }
+  if (!listed) return "";
+  if (!listed.items.length) return "Nothing is left to recommend.";
+  const n = listed.ratings;
+  if (!n) return "What most people like. Rate a few, and it becomes yours.";
+  return `From ${n} ${n === 1 ? "rating" : "ratings"} of yours.`;
+}
+
+/** What failed, with a way to try again, and whether the list is up to date. */
+function drawState() {
+  const messages = [...new Set([...failures.values()].map(({ message }) => message))];
+  const again = element("button", { type: "button", textContent: "Try again" });
+  again.addEventListener("click", () => {
+    for (const failure of [...failures.values()]) failure.again();
+  });
+  const texts = messages.map((textContent) => element("span", { textContent }));
+  at("problem").replaceChildren(...texts, again);
+  at("problem").hidden = !messages.length;
+  const stale = failures.has("list");
+  for (const id of ["list", "decision"]) at(id).classList.toggle("stale", stale);
+  at("basis").textContent = basis();
+  if (stale) at("jump").textContent = "For you: out of date";
 }
 
 function drawDecision({ weights, usual }) {
@@ -228,24 +251,26 @@ function drawAttributes() {
 
 // ---- what is asked of the service ----
 
-/** Do what may fail; a failure is told, with a way to try again, and nothing known is lost. */
-async function attempt(what) {
+/** Do what may fail. A failure is shown until the request of that name succeeds. */
+async function attempt(name, what) {
   try {
     await what();
-    at("problem").hidden = true;
+    failures.delete(name);
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (error.name === "AbortError") return; // a newer request of that name is on its way
     if (!(error instanceof Refused)) throw error;
     if (error.status === 401) {
-      at("token").hidden = false;
-      at("secret").focus();
-      return;
-    }
-    const again = element("button", { type: "button", textContent: "Try again" });
-    again.addEventListener("click", () => attempt(what));
-    at("problem").replaceChildren(element("span", { textContent: error.message }), again);
-    at("problem").hidden = false;
+      failures.clear(); // all begins again with the token
+      askForToken();
+    } else failures.set(name, { message: error.message, again: () => attempt(name, what) });
   }
+  drawState();
+}
+
+function askForToken() {
+  at("wrong").hidden = !at("secret").value;
+  at("token").hidden = false;
+  at("secret").focus();
 }
 
 /** The list anew, unless a newer change comes first. */
@@ -254,7 +279,7 @@ function refresh() {
   running = new AbortController();
   const { signal } = running;
   at("list").ariaBusy = "true";
-  return attempt(async () => {
+  return attempt("list", async () => {
     try {
       const body = { ...user(), explain: true };
       const { suggestions, decision } = await api("recommender/recommend", body, signal);
@@ -268,7 +293,7 @@ function refresh() {
 
 /** Other items to ask about: those shown and not rated are not known. */
 function ask() {
-  return attempt(async () => {
+  return attempt("questions", async () => {
     const passed = known.asked.map(({ item }) => item).filter((item) => ratingOf(item) === undefined);
     const skip = [...new Set([...known.skip, ...passed])];
     const mine = known;
@@ -297,8 +322,12 @@ function searchSoon() {
 
 function search() {
   const text = at("search").value.trim();
-  if (!text) return drawQuestions();
-  return attempt(async () => {
+  if (!text) {
+    failures.delete("search");
+    drawState();
+    return drawQuestions();
+  }
+  return attempt("search", async () => {
     const found = await api(`recommender/items?n=${N_ASKED}&search=${encodeURIComponent(text)}`);
     if (at("search").value.trim() !== text) return; // a newer search is on its way
     const n = found.items.length;
@@ -322,7 +351,8 @@ function bringUp(item) {
 function reset() {
   at("search").value = "";
   known = fresh();
-  listed = [];
+  listed = null;
+  at("list").replaceChildren();
   keep();
   drawRated();
   drawAttributes();
@@ -338,6 +368,7 @@ async function start() {
     : `${about.name}: ${about.items} items, learned from ${about.users} people`;
   document.querySelector("main").hidden = false;
   at("token").hidden = true;
+  at("secret").value = "";
   drawRated();
   drawAttributes();
   await Promise.all([refresh(), known.asked.length ? drawQuestions() : ask()]);
@@ -352,6 +383,6 @@ at("reset").addEventListener("click", reset);
 at("token").addEventListener("submit", (event) => {
   event.preventDefault();
   setToken(at("secret").value);
-  attempt(start);
+  attempt("start", start);
 });
-attempt(start);
+attempt("start", start);

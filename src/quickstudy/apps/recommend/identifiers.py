@@ -1,0 +1,193 @@
+"""Users and items by name: one spelling for each, and items by id or by title."""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+import re
+import unicodedata
+import warnings
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from quickstudy.errors import DataError
+
+__all__ = [
+    "Catalogue",
+    "Unknown",
+    "identifier",
+    "is_missing",
+    "plain",
+    "repeated",
+    "warn_of_few_matches",
+]
+
+Unknown = Literal["raise", "ignore"]
+"""What to do with items that the recommender does not know."""
+
+WHOLE = re.compile(r"(-?\d+)\.0+")
+
+FEW = 0.5
+"""Share of the names that a table must have a row for, or a warning says so."""
+
+MOST_NAMED = 5
+"""Items of one title that an error lists."""
+
+
+def identifier(value: Any) -> str:
+    """The name of a user or item as text: the same for 1, 1.0, "1", " 1.0 ", b"1" and NumPy's 1.
+
+    Zeros in front stay, as "007" is not 7 in many catalogues.
+
+    Returns:
+        The name; "" where the value is missing (None, NaN, pandas' NA).
+
+    Example:
+        >>> [identifier(value) for value in (1, 1.0, " 1.0", b"1", np.float32(1), "007", None)]
+        ['1', '1', '1', '1', '1', '007', '']
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        whole = WHOLE.fullmatch(text) if text.endswith("0") else None
+        return whole[1] if whole else text
+    if isinstance(value, bytes):
+        return identifier(value.decode(errors="backslashreplace"))
+    if isinstance(value, np.generic):
+        return identifier(value.item())
+    if is_missing(value):
+        return ""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return identifier(str(value))
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is None, NaN or pandas' NA."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # NA is neither true nor false
+        return True
+    except ValueError:  # an array
+        return False
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that comes a second time.
+
+    Example:
+        >>> repeated(["ann", "bob", "ann"])
+        'ann'
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def warn_of_few_matches(what: str, names: Sequence[str], table: Collection[str]) -> bool:
+    """Warn if a table of attributes or titles has a row for few of the names, or for none; whether
+    it did.
+
+    Args:
+        what: Of what the names are: "user" or "item".
+        names: Those with ratings.
+        table: Those with a row.
+    """
+    absent = [name for name in names if name not in table]
+    n_found = len(names) - len(absent)
+    if not table or n_found >= FEW * len(names):
+        return False
+    found = f"{n_found} of {len(names)}" if n_found else f"none of {len(names)}"
+    others = sorted(set(table) - set(names))
+    example = f", the table has {others[0]!r}" if others else ""
+    warnings.warn(
+        f"{found} {what}s with ratings have a row in the table of {what}s: the ratings name "
+        f"{absent[0]!r}{example}; check that both write {what}s alike",
+        stacklevel=3,
+    )
+    return True
+
+
+class Catalogue:
+    """Items by id, or by title where no other item has the same.
+
+    Capitals and accents in titles need not match.
+
+    Args:
+        items: An id each.
+        titles: What to call them.
+
+    Example:
+        >>> films = Catalogue(["1", "2", "3"], ["Alien", "Emma", "Emma"])
+        >>> films.find(2.0), films.find("alien"), films.find("Emma")
+        (1, 0, None)
+        >>> films.labels
+        ['Alien', 'Emma (2)', 'Emma (3)']
+    """
+
+    def __init__(self, items: Sequence[str], titles: Sequence[str]) -> None:
+        self.items, self.titles = list(items), list(titles)
+        self._by_id = {item: i for i, item in enumerate(self.items)}
+        self._by_title: dict[str, list[int]] = {}
+        for i, title in enumerate(self.titles):
+            self._by_title.setdefault(plain(title), []).append(i)
+        exact: dict[str, int] = {}
+        for title in self.titles:
+            exact[title] = exact.get(title, 0) + 1
+        pairs = zip(self.items, self.titles, strict=True)
+        self.labels = [t if exact[t] == 1 else f"{t} ({item})" for item, t in pairs]
+        """Titles, with the id where several items have the same."""
+
+    def find(self, name: Any) -> int | None:
+        """The position of an item by its id or title; None if there is no such item, or several of
+        that title."""
+        item = identifier(name)
+        if (position := self._by_id.get(item)) is not None:
+            return position
+        found = self._titled(item)
+        return found[0] if len(found) == 1 else None
+
+    def positions(self, names: Iterable[Any], unknown: Unknown = "raise") -> np.ndarray:
+        """The positions of items, -1 where unknown, int64 of shape (n,).
+
+        Raises:
+            DataError: If one is unknown and is not to be ignored.
+        """
+        names = list(names)
+        found = [self.find(name) for name in names]
+        absent = [name for name, position in zip(names, found, strict=True) if position is None]
+        if absent and unknown == "raise":
+            raise self.error(absent[0])
+        return np.array([-1 if position is None else position for position in found], np.int64)
+
+    def error(self, name: Any) -> DataError:
+        """The error for a name that `find` has no position for."""
+        item = identifier(name)
+        if found := self._titled(item):
+            some = ", ".join(repr(self.items[i]) for i in found[:MOST_NAMED])
+            return DataError(
+                f"expected one item, got the title {item!r} of {len(found)}: name one by its id, "
+                f"{some}"
+            )
+        near = difflib.get_close_matches(item, self.items, n=1)
+        if not near and self.titles != self.items:
+            near = difflib.get_close_matches(item, self.titles, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return DataError(f"expected an item of the training data, got {name!r}{hint}")
+
+    def _titled(self, title: str) -> list[int]:
+        """Items of this title: as it is written, or else whatever its capitals and accents."""
+        found = self._by_title.get(plain(title), [])
+        return [i for i in found if self.titles[i] == title] or found
+
+
+def plain(text: str) -> str:
+    """Text as people type it: no capitals, no accents."""
+    parts = unicodedata.normalize("NFKD", text.strip())
+    return "".join(c for c in parts if not unicodedata.combining(c)).casefold()

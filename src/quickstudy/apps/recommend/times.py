@@ -1,0 +1,88 @@
+"""Times of any usual form, in seconds."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+
+from quickstudy.errors import DataError
+
+__all__ = ["seconds"]
+
+UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (math.inf, 1e9))
+"""Times since 1970 below the first are counted in seconds over the second: 1e11 s is the year 5138,
+and 1e11 ms is 1973."""
+
+
+def seconds(values: Sequence[Any]) -> np.ndarray:
+    """A column of times as seconds, of shape (n,).
+
+    The column decides: all are numbers, whose unit follows from the largest, or all are dates.
+    Small numbers are taken as they are, as only their order counts. A date without a zone is in
+    UTC.
+
+    Args:
+        values: Numbers of seconds, milli-, micro- or nanoseconds since 1970 or in any unit; text of
+            such numbers; ISO 8601 text; `datetime`, `date`, or what NumPy and pandas have for them.
+
+    Raises:
+        DataError: If one is no time, or not of the same form as the first; names its row.
+
+    Example:
+        >>> seconds(["1970-01-01T00:01:00Z", "1970-01-01 00:02"]).tolist()
+        [60.0, 120.0]
+        >>> seconds([1_700_000_000_000, 1_700_000_001_500]).tolist()
+        [1700000000.0, 1700000001.5]
+    """
+    if not len(values):
+        return np.zeros(0)
+    first = _number(values[0])
+    are_numbers = first is not None
+    found: list[float] = []
+    for place, value in enumerate(values, 1):
+        time = _number(value) if are_numbers else _date(value)
+        if time is None or not math.isfinite(time):
+            form = f"as in row 1, {values[0]!r}"
+            if place == 1:
+                form = "a number or ISO 8601, such as 2024-05-31T12:00:00"
+            raise DataError(f"row {place}: expected a finite time, got {value!r}: write it {form}")
+        found.append(time)
+    if not are_numbers:
+        return np.array(found, float)
+    most = max(map(abs, found))
+    unit = next(unit for below, unit in UNITS if most < below)
+    return np.array([time / unit for time in found], float)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _date(value: Any) -> float | None:
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime):
+        return None
+    try:
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):  # pandas' NaT
+        return None
