@@ -46,15 +46,18 @@ def check_cells(path: Path, n_rows: int, n_columns: int) -> None:
         )
 
 
-def read_parquet(path: Path) -> Any:
+def read_parquet(path: Path, *, lists: bool = False) -> Any:
     """A Parquet file of numbers, texts, dates and times, as a table of pyarrow.
 
     What it says of its sizes is checked before it is decoded, and what strings take up before they
     are repeated.
 
+    Args:
+        lists: Whether a cell may be a list of these, as the genres of a film.
+
     Raises:
-        DataError: If it is damaged, too large for memory, has a column twice, or holds lists,
-            structures or bytes.
+        DataError: If it is damaged, too large for memory, has a column twice, or holds structures,
+            bytes, or unexpected lists.
     """
     import pyarrow
     from pyarrow import compute, parquet, types
@@ -70,7 +73,9 @@ def read_parquet(path: Path) -> Any:
         check_cells(path, metadata.num_rows, len(schema))
         _each_once(schema.names, path)
         for column in schema:
-            kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+            kind = column.type
+            if types.is_dictionary(kind) or (lists and types.is_list(kind)):
+                kind = kind.value_type
             if not (types.is_primitive(kind) or types.is_null(kind) or is_text(kind)) and not (
                 types.is_decimal(kind)
             ):
@@ -115,7 +120,11 @@ UNIT_SEPARATOR = "\x1f"
 
 
 def read_rows(
-    path: Path, delimiter: str | None = None, names: Sequence[str] | None = None
+    path: Path,
+    delimiter: str | None = None,
+    names: Sequence[str] | None = None,
+    *,
+    lists: bool = False,
 ) -> tuple[list[str], list[list[Any]]]:
     """Read a table whose first line, or schema, names its columns.
 
@@ -123,6 +132,7 @@ def read_rows(
         path: CSV in UTF-8, tab-separated if it ends in .tsv, or Parquet if in .parquet.
         delimiter: Between cells, whatever the name says; it may have several characters.
         names: Of the columns, where the first line of the text is a row as all others.
+        lists: Whether a cell of Parquet may be a list.
 
     Returns:
         The names, and the rows: cells are text, or from Parquet what it holds, None where nothing.
@@ -135,7 +145,7 @@ def read_rows(
         raise MissingError(f"expected a CSV or Parquet file at {path}, found none")
     if path.suffix.lower() == ".parquet":
         require("pyarrow", "experience")
-        table = read_parquet(path)
+        table = read_parquet(path, lists=lists)
         columns = [column.to_pylist() for column in table.columns]
         return table.column_names, list(map(list, zip(*columns, strict=True)))
     check_bytes(path)

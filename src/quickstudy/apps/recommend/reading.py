@@ -227,7 +227,7 @@ def _read(
 ) -> tuple[list[str], list[list[Any]]]:
     """The names of a file's columns, and its rows."""
     if path.suffix.lower() == ".parquet" or not path.is_file():
-        head, rows = read_rows(path)
+        head, rows = read_rows(path, lists=True)
     else:
         with path.open("rb") as file:
             first = file.readline(MOST_OF_A_LINE).decode("utf-8-sig", "replace").rstrip("\r\n")
