@@ -1,7 +1,8 @@
-"""Writing files so that nothing is ever half-written."""
+"""Writing files so that nothing is ever half-written, and names of files as text."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
@@ -17,14 +18,53 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "ESCAPE_UNENCODABLE",
     "disk_errors",
+    "escape_unencodable",
     "make_folder",
+    "readable",
     "remove_leftovers",
     "sync_folder",
     "write_atomically",
     "write_durably",
     "write_figure",
 ]
+
+
+ESCAPE_UNENCODABLE = "quickstudy.escape_unencodable"
+"""The name of `escape_unencodable` as an error handler of `str.encode` and of text streams."""
+
+
+def escape_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encode a character that an encoding does not have: a byte of a file name as that byte, any
+    other as a backslash escape.
+
+    Python reads a byte of a file name that is not text as a lone surrogate (PEP 383).
+
+    Example:
+        >>> "r\\udcff ±".encode("ascii", ESCAPE_UNENCODABLE)
+        b'r\\xff \\\\xb1'
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    error.end = error.start + 1
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeEncodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error(ESCAPE_UNENCODABLE, escape_unencodable)
+
+
+def readable(name: str) -> str:
+    """A file name as text that UTF-8 can hold: its bytes read as UTF-8, or else escaped.
+
+    Example:
+        >>> readable("caf\\udcc3\\udca9"), readable("caf\\udce9")
+        ('café', 'caf\\\\xe9')
+    """
+    return name.encode("utf-8", ESCAPE_UNENCODABLE).decode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager

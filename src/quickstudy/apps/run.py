@@ -22,7 +22,7 @@ from quickstudy.engine.callbacks import Callback
 from quickstudy.engine.cost import Cost, peak_memory, training_cost
 from quickstudy.engine.precision import instruction_set
 from quickstudy.errors import MissingError, RunError, UsageError
-from quickstudy.files import write_atomically
+from quickstudy.files import readable, write_atomically
 from quickstudy.learners import Learner
 from quickstudy.nn import ENCODERS
 from quickstudy.progress import track
@@ -264,7 +264,7 @@ def _keep(folder: Path, recipe: Recipe, part: dict[str, Any]) -> dict[str, Any]:
     path = folder / "report.json"
     report = {**read_json(path), "about": recipe.about, **part}
     write_atomically(path, json.dumps(report, indent=1).encode())
-    write_atomically(folder / "MODEL_CARD.md", _card(recipe, report).encode())
+    write_atomically(folder / "MODEL_CARD.md", readable(_card(recipe, report)).encode())
     return report
 
 
@@ -331,7 +331,7 @@ def provenance(seed: int) -> dict[str, Any]:
     """What it takes to do the same again."""
     return {
         "seed": seed,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": readable(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "quickstudy": quickstudy.__version__,
         "commit": _commit(),
         "torch": torch.__version__,
@@ -352,7 +352,9 @@ def _commit() -> str | None:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

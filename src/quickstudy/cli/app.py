@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import typer
 from quickstudy import __version__
 from quickstudy.cli.automl import automl_app
 from quickstudy.cli.experience import Forget, experience_app, keep
-from quickstudy.cli.output import Json, seconds_in
+from quickstudy.cli.output import Json, json_text, seconds_in
 from quickstudy.cli.output import say as _say
 from quickstudy.cli.output import table as _table
 from quickstudy.cli.recommend import recommend_app
@@ -351,7 +350,7 @@ def adapt(
         if out.suffix == ".parquet":
             content = _parquet(table)
         elif out.suffix == ".json":
-            content = (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()
+            content = f"{json_text(rows)}\n".encode()
         else:
             content = _csv(table).encode()
         write_atomically(out, content)

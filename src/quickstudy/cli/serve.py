@@ -15,6 +15,7 @@ import typer
 
 from quickstudy.cli.output import Json, say
 from quickstudy.errors import UsageError, require
+from quickstudy.files import readable
 
 __all__ = ["serve"]
 
@@ -67,7 +68,9 @@ def serve(
         )
     with listen(host, port) as at, _stops_with_130():
         if recommender:
-            routes = recommender_routes(Recommender.load(recommender), recommender.resolve().name)
+            routes = recommender_routes(
+                Recommender.load(recommender), readable(recommender.resolve().name)
+            )
         else:
             routes = recommender_routes(demo(), "demo", is_demo=True)
         named = f"[{host}]" if ":" in host else host

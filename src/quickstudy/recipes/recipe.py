@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import os
 import tomllib
 from collections.abc import Sequence
@@ -251,7 +252,7 @@ class Recipe(_Table):
 
     def as_json(self) -> str:
         """The recipe as JSON, from which `parse_recipe` makes it again."""
-        return self.model_dump_json(exclude_unset=True, indent=1)
+        return json.dumps(self.model_dump(mode="json", exclude_unset=True), indent=1)
 
     def make_learner(self, **changes: Any) -> Learner:
         """Build the learner with its initial weights, which depend on the seed alone.
