@@ -142,6 +142,19 @@ def test_train_test_and_adapt_own_images(capsys, trained, images):
     assert contents(trained) == before
 
 
+def test_adapt_writes_no_formula_into_csv(capsys, tmp_path):
+    (tmp_path / "support.csv").write_text("x,label\n" + "0,=1+1\n5,-1.5\n1,=1+1\n6,-1.5\n")
+    (tmp_path / "query.csv").write_text("x\n0\n6\n")
+    words = ("adapt", "--support", tmp_path / "support.csv", "--query", tmp_path / "query.csv")
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert [row["label"] for row in csv.DictReader(io.StringIO(out))] == ["'=1+1", "-1.5"]
+    assert run(capsys, *words, "--out", tmp_path / "out.csv")[0] == 0
+    assert (tmp_path / "out.csv").read_text() == out
+    answers = json.loads(run(capsys, *words, "--json")[1])
+    assert [row["label"] for row in answers] == ["=1+1", "-1.5"]
+
+
 def test_a_test_whose_data_is_absent_is_left_out_and_named(capsys, trained):
     code, out, _ = run(capsys, "test", trained)
     assert code == 0

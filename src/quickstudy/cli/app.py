@@ -305,6 +305,7 @@ def adapt(
     """Learn classes from a few examples each, and predict new ones. The learner is not changed."""
     from quickstudy.apps import adapt as adapting
     from quickstudy.apps.remember import remember_adapting
+    from quickstudy.apps.tables import as_csv
     from quickstudy.errors import UsageError, require
     from quickstudy.files import write_atomically
 
@@ -352,23 +353,12 @@ def adapt(
         elif out.suffix == ".json":
             content = f"{json_text(rows)}\n".encode()
         else:
-            content = _csv(table).encode()
+            content = as_csv(table).encode()
         write_atomically(out, content)
         print(f"{len(rows)} predictions in {out}", file=sys.stderr)
     if as_json or not out:
-        _say(rows, as_json, _csv(table).removesuffix("\n"))
+        _say(rows, as_json, as_csv(table).removesuffix("\n"))
     keep(forget, lambda store: remember_adapting(found, support, store, began=began))
-
-
-def _csv(table: dict[str, list[Any]]) -> str:
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(zip(*table.values(), strict=True))
-    return text.getvalue()
 
 
 def _parquet(table: dict[str, list[Any]]) -> bytes:

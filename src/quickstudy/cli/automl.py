@@ -133,6 +133,7 @@ def automl_predict(
 
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
     from quickstudy.apps.automl.runs import load_automl, read_frame, read_report
+    from quickstudy.apps.tables import as_csv
     from quickstudy.files import write_atomically
 
     if out and not out.parent.is_dir():
@@ -148,11 +149,12 @@ def automl_predict(
     if isinstance(model, AutoMLClassifier):
         names = [f"p({label})" for label in model.classes_]
         predicted[names] = model.predict_proba(frame).round(6)
+    text = as_csv({name: column.tolist() for name, column in predicted.items()})
     if out:
-        write_atomically(out, predicted.to_csv(index=False).encode())
+        write_atomically(out, text.encode())
         print(f"{len(predicted)} predictions in {out}", file=sys.stderr)
     if as_json or not out:
-        say(predicted.to_dict("records"), as_json, predicted.to_csv(index=False).rstrip("\n"))
+        say(predicted.to_dict("records"), as_json, text.removesuffix("\n"))
 
 
 @automl_app.command("report", epilog="Example: quickstudy automl report runs/automl")

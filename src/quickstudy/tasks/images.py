@@ -152,7 +152,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _as_utf8(name: str) -> str:
-    """A file name whose bytes are UTF-8 as that text, also where the locale has another encoding."""
+    """A file name whose bytes are UTF-8 as that text, also in a locale of another encoding."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
