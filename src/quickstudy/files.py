@@ -1,12 +1,15 @@
-"""Writing files so that nothing is ever half-written, and names of files as text."""
+"""Writing files so that nothing is ever half-written, folders of the user's own, and names of files
+as text."""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import io
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +25,8 @@ __all__ = [
     "disk_errors",
     "escape_unencodable",
     "make_folder",
+    "make_private",
+    "only_user_writes",
     "readable",
     "remove_leftovers",
     "sync_folder",
@@ -136,6 +141,50 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder for files that are run later: only the user can open it (mode 700).
+
+    A folder that others could have written into is removed first, with all that is in it.
+
+    Raises:
+        DiskError: If it cannot be made, or others can replace it or a folder above it.
+    """
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(folder) and not only_user_writes(folder):
+            if folder.is_dir() and not folder.is_symlink():
+                shutil.rmtree(folder)
+            else:
+                folder.unlink()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not only_user_writes(folder):
+            raise PermissionError(errno.EPERM, "other users can write there")
+        folder.chmod(0o700)
+
+
+def only_user_writes(folder: Path) -> bool:
+    """Whether no other user but the administrator can put files into a folder, or replace it.
+
+    Groups of one user, whose number is that of the user, count as the user. Where there are no
+    POSIX permissions it is taken to be so.
+    """
+    if os.name != "posix":
+        return True
+    own = folder.lstat()
+    if not stat.S_ISDIR(own.st_mode) or own.st_uid != os.getuid() or _others_write(own):
+        return False
+    above = {*folder.absolute().parents, *folder.resolve().parents}  # also where links lie
+    return all(
+        s.st_uid in (0, os.getuid()) and (s.st_mode & stat.S_ISVTX or not _others_write(s))
+        for s in (parent.stat() for parent in above)
+    )
+
+
+def _others_write(status: os.stat_result) -> bool:
+    of_one_user = status.st_gid == status.st_uid == os.getuid()
+    return bool(status.st_mode & (stat.S_IWOTH if of_one_user else stat.S_IWOTH | stat.S_IWGRP))
 
 
 def sync_folder(folder: Path) -> None:
