@@ -113,8 +113,8 @@ def _check_decoded(path: Path, size: int) -> None:
 
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What makes spreadsheets take a cell for a formula, which may run programs; the full-width forms of
-these do so too."""
+"""What makes spreadsheets take a cell for a formula, which may run programs; the full-width forms
+of these do so too."""
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 

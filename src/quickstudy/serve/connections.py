@@ -41,7 +41,7 @@ def most_connections() -> int:
 
 
 class Connection(H11Protocol):
-    """A connection that is closed if no request comes or answers are not taken; also if it waits for
+    """A connection that is closed if no request comes, if answers are not taken, or if it waits for
     its client while others want in."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
