@@ -1,6 +1,8 @@
 import asyncio
+import importlib
 import re
 import socket
+import sys
 import threading
 import time
 
@@ -8,7 +10,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.testclient import TestClient
 
-from quickstudy.errors import UsageError
+from quickstudy.errors import MissingError, UsageError
 from quickstudy.serve import create_app, is_local, listen, service
 
 JSON = {"Content-Type": "application/json"}
@@ -324,3 +326,10 @@ def test_answers_are_sent_without_delay():
     """Two writes an answer would wait for each other by Nagle's algorithm, some 40 ms."""
     with listen("127.0.0.1", 0) as at:
         assert at.proto == socket.IPPROTO_TCP
+
+
+def test_without_its_packages_it_says_how_to_install_them(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "quickstudy.serve")
+    with pytest.raises(MissingError, match=r"pip install 'quickstudy\[serve\]'"):
+        importlib.import_module("quickstudy.serve")

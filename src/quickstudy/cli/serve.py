@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from quickstudy.cli.output import Json, say
-from quickstudy.errors import UsageError, require
+from quickstudy.errors import UsageError
 from quickstudy.files import readable
 
 __all__ = ["serve"]
@@ -50,8 +50,6 @@ def serve(
 
     The endpoints are described at /api/openapi.json. Nothing of users is kept.
     """
-    for package in ("fastapi", "uvicorn"):
-        require(package, "serve")
     from quickstudy.apps.recommend import Recommender
     from quickstudy.serve import create_app, demo, is_local, listen, recommender_routes, run
 
