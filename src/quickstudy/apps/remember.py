@@ -16,8 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from quickstudy.apps.run import provenance, read_json
 from quickstudy.files import readable
-from quickstudy.recipes.recipe import GENERATED, Data, Family, Recipe, Test, parse_recipe
-from quickstudy.tasks import ClassData, EpisodeSampler, InstanceTasks, Tasks
+from quickstudy.recipes.recipe import (
+    GENERATED,
+    Data,
+    Family,
+    Recipe,
+    Test,
+    classes_of,
+    parse_recipe,
+)
+from quickstudy.tasks import Tasks
 from quickstudy.tasks.images import content_hash
 
 if TYPE_CHECKING:
@@ -220,7 +228,7 @@ def task_of(data: Data, family: Family, tasks: Tasks) -> Task:
         "queries": family.n_query,
         **_of_images(data),
     }
-    if classes := _classes(tasks):
+    if classes := classes_of(tasks):
         features |= {"classes": classes.n_classes, "examples": len(classes.y)}
     source = data.folder.name if data.folder else data.name
     ways = "" if family.n_way is None else f"{_words(family.n_way)}-way "
@@ -251,12 +259,6 @@ def _identity(data: Data) -> dict[str, Any]:
         here = data.folder.exists()
         plain["folder"] = content_hash(data.folder) if here else data.folder.name
     return plain
-
-
-def _classes(tasks: Tasks) -> ClassData | None:
-    """The classes that tasks are drawn from, where it is known."""
-    sampler = tasks.sequences if isinstance(tasks, InstanceTasks) else tasks
-    return sampler.data if isinstance(sampler, EpisodeSampler) else None
 
 
 def _middle(size: int | tuple[int, int] | None) -> float | None:

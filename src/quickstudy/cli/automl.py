@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from quickstudy.cli.experience import has_experience, keeping
-from quickstudy.cli.output import Json, Overwrite, check_new, say, seconds_in, table
+from quickstudy.cli.output import MOST_SEED, Json, Overwrite, check_new, say, seconds_in, table
 from quickstudy.errors import UsageError, require
 
 __all__ = ["automl_app"]
@@ -62,7 +62,9 @@ def automl_fit(
         str | None, typer.Option(help="Optuna's: a URL that many processes share.")
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the search in the storage.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides folds, models and search.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Decides folds, models and search.")
+    ] = 0,
     forget: Annotated[
         bool,
         typer.Option(
@@ -186,7 +188,9 @@ def automl_suggest(
     ] = False,
     k: Annotated[int, typer.Option(help="How many to suggest.")] = 5,
     goal: GoalOption = "auto",
-    seed: Annotated[int, typer.Option(help="Of the learning from the history.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the learning from the history.")
+    ] = 0,
     forget: Annotated[
         bool, typer.Option("--no-experience", help="Leave your own tables out of it.")
     ] = False,

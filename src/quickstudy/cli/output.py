@@ -17,9 +17,12 @@ import typer
 
 from quickstudy.errors import RunError, UsageError
 
-__all__ = ["Json", "Overwrite", "check_new", "json_text", "say", "seconds_in", "table"]
+__all__ = ["MOST_SEED", "Json", "Overwrite", "check_new", "json_text", "say", "seconds_in", "table"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+MOST_SEED = 2**32 - 1
+"""What NumPy and scikit-learn take."""
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier call left in the folder.")

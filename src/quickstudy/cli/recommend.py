@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from quickstudy.cli.output import Json, Overwrite, check_new, say, table
+from quickstudy.cli.output import MOST_SEED, Json, Overwrite, check_new, say, table
 from quickstudy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def recommend_train(
         list[str] | None,
         typer.Option(help="A network to meta-learn as a further base: melu, tanp, ..."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides who is left out, and what is drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Decides who is left out, and what is drawn.")
+    ] = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -131,7 +133,7 @@ def recommend_evaluate(
             help="Which ratings are known: any, or the first in time, as clicks are by default."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="As in training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="As in training.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Score a recommender and its bases on users that training left out."""
