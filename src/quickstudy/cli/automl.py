@@ -151,7 +151,7 @@ def automl_predict(
     if isinstance(model, AutoMLClassifier):
         names = [f"p({label})" for label in model.classes_]
         predicted[names] = model.predict_proba(frame).round(6)
-    text = as_csv({name: column.tolist() for name, column in predicted.items()})
+    text = as_csv({str(name): column.tolist() for name, column in predicted.items()})
     if out:
         write_atomically(out, text.encode())
         print(f"{len(predicted)} predictions in {out}", file=sys.stderr)
