@@ -1,11 +1,15 @@
-"""Writing files so that nothing is ever half-written."""
+"""Writing files so that nothing is ever half-written, folders of the user's own, and names of files
+as text."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import errno
 import io
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +21,55 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "ESCAPE_UNENCODABLE",
     "disk_errors",
+    "escape_unencodable",
     "make_folder",
+    "make_private",
+    "only_user_writes",
+    "readable",
     "remove_leftovers",
     "sync_folder",
     "write_atomically",
     "write_durably",
     "write_figure",
 ]
+
+
+ESCAPE_UNENCODABLE = "quickstudy.escape_unencodable"
+"""The name of `escape_unencodable` as an error handler of `str.encode` and of text streams."""
+
+
+def escape_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encode a character that an encoding does not have: a byte of a file name as that byte, any
+    other as a backslash escape.
+
+    Python reads a byte of a file name that is not text as a lone surrogate (PEP 383).
+
+    Example:
+        >>> "r\\udcff ±".encode("ascii", ESCAPE_UNENCODABLE)
+        b'r\\xff \\\\xb1'
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    error.end = error.start + 1
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeEncodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error(ESCAPE_UNENCODABLE, escape_unencodable)
+
+
+def readable(name: str) -> str:
+    """A file name as text that UTF-8 can hold: its bytes read as UTF-8, or else escaped.
+
+    Example:
+        >>> readable("caf\\udcc3\\udca9"), readable("caf\\udce9")
+        ('café', 'caf\\\\xe9')
+    """
+    return name.encode("utf-8", ESCAPE_UNENCODABLE).decode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
@@ -96,6 +141,50 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder for files that are run later: only the user can open it (mode 700).
+
+    A folder that others could have written into is removed first, with all that is in it.
+
+    Raises:
+        DiskError: If it cannot be made, or others can replace it or a folder above it.
+    """
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(folder) and not only_user_writes(folder):
+            if folder.is_dir() and not folder.is_symlink():
+                shutil.rmtree(folder)
+            else:
+                folder.unlink()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not only_user_writes(folder):
+            raise PermissionError(errno.EPERM, "other users can write there")
+        folder.chmod(0o700)
+
+
+def only_user_writes(folder: Path) -> bool:
+    """Whether no other user but the administrator can put files into a folder, or replace it.
+
+    Groups of one user, whose number is that of the user, count as the user. Where there are no
+    POSIX permissions it is taken to be so.
+    """
+    if os.name != "posix":
+        return True
+    own = folder.lstat()
+    if not stat.S_ISDIR(own.st_mode) or own.st_uid != os.getuid() or _others_write(own):
+        return False
+    above = {*folder.absolute().parents, *folder.resolve().parents}  # also where links lie
+    return all(
+        s.st_uid in (0, os.getuid()) and (s.st_mode & stat.S_ISVTX or not _others_write(s))
+        for s in (parent.stat() for parent in above)
+    )
+
+
+def _others_write(status: os.stat_result) -> bool:
+    of_one_user = status.st_gid == status.st_uid == os.getuid()
+    return bool(status.st_mode & (stat.S_IWOTH if of_one_user else stat.S_IWOTH | stat.S_IWGRP))
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,10 +1,14 @@
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+import quickstudy
 from quickstudy import load_run
+from quickstudy.apps import run
 from quickstudy.apps.run import train_run
+from quickstudy.engine.checkpoints import load_tensors
 from quickstudy.errors import RunError, UsageError
 from quickstudy.recipes.recipe import load_recipe
 
@@ -50,3 +54,41 @@ def test_a_start_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(RunError, match="found none"):
         train_run(recipe, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def glyphs(tmp_path):
+    """A copy of a run that comes with quickstudy."""
+    shipped = Path(quickstudy.__file__).parent / "shipped" / "glyphs"
+    return shutil.copytree(shipped, tmp_path / "glyphs")
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"a": ' + "[" * 200_000, "[]", "1", '"x"'])
+def test_json_of_any_other_form_than_an_object_is_refused(glyphs, content):
+    (glyphs / "recipe.json").write_text(content)
+    with pytest.raises(RunError, match=r"recipe\.json is damaged"):
+        load_run(glyphs)
+
+
+def test_huge_weights_are_refused_unread(glyphs):
+    with (glyphs / "weights.safetensors").open("r+b") as file:
+        file.truncate(100 << 30)  # which takes no room on the disk
+    with pytest.raises(RunError, match=r"bytes at most, got 107,374,182,400"):
+        load_run(glyphs)
+    with pytest.raises(RunError, match=r"8,000,000,000 bytes at most, got 107,374,182,400"):
+        load_tensors(glyphs / "weights.safetensors")
+
+
+def test_huge_json_is_refused_unread(glyphs):
+    with (glyphs / "recipe.json").open("r+b") as file:
+        file.truncate(100 << 30)
+    with pytest.raises(RunError, match=r"damaged \(over 100000000 bytes\)"):
+        load_run(glyphs)
+
+
+def test_a_card_names_some_held_out_classes():
+    part = {"data": "mine", "split": "test", "n_classes": 120, "classes": ["x" * 99] * 100}
+    text = run._held_out_words(part)
+    assert text.startswith("Held out for tests: the 120 classes of the split test of mine: xxx")
+    assert text.endswith(", and 100 more.")
+    assert len(text) < 2000

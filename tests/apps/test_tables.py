@@ -6,7 +6,7 @@ import pytest
 from pyarrow import parquet
 
 from quickstudy.apps import tables
-from quickstudy.apps.tables import read_rows
+from quickstudy.apps.tables import as_csv, read_rows
 from quickstudy.errors import DataError, MissingError
 
 
@@ -98,3 +98,17 @@ def test_the_folder_of_a_file_adds_no_column(tmp_path):
     (tmp_path / "year=2020").mkdir()
     path = parquet_of(tmp_path / "year=2020", a=[1])
     assert read_rows(path) == (["a"], [[1]])
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", "-", "-1_0"],
+)
+def test_formulas_are_escaped_in_csv(tmp_path, cell):
+    (tmp_path / "t.csv").write_bytes(as_csv({cell: [cell]}).encode())
+    assert read_rows(tmp_path / "t.csv") == ([f"'{cell}"], [[f"'{cell}"]])
+
+
+@pytest.mark.parametrize("cell", ["-1.5", "+3", "-.5", "-1e-5", "a=1", "'x", "", "x@y.org", -1.5])
+def test_numbers_and_other_texts_stay_as_they_are_in_csv(cell):
+    assert as_csv({"a": [cell], "b": [1]}) == f"a,b\n{cell},1\n"

@@ -114,7 +114,13 @@ def test_train_test_and_adapt_own_images(capsys, trained, images):
     assert entry["mean"] == pytest.approx(np.mean(entry["scores"]))
     assert report == json.loads((trained / "report.json").read_text())
     assert report["train"]["steps"] == 60
-    assert "training classes again" in (trained / "MODEL_CARD.md").read_text()
+    card = (trained / "MODEL_CARD.md").read_text()
+    assert "training classes again" in card
+    (digits,) = report["test"]["held_out"]
+    assert digits["data"] == "digits"
+    assert digits["n_classes"] == len(digits["classes"]) == 10
+    names = ", ".join(digits["classes"])
+    assert f"Held out for tests: the 10 classes of the split test of digits: {names}." in card
 
     before = contents(trained)
     folders = ("--support", images / "letters", "--query", images / "unknown")
@@ -140,6 +146,19 @@ def test_train_test_and_adapt_own_images(capsys, trained, images):
     assert run(capsys, "adapt", trained, *folders, "--picture", picture)[0] == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert contents(trained) == before
+
+
+def test_adapt_writes_no_formula_into_csv(capsys, tmp_path):
+    (tmp_path / "support.csv").write_text("x,label\n" + "0,=1+1\n5,-1.5\n1,=1+1\n6,-1.5\n")
+    (tmp_path / "query.csv").write_text("x\n0\n6\n")
+    words = ("adapt", "--support", tmp_path / "support.csv", "--query", tmp_path / "query.csv")
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert [row["label"] for row in csv.DictReader(io.StringIO(out))] == ["'=1+1", "-1.5"]
+    assert run(capsys, *words, "--out", tmp_path / "out.csv")[0] == 0
+    assert (tmp_path / "out.csv").read_text() == out
+    answers = json.loads(run(capsys, *words, "--json")[1])
+    assert [row["label"] for row in answers] == ["=1+1", "-1.5"]
 
 
 def test_a_test_whose_data_is_absent_is_left_out_and_named(capsys, trained):
@@ -261,6 +280,8 @@ def refused(capsys, message, *words):
         (["train", "{recipe}", "--set", "data.folder={images}/unknown"], "two class folders"),
         (["train", "maml_omniglot"], "quickstudy data get omniglot"),
         (["test", "nowhere"], "expected a run folder at nowhere"),
+        (["test", "glyphs", "--set", "test=[]"], "expected a recipe with a test, got none"),
+        (["demo", "--set", "test=[]"], "expected a recipe with a test, got none"),
         (["test", "{images}"], "found no recipe.json"),
         (["data", "get", "omniglott"], "did you mean 'omniglot'"),
         (["data", "add", "omniglot", "--from", "nowhere"], "expected images_background.zip"),
@@ -322,7 +343,8 @@ def test_a_run_folder_in_the_way_is_left_alone(capsys, trained, recipe, tmp_path
     fewer = ["--set", "train.steps=9", "--resume"]
     refused(capsys, "60 steps already", "train", recipe, "--run", trained, *fewer)
     other = ["--set", "backbone.width=9", "--resume"]
-    refused(capsys, "made by another recipe", "train", recipe, "--run", trained, *other)
+    says = "made by another recipe (backbone.width: 8 there, 9 here): name another folder"
+    refused(capsys, says, "train", recipe, "--run", trained, *other)
     assert contents(trained) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
@@ -470,3 +492,21 @@ def test_help_does_not_load_torch():
         "sys.exit(len({'torch', 'numpy', 'pydantic', 'sqlalchemy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("seed", ["-1", "1" + "0" * 40])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compare", "--learners", "maml,reptile"],
+        ["automl", "fit", "t.csv", "--target", "y"],
+        ["automl", "suggest", "t.csv", "--target", "y"],
+        ["recommend", "train"],
+        ["recommend", "evaluate"],
+    ],
+)
+def test_a_seed_that_no_generator_takes_is_refused(capsys, words, seed):
+    code, out, err = run(capsys, *words, f"--seed={seed}")
+    assert (code, out) == (2, "")
+    assert "--seed" in err
+    assert "Input should be" in err

@@ -77,6 +77,21 @@ def test_a_table_is_fitted_reported_and_predicted(tmp_path, file, suffix):
     assert [row["kind"] for row in told] == predicted["kind"].tolist()
 
 
+def test_predictions_hold_no_formula_for_a_spreadsheet(tmp_path):
+    table = TABLE.assign(kind=TABLE["kind"].map({"large": "=1+1", "small": "small"}))
+    table.rename(columns={"kind": "@kind"}).to_csv(tmp_path / "t.csv", index=False)
+    run = tmp_path / "run"
+    call("fit", tmp_path / "t.csv", "--target", "@kind", "--trials", "1", "--run", run)
+    text = call("predict", run, tmp_path / "t.csv")
+    call("predict", run, tmp_path / "t.csv", "--out", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == text
+    predicted = pd.read_csv(io.StringIO(text))
+    assert predicted.columns.tolist() == ["'@kind", "p(=1+1)", "p(small)"]
+    assert set(predicted["'@kind"]) == {"'=1+1", "small"}
+    told = json.loads(call("predict", run, tmp_path / "t.csv", "--json"))
+    assert {row["@kind"] for row in told} == {"=1+1", "small"}
+
+
 def test_numbers_are_regression_and_rows_without_a_target_are_left_out(tmp_path):
     TABLE.assign(size=TABLE["size"].where(TABLE.index > 2)).to_csv(tmp_path / "t.csv", index=False)
     run = tmp_path / "run"

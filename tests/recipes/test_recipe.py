@@ -151,6 +151,14 @@ def test_a_test_may_change_the_learner_but_not_its_weights():
         ("train.steps=-1", "train.steps: Input should be greater than or equal to 0, got -1"),
         ("train.keep_checkpoints=0", "Input should be greater than or equal to 1, got 0"),
         ("train.steps", "expected key=value"),
+        (f"seed={'9' * 41}", "recipe key seed: Input should be less than or equal to"),
+        ("seed=-1", "recipe key seed: Input should be greater than or equal to 0"),
+        (f"seed={'9' * 5000}", "seed cannot be read"),
+        (f"about={'[' * 100_000}", "about cannot be read"),
+        ("learner={nam='maml'}", "key 'learner.nam'; did you mean 'learner.name'"),
+        ("test=[{titel='x'}]", "key 'test.0.titel'; did you mean 'test.0.title'"),
+        ("data={name='glyphs', image_size=10_000_000}", "less than or equal to 2048"),
+        ("backbone.widths=[100_000, 1_000_000]", "GB of weights at most, got 400 GB"),
         ("test.9.n_way=1", "does not name a recipe key"),
         ("about.x=1", "does not name a recipe key"),
         ("tasks.n_shot=[1, 2]", "expected one n_shot"),
@@ -303,3 +311,49 @@ def test_schedules_of_torch_can_be_used_by_name(schedule):
     options = load_recipe("maml_sinusoid", [f"train.schedule={schedule}"]).train_options()
     optimizer = options["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
     assert options["schedule"](optimizer).get_last_lr() == [optimizer.param_groups[0]["lr"]]
+
+
+def test_a_recipe_of_another_suffix_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('base = "maml_sinusoid"')
+    for name in ("mine.tml", "mine", "mine.txt", "min.toml"):
+        with pytest.raises((UsageError, MissingError), match=r"did you mean '?mine\.toml"):
+            load_recipe(name)
+    with pytest.raises(UsageError, match=r"did you mean '.*/mine\.toml'"):
+        load_recipe(tmp_path / "mine.tml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("v = " + "[" * 60_000, "is not TOML"),
+        (f"seed = {'9' * 5000}", "is not TOML"),
+        ("#" * 70_000, "expected a recipe of 65536 bytes at most"),
+    ],
+)
+def test_hostile_toml_is_refused_in_a_line(tmp_path, text, message):
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_recipe(tmp_path / "bad.toml")
+
+
+def test_recipes_that_train_otherwise_say_by_which_keys():
+    plain = load_recipe("maml_sinusoid")
+    assert plain.changes_training(load_recipe("maml_sinusoid", ["train.steps=3", "gap=x"])) == []
+    other = load_recipe("maml_sinusoid", ["learner.inner_lr=0.5", "train.clip_norm=2", "test=[]"])
+    inner_lr = plain.learner.options["inner_lr"]
+    assert plain.changes_training(other) == [
+        f"learner.inner_lr: 0.5 there, {inner_lr} here",
+        "train.clip_norm: 2.0 there, not given here",
+    ]
+
+
+def test_held_out_classes_are_those_of_tests_that_training_does_not_see():
+    recipe = load_recipe(
+        "prototypical_glyphs",
+        ["test=[{title='a', n_way=5}, {title='b', n_way=2}, {title='c', split='train', n_way=5}]"],
+    )
+    (part,) = recipe.held_out()
+    assert (part["data"], part["split"]) == ("glyphs", "test")
+    assert 0 < len(part["classes"]) <= min(part["n_classes"], 100)
+    assert load_recipe("maml_sinusoid").held_out() == []

@@ -1,13 +1,16 @@
 import asyncio
+import importlib
 import re
 import socket
+import sys
 import threading
+import time
 
 import pytest
 from fastapi import APIRouter
 from fastapi.testclient import TestClient
 
-from quickstudy.errors import UsageError
+from quickstudy.errors import MissingError, UsageError
 from quickstudy.serve import create_app, is_local, listen, service
 
 JSON = {"Content-Type": "application/json"}
@@ -138,6 +141,65 @@ def test_a_token_guards_all_but_health_the_description_and_the_page():
     assert guarded.get("/api/odd/hold", headers=told).json() == "done"
 
 
+def test_each_wrong_token_waits_longer_than_that_before_and_the_right_one_does_not(monkeypatch):
+    monkeypatch.setattr(service, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(service, "LONGEST_DELAY", 0.2)
+    guarded, hold, _ = serve(token="a-long-secret")
+    hold.set()
+
+    def seconds(**headers):
+        began = time.monotonic()
+        guarded.get("/api/odd/hold", headers=headers)
+        return time.monotonic() - began
+
+    took = [seconds(Authorization="Bearer no") for _ in range(4)]
+    assert all(t >= least for t, least in zip(took, (0.05, 0.1, 0.2, 0.2), strict=True))
+    monkeypatch.setattr(service, "LONGEST_DELAY", 60.0)
+    assert seconds(Authorization="Bearer a-long-secret") < 5
+    assert seconds() < 5  # as a page that does not have it yet
+    monkeypatch.setattr(service, "FORGET_AFTER", 0.0)
+    assert seconds(Authorization="Bearer no") < 5
+
+
+def test_addresses_with_wrong_tokens_are_bounded_in_number(monkeypatch):
+    monkeypatch.setattr(service, "MOST_ADDRESSES", 3)
+    slow = service._SlowRefusals(None)
+    assert [slow._delay(f"10.0.0.{i % 5}") for i in range(10)] == [0.1] * 10
+    assert len(slow.wrong) == 3
+    assert [round(slow._delay("::1"), 1) for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+
+
+def test_many_wrong_tokens_at_once_are_not_all_held(monkeypatch):
+    monkeypatch.setattr(service, "MOST_DELAYED", 2)
+    monkeypatch.setattr(service, "FIRST_DELAY", 1.0)
+    app = serve(token="a-long-secret")[0].app
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/api/odd/hold",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"authorization", b"Bearer no")],
+        "client": ("10.0.0.1", 1),
+    }
+
+    async def status():
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        async def receive():
+            return {"type": "http.request", "body": b""}
+
+        await app(dict(scope), receive, send)
+        return sent[0]["status"]
+
+    async def all_three():
+        return await asyncio.gather(*(status() for _ in range(3)))
+
+    assert sorted(asyncio.run(all_three())) == [401, 401, 429]
+
+
 def test_a_failure_is_told_without_its_inside():
     answer = serve()[0].get("/api/odd/fail")
     assert answer.status_code == 500
@@ -196,14 +258,16 @@ def test_more_requests_than_it_can_hold_are_told_to_come_back(monkeypatch):
             thread.start()
         for _ in waiting:
             assert held.acquire(timeout=10)
-        answer = client.get("/api/health")
+        answer = client.get("/api/openapi.json")
+        health = client.get("/api/health").status_code
         hold.set()
         for thread in waiting:
             thread.join(10)
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
+        assert health == 200
         assert found == [200, 200]
-        assert client.get("/api/health").status_code == 200
+        assert client.get("/api/openapi.json").status_code == 200
 
 
 def test_an_address_that_is_taken_or_elsewhere_is_refused():
@@ -262,3 +326,10 @@ def test_answers_are_sent_without_delay():
     """Two writes an answer would wait for each other by Nagle's algorithm, some 40 ms."""
     with listen("127.0.0.1", 0) as at:
         assert at.proto == socket.IPPROTO_TCP
+
+
+def test_without_its_packages_it_says_how_to_install_them(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "quickstudy.serve")
+    with pytest.raises(MissingError, match=r"pip install 'quickstudy\[serve\]'"):
+        importlib.import_module("quickstudy.serve")

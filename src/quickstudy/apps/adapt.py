@@ -30,6 +30,7 @@ from quickstudy.apps.selection import Selection, select_for_images
 from quickstudy.apps.tables import read_rows
 from quickstudy.engine.calibration import fit_temperature, scores_left_out
 from quickstudy.errors import DataError, UsageError
+from quickstudy.files import readable
 from quickstudy.learners import Learner
 from quickstudy.nn import Encoder
 from quickstudy.progress import track
@@ -365,9 +366,9 @@ def as_table(adaptation: Adaptation) -> dict[str, list[Any]]:
     """Predictions as columns: the example, its label, and the probability of each class."""
     predictions = adaptation.predictions
     table: dict[str, list[Any]] = {
-        adaptation.kind: [p.example for p in predictions],
-        "label": [p.label for p in predictions],
+        adaptation.kind: [readable(p.example) for p in predictions],
+        "label": [readable(p.label) for p in predictions],
     }
     for name in predictions[0].probabilities:
-        table[f"p({name})"] = [p.probabilities[name] for p in predictions]
+        table[f"p({readable(name)})"] = [p.probabilities[name] for p in predictions]
     return table

@@ -376,7 +376,7 @@ def _kept_plan(folder: Path, about: dict[str, Any]) -> dict[str, Recipe] | None:
 def _curve(log: Path) -> list[tuple[float, float]]:
     """Training seconds and validation score, from a run's metrics."""
     curve, seconds = [], 0.0
-    for line in map(json.loads, log.read_text().splitlines()):
+    for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
         seconds = line.get("seconds", seconds)
         if "validation" in line:
             (score,) = line["validation"].values()

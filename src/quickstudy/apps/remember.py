@@ -15,8 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from quickstudy.apps.run import provenance, read_json
-from quickstudy.recipes.recipe import GENERATED, Data, Family, Recipe, Test, parse_recipe
-from quickstudy.tasks import ClassData, EpisodeSampler, InstanceTasks, Tasks
+from quickstudy.files import readable
+from quickstudy.recipes.recipe import (
+    GENERATED,
+    Data,
+    Family,
+    Recipe,
+    Test,
+    classes_of,
+    parse_recipe,
+)
+from quickstudy.tasks import Tasks
 from quickstudy.tasks.images import content_hash
 
 if TYPE_CHECKING:
@@ -112,10 +121,12 @@ def remember_adapting(
     }
     if recipe:
         features |= _of_images(recipe.data)
-    name = f"{support.absolute().name}, {ways}-way"
+    name = readable(f"{support.absolute().name}, {ways}-way")
     definition = {"data": {"name": "folder" if adaptation.kind == "image" else "table"}}
     task = Task(adaptation.content, "few-shot", name, features, definition)
-    strategy = strategy_of(recipe) if recipe else Strategy("learner", adaptation.learner, {})
+    strategy = (
+        strategy_of(recipe) if recipe else Strategy("learner", readable(adaptation.learner), {})
+    )
     plain = recipe.as_json() if recipe else json.dumps({"learner": adaptation.learner})
     seed = recipe.seed if recipe else 0
     run = _run(provenance(seed), plain, {"queries": n_queries}, began)
@@ -151,7 +162,7 @@ def remember_automl(
     def keep(entry: LeaderboardEntry) -> None:
         if not kept:
             goal = "classification" if is_classifier(model) else "regression"
-            task = table_task(X, y, goal, name=name, features=model.meta_features_)
+            task = table_task(X, y, goal, name=readable(name), features=model.meta_features_)
             options = {
                 k: v for k, v in model.get_params().items() if k not in ("storage", "history")
             }
@@ -217,11 +228,11 @@ def task_of(data: Data, family: Family, tasks: Tasks) -> Task:
         "queries": family.n_query,
         **_of_images(data),
     }
-    if classes := _classes(tasks):
+    if classes := classes_of(tasks):
         features |= {"classes": classes.n_classes, "examples": len(classes.y)}
     source = data.folder.name if data.folder else data.name
     ways = "" if family.n_way is None else f"{_words(family.n_way)}-way "
-    name = f"{source} {family.split}, {ways}{_words(family.n_shot)}-shot"
+    name = readable(f"{source} {family.split}, {ways}{_words(family.n_shot)}-shot")
     known = {k: float(v) for k, v in features.items() if v is not None}
     return Task(fingerprint_of(definition), "few-shot", name, known, definition)
 
@@ -248,12 +259,6 @@ def _identity(data: Data) -> dict[str, Any]:
         here = data.folder.exists()
         plain["folder"] = content_hash(data.folder) if here else data.folder.name
     return plain
-
-
-def _classes(tasks: Tasks) -> ClassData | None:
-    """The classes that tasks are drawn from, where it is known."""
-    sampler = tasks.sequences if isinstance(tasks, InstanceTasks) else tasks
-    return sampler.data if isinstance(sampler, EpisodeSampler) else None
 
 
 def _middle(size: int | tuple[int, int] | None) -> float | None:

@@ -22,7 +22,7 @@ from quickstudy.engine.callbacks import Callback
 from quickstudy.engine.cost import Cost, peak_memory, training_cost
 from quickstudy.engine.precision import instruction_set
 from quickstudy.errors import MissingError, RunError, UsageError
-from quickstudy.files import write_atomically
+from quickstudy.files import readable, write_atomically
 from quickstudy.learners import Learner
 from quickstudy.nn import ENCODERS
 from quickstudy.progress import track
@@ -31,6 +31,7 @@ from quickstudy.tasks import Episode
 
 __all__ = [
     "SHIPPED",
+    "check_has_tests",
     "keep_results",
     "load_run",
     "meta_test_all",
@@ -49,6 +50,12 @@ SHIPPED = {
 }
 """Runs that come with quickstudy, in `shipped/`: by name, the recipe by which `quickstudy
 reproduce` makes each. Two are for drawn characters; `tables`, rounded to float16, is for tables."""
+
+MOST_NAMED = 20
+"""Held-out classes that a model card names; the report has more."""
+
+MOST_JSON_BYTES = 100_000_000
+"""Of a JSON file that is read: reports with the scores of all tasks have some megabytes."""
 
 Results = list[dict[str, Any]]
 """One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""
@@ -78,8 +85,12 @@ def train_run(
     if kept.exists():
         if not resume:
             raise RunError(f"{folder} holds a run already: add --resume, or name another folder")
-        if not recipe.trains_as(parse_recipe(read_json(kept))):
-            raise RunError(f"{folder} was made by another recipe: name another folder")
+        if changes := recipe.changes_training(parse_recipe(read_json(kept))):
+            more = f"; and {len(changes) - 3} more keys" if len(changes) > 3 else ""
+            raise RunError(
+                f"{folder} was made by another recipe ({'; '.join(changes[:3])}{more}): name "
+                "another folder"
+            )
     elif folder.exists() and not (folder.is_dir() and all(map(_is_rest, folder.iterdir()))):
         raise RunError(f"{folder} is there already, and no run: name another folder")
     tasks = recipe.train_tasks()
@@ -184,8 +195,8 @@ def load_run(folder: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe,
             f"`quickstudy train`, or name one that comes with quickstudy ({', '.join(SHIPPED)})"
         )
     recipe = parse_recipe(override(read_json(folder / "recipe.json"), overrides))
-    weights = checkpoints.load_tensors(folder / "weights.safetensors")
     learner = recipe.make_learner()
+    weights = checkpoints.load_tensors(folder / "weights.safetensors", like=learner)
     try:
         checkpoints.load_weights(learner, weights)
     except RuntimeError:
@@ -193,6 +204,19 @@ def load_run(folder: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe,
             f"{folder}/weights.safetensors does not fit the run's recipe: train the run anew"
         ) from None
     return recipe, learner.eval()
+
+
+def check_has_tests(recipe: Recipe) -> None:
+    """Refuse a recipe that says of no task how to test.
+
+    Raises:
+        UsageError: If it has no test.
+    """
+    if not recipe.test:
+        raise UsageError(
+            "expected a recipe with a test, got none: give it a [[test]] table with title, n_way "
+            "and n_shot"
+        )
 
 
 def meta_test_all(recipe: Recipe, learners: dict[str, Learner]) -> tuple[dict[str, Results], list]:
@@ -220,7 +244,7 @@ def meta_test_all(recipe: Recipe, learners: dict[str, Learner]) -> tuple[dict[st
 
 def result_rows(columns: dict[str, Results]) -> list[list[str]]:
     """Lay out results as a table: a head, then a row a test with a column a learner."""
-    published = any("published" in entry for entry in next(iter(columns.values())))
+    published = any("published" in entry for entry in next(iter(columns.values()), []))
     rows = [["test", "tasks", *columns, *(["published"] if published else [])]]
     for entries in zip(*columns.values(), strict=True):
         cells = [entries[0]["title"], str(entries[0]["n_tasks"]), *map(_score, entries)]
@@ -232,7 +256,11 @@ def result_rows(columns: dict[str, Results]) -> list[list[str]]:
 
 def keep_results(folder: Path, recipe: Recipe, columns: dict[str, Results]) -> dict[str, Any]:
     """Keep the results of meta-testing in the run's report and model card."""
-    told: dict[str, Any] = {**provenance(recipe.seed), "results": columns}
+    told: dict[str, Any] = {
+        **provenance(recipe.seed),
+        "results": columns,
+        "held_out": recipe.held_out(),
+    }
     if name := recipe.data.encoder:
         told["encoder"] = {"name": name, "seen": ENCODERS[name].load().seen}
     return _keep(folder, recipe, {"test": told})
@@ -264,7 +292,7 @@ def _keep(folder: Path, recipe: Recipe, part: dict[str, Any]) -> dict[str, Any]:
     path = folder / "report.json"
     report = {**read_json(path), "about": recipe.about, **part}
     write_atomically(path, json.dumps(report, indent=1).encode())
-    write_atomically(folder / "MODEL_CARD.md", _card(recipe, report).encode())
+    write_atomically(folder / "MODEL_CARD.md", readable(_card(recipe, report)).encode())
     return report
 
 
@@ -295,6 +323,8 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
         head, *rows = result_rows(test["results"])
         lines += ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
         lines += ["", f"{INTERVALS} Made by `{test['command']}`.", ""]
+        for part in test.get("held_out", []):
+            lines += [_held_out_words(part), ""]
         if encoder := test.get("encoder"):
             lines += [f"The encoder {encoder['name']} is {encoder['seen']}.", ""]
     lines += [
@@ -303,6 +333,17 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _held_out_words(part: dict[str, Any]) -> str:
+    """Which classes of a data set were held out for the tests, in a line."""
+    shown = [str(name)[:80] for name in part["classes"][:MOST_NAMED]]
+    left = part["n_classes"] - len(shown)
+    names = ", ".join([*shown, *([f"and {left} more"] if left else [])])
+    return (
+        f"Held out for tests: the {part['n_classes']} classes of the split {part['split']} of "
+        f"{part['data']}: {names}."
+    )
 
 
 def _costs(train: dict[str, Any], test: dict[str, Any] | None) -> list[str]:
@@ -315,8 +356,9 @@ def _costs(train: dict[str, Any], test: dict[str, Any] | None) -> list[str]:
         )
     if cost.get("peak_memory"):
         lines.append(f"- meta-training took at most {cost['peak_memory'] / 1e6:.0f} MB of memory")
-    entry = next(iter(test["results"].values()))[0] if test else {}
-    if cost := entry.get("cost"):
+    entries = next(iter(test["results"].values()), []) if test else []
+    if entries and (cost := entries[0].get("cost")):
+        entry = entries[0]
         lines.append(
             f"- to adapt and name one query ({entry['title']}) takes "
             f"{1000 * cost['seconds']:.3g} ms and {cost['flops'] / 1e9:.3g} GFLOP"
@@ -331,7 +373,7 @@ def provenance(seed: int) -> dict[str, Any]:
     """What it takes to do the same again."""
     return {
         "seed": seed,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": readable(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "quickstudy": quickstudy.__version__,
         "commit": _commit(),
         "torch": torch.__version__,
@@ -352,7 +394,9 @@ def _commit() -> str | None:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -361,10 +405,19 @@ def _processor() -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; an empty one if there is no file."""
+    """The object in a file; an empty one if there is no file.
+
+    Raises:
+        RunError: If it holds no object, or more than `MOST_JSON_BYTES`.
+    """
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
+        if path.stat().st_size > MOST_JSON_BYTES:
+            raise ValueError(f"over {MOST_JSON_BYTES} bytes")
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("expected an object")
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}): train the run anew") from None
+    return content

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from quickstudy.errors import DataError, MissingError, require
 
-__all__ = ["check_bytes", "check_cells", "read_parquet", "read_rows"]
+__all__ = ["as_csv", "check_bytes", "check_cells", "read_parquet", "read_rows"]
 
 MOST_BYTES = 4 * 2**30
 """Of a file, and of what a Parquet file holds when it is decoded."""
@@ -113,6 +115,42 @@ def _check_decoded(path: Path, size: int) -> None:
             f"expected a table of {MOST_BYTES:,} bytes at most, got {size:,} in {path} when it is "
             "decoded: draw rows, or leave out columns"
         )
+
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What makes spreadsheets take a cell for a formula, which may run programs; the full-width forms
+of these do so too."""
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def as_csv(table: Mapping[str, Iterable[Any]]) -> str:
+    """Columns as CSV that is safe to open in a spreadsheet.
+
+    A cell or column name that a spreadsheet would take for a formula gets an apostrophe before it;
+    numbers stay as they are.
+
+    Example:
+        >>> print(as_csv({"label": ["=1+1", "-1.5", "cat"], "p": [0.5, -0.5, 1.0]}), end="")
+        label,p
+        '=1+1,0.5
+        -1.5,-0.5
+        cat,1.0
+    """
+    rows = [list(map(_no_formula, row)) for row in (table, *zip(*table.values(), strict=True))]
+    # csv.writer leaves "\r" unquoted, which readers take for the end of a row
+    has_return = any(isinstance(cell, str) and "\r" in cell for row in rows for cell in row)
+    quoting = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(rows)
+    return text.getvalue()
+
+
+def _no_formula(cell: Any) -> Any:
+    if not isinstance(cell, str) or NUMBER.fullmatch(cell):
+        return cell
+    start = unicodedata.normalize("NFKC", cell[:1])  # full-width forms become plain ones
+    return f"'{cell}" if start in FORMULA_STARTS else cell
 
 
 UNIT_SEPARATOR = "\x1f"

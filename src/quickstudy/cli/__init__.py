@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from typing import Any
@@ -13,8 +14,12 @@ def main() -> None:
     """Run the command line; errors of quickstudy and the system are a line and exit code 2."""
     from quickstudy.cli.app import app
     from quickstudy.errors import QuickstudyError
+    from quickstudy.files import ESCAPE_UNENCODABLE
 
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no text is too odd for the terminal's encoding
+            stream.reconfigure(errors=ESCAPE_UNENCODABLE)
     try:
         app()
     except (QuickstudyError, OSError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import typer
 from quickstudy import __version__
 from quickstudy.cli.automl import automl_app
 from quickstudy.cli.experience import Forget, experience_app, keep
-from quickstudy.cli.output import Json, seconds_in
+from quickstudy.cli.output import MOST_SEED, Json, json_text, seconds_in
 from quickstudy.cli.output import say as _say
 from quickstudy.cli.output import table as _table
 from quickstudy.cli.recommend import recommend_app
@@ -145,7 +144,9 @@ def reproduce(
     ] = False,
     seeds: Annotated[
         int | None,
-        typer.Option(min=2, help="Do it with so many seeds, from 0, and give mean and spread."),
+        typer.Option(
+            min=2, max=1000, help="Do it with so many seeds, from 0, and give mean and spread."
+        ),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
     forget: Forget = False,
@@ -158,6 +159,7 @@ def reproduce(
     Of several seeds, each has a folder of its own; scores are mean ± 95 % interval over them.
     """
     from quickstudy.apps.reproduce import gaps, keep_over_seeds, reproductions
+    from quickstudy.apps.run import check_has_tests
     from quickstudy.errors import UsageError
     from quickstudy.recipes.recipe import load_recipe
 
@@ -171,6 +173,7 @@ def reproduce(
         return
     folder = run or Path("runs") / Path(recipe).stem
     parsed = load_recipe(recipe)
+    check_has_tests(parsed)
     if seeds is None:
         report, absent = _reproduce(parsed, folder, forget)
     else:
@@ -225,10 +228,11 @@ def meta_test_run(
 ) -> None:
     """Meta-test a run on every test of its recipe, and keep report.json and MODEL_CARD.md."""
     from quickstudy.apps.remember import remember
-    from quickstudy.apps.run import keep_results, load_run, meta_test_all
+    from quickstudy.apps.run import check_has_tests, keep_results, load_run, meta_test_all
 
     began = datetime.now(UTC)
     recipe, learner = load_run(run, _changes(overrides, seed))
+    check_has_tests(recipe)
     results, absent = meta_test_all(recipe, {"score": learner})
     report = keep_results(run, recipe, results)
     _say(report, as_json, _results(results, absent))
@@ -306,6 +310,7 @@ def adapt(
     """Learn classes from a few examples each, and predict new ones. The learner is not changed."""
     from quickstudy.apps import adapt as adapting
     from quickstudy.apps.remember import remember_adapting
+    from quickstudy.apps.tables import as_csv
     from quickstudy.errors import UsageError, require
     from quickstudy.files import write_atomically
 
@@ -351,25 +356,14 @@ def adapt(
         if out.suffix == ".parquet":
             content = _parquet(table)
         elif out.suffix == ".json":
-            content = (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()
+            content = f"{json_text(rows)}\n".encode()
         else:
-            content = _csv(table).encode()
+            content = as_csv(table).encode()
         write_atomically(out, content)
         print(f"{len(rows)} predictions in {out}", file=sys.stderr)
     if as_json or not out:
-        _say(rows, as_json, _csv(table).removesuffix("\n"))
+        _say(rows, as_json, as_csv(table).removesuffix("\n"))
     keep(forget, lambda store: remember_adapting(found, support, store, began=began))
-
-
-def _csv(table: dict[str, list[Any]]) -> str:
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(zip(*table.values(), strict=True))
-    return text.getvalue()
 
 
 def _parquet(table: dict[str, list[Any]]) -> bytes:
@@ -394,13 +388,14 @@ def demo(
 ) -> None:
     """Meta-train on invented glyphs, meta-test on unseen ones and on real data, draw a picture."""
     from quickstudy.apps.pictures import draw_episode
-    from quickstudy.apps.run import keep_results, meta_test_all, train_run
+    from quickstudy.apps.run import check_has_tests, keep_results, meta_test_all, train_run
     from quickstudy.errors import require
     from quickstudy.learners import NearestCentroid
     from quickstudy.recipes.recipe import load_recipe
 
     recipe = load_recipe("prototypical_glyphs", _changes(overrides, seed))
     require("matplotlib", "demo")
+    check_has_tests(recipe)
     learner, trained = train_run(recipe, run, resume=True)
     if trained.stopped == "interrupted":
         print(f"stopped after step {trained.steps}; the same command continues", file=sys.stderr)
@@ -455,7 +450,7 @@ def compare_learners(
     run: Annotated[Path, typer.Option(help="Folder; a comparison begun is continued.")] = Path(
         "runs/compare"
     ),
-    seed: Annotated[int, typer.Option(help="Decides weights and tasks.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Decides weights and tasks.")] = 0,
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from quickstudy.cli.experience import has_experience, keeping
-from quickstudy.cli.output import Json, Overwrite, check_new, say, seconds_in, table
+from quickstudy.cli.output import MOST_SEED, Json, Overwrite, check_new, say, seconds_in, table
 from quickstudy.errors import UsageError, require
 
 __all__ = ["automl_app"]
@@ -62,7 +62,9 @@ def automl_fit(
         str | None, typer.Option(help="Optuna's: a URL that many processes share.")
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the search in the storage.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides folds, models and search.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Decides folds, models and search.")
+    ] = 0,
     forget: Annotated[
         bool,
         typer.Option(
@@ -133,6 +135,7 @@ def automl_predict(
 
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
     from quickstudy.apps.automl.runs import load_automl, read_frame, read_report
+    from quickstudy.apps.tables import as_csv
     from quickstudy.files import write_atomically
 
     if out and not out.parent.is_dir():
@@ -148,11 +151,12 @@ def automl_predict(
     if isinstance(model, AutoMLClassifier):
         names = [f"p({label})" for label in model.classes_]
         predicted[names] = model.predict_proba(frame).round(6)
+    text = as_csv({str(name): column.tolist() for name, column in predicted.items()})
     if out:
-        write_atomically(out, predicted.to_csv(index=False).encode())
+        write_atomically(out, text.encode())
         print(f"{len(predicted)} predictions in {out}", file=sys.stderr)
     if as_json or not out:
-        say(predicted.to_dict("records"), as_json, predicted.to_csv(index=False).rstrip("\n"))
+        say(predicted.to_dict("records"), as_json, text.removesuffix("\n"))
 
 
 @automl_app.command("report", epilog="Example: quickstudy automl report runs/automl")
@@ -184,7 +188,9 @@ def automl_suggest(
     ] = False,
     k: Annotated[int, typer.Option(help="How many to suggest.")] = 5,
     goal: GoalOption = "auto",
-    seed: Annotated[int, typer.Option(help="Of the learning from the history.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the learning from the history.")
+    ] = 0,
     forget: Annotated[
         bool, typer.Option("--no-experience", help="Leave your own tables out of it.")
     ] = False,

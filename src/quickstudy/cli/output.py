@@ -17,9 +17,12 @@ import typer
 
 from quickstudy.errors import RunError, UsageError
 
-__all__ = ["Json", "Overwrite", "check_new", "say", "seconds_in", "table"]
+__all__ = ["MOST_SEED", "Json", "Overwrite", "check_new", "json_text", "say", "seconds_in", "table"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+MOST_SEED = 2**32 - 1
+"""What NumPy and scikit-learn take."""
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier call left in the folder.")
@@ -41,7 +44,22 @@ def check_new(folder: Path, overwrite: bool) -> None:
 def say(result: Any, as_json: bool, text: str) -> None:
     """Print a result, as JSON or as its text."""
     if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
-        print(json.dumps(result, indent=1, ensure_ascii=False) if as_json else text)
+        print(json_text(result, sys.stdout.encoding) if as_json else text)
+
+
+def json_text(value: Any, encoding: str = "utf-8") -> str:
+    """A value as JSON, with letters as they are, or escaped where an encoding does not have them.
+
+    Example:
+        >>> print(json_text("Żółw"), json_text("Żółw", "cp1252"))
+        "Żółw" "\\u017b\\u00f3\\u0142w"
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=1)
+    return text
 
 
 def table(head: list[str], *rows: list[str]) -> str:

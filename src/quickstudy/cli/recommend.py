@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from quickstudy.cli.output import Json, Overwrite, check_new, say, table
+from quickstudy.cli.output import MOST_SEED, Json, Overwrite, check_new, say, table
 from quickstudy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -115,7 +115,9 @@ def recommend_train(
         list[str] | None,
         typer.Option(help="A network to meta-learn as a further base: melu, tanp, ..."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides who is left out, and what is drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Decides who is left out, and what is drawn.")
+    ] = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -169,7 +171,7 @@ def recommend_evaluate(
         ),
     ] = None,
     unknown: Unknown = "raise",
-    seed: Annotated[int, typer.Option(help="As in training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="As in training.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Score a recommender and its bases on users that training left out."""

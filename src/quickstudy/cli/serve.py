@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 
 from quickstudy.cli.output import Json, say
-from quickstudy.errors import UsageError, require
+from quickstudy.errors import UsageError
+from quickstudy.files import readable
 
 __all__ = ["serve"]
 
@@ -49,8 +50,6 @@ def serve(
 
     The endpoints are described at /api/openapi.json. Nothing of users is kept.
     """
-    for package in ("fastapi", "uvicorn"):
-        require(package, "serve")
     from quickstudy.apps.recommend import Recommender
     from quickstudy.serve import create_app, demo, is_local, listen, recommender_routes, run
 
@@ -67,7 +66,9 @@ def serve(
         )
     with listen(host, port) as at, _stops_with_130():
         if recommender:
-            routes = recommender_routes(Recommender.load(recommender), recommender.resolve().name)
+            routes = recommender_routes(
+                Recommender.load(recommender), readable(recommender.resolve().name)
+            )
         else:
             routes = recommender_routes(demo(), "demo", is_demo=True)
         named = f"[{host}]" if ":" in host else host

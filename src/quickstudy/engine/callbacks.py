@@ -48,7 +48,7 @@ class JsonLines(Callback):
                         kept.append(line + b"\n")
         write_atomically(self._path, b"".join(kept))
         with disk_errors(self._path):
-            self._file = self._path.open("a", buffering=1)
+            self._file = self._path.open("a", buffering=1, encoding="utf-8")
 
     def on_step(self, step: int, metrics: dict[str, Any]) -> None:
         self._write({"step": step, **metrics})

@@ -138,18 +138,36 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     write_atomically(path, _tensor_bytes(tensors))
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path, like: nn.Module | None = None) -> dict[str, Tensor]:
     """Read a safetensors file.
 
+    Args:
+        like: What the tensors are for: a file that is much larger than its own is not read.
+
     Raises:
-        RunError: If it is missing or damaged.
+        RunError: If it is missing or damaged, or too large.
     """
+    most = MOST_BYTES if like is None else 2 * _most_bytes(like)  # a copy may be in float64
     try:
+        if (size := path.stat().st_size) > most:
+            raise RunError(
+                f"expected {path} to have {most:,} bytes at most, got {size:,}: train the run anew"
+            )
         return safetensors.torch.load(path.read_bytes())
     except FileNotFoundError:
         raise RunError(f"expected {path}, found none: train the run first") from None
     except safetensors.SafetensorError as error:
         raise RunError(f"{path} is damaged ({error}): resume the run to write it anew") from None
+
+
+MOST_BYTES = 8_000_000_000
+"""Of a file of tensors of unknown use."""
+
+
+def _most_bytes(module: nn.Module) -> int:
+    """A bound of the size of a module's file: its tensors, and what is said of each."""
+    state = module.state_dict()
+    return sum(t.nbytes + len(name) + 1000 for name, t in state.items()) + 100_000
 
 
 def load_weights(learner: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -106,7 +106,7 @@ def peak_memory() -> int | None:
     """Most bytes of memory that this process has had so far, Python and PyTorch included; None
     where the system does not say."""
     with contextlib.suppress(OSError, StopIteration):  # Linux; rusage counts the parent's too
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
     with contextlib.suppress(ImportError):
         import resource

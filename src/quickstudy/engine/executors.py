@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
+from quickstudy.engine.compiler_cache import use_private_cache
 from quickstudy.engine.cost import activation_bytes
 from quickstudy.errors import UsageError, unknown
 from quickstudy.files import write_atomically
@@ -304,6 +305,7 @@ class Compiled(Vmap):
     def _compile(
         self, function: Callable[..., list[Tensor]], inputs: list[Tensor]
     ) -> Callable[[list[Tensor]], list[Tensor]]:
+        use_private_cache()
         from torch import _inductor as inductor
         from torch._inductor.exc import InvalidCxxCompiler
         from torch.fx.experimental.proxy_tensor import make_fx
@@ -318,7 +320,10 @@ class Compiled(Vmap):
         with torch.no_grad():  # a second trace leaves out what only autograd needed
             graph = make_fx(graph, _TRANSPOSED if on_cpu else {})(*inputs)
             try:
-                options = {"cpp.threads": 1} if on_cpu else {"triton.cudagraphs": True}
+                options: dict[str, Any] = {"triton.cudagraphs": True}
+                if on_cpu:
+                    # Precompiled headers would lie in a shared folder, whatever the cache's place.
+                    options = {"cpp.threads": 1, "cpp_cache_precompile_headers": False}
                 compiled: Any = inductor.compile(graph, [*inputs], options=options)
             except InvalidCxxCompiler as error:
                 raise UsageError(

@@ -82,7 +82,7 @@ def read_records(path: Path, kind: type[Any]) -> Iterator[list[Any]]:
         )
     types = types_of(kind)
     try:
-        with parquet.ParquetFile(path) as file:
+        with path.open("rb") as raw, parquet.ParquetFile(raw) as file:
             known = (file.schema_arrow.metadata or {}).get(COLUMNS.encode(), b"none").decode()
             if known != SCHEMA:
                 raise DataError(

@@ -16,7 +16,7 @@ def recipe_names() -> list[str]:
 
 def recipe_text(name: str) -> str:
     """The TOML of a recipe that comes with the package."""
-    return (resources.files(__name__) / f"{name}.toml").read_text()
+    return (resources.files(__name__) / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def about() -> dict[str, str]:

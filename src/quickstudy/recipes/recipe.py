@@ -6,7 +6,9 @@ Every key is checked; an unknown one is refused with the nearest known name.
 from __future__ import annotations
 
 import copy
+import difflib
 import inspect
+import json
 import os
 import tomllib
 from collections.abc import Sequence
@@ -49,13 +51,28 @@ from quickstudy.tasks.datasets import DATASETS, load_dataset
 from quickstudy.tasks.datasets.omniglot_runs import OneShotRuns
 from quickstudy.tasks.images import Ink, load_image_folder
 
-__all__ = ["Recipe", "load_recipe", "override", "parse_recipe"]
+__all__ = ["Recipe", "classes_of", "load_recipe", "override", "parse_recipe"]
 
 Range = int | tuple[int, int]
 
 SINUSOID, TABLES = GENERATED = ("sinusoid", "tables")
 """The names of `data` that are no data set but a family: of regression tasks, and of tables to
 classify the rows of, of which `n_shot` in all are shown."""
+
+MOST_SEED = 2**59
+"""Ten times it, and a little, is still a seed of PyTorch."""
+
+MOST_PIXELS = 2048
+"""The side of an image: larger ones take a gigabyte for a small batch."""
+
+MOST_WEIGHTS = 16_000_000_000
+"""Bytes of a learner's weights."""
+
+MOST_NAMES = 100
+"""Of held-out classes that are listed."""
+
+MOST_TOML_BYTES = 64 * 1024
+"""Of a recipe."""
 
 RUNS = "runs"
 """The one split of Omniglot that is no set of classes but tasks: Lake's one-shot runs."""
@@ -90,7 +107,7 @@ class Data(_Table):
 
     name: str
     folder: Annotated[Path, AfterValidator(Path.absolute)] | None = None
-    image_size: int = Field(28, ge=4)
+    image_size: int = Field(28, ge=4, le=MOST_PIXELS)
     channels: Literal[1, 3] = 1
     ink: Ink = "dark"
     rotations: bool = False
@@ -223,7 +240,7 @@ class Recipe(_Table):
 
     about: str
     gap: str = ""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MOST_SEED)
     data: Data
     backbone: _Open
     learner: _Open
@@ -241,17 +258,53 @@ class Recipe(_Table):
 
     def trains_as(self, other: Recipe) -> bool:
         """Whether both give the same weights after the same number of steps."""
+        return not self.changes_training(other)
+
+    def changes_training(self, other: Recipe) -> list[str]:
+        """The keys, with both values, by which two recipes do not give the same weights after the
+        same number of steps; none if they do.
+
+        Example:
+            >>> one = load_recipe("maml_sinusoid")
+            >>> load_recipe("maml_sinusoid", ["seed=1", "train.steps=5"]).changes_training(one)
+            ['seed: 0 there, 1 here']
+        """
         apart: Any = {
             "about": True,
             "gap": True,
             "test": True,
             "train": {"steps", "checkpoint_every", "keep_checkpoints", "device"},
         }
-        return self.model_dump(exclude=apart) == other.model_dump(exclude=apart)
+        here, there = self.model_dump(exclude=apart), other.model_dump(exclude=apart)
+        return _differences(here, there)
+
+    def held_out(self) -> list[dict[str, Any]]:
+        """Which classes the tests are drawn from that are not those of meta-training: the data, the
+        split, the number of classes, and their names, `MOST_NAMES` at most.
+        """
+        found: dict[tuple[str, str], ClassData] = {}
+        for test in self.test:
+            data = test.data or self.data
+            try:
+                classes = classes_of(self.test_tasks(test))
+            except MissingError:
+                continue
+            trained_on = data == self.data and test.split == self.tasks.split
+            if classes is not None and not trained_on:
+                found[str(data.folder or data.name), test.split] = classes
+        return [
+            {
+                "data": name,
+                "split": split,
+                "n_classes": classes.n_classes,
+                "classes": list(classes.names[:MOST_NAMES]),
+            }
+            for (name, split), classes in found.items()
+        ]
 
     def as_json(self) -> str:
         """The recipe as JSON, from which `parse_recipe` makes it again."""
-        return self.model_dump_json(exclude_unset=True, indent=1)
+        return json.dumps(self.model_dump(mode="json", exclude_unset=True), indent=1)
 
     def make_learner(self, **changes: Any) -> Learner:
         """Build the learner with its initial weights, which depend on the seed alone.
@@ -267,14 +320,24 @@ class Recipe(_Table):
             raise unknown("backbone", self.backbone.name, BACKBONES)
         if self.learner.name not in LEARNERS:
             raise unknown("learner", self.learner.name, LEARNERS)
+        changed = _Open(**{**self.learner.model_dump(), **changes})
+        with torch.device("meta"):  # which has shapes, but no memory
+            size = sum(t.nbytes for t in self._build(changed, n_outputs).state_dict().values())
+        if size > MOST_WEIGHTS:
+            raise UsageError(
+                f"expected a learner of {MOST_WEIGHTS / 1e9:g} GB of weights at most, got "
+                f"{size / 1e9:.0f} GB: make backbone or learner smaller"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            backbone: nn.Module = _call(
-                BACKBONES[self.backbone.name], self.backbone, self.data.shape, where="backbone"
-            )
-            kind = LEARNERS[self.learner.name]
-            changed = _Open(**{**self.learner.model_dump(), **changes})
-            return _call(kind.build, changed, backbone, n_outputs, where="learner", options_of=kind)
+            return self._build(changed, n_outputs)
+
+    def _build(self, learner: _Open, n_outputs: int) -> Learner:
+        backbone: nn.Module = _call(
+            BACKBONES[self.backbone.name], self.backbone, self.data.shape, where="backbone"
+        )
+        kind = LEARNERS[learner.name]
+        return _call(kind.build, learner, backbone, n_outputs, where="learner", options_of=kind)
 
     def make_tasks(self, family: Family, data: Data, stream: int) -> Tasks:
         """Make a task family; `stream` keeps training, validation and test tasks apart."""
@@ -441,6 +504,26 @@ class Recipe(_Table):
                 learner.train(was_training)
 
 
+def classes_of(tasks: Tasks) -> ClassData | None:
+    """The classes that tasks are drawn from, where it is known."""
+    sampler = tasks.sequences if isinstance(tasks, InstanceTasks) else tasks
+    return sampler.data if isinstance(sampler, EpisodeSampler) else None
+
+
+def _differences(here: Any, there: Any, key: str = "") -> list[str]:
+    """Keys of two plain recipes whose values differ, with both values."""
+    if here == there:
+        return []
+    if isinstance(here, dict) and isinstance(there, dict):
+        return [
+            line
+            for name in {**there, **here}
+            for line in _differences(here.get(name), there.get(name), f"{key}.{name}".lstrip("."))
+        ]
+    shown = ("not given" if value is None else str(value)[:80] for value in (there, here))
+    return ["{}: {} there, {} here".format(key, *shown)]
+
+
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Load a recipe by name or path, change keys, and check it.
 
@@ -465,7 +548,11 @@ def _read(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UsageError(f"expected recipes based on others, got {source} based on itself")
     if path.suffix == ".toml":
         if not path.is_file():
-            raise MissingError(f"expected a recipe at {path}, found none")
+            near = difflib.get_close_matches(str(path), _toml_files(path), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise MissingError(f"expected a recipe at {path}, found none{hint}")
+        if path.stat().st_size > MOST_TOML_BYTES:
+            raise UsageError(f"expected a recipe of {MOST_TOML_BYTES} bytes at most: {source}")
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
@@ -473,10 +560,10 @@ def _read(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     elif str(source) in recipe_names():
         text = recipe_text(str(source))
     else:
-        raise unknown("recipe", str(source), recipe_names())
+        raise unknown("recipe", str(source), [*recipe_names(), *_toml_files(path)])
     try:
         plain = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise UsageError(f"{source} is not TOML: {error}") from None
     base = plain.pop("base", None)
     if base is None:
@@ -484,6 +571,11 @@ def _read(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if str(base).endswith(".toml"):
         base = path.parent / str(base)
     return _merge(_read(base, (*above, path)), plain)
+
+
+def _toml_files(path: Path) -> list[str]:
+    """The recipes that lie where a path leads to."""
+    return [str(file) for file in path.parent.glob("*.toml")]
 
 
 def _merge(base: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
@@ -505,6 +597,10 @@ def parse_recipe(plain: dict[str, Any]) -> Recipe:
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise unknown("recipe key", where, _keys(first["loc"])) from None
+        if first["type"] == "missing" and isinstance(first["input"], dict):
+            *place, name = map(str, first["loc"])
+            if near := difflib.get_close_matches(name, map(str, first["input"]), n=1):
+                raise unknown("recipe key", ".".join([*place, near[0]]), [where]) from None
         raise UsageError(f"recipe key {where}: {first['msg']}, got {first['input']!r}") from None
 
 
@@ -523,6 +619,8 @@ def override(plain: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
             parsed = tomllib.loads(f"v = {value}")["v"]
         except tomllib.TOMLDecodeError:
             parsed = value
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{key} cannot be read: {error}") from None
         *path, last = key.strip().split(".")
         table: Any = plain
         for part in path:

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -30,6 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import quickstudy
 from quickstudy.errors import DataError, UsageError
+from quickstudy.serve.connections import BACKLOG, Connection, bound_logs
 
 __all__ = ["Problem", "create_app", "is_local", "listen", "run"]
 
@@ -38,6 +40,21 @@ MOST_BYTES = 256 * 1024
 
 MOST_AT_ONCE = 64
 """Requests that are worked on or wait; more are told to come back."""
+
+HEALTH = "/api/health"
+"""The one path that is answered however many requests there are."""
+
+FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+"""Seconds before a wrong token is refused: the first, and at most; each doubles that before."""
+
+FORGET_AFTER = 60.0
+"""Seconds without a wrong token from an address, after which delays begin anew."""
+
+MOST_DELAYED = 64
+"""Refusals that wait; more wrong tokens are told to come back."""
+
+MOST_ADDRESSES = 1024
+"""Addresses whose wrong tokens are counted."""
 
 SECONDS = 10.0
 """For a request's body to arrive, and for what is being answered when the service stops."""
@@ -115,13 +132,13 @@ def create_app(
         lifespan=_lifespan,
     )
 
-    @app.get("/api/health", tags=["service"])
+    @app.get(HEALTH, tags=["service"])
     async def health() -> Health:
         """Whether the service is ready."""
         return Health(status="ok", version=app.version, applications=list(applications))
 
     refusals: dict[int | str, dict[str, Any]] = {
-        code: {"model": Problem} for code in (400, 401, 408, 413, 422, 503)
+        code: {"model": Problem} for code in (400, 401, 408, 413, 422, 429, 503)
     }
     for name, routes in applications.items():
         app.include_router(
@@ -139,6 +156,8 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(Exception, _fail)
     app.add_middleware(_Limits)
+    if token:
+        app.add_middleware(_SlowRefusals)  # around the limits, so what is delayed is not at work
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, *hosts], www_redirect=False)
     app.add_middleware(_Headers)  # added last, so it sees all answers
     return app
@@ -187,8 +206,12 @@ def run(app: FastAPI, at: socket.socket) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=Connection,
+        ws="none",
+        backlog=BACKLOG,
         timeout_graceful_shutdown=int(SECONDS),
     )
+    bound_logs()
     uvicorn.Server(config).run(sockets=[at])
 
 
@@ -234,7 +257,7 @@ class _Limits:
             return
         try:
             body = await _body(scope, receive)
-            if self.n >= MOST_AT_ONCE:
+            if self.n >= MOST_AT_ONCE and scope["path"] != HEALTH:
                 busy = "the service is busy: try again in a second"
                 raise HTTPException(503, busy, {"Retry-After": "1"})
         except HTTPException as why:
@@ -252,6 +275,55 @@ class _Limits:
             await self.app(scope, receive_again, send)
         finally:
             self.n -= 1
+
+
+class _SlowRefusals:
+    """Delays the refusals of wrong tokens, each of an address longer than that before.
+
+    Who sends the right token, or none, never waits.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.n = 0
+        self.wrong: dict[str, tuple[int, float]] = {}
+        """Wrong tokens in a row by address, and when the last came; the newest stand last."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or "authorization" not in Headers(scope=scope):
+            await self.app(scope, receive, send)
+            return
+        refusal: list[Message] = []
+
+        async def hold(message: Message) -> None:
+            if refusal or message.get("status") == 401:
+                refusal.append(message)
+            else:
+                await send(message)
+
+        await self.app(scope, receive, hold)
+        if refusal and self.n >= MOST_DELAYED:
+            many = "too many wrong tokens at once: try again later"
+            close = {"Retry-After": f"{LONGEST_DELAY:g}", "Connection": "close"}
+            await _refusal(429, many, close)(scope, receive, send)
+        elif refusal:
+            self.n += 1
+            try:
+                await asyncio.sleep(self._delay(scope["client"][0] if scope["client"] else ""))
+            finally:
+                self.n -= 1
+            for message in refusal:
+                await send(message)
+
+    def _delay(self, address: str) -> float:
+        """Seconds to wait for one more wrong token from an address."""
+        now = time.monotonic()
+        count, last = self.wrong.pop(address, (0, now))
+        count = 0 if now - last > FORGET_AFTER else count
+        if len(self.wrong) >= MOST_ADDRESSES:
+            del self.wrong[next(iter(self.wrong))]
+        self.wrong[address] = (count + 1, now)
+        return min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(count, 30))
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:

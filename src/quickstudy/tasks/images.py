@@ -104,7 +104,9 @@ def list_images(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
         DataError: If it is neither a folder nor a zip, or holds no image.
     """
     if path.is_dir():
-        found = {p.relative_to(path).as_posix(): partial(_read_file, p) for p in _walk(path)}
+        found = {
+            _as_utf8(p.relative_to(path).as_posix()): partial(_read_file, p) for p in _walk(path)
+        }
     elif not path.exists():
         raise MissingError(f"expected a folder or zip of images at {path}, found nothing")
     else:
@@ -147,6 +149,11 @@ def _is_image(name: str) -> bool:
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+
+
+def _as_utf8(name: str) -> str:
+    """A file name whose bytes are UTF-8 as that text, also in a locale of another encoding."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 def _is_utf8(name: str) -> bool:

@@ -73,4 +73,4 @@ def out_of_scope(part: str = "test") -> list[str]:
 
 
 def _read(file: str) -> Any:
-    return json.loads(store.find("clinc150", file).read_text())
+    return json.loads(store.find("clinc150", file).read_text(encoding="utf-8"))
