@@ -17,32 +17,51 @@ from quickstudy.recipes.recipe import RUNS, Recipe
 from quickstudy.tasks import Episode
 from quickstudy.tasks.images import decode_image, list_images
 
-__all__ = ["draw_episode", "draw_predictions"]
+__all__ = ["draw_episodes", "draw_predictions", "episodes_to_draw"]
 
 PER_CLASS = 6
 MOST_CLASSES, EXAMPLES, QUERIES = 30, 3, 8
 
 
-def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
-    """Draw an episode of each kind of data: support, queries, predictions, right or wrong."""
-    from matplotlib.figure import Figure
+def episodes_to_draw(recipe: Recipe) -> list[tuple[str, Episode]]:
+    """An episode of each 5-way 1-shot test whose data is here, and of the one-shot runs, by title.
 
-    shown: list[tuple[str, Episode]] = []
+    Raises:
+        UsageError: If the recipe has no such test.
+    """
+    found: list[tuple[str, Episode]] = []
     for test in recipe.test:
         one_shot_runs = test.split == RUNS
         if one_shot_runs or (test.n_way == 5 and test.n_shot == 1):
             changed = {} if one_shot_runs else {"n_query": PER_CLASS}
             with contextlib.suppress(MissingError):
                 tasks = recipe.test_tasks(test.model_copy(update=changed), stream=3)
-                shown.append((test.title.partition(" (")[0], tasks[0]))
-    figure = Figure(figsize=(4.6 * len(shown), 4.2), layout="constrained", facecolor="white")
+                found.append((test.title.partition(" (")[0], tasks[0]))
+    if not found:
+        raise UsageError("expected a test of 5 ways and 1 shot to draw a picture of, got none")
+    return found
+
+
+def draw_episodes(episodes: list[tuple[str, Episode]], learner: Learner, path: Path) -> Path:
+    """Draw episodes beside each other: support, queries, predictions, right or wrong.
+
+    Args:
+        episodes: By title, as `episodes_to_draw` finds them.
+        path: A .png file.
+
+    Raises:
+        DiskError: If the picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * len(episodes), 4.2), layout="constrained", facecolor="white")
     figure.suptitle(
         "One example of each class is labelled with a letter; the learner named the others. "
         "Green: right. Red: wrong, with the class it named.",
         fontsize=10,
     )
-    panels = figure.subfigures(1, len(shown), squeeze=False)[0]
-    for panel, (title, episode) in zip(panels, shown, strict=True):
+    panels = figure.subfigures(1, len(episodes), squeeze=False)[0]
+    for panel, (title, episode) in zip(panels, episodes, strict=True):
         _draw_task(panel, title, episode, learner)
     return write_figure(path, figure)
 

@@ -387,7 +387,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Meta-train on invented glyphs, meta-test on unseen ones and on real data, draw a picture."""
-    from quickstudy.apps.pictures import draw_episode
+    from quickstudy.apps.pictures import draw_episodes, episodes_to_draw
     from quickstudy.apps.run import check_has_tests, keep_results, meta_test_all, train_run
     from quickstudy.errors import require
     from quickstudy.learners import NearestCentroid
@@ -396,6 +396,7 @@ def demo(
     recipe = load_recipe("prototypical_glyphs", _changes(overrides, seed))
     require("matplotlib", "demo")
     check_has_tests(recipe)
+    episodes = episodes_to_draw(recipe)
     learner, trained = train_run(recipe, run, resume=True)
     if trained.stopped == "interrupted":
         print(f"stopped after step {trained.steps}; the same command continues", file=sys.stderr)
@@ -407,7 +408,7 @@ def demo(
     }
     results, absent = meta_test_all(recipe, columns)
     report = keep_results(run, recipe, results)
-    picture = draw_episode(recipe, learner, run / "demo.png")
+    picture = draw_episodes(episodes, learner, run / "demo.png")
     _say(report, as_json, f"{_results(results, absent)}\nPicture: {picture}")
 
 

@@ -39,7 +39,7 @@ class UnorderedPopularity(Base):
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         scores = np.log(self.counts + 0.3)
-        return np.broadcast_to(scores, (1, ratings.shape[0], len(scores)))
+        return np.broadcast_to(scores, (1, len(ratings.indptr) - 1, len(scores)))
 
 
 class Popularity(UnorderedPopularity):
