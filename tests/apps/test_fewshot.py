@@ -26,7 +26,7 @@ from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.learners import LEARNERS, MAML, R2D2, PrototypicalNetworks
 from quickstudy.nn import ENCODERS, MLP, Conv4, Pretrained
 from quickstudy.recipes.recipe import load_recipe
-from quickstudy.tasks import EpisodeSampler, Images, SinusoidTasks
+from quickstudy.tasks import Batch, Episode, EpisodeSampler, Images, SinusoidTasks, Support
 from quickstudy.testing import blob_classes
 
 X = [[0.0, 0.1], [0.2, 0.0], [1.0, 1.1], [1.2, 1.0]]
@@ -317,6 +317,36 @@ def test_queries_of_no_class_are_called_unknown(digits):
         strange.append(np.mean(classifier.predict(X[~seen]) == -1))
     assert np.mean(known) < 0.12
     assert np.mean(strange) > 3 * np.mean(known)
+
+
+def test_the_default_of_embeddings_calls_other_classes_unknown():
+    rng = np.random.default_rng(0)
+    known, strange = [], []
+    for _ in range(10):
+        centres = 3 + rng.normal(size=(8, 1, 64))  # embeddings lie far from the origin
+        x = centres + 0.7 * rng.normal(size=(8, 15, 64))
+        classifier = FewShotClassifier(encoder=np.asarray, unknown=-1)
+        classifier.fit(x[:5, :5].reshape(25, 64), np.repeat(range(5), 5))
+        known.append(np.mean(classifier.predict(x[:5, 5:].reshape(50, 64)) == -1))
+        strange.append(np.mean(classifier.predict(x[5:].reshape(45, 64)) == -1))
+    assert np.mean(known) < 0.1
+    assert np.mean(strange) > 0.8
+
+
+def test_a_task_to_calibrate_on_says_nothing_of_the_next():
+    tasks = EpisodeSampler(blob_classes(20), n_way=5, n_shot=3, n_query=5)
+
+    class FirstMoved:
+        def __getitem__(self, i):
+            episode = tasks[i]
+            shift = 100.0 if i == 0 else 0.0
+            return Episode(
+                Support(episode.support.x + shift, episode.support.y, 5),
+                Batch(episode.query.x + shift, episode.query.y),
+            )
+
+    found = [FewShotClassifier("ridge").calibrate(t, 10).temperature for t in (tasks, FirstMoved())]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
 def test_a_threshold_can_be_given():

@@ -293,7 +293,7 @@ def _finish(
     with torch.no_grad():
         if isinstance(learner, str):
             x, queries = x.double(), queries.double()
-            learner = make_method(learner, x)
+            learner = make_method(learner)
             if int(y.bincount().min()) > 1:
                 left_out = scores_left_out(learner.adapt, Support(x, y, n_way))
                 temperature = fit_temperature([left_out])

@@ -37,6 +37,7 @@ from quickstudy.engine import checkpoints
 from quickstudy.engine.calibration import (
     expected_calibration_error,
     fit_temperature,
+    fit_threshold,
     scores_left_out,
 )
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require
@@ -68,9 +69,6 @@ intents by MiniLM, on the training domains of clinc150 (`benchmarks/zero_shot.py
 
 BATCH = 1000
 """Queries that are predicted at once."""
-
-REFUSED = 0.05
-"""Share of the examples left out that a learned threshold takes for unknown."""
 
 Encoder = Callable[[Sequence[Any]], Any]
 
@@ -140,14 +138,14 @@ class _FewShotEstimator(BaseEstimator):
         if X is not None and isinstance(self.encoder_, Images | EncodedImages):
             self.encoder_ = self.encoder_.fitted(X)
 
-    def _closed_form(self, x: Tensor, described: bool) -> Learner:
-        """The learner of examples like these where none with weights is named."""
+    def _closed_form(self, described: bool) -> Learner:
+        """The learner where none with weights is named."""
         if self.learner is not None:
-            return make_method(str(self.learner), x)
+            return make_method(str(self.learner))
         if described:
             return _of_descriptions().eval()
         if self._methods and self.encoder_ is not None:
-            return make_method(EMBEDDINGS, x)
+            return make_method(EMBEDDINGS)
         return self._default().eval()
 
     def _inputs(self, X: Any, *, reset: bool) -> Tensor:
@@ -316,10 +314,11 @@ class _FewShotEstimator(BaseEstimator):
             made.encoder_ = EncodedImages(made.encoder_.encoder, made.encoder_.images.size, bits)
         if made._is_closed:
             support = tensors["support"]
-            made.learner_ = made._closed_form(support["x"], "attributes" in support)
+            made.learner_ = made._closed_form("attributes" in support)
         made.recipe_ = recipe
         try:
-            checkpoints.load_weights(made.learner_, tensors["weights"])
+            if not made._is_closed or made.learner_.state_dict():  # older saves hold a mean
+                checkpoints.load_weights(made.learner_, tensors["weights"])
         except RuntimeError:
             raise UsageError(
                 f"expected a {name} made as the saved one, whose weights do not fit that given"
@@ -364,8 +363,9 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
             each example, up to 12; a number spares them. See `calibrate`.
         unknown: Label of a query whose greatest score is below the threshold; None names a class
             always. Like the labels, a string or an integer.
-        threshold: Of the greatest score. "auto" learns it from the examples, each left out once:
-            one in twenty of them is below. It needs two examples of each class.
+        threshold: Of the greatest score. "auto" learns it from the examples, each left out once, so
+            that one in twenty queries of known classes is below. It needs two examples of each
+            class.
 
     Attributes:
         classes_: The labels, sorted.
@@ -561,14 +561,14 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
                 f"{np.sum(labels == rare[0])} of {rare[0]!r}: add one, or give a threshold"
             )
         if self._is_closed:
-            self.learner_ = self._closed_form(x, bool(told)).to(x.device)
+            self.learner_ = self._closed_form(bool(told)).to(x.device)
         temperature, threshold = self.temperature, self.threshold
         if (temperature == "auto" and not rare) or learns_threshold:
             scores, targets = scores_left_out(self._adapt, support)
             if temperature == "auto":
                 temperature = fit_temperature([(scores, targets)])
             if learns_threshold:
-                threshold = torch.quantile(scores.amax(1), REFUSED).item()
+                threshold = fit_threshold(scores)
         self._learn(support)
         self.classes_ = classes
         self.temperature_ = 1.0 if temperature == "auto" else float(temperature)
@@ -590,7 +590,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         if not hasattr(self, "support_"):
             self._start(None)
             if self._is_closed:
-                self.learner_ = self._closed_form(tasks[0].support.x.double(), False)
+                self.learner_ = self._closed_form(False)
         device, dtype = device_of(self.learner_), _dtype(self.learner_)
         answers = []
         for i in range(n_tasks):
