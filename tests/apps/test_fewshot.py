@@ -436,7 +436,10 @@ def test_loading_and_saving_refuse_what_is_in_the_way(tmp_path):
 
 def test_nothing_saved_is_a_pickle(tmp_path):
     FewShotClassifier().fit(X, Y).save(tmp_path / "saved")
-    files = [path for path in (tmp_path / "saved").rglob("*") if path.is_file()]
+    files = [path for path in (tmp_path / "saved").rglob("*.*") if path.is_file()]
+    lock = tmp_path / "saved" / ".lock"
+    assert lock.read_bytes() == b""
+    files.remove(lock)
     assert {path.suffix for path in files} == {".json", ".safetensors"}
     for path in files:
         with pytest.raises((pickle.UnpicklingError, ValueError, EOFError, KeyError)):

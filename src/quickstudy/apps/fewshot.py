@@ -223,16 +223,16 @@ class _FewShotEstimator(BaseEstimator):
         """Write a fitted estimator: the learner's weights, the examples, the options; no pickle.
 
         With a run's learner, its recipe is written too. Another learner, and an encoder other
-        than `Images`, are code: give them to `load`.
+        than `Images`, are code: give them to `load`. An estimator saved there before is replaced
+        once the new one is whole, and other processes may load it meanwhile.
 
         Raises:
-            RunError: If the folder holds something else.
+            RunError: If the folder holds something else, or another process keeps saving there.
             DiskError: If it cannot be written.
         """
         check_is_fitted(self)
         folder = Path(folder)
-        if folder.exists() and not (folder.is_dir() and all(map(_is_ours, folder.iterdir()))):
-            raise RunError(f"{folder} is there already, and no saved estimator: name another")
+        checkpoints.check_versions(folder, "estimator", lambda state: "estimator" in state)
         encoder: Any = self.encoder_
         if self._encoder_name:
             images = getattr(encoder, "images", None)
@@ -258,7 +258,7 @@ class _FewShotEstimator(BaseEstimator):
         if self.support_.attributes is not None:
             support["attributes"] = self.support_.attributes
         tensors = {"weights": self.learner_.state_dict(), "support": support}
-        checkpoints.save_checkpoint(folder, 0, tensors, state, keep=1)
+        checkpoints.save_version(folder, tensors, state)
 
     @classmethod
     def load(
@@ -822,7 +822,3 @@ def _mixed(one: Any, other: Any) -> DataError:
 def _plain(value: Any) -> Any:
     """A NumPy scalar as Python's own."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _is_ours(path: Path) -> bool:
-    return path.name == "step-00000000" or path.name.startswith(".tmp-")

@@ -342,10 +342,11 @@ class Recommender:
 
     def save(self, folder: str | Path) -> None:
         """Write what was learned, without pickle. The training users are kept as hashes, to tell
-        whether a user is new.
+        whether a user is new. A recommender saved there before is replaced once the new one is
+        whole, and other processes may load it meanwhile.
 
         Raises:
-            RunError: If the folder holds something else.
+            RunError: If the folder holds something else, or another process keeps saving there.
             DiskError: If it cannot be written.
         """
         self._check_fitted()
@@ -369,7 +370,7 @@ class Recommender:
             "ordered": self.ordered_,
         }
         tensors["level"] = self.level_.parameters
-        checkpoints.save_checkpoint(folder, 0, tensors, state, keep=1)
+        checkpoints.save_version(folder, tensors, state)
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
@@ -580,9 +581,7 @@ class Adapted:
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that a recommender cannot be saved in, before it is trained."""
-    written = folder.iterdir() if folder.is_dir() else ()
-    if folder.is_file() or not all(path.name.startswith(("step-", ".tmp-")) for path in written):
-        raise RunError(f"{folder} is there already, and no saved recommender: name another")
+    checkpoints.check_versions(folder, KIND, lambda state: state.get("application") == KIND)
 
 
 def action_name(action: Action) -> str:
