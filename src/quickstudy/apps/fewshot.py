@@ -43,7 +43,7 @@ from quickstudy.engine.calibration import (
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require
 from quickstudy.learners import Learner, Predictor, PrototypicalNetworks
 from quickstudy.learners.base import device_of
-from quickstudy.learners.transfer.closed_form import GaussianClasses, LeaveOneOutRidge
+from quickstudy.learners.transfer.closed_form import BayesianRidge, GaussianClasses
 from quickstudy.recipes.recipe import GENERATED, Recipe, parse_recipe
 from quickstudy.tasks import Support, Tasks
 from quickstudy.tasks.images import Images
@@ -646,7 +646,7 @@ class FewShotRegressor(RegressorMixin, _FewShotEstimator):
     """A regressor of few examples: `fit` adapts a learner to them.
 
     Args:
-        learner: Any learner of regression; a run folder; or None for `LeaveOneOutRidge`, which
+        learner: Any learner of regression; a run folder; or None for `BayesianRidge`, which
             needs no meta-training. It stays as it is.
         encoder: Turns a list of examples of any kind into numbers of shape (n, ...), or the name
             of one, as of `FewShotClassifier`. With neither learner nor encoder, texts and images
@@ -657,12 +657,12 @@ class FewShotRegressor(RegressorMixin, _FewShotEstimator):
         support_: The examples seen, as tensors.
 
     Example:
-        >>> regressor = FewShotRegressor().fit([[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0])
-        >>> print(regressor.predict([[3.0]]).round(1))
-        [7.]
+        >>> X, y = [[0.0], [1.0], [2.0], [3.0], [4.0]], [1.0, 3.0, 5.0, 7.0, 9.0]
+        >>> print(FewShotRegressor().fit(X, y).predict([[5.0]]).round(1))
+        [11.]
     """
 
-    _default = LeaveOneOutRidge
+    _default = BayesianRidge
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
