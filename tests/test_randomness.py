@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import sparse
 
 from quickstudy import FewShotClassifier, FewShotRegressor
 from quickstudy.apps.automl.estimators import AutoMLClassifier
 from quickstudy.apps.automl.transformer import TransformerClassifier
 from quickstudy.apps.named import METHODS
 from quickstudy.apps.recommend import Interactions, Recommender
+from quickstudy.apps.recommend.neural import NEURAL_BASES
 from quickstudy.apps.run import SHIPPED, load_run
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.learners import LEARNERS
@@ -109,3 +111,11 @@ def test_recommending(tmp_path):
     ]
     Recommender().fit(Interactions.from_rows(rows)).save(tmp_path / "saved")
     Recommender.load(tmp_path / "saved").adapt({"i3": 5}).top_n(2)
+
+
+@pytest.mark.parametrize("kind", NEURAL_BASES.values())
+def test_neural_bases_of_a_recommender(kind, monkeypatch):
+    monkeypatch.setattr(kind, "STEPS", 2)
+    ratings = sparse.csr_array(np.random.default_rng(0).integers(1, 6, (40, 12)).astype(float))
+    base = kind().fit(ratings, np.zeros((40, 1)), np.zeros((12, 1)))
+    kind().restore(base.state()).predict(ratings[:1], np.zeros((1, 1)))

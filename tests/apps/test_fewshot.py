@@ -1,5 +1,6 @@
 import copy
 import pickle
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.exceptions import NotFittedError
@@ -23,7 +25,7 @@ from quickstudy import FewShotClassifier, FewShotRegressor
 from quickstudy.apps import named
 from quickstudy.apps.adapt import adapt
 from quickstudy.apps.named import METHODS
-from quickstudy.apps.run import train_run
+from quickstudy.apps.run import load_run, train_run
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.learners import LEARNERS, MAML, R2D2, PrototypicalNetworks
 from quickstudy.nn import ENCODERS, MLP, Conv4, Pretrained
@@ -424,6 +426,63 @@ def test_a_run_saved_with_its_shots_needs_the_run_no_more(run, letters, tmp_path
     assert np.array_equal(loaded.predict_proba(paths), classifier.predict_proba(paths))
     again = saved_and_loaded(loaded, tmp_path / "again")
     assert np.array_equal(again.predict_proba(paths), classifier.predict_proba(paths))
+
+
+def spoiled(run, folder, change):
+    """A copy of a run, whose first weights are changed."""
+    shutil.copytree(run, folder)
+    path = folder / "weights.safetensors"
+    weights = load_file(path)
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    weights[name] = change(weights[name]).contiguous()
+    save_file(weights, path)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.index_fill(0, torch.tensor([0]), torch.nan), "NaN or infinity in '{name}'"),
+        (lambda w: w * torch.inf, "NaN or infinity in '{name}'"),
+        (lambda w: torch.full_like(w, 1e30), "1e\\+30 in '{name}'"),
+        (lambda w: w * 1j, "complex numbers in '{name}'"),
+        (lambda w: w.long(), "'{name}' is torch.int64"),
+        (lambda w: w[:1].double(), "'{name}' is torch.float64 of shape"),
+    ],
+)
+def test_a_run_whose_weights_cannot_predict_is_refused_when_it_is_loaded(
+    run, letters, tmp_path, change, message
+):
+    paths, labels = letters
+    name = spoiled(run, tmp_path / "bad", change)
+    for use in (
+        lambda: load_run(tmp_path / "bad"),
+        lambda: FewShotClassifier(tmp_path / "bad").fit(paths, labels),
+        lambda: adapt(tmp_path, tmp_path, learner=tmp_path / "bad"),
+    ):
+        with pytest.raises(RunError, match=message.format(name=name)) as caught:
+            use()
+        assert "weights.safetensors" in str(caught.value)
+
+
+def test_predictions_that_are_not_finite_are_refused(run, letters, tmp_path):
+    paths, labels = letters
+    shutil.copytree(run, tmp_path / "run")
+    weights = load_file(tmp_path / "run" / "weights.safetensors")
+    huge = {
+        name: torch.full_like(w, 0.0 if name.endswith("running_var") else 1e17) if w.ndim else w
+        for name, w in weights.items()
+    }
+    save_file(huge, tmp_path / "run" / "weights.safetensors")
+    with pytest.raises(
+        DataError, match="PrototypicalNetworks made predictions that are not finite"
+    ):
+        FewShotClassifier(tmp_path / "run").fit(paths, labels).predict(paths)
+    shown = tmp_path / "shown"
+    for label in ("left", "right"):
+        shutil.copytree(tmp_path / label, shown / label)
+    with pytest.raises(DataError, match="made predictions that are not finite"):
+        adapt(shown, shown, learner=tmp_path / "run")
 
 
 def test_code_is_not_saved_but_given_again(tmp_path):

@@ -42,7 +42,7 @@ from quickstudy.engine.calibration import (
 )
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require
 from quickstudy.learners import Learner, Predictor, PrototypicalNetworks
-from quickstudy.learners.base import device_of
+from quickstudy.learners.base import check_finite, device_of
 from quickstudy.learners.transfer.closed_form import BayesianRidge, GaussianClasses
 from quickstudy.recipes.recipe import GENERATED, Recipe, parse_recipe
 from quickstudy.tasks import Support, Tasks
@@ -192,9 +192,7 @@ class _FewShotEstimator(BaseEstimator):
                     scores = torch.cat([predictor(part) for part in x.split(BATCH)]).cpu()
                 except (RuntimeError, IndexError) as error:
                     raise refuse(error) from error
-            if not bool(scores.isfinite().all()):
-                raise DataError(f"{learner} made predictions that are not finite: scale the inputs")
-            return scores.double()
+            return check_finite(scores, learner).double()
 
         return predict
 
@@ -288,6 +286,11 @@ class _FewShotEstimator(BaseEstimator):
                 f"expected a {cls.__name__} in {folder}, got {state.get('estimator')}: "
                 "load it with its own class"
             )
+        support = tensors["support"]
+        for part in (tensors["weights"], {"x": support["x"], "y": support["y"]}):
+            checkpoints.check_weights(part, Path(folder))
+        if not support["x"].is_floating_point():
+            raise RunError(f"expected examples in {folder} that are real numbers, got integers")
         recipe = parse_recipe(state["recipe"]) if state["recipe"] else None
         name = state["learner"]
         if (learner is None) == (name is not None and recipe is None):
@@ -313,15 +316,15 @@ class _FewShotEstimator(BaseEstimator):
             bits = state["encoder"].get("bits")
             made.encoder_ = EncodedImages(made.encoder_.encoder, made.encoder_.images.size, bits)
         if made._is_closed:
-            support = tensors["support"]
             made.learner_ = made._closed_form("attributes" in support)
         made.recipe_ = recipe
         try:
             if not made._is_closed or made.learner_.state_dict():  # older saves hold a mean
                 checkpoints.load_weights(made.learner_, tensors["weights"])
-        except RuntimeError:
+        except RuntimeError as error:
             raise UsageError(
-                f"expected a {name} made as the saved one, whose weights do not fit that given"
+                f"expected a {name} made as the saved one, whose weights do not fit that given: "
+                f"{error}"
             ) from None
         if not made._is_closed:
             made.learner = made.learner_
@@ -329,7 +332,7 @@ class _FewShotEstimator(BaseEstimator):
             made.n_features_in_ = state["n_features"]
         if state["feature_names"]:
             made.feature_names_in_ = np.array(state["feature_names"], dtype=object)
-        support = {name: t.to(device_of(made.learner_)) for name, t in tensors["support"].items()}
+        support = {name: t.to(device_of(made.learner_)) for name, t in support.items()}
         made._restore(support, state)
         return made
 

@@ -13,6 +13,7 @@ from quickstudy.apps.adapt import Adaptation
 from quickstudy.errors import MissingError, UsageError
 from quickstudy.files import write_figure
 from quickstudy.learners import Learner
+from quickstudy.learners.base import check_finite
 from quickstudy.recipes.recipe import RUNS, Recipe
 from quickstudy.tasks import Episode
 from quickstudy.tasks.images import decode_image, list_images
@@ -50,7 +51,8 @@ def draw_episode(recipe: Recipe, learner: Learner, path: Path) -> Path:
 def _draw_task(panel: Any, title: str, episode: Episode, learner: Learner) -> None:
     """Five rows of classes, each with its example and then its queries."""
     with torch.no_grad():
-        named = learner.adapt(episode.support)(episode.query.x).argmax(1)
+        scores = learner.adapt(episode.support)(episode.query.x)
+    named = check_finite(scores, title).argmax(1)
     right = named == episode.query.y
     panel.suptitle(f"{title}\n{int(right.sum())} of {len(right)} right", fontsize=10)
     ways = episode.support.n_way or 0

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import Predictor
+from quickstudy.learners.base import Predictor, check_finite
 from quickstudy.tasks import Support
 
 __all__ = ["expected_calibration_error", "fit_temperature", "fit_threshold", "scores_left_out"]
@@ -145,6 +145,6 @@ def scores_left_out(
         out = torch.zeros(len(order), dtype=torch.bool, device=order.device)
         out[order[fold::n_folds]] = True
         shown = Support(support.x[~out], support.y[~out], support.n_way, support.attributes)
-        scores.append(adapt(shown)(support.x[out]))
+        scores.append(check_finite(adapt(shown)(support.x[out]), "the learner"))
         targets.append(support.y[out].cpu())
     return torch.cat(scores), torch.cat(targets)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from quickstudy.files import (
 
 __all__ = [
     "check_versions",
+    "check_weights",
     "latest_checkpoint",
     "load_tensors",
     "load_weights",
@@ -47,6 +49,9 @@ __all__ = [
 
 LOCK_SECONDS = 30.0
 """How long a writer of versions waits for another."""
+
+GREATEST_WEIGHT = 1e18
+"""Squares of greater weights overflow in float32."""
 
 READ_ATTEMPTS = 1000
 """How often a reader looks for a newer checkpoint when the one it reads is removed."""
@@ -238,13 +243,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def load_tensors(path: Path, like: nn.Module | None = None) -> dict[str, Tensor]:
-    """Read a safetensors file.
+    """Read a safetensors file of weights.
 
     Args:
         like: What the tensors are for: a file that is much larger than its own is not read.
 
     Raises:
-        RunError: If it is missing or damaged, or too large.
+        RunError: If it is missing, damaged or too large, or `check_weights` refuses it.
     """
     most = MOST_BYTES if like is None else 2 * _most_bytes(like)  # a copy may be in float64
     try:
@@ -252,11 +257,44 @@ def load_tensors(path: Path, like: nn.Module | None = None) -> dict[str, Tensor]
             raise RunError(
                 f"expected {path} to have {most:,} bytes at most, got {size:,}: train the run anew"
             )
-        return safetensors.torch.load(path.read_bytes())
+        tensors = safetensors.torch.load(path.read_bytes())
     except FileNotFoundError:
         raise RunError(f"expected {path}, found none: train the run first") from None
     except safetensors.SafetensorError as error:
         raise RunError(f"{path} is damaged ({error}): resume the run to write it anew") from None
+    check_weights(tensors, path)
+    return tensors
+
+
+def check_weights(tensors: dict[str, Tensor], place: Path) -> None:
+    """Refuse weights that nothing can be predicted with.
+
+    Args:
+        tensors: By name.
+        place: Where they were read, for the message.
+
+    Raises:
+        RunError: If one holds NaN, infinity, numbers beyond `GREATEST_WEIGHT` or complex ones.
+    """
+    for name, tensor in tensors.items():
+        if found := _defect(tensor):
+            raise RunError(
+                f"expected finite real weights, got {found} in {name!r} of {place}: train it anew, "
+                "or bring back a copy from before"
+            )
+
+
+def _defect(tensor: Tensor) -> str | None:
+    """What makes a tensor useless as weights, if anything does."""
+    if tensor.is_complex():
+        return "complex numbers"
+    if not tensor.is_floating_point() or not tensor.numel():
+        return None
+    low, high = tensor.double().aminmax() if tensor.element_size() < 2 else tensor.aminmax()
+    greatest = max(-float(low), float(high))
+    if not math.isfinite(greatest):
+        return "NaN or infinity"
+    return f"{greatest:g}" if greatest > GREATEST_WEIGHT else None
 
 
 MOST_BYTES = 8_000_000_000
@@ -273,12 +311,23 @@ def load_weights(learner: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Give a learner the weights and buffers read from a file.
 
     Raises:
-        RuntimeError: If they are those of another learner.
+        RuntimeError: If they are those of another learner; with the first tensor that differs.
     """
-    state = learner.state_dict()  # for its versions: without, batch norm expects a counter
-    state.clear()
+    state = learner.state_dict()
+    for name, tensor in tensors.items():
+        own = state.get(name, tensor)
+        alike = tensor.is_floating_point() == own.is_floating_point() and not tensor.is_complex()
+        if tensor.shape != own.shape or not alike:
+            raise RuntimeError(
+                f"{name!r} is {tensor.dtype} of shape {tuple(tensor.shape)}, where {own.dtype} of "
+                f"shape {tuple(own.shape)} is expected"
+            )
+    state.clear()  # but for its versions: without, batch norm expects a counter
     state.update(tensors)
-    learner.load_state_dict(state)
+    try:
+        learner.load_state_dict(state)
+    except RuntimeError as error:
+        raise RuntimeError(str(error).splitlines()[-1].strip()) from None
 
 
 def flatten(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:

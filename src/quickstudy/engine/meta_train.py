@@ -402,6 +402,8 @@ class _State:
             )
         for complaint in complaints:
             warnings.warn(complaint, stacklevel=3)
+        for part in ("weights", "best"):
+            checkpoints.check_weights(tensors.get(part, {}), folder)
         try:
             checkpoints.load_weights(self.learner, tensors["weights"])
         except RuntimeError as error:

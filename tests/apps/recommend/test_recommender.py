@@ -210,6 +210,16 @@ def test_folders_that_hold_no_recommender_are_refused(recommender, tmp_path):
         Recommender.load(tmp_path / "saved")
 
 
+def test_saved_numbers_that_are_not_finite_are_refused(recommender, tmp_path):
+    recommender.save(tmp_path / "saved")
+    spoiled = Recommender.load(tmp_path / "saved")
+    name, values = next(iter(spoiled.level_.parameters.items()))
+    spoiled.level_.parameters = {**spoiled.level_.parameters, name: values * torch.nan}
+    spoiled.save(tmp_path / "spoiled")
+    with pytest.raises(RunError, match=f"NaN or infinity in '{name}' of .*level"):
+        Recommender.load(tmp_path / "spoiled")
+
+
 def test_ndcg_is_one_for_the_best_order_and_less_for_others():
     ratings = np.array([[5.0, 3.0, 1.0, 4.0]])
     assert ndcg(ratings, ratings)[0] == 1

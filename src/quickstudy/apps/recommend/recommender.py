@@ -26,6 +26,7 @@ from quickstudy.apps.recommend.neural import NEURAL_BASES
 from quickstudy.apps.recommend.rating_level import RatingLevel
 from quickstudy.engine import checkpoints
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, check_option
+from quickstudy.learners.base import check_finite
 from quickstudy.progress import track
 
 __all__ = ["Adapted", "Recommender", "Suggestion"]
@@ -230,8 +231,14 @@ class Recommender:
 
     def probabilities(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         """Of each level, for all items, (n_users, n_items, n_levels); of clicks, of being chosen
-        next, (n_users, n_items, 1)."""
-        return self.level_.distribution(self.see(ratings, users))
+        next, (n_users, n_items, 1).
+
+        Raises:
+            DataError: If one is not finite.
+        """
+        likely = self.level_.distribution(self.see(ratings, users))
+        check_finite(torch.from_numpy(likely), "the recommender")
+        return likely
 
     def top_all(self, data: Interactions, n: int = 10, *, unknown: Unknown = "raise") -> np.ndarray:
         """The best unseen items for each user of some data, given all their ratings there.
@@ -386,6 +393,8 @@ class Recommender:
         tensors, state, _ = found
         if state.get("application") != KIND:
             raise RunError(f"expected a recommender in {folder}, got something else saved")
+        for name, part in tensors.items():
+            checkpoints.check_weights(part, Path(folder) / name)
         try:
             return cls._restored(tensors, state)
         except (KeyError, TypeError, ValueError) as error:
