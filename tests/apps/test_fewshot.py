@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -547,9 +548,17 @@ def test_nothing_saved_is_a_pickle(tmp_path):
         (X, [0, 0, "1", "1"], "all strings or all integers, got '1' and 0"),
         (X, [1.0, 1.0, 0.5, 0.5], "strings or integers, got 0.5"),
         (X, [1e300, 1e300, 2e300, 2e300], "strings or integers, got 1e\\+300"),
-        (X, [None, None, 1, 1], "strings or integers, got None of type NoneType"),
+        (X, [0, None, 1, None], r"for each example, got None for example 1 \(2 are missing\)"),
+        (X, ["a", "a", "b", np.nan], "got nan for example 3.*leave those out, or label them"),
+        (X, [1.0, np.nan, 2.0, 2.0], "got nan for example 1"),
+        (X, pd.Series(["a", "b", pd.NA, "a"]), "got (<NA>|nan) for example 2"),
+        (X, pd.Series([1, 2, None, 2], dtype="Int64"), "got (<NA>|nan) for example 2"),
+        (X, [{1: 2}, 1, 1, 1], "strings or integers, got {1: 2} of type dict"),
         (X, [b"a", b"a", b"b", b"b"], "strings or integers, got b'a'"),
-        (X, [["a"], ["b"], ["a", "b"], []], "inhomogeneous"),
+        (X, [["a"], ["b"], ["a", "b"], []], r"one label for each.*\['a', 'b'\] for example 2"),
+        (X, [{"a", "b"}, {"a"}, {"b"}, {"b"}], "one label for each example, got .* for example 0"),
+        (X, np.eye(4, 3, dtype=int), r"shape \(4, 3\): for several labels.*MultiOutputClassifier"),
+        (X, [[0, 1], [1, 1], [1, 0], [0, 0]], r"one label for each.*\[0, 1\] for example 0"),
         (X, Y[:3], "inconsistent numbers of samples"),
         ([], [], "at least one label, got none"),
         ([], Y, "2D array|minimum"),

@@ -773,12 +773,18 @@ def _labels(y: Any) -> np.ndarray:
     """
     if y is None:
         raise DataError("a classifier requires y to be passed, but the target y is None")
+    _refuse_several(y)
     plain = np.asarray(y)
     if plain.dtype.kind in "US":  # of integers beside strings, NumPy makes strings
         plain = np.asarray(y, dtype=object)
     y = column_or_1d(plain, warn=True)
     if not len(y):
         raise DataError("expected at least one label, got none")
+    if (missing := [i for i, label in enumerate(y) if _is_missing(label)]) != []:
+        raise DataError(
+            f"expected a label for each example, got {_plain(y[missing[0]])!r} for example "
+            f"{missing[0]} ({len(missing)} are missing): leave those out, or label them"
+        )
     if y.dtype == object:
         strange = [v for v in y if not isinstance(v, str | numbers.Integral)]
         if strange:
@@ -795,6 +801,34 @@ def _labels(y: Any) -> np.ndarray:
     if y.dtype.kind not in "biuU":
         raise _not_a_label(y[0])
     return y
+
+
+def _refuse_several(y: Any) -> None:
+    """Refuse several labels an example.
+
+    Raises:
+        DataError: If there are.
+    """
+    several = ""
+    if isinstance(y, list | tuple):
+        for i, labels in enumerate(y):
+            if isinstance(labels, list | tuple | set | frozenset) and len(labels) != 1:
+                several = f"{labels!r} for example {i}"
+                break
+    elif len(shape := getattr(y, "shape", ())) > 1 and shape[1] != 1:
+        several = f"an array of shape {tuple(shape)}"
+    if several:
+        raise DataError(
+            f"expected one label for each example, got {several}: for several labels an example, "
+            "fit one classifier for each label, as scikit-learn's MultiOutputClassifier does"
+        )
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether it is None, NaN, or pandas's NaT or NA."""
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return bool(isinstance(label, numbers.Real | np.datetime64) and label != label)
 
 
 def _targets(y: Any) -> np.ndarray:
