@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -429,6 +430,14 @@ def test_a_run_saved_with_its_shots_needs_the_run_no_more(run, letters, tmp_path
     assert np.array_equal(again.predict_proba(paths), classifier.predict_proba(paths))
 
 
+def folder_of(letters, folder):
+    """A folder of nothing but the images, in a folder for each class."""
+    for path in map(Path, letters[0]):
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path.parent.name)
+    return folder
+
+
 def spoiled(run, folder, change):
     """A copy of a run, whose first weights are changed."""
     shutil.copytree(run, folder)
@@ -455,11 +464,12 @@ def test_a_run_whose_weights_cannot_predict_is_refused_when_it_is_loaded(
     run, letters, tmp_path, change, message
 ):
     paths, labels = letters
+    shown = folder_of(letters, tmp_path / "shown")
     name = spoiled(run, tmp_path / "bad", change)
     for use in (
         lambda: load_run(tmp_path / "bad"),
         lambda: FewShotClassifier(tmp_path / "bad").fit(paths, labels),
-        lambda: adapt(tmp_path, tmp_path, learner=tmp_path / "bad"),
+        lambda: adapt(shown, shown, learner=tmp_path / "bad"),
     ):
         with pytest.raises(RunError, match=message.format(name=name)) as caught:
             use()
@@ -479,9 +489,7 @@ def test_predictions_that_are_not_finite_are_refused(run, letters, tmp_path):
         DataError, match="PrototypicalNetworks made predictions that are not finite"
     ):
         FewShotClassifier(tmp_path / "run").fit(paths, labels).predict(paths)
-    shown = tmp_path / "shown"
-    for label in ("left", "right"):
-        shutil.copytree(tmp_path / label, shown / label)
+    shown = folder_of(letters, tmp_path / "shown")
     with pytest.raises(DataError, match="made predictions that are not finite"):
         adapt(shown, shown, learner=tmp_path / "run")
 
