@@ -56,6 +56,8 @@ GREATEST_WEIGHT = 1e18
 READ_ATTEMPTS = 1000
 """How often a reader looks for a newer checkpoint when the one it reads is removed."""
 
+_DAMAGE = (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError)
+
 _T = TypeVar("_T")
 
 
@@ -201,9 +203,6 @@ def _newest(folder: Path, read: Callable[[Path], _T]) -> tuple[_T, list[str]] | 
                 + "; ".join(complaints)
             )
     raise RunError(f"{folder} is written faster than it can be read: stop what writes there")
-
-
-_DAMAGE = (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError)
 
 
 def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
