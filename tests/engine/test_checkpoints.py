@@ -135,3 +135,43 @@ def test_a_batch_norm_without_statistics_of_its_own_is_loaded_from_plain_tensors
     other = LSTMMetaLearner(Conv4((1, 16, 16), width=4), 3)
     load_weights(other, load_tensors(tmp_path / "weights.safetensors"))
     assert all(torch.equal(v, learner.state_dict()[k]) for k, v in other.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(torch.nan, "NaN or infinity"), (-torch.inf, "NaN or infinity"), (1j, "complex numbers")],
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float8_e5m2])
+def test_weights_that_cannot_predict_are_refused_by_name_and_file(tmp_path, value, message, dtype):
+    kind = torch.complex64 if isinstance(value, complex) else dtype
+    weights = {"good": torch.ones(3), "layer.bad": torch.tensor([1.0, value]).to(kind)}
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, weights)
+    with pytest.raises(RunError, match=f"{message} in 'layer.bad' of {path}: train it anew"):
+        load_tensors(path)
+
+
+def test_weights_of_another_kind_or_shape_are_refused_by_name():
+    learner = torch.nn.Linear(2, 1)
+    good = {"weight": torch.ones(1, 2).double(), "bias": torch.ones(1)}
+    load_weights(learner, good)
+    assert learner.weight.tolist() == [[1, 1]]
+    for changes, message in (
+        ({"bias": torch.ones(1, dtype=torch.int64)}, "'bias' is torch.int64 of shape"),
+        ({"weight": torch.ones(1, 2) * 1j}, "'weight' is torch.complex64"),
+        ({"weight": torch.ones(2, 1)}, r"'weight' is torch.float32 of shape \(2, 1\)"),
+        ({"more": torch.ones(1)}, 'Unexpected key.*"more"'),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            load_weights(learner, {**good, **changes})
+    with pytest.raises(RuntimeError, match=r'Missing key.*"bias"'):
+        load_weights(learner, {"weight": good["weight"]})
+
+
+@pytest.mark.parametrize("value", [1e30, -1e30])
+def test_weights_whose_squares_overflow_are_refused(tmp_path, value):
+    write_tensors(tmp_path / "w", {"large": torch.tensor([0.0, 1e9]), "e": torch.ones(0)})
+    assert load_tensors(tmp_path / "w")["large"].tolist() == [0.0, 1e9]
+    write_tensors(tmp_path / "w", {"huge": torch.tensor([0.0, value])})
+    with pytest.raises(RunError, match=r"got 1e\+30 in 'huge'"):
+        load_tensors(tmp_path / "w")

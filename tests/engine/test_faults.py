@@ -25,12 +25,13 @@ import pytest
 import torch
 import torch._dynamo  # optimisers import it when first made: once here, not in every fork
 
+from quickstudy import FewShotClassifier
 from quickstudy.cli import main
-from quickstudy.engine import Callback, meta_train
+from quickstudy.engine import Callback, checkpoints, meta_train
 from quickstudy.engine.callbacks import JsonLines
-from quickstudy.engine.checkpoints import latest_checkpoint, save_checkpoint
+from quickstudy.engine.checkpoints import latest_checkpoint, save_checkpoint, save_version
 from quickstudy.errors import DiskError, RunError
-from quickstudy.files import remove_leftovers, write_atomically
+from quickstudy.files import locked, remove_leftovers, write_atomically
 from quickstudy.learners import LEARNERS, MAML
 from quickstudy.nn import MLP
 from quickstudy.tasks import EpisodeSampler, SinusoidTasks
@@ -180,6 +181,133 @@ def test_a_first_save_killed_at_any_point_leaves_none_or_all_of_it(tmp_path):
             break
         assert code == KILLED
     assert k > 15
+
+
+class Versions:
+    """A folder whose only content is saved again and again."""
+
+    def save(self, folder, step):
+        weights = {"w": torch.full((3,), float(step)), "v": torch.zeros(2)}
+        save_version(folder, {"weights": weights}, {"step": step})
+
+    def loaded(self, folder):
+        return loaded_step(folder)
+
+
+class Estimators:
+    """The same with estimators that name the label given."""
+
+    def save(self, folder, label):
+        FewShotClassifier(temperature=1.0).fit([[0.0], [1.0]], [label, 1000]).save(folder)
+
+    def loaded(self, folder):
+        return FewShotClassifier.load(folder).predict([[0.1]])[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "lasting"),
+    [
+        (Versions(), None, False),
+        (Versions(), errno.ENOSPC, True),
+        (Versions(), errno.EIO, False),
+        (Estimators(), None, False),
+    ],
+)
+def test_a_version_saved_over_another_is_the_old_or_the_new_whatever_fails(
+    tmp_path, kind, number, lasting
+):
+    def work(k):
+        if number is None:
+            die_at(k)
+        else:
+            failures = fail_at(k, number, lasting)
+        try:
+            kind.save(folder, 15)
+        except DiskError as error:
+            return FAILED if f"cannot write to {folder}" in str(error) else 0
+        if number is not None and not failures:
+            return NOTHING_HAPPENED
+        return 0
+
+    found = []
+    for k in itertools.count():
+        folder = tmp_path / f"{k}"
+        kind.save(folder, 10)
+        code = forked(work, k)
+        found.append(kind.loaded(folder))
+        kind.save(folder, 20)
+        assert kind.loaded(folder) == 20
+        assert len(list(folder.glob("step-*"))) == 1
+        assert not list(folder.glob(".tmp-*"))
+        if code == (0 if number is None else NOTHING_HAPPENED):
+            break
+        assert code in (KILLED, FAILED) or found[-1] == 15
+    assert set(found) == {10, 15}
+    assert found.count(10) > 10  # points before the rename
+
+
+def finish(children):
+    for child in children:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def started(work, *args):
+    """Call `work` in a forked process, and go on."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            work(*args)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        os._exit(code)
+    return child
+
+
+@pytest.mark.parametrize("kind", [Versions(), Estimators()])
+def test_two_writers_both_succeed_and_readers_always_find_a_whole_version(tmp_path, kind):
+    folder, n_saves = tmp_path / "saved", 60
+    kind.save(folder, 0)
+
+    def write(first):
+        for i in range(n_saves):
+            kind.save(folder, first + i)
+
+    def read():
+        n_read = 0
+        while not (tmp_path / "done").exists() or not n_read:
+            assert 0 <= kind.loaded(folder) < 1000
+            n_read += 1
+        (tmp_path / f"read-{os.getpid()}").write_text(str(n_read))
+
+    readers = [started(read) for _ in range(2)]
+    finish([started(write, first) for first in (100, 300)])
+    (tmp_path / "done").touch()
+    finish(readers)
+    assert kind.loaded(folder) in (100 + n_saves - 1, 300 + n_saves - 1)
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", f"step-{2 * n_saves:08d}"]
+    assert sum(int(file.read_text()) for file in tmp_path.glob("read-*")) > 10
+
+
+def test_a_writer_waits_for_another_only_so_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "LOCK_SECONDS", 0.1)
+    save_version(tmp_path, {}, {"step": 1})
+    with (
+        locked(tmp_path, "busy"),
+        pytest.raises(RunError, match=r"has been saving to .* for 0\.1 s: wait, or stop it"),
+    ):
+        save_version(tmp_path, {}, {"step": 2})
+    save_version(tmp_path, {}, {"step": 3})
+    assert latest_checkpoint(tmp_path)[1] == {"step": 3}
+
+
+def test_a_version_of_before_that_lies_in_step_zero_is_replaced(tmp_path):
+    save_checkpoint(tmp_path, 0, {}, {"step": "old"}, keep=1)
+    save_version(tmp_path, {}, {"step": "new"})
+    assert latest_checkpoint(tmp_path)[1] == {"step": "new"}
+    assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000001"]
 
 
 @pytest.mark.parametrize("old", [None, b"old"])

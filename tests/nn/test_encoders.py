@@ -259,7 +259,7 @@ def test_minilm_says_what_it_does_not_read(recwarn):
 def test_minilm_is_loaded_only_for_texts_that_are_not_known(monkeypatch):
     encode = made(minilm)
     first = encode(["some text"])
-    monkeypatch.setattr(encoders, "MiniLM", None)
+    monkeypatch.setattr(encoders, "_minilm", None)
     assert torch.equal(minilm()(["some text"]), first)
 
 

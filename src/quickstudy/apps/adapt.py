@@ -32,6 +32,7 @@ from quickstudy.engine.calibration import fit_temperature, scores_left_out
 from quickstudy.errors import DataError, UsageError
 from quickstudy.files import readable
 from quickstudy.learners import Learner
+from quickstudy.learners.base import check_finite
 from quickstudy.nn import Encoder
 from quickstudy.progress import track
 from quickstudy.recipes.recipe import Recipe
@@ -293,11 +294,12 @@ def _finish(
     with torch.no_grad():
         if isinstance(learner, str):
             x, queries = x.double(), queries.double()
-            learner = make_method(learner, x)
+            learner = make_method(learner)
             if int(y.bincount().min()) > 1:
                 left_out = scores_left_out(learner.adapt, Support(x, y, n_way))
                 temperature = fit_temperature([left_out])
-        scores = learner.adapt(Support(x, y, n_way))(queries) / temperature
+        scores = learner.adapt(Support(x, y, n_way))(queries)
+    scores = check_finite(scores, means.about) / temperature
     predictions = [
         Prediction(
             example,

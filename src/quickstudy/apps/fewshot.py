@@ -37,12 +37,13 @@ from quickstudy.engine import checkpoints
 from quickstudy.engine.calibration import (
     expected_calibration_error,
     fit_temperature,
+    fit_threshold,
     scores_left_out,
 )
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require
 from quickstudy.learners import Learner, Predictor, PrototypicalNetworks
-from quickstudy.learners.base import device_of
-from quickstudy.learners.transfer.closed_form import GaussianClasses, LeaveOneOutRidge
+from quickstudy.learners.base import check_finite, device_of
+from quickstudy.learners.transfer.closed_form import BayesianRidge, GaussianClasses
 from quickstudy.recipes.recipe import GENERATED, Recipe, parse_recipe
 from quickstudy.tasks import Support, Tasks
 from quickstudy.tasks.images import Images
@@ -68,9 +69,6 @@ intents by MiniLM, on the training domains of clinc150 (`benchmarks/zero_shot.py
 
 BATCH = 1000
 """Queries that are predicted at once."""
-
-REFUSED = 0.05
-"""Share of the examples left out that a learned threshold takes for unknown."""
 
 Encoder = Callable[[Sequence[Any]], Any]
 
@@ -140,14 +138,14 @@ class _FewShotEstimator(BaseEstimator):
         if X is not None and isinstance(self.encoder_, Images | EncodedImages):
             self.encoder_ = self.encoder_.fitted(X)
 
-    def _closed_form(self, x: Tensor, described: bool) -> Learner:
-        """The learner of examples like these where none with weights is named."""
+    def _closed_form(self, described: bool) -> Learner:
+        """The learner where none with weights is named."""
         if self.learner is not None:
-            return make_method(str(self.learner), x)
+            return make_method(str(self.learner))
         if described:
             return _of_descriptions().eval()
         if self._methods and self.encoder_ is not None:
-            return make_method(EMBEDDINGS, x)
+            return make_method(EMBEDDINGS)
         return self._default().eval()
 
     def _inputs(self, X: Any, *, reset: bool) -> Tensor:
@@ -194,9 +192,7 @@ class _FewShotEstimator(BaseEstimator):
                     scores = torch.cat([predictor(part) for part in x.split(BATCH)]).cpu()
                 except (RuntimeError, IndexError) as error:
                     raise refuse(error) from error
-            if not bool(scores.isfinite().all()):
-                raise DataError(f"{learner} made predictions that are not finite: scale the inputs")
-            return scores.double()
+            return check_finite(scores, learner).double()
 
         return predict
 
@@ -225,16 +221,16 @@ class _FewShotEstimator(BaseEstimator):
         """Write a fitted estimator: the learner's weights, the examples, the options; no pickle.
 
         With a run's learner, its recipe is written too. Another learner, and an encoder other
-        than `Images`, are code: give them to `load`.
+        than `Images`, are code: give them to `load`. An estimator saved there before is replaced
+        once the new one is whole, and other processes may load it meanwhile.
 
         Raises:
-            RunError: If the folder holds something else.
+            RunError: If the folder holds something else, or another process keeps saving there.
             DiskError: If it cannot be written.
         """
         check_is_fitted(self)
         folder = Path(folder)
-        if folder.exists() and not (folder.is_dir() and all(map(_is_ours, folder.iterdir()))):
-            raise RunError(f"{folder} is there already, and no saved estimator: name another")
+        checkpoints.check_versions(folder, "estimator", lambda state: "estimator" in state)
         encoder: Any = self.encoder_
         if self._encoder_name:
             images = getattr(encoder, "images", None)
@@ -260,7 +256,7 @@ class _FewShotEstimator(BaseEstimator):
         if self.support_.attributes is not None:
             support["attributes"] = self.support_.attributes
         tensors = {"weights": self.learner_.state_dict(), "support": support}
-        checkpoints.save_checkpoint(folder, 0, tensors, state, keep=1)
+        checkpoints.save_version(folder, tensors, state)
 
     @classmethod
     def load(
@@ -290,6 +286,11 @@ class _FewShotEstimator(BaseEstimator):
                 f"expected a {cls.__name__} in {folder}, got {state.get('estimator')}: "
                 "load it with its own class"
             )
+        support = tensors["support"]
+        for part in (tensors["weights"], {"x": support["x"], "y": support["y"]}):
+            checkpoints.check_weights(part, Path(folder))
+        if not support["x"].is_floating_point():
+            raise RunError(f"expected examples in {folder} that are real numbers, got integers")
         recipe = parse_recipe(state["recipe"]) if state["recipe"] else None
         name = state["learner"]
         if (learner is None) == (name is not None and recipe is None):
@@ -315,14 +316,15 @@ class _FewShotEstimator(BaseEstimator):
             bits = state["encoder"].get("bits")
             made.encoder_ = EncodedImages(made.encoder_.encoder, made.encoder_.images.size, bits)
         if made._is_closed:
-            support = tensors["support"]
-            made.learner_ = made._closed_form(support["x"], "attributes" in support)
+            made.learner_ = made._closed_form("attributes" in support)
         made.recipe_ = recipe
         try:
-            checkpoints.load_weights(made.learner_, tensors["weights"])
-        except RuntimeError:
+            if not made._is_closed or made.learner_.state_dict():  # older saves hold a mean
+                checkpoints.load_weights(made.learner_, tensors["weights"])
+        except RuntimeError as error:
             raise UsageError(
-                f"expected a {name} made as the saved one, whose weights do not fit that given"
+                f"expected a {name} made as the saved one, whose weights do not fit that given: "
+                f"{error}"
             ) from None
         if not made._is_closed:
             made.learner = made.learner_
@@ -330,7 +332,7 @@ class _FewShotEstimator(BaseEstimator):
             made.n_features_in_ = state["n_features"]
         if state["feature_names"]:
             made.feature_names_in_ = np.array(state["feature_names"], dtype=object)
-        support = {name: t.to(device_of(made.learner_)) for name, t in tensors["support"].items()}
+        support = {name: t.to(device_of(made.learner_)) for name, t in support.items()}
         made._restore(support, state)
         return made
 
@@ -364,8 +366,9 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
             each example, up to 12; a number spares them. See `calibrate`.
         unknown: Label of a query whose greatest score is below the threshold; None names a class
             always. Like the labels, a string or an integer.
-        threshold: Of the greatest score. "auto" learns it from the examples, each left out once:
-            one in twenty of them is below. It needs two examples of each class.
+        threshold: Of the greatest score. "auto" learns it from the examples, each left out once, so
+            that one in twenty queries of known classes is below. It needs two examples of each
+            class.
 
     Attributes:
         classes_: The labels, sorted.
@@ -561,14 +564,14 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
                 f"{np.sum(labels == rare[0])} of {rare[0]!r}: add one, or give a threshold"
             )
         if self._is_closed:
-            self.learner_ = self._closed_form(x, bool(told)).to(x.device)
+            self.learner_ = self._closed_form(bool(told)).to(x.device)
         temperature, threshold = self.temperature, self.threshold
         if (temperature == "auto" and not rare) or learns_threshold:
             scores, targets = scores_left_out(self._adapt, support)
             if temperature == "auto":
                 temperature = fit_temperature([(scores, targets)])
             if learns_threshold:
-                threshold = torch.quantile(scores.amax(1), REFUSED).item()
+                threshold = fit_threshold(scores)
         self._learn(support)
         self.classes_ = classes
         self.temperature_ = 1.0 if temperature == "auto" else float(temperature)
@@ -590,7 +593,7 @@ class FewShotClassifier(ClassifierMixin, _FewShotEstimator):
         if not hasattr(self, "support_"):
             self._start(None)
             if self._is_closed:
-                self.learner_ = self._closed_form(tasks[0].support.x.double(), False)
+                self.learner_ = self._closed_form(False)
         device, dtype = device_of(self.learner_), _dtype(self.learner_)
         answers = []
         for i in range(n_tasks):
@@ -646,7 +649,7 @@ class FewShotRegressor(RegressorMixin, _FewShotEstimator):
     """A regressor of few examples: `fit` adapts a learner to them.
 
     Args:
-        learner: Any learner of regression; a run folder; or None for `LeaveOneOutRidge`, which
+        learner: Any learner of regression; a run folder; or None for `BayesianRidge`, which
             needs no meta-training. It stays as it is.
         encoder: Turns a list of examples of any kind into numbers of shape (n, ...), or the name
             of one, as of `FewShotClassifier`. With neither learner nor encoder, texts and images
@@ -657,12 +660,12 @@ class FewShotRegressor(RegressorMixin, _FewShotEstimator):
         support_: The examples seen, as tensors.
 
     Example:
-        >>> regressor = FewShotRegressor().fit([[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0])
-        >>> print(regressor.predict([[3.0]]).round(1))
-        [7.]
+        >>> X, y = [[0.0], [1.0], [2.0], [3.0], [4.0]], [1.0, 3.0, 5.0, 7.0, 9.0]
+        >>> print(FewShotRegressor().fit(X, y).predict([[5.0]]).round(1))
+        [11.]
     """
 
-    _default = LeaveOneOutRidge
+    _default = BayesianRidge
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -770,12 +773,18 @@ def _labels(y: Any) -> np.ndarray:
     """
     if y is None:
         raise DataError("a classifier requires y to be passed, but the target y is None")
+    _refuse_several(y)
     plain = np.asarray(y)
     if plain.dtype.kind in "US":  # of integers beside strings, NumPy makes strings
         plain = np.asarray(y, dtype=object)
     y = column_or_1d(plain, warn=True)
     if not len(y):
         raise DataError("expected at least one label, got none")
+    if (missing := [i for i, label in enumerate(y) if _is_missing(label)]) != []:
+        raise DataError(
+            f"expected a label for each example, got {_plain(y[missing[0]])!r} for example "
+            f"{missing[0]} ({len(missing)} are missing): leave those out, or label them"
+        )
     if y.dtype == object:
         strange = [v for v in y if not isinstance(v, str | numbers.Integral)]
         if strange:
@@ -792,6 +801,34 @@ def _labels(y: Any) -> np.ndarray:
     if y.dtype.kind not in "biuU":
         raise _not_a_label(y[0])
     return y
+
+
+def _refuse_several(y: Any) -> None:
+    """Refuse several labels an example.
+
+    Raises:
+        DataError: If there are.
+    """
+    several = ""
+    if isinstance(y, list | tuple):
+        for i, labels in enumerate(y):
+            if isinstance(labels, list | tuple | set | frozenset) and len(labels) != 1:
+                several = f"{labels!r} for example {i}"
+                break
+    elif len(shape := getattr(y, "shape", ())) > 1 and shape[1] != 1:
+        several = f"an array of shape {tuple(shape)}"
+    if several:
+        raise DataError(
+            f"expected one label for each example, got {several}: for several labels an example, "
+            "fit one classifier for each label, as scikit-learn's MultiOutputClassifier does"
+        )
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether it is None, NaN, or pandas's NaT or NA."""
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return bool(isinstance(label, numbers.Real | np.datetime64) and label != label)
 
 
 def _targets(y: Any) -> np.ndarray:
@@ -822,7 +859,3 @@ def _mixed(one: Any, other: Any) -> DataError:
 def _plain(value: Any) -> Any:
     """A NumPy scalar as Python's own."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _is_ours(path: Path) -> bool:
-    return path.name == "step-00000000" or path.name.startswith(".tmp-")

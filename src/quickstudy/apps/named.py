@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from quickstudy.apps.inputs import kind_of
 from quickstudy.errors import UsageError, unknown
-from quickstudy.learners import FineTuning, Learner, Predictor
+from quickstudy.learners import Learner, Predictor
+from quickstudy.learners.base import check_every_class
 from quickstudy.learners.transfer.closed_form import GaussianClasses
-from quickstudy.nn import ENCODERS, Encoder, Flatten
+from quickstudy.learners.transfer.strategies import Method, TransferStrategy
+from quickstudy.nn import ENCODERS, Encoder
 from quickstudy.recipes.recipe import GENERATED, Recipe
 from quickstudy.tasks import Support
 from quickstudy.tasks.images import Images, Ink
@@ -24,6 +26,7 @@ __all__ = [
     "PHOTOGRAPHS",
     "TEXTS",
     "EncodedImages",
+    "VectorClassifier",
     "default_encoder",
     "images_of",
     "in_colour",
@@ -91,28 +94,37 @@ def named_encoder(name: str) -> Encoder | EncodedImages:
     return known.load() if known.side is None else EncodedImages(known.load(), known.side)
 
 
-def make_method(name: str, shown: Tensor) -> Learner:
-    """A learner that needs no meta-training, for examples (n, ...) like those shown, whose mean is
-    the centre of those that compare directions.
+def make_method(name: str) -> Learner:
+    """A learner of vectors (n, d) that needs no meta-training.
 
     Raises:
         UsageError: If there is none of that name.
     """
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    if name == "gaussian_classes":
-        return GaussianClasses().eval()
-    learner = _Sharpened(Flatten(shown.shape[1:]), n_classes=1, method=name)  # pyright: ignore[reportArgumentType]
-    learner.to(shown.dtype).centre.copy_(shown.flatten(1).mean(0))
-    return learner.to(shown.device).eval()
+    learner = GaussianClasses() if name == NUMBERS else VectorClassifier(name)  # pyright: ignore[reportArgumentType]
+    return learner.eval()
 
 
-class _Sharpened(FineTuning):
-    """Fine-tuning whose scores are logits, also those of methods in closed form."""
+class VectorClassifier(Learner):
+    """A transfer strategy on vectors as they are, whose scores are logits, also those of methods in
+    closed form. Those that compare directions do so about the mean of the support set.
+
+    Args:
+        method: As of `TransferStrategy`.
+    """
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.strategy = TransferStrategy(method, inputs="raw")
+        self.sharpness = SHARPNESS.get(method, 1.0)
+
+    def check(self, support: Support) -> None:
+        check_every_class(support)
 
     def adapt(self, support: Support) -> Predictor:
-        predict, factor = super().adapt(support), SHARPNESS.get(self.strategy.method, 1.0)
-        return lambda x: factor * predict(x)
+        predict = self.strategy.adapt(nn.Flatten(), support.x.new_empty(0), support)
+        return lambda x: self.sharpness * predict(x)
 
 
 def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:

@@ -13,11 +13,15 @@ from quickstudy.apps.adapt import Adaptation
 from quickstudy.errors import MissingError, UsageError
 from quickstudy.files import write_figure
 from quickstudy.learners import Learner
+from quickstudy.learners.base import check_finite
 from quickstudy.recipes.recipe import RUNS, Recipe
 from quickstudy.tasks import Episode
 from quickstudy.tasks.images import decode_image, list_images
 
 __all__ = ["draw_episodes", "draw_predictions", "episodes_to_draw"]
+
+RIGHT, WRONG, PREDICTED = "#2a9d43", "#d62828", "#2f6fb3"
+"""Colours of frames: a prediction whose label is not known is neither right nor wrong."""
 
 PER_CLASS = 6
 MOST_CLASSES, EXAMPLES, QUERIES = 30, 3, 8
@@ -69,7 +73,8 @@ def draw_episodes(episodes: list[tuple[str, Episode]], learner: Learner, path: P
 def _draw_task(panel: Any, title: str, episode: Episode, learner: Learner) -> None:
     """Five rows of classes, each with its example and then its queries."""
     with torch.no_grad():
-        named = learner.adapt(episode.support)(episode.query.x).argmax(1)
+        scores = learner.adapt(episode.support)(episode.query.x)
+    named = check_finite(scores, title).argmax(1)
     right = named == episode.query.y
     panel.suptitle(f"{title}\n{int(right.sum())} of {len(right)} right", fontsize=10)
     ways = episode.support.n_way or 0
@@ -81,7 +86,7 @@ def _draw_task(panel: Any, title: str, episode: Episode, learner: Learner) -> No
         example = episode.support.x[episode.support.y == way][0, 0]
         _cell(cells[0], example, "black", ascii_uppercase[way])
         for k, i in enumerate((episode.query.y == way).nonzero().flatten()):
-            colour = "#2a9d43" if right[i] else "#d62828"
+            colour = RIGHT if right[i] else WRONG
             note = "" if right[i] else ascii_uppercase[int(named[i])]
             _cell(cells[1 + k], episode.query.x[i, 0], colour, note)
 
@@ -121,18 +126,18 @@ def draw_predictions(found: Adaptation, support: Path, query: Path, path: Path) 
     left = min(EXAMPLES, max(map(len, examples.values())))
     columns = max(5, left + min(QUERIES, max(map(len, named.values()))))
     figure = Figure((1.0 * columns + 1.2, 1.25 * len(classes) + 0.6), layout="constrained")
-    figure.suptitle("Examples (black), and what was taken for the same, the surest first")
+    figure.suptitle("Examples (black), and queries predicted as the same (blue), the surest first")
     for row, name in zip(
         figure.subplots(len(classes), columns, squeeze=False), classes, strict=True
     ):
         for axis in row:
             axis.axis("off")
-        row[0].set_title(f"{name}: {len(named[name])} found", fontsize=9, loc="left")
+        row[0].set_title(f"{name}: {len(named[name])} predicted", fontsize=9, loc="left")
         for axis, (file, read) in zip(row, examples[name][:left], strict=False):
             _image(axis, decode_image(read(), file, size=96, channels=3), "black")
         for axis, p in zip(row[left:], named[name], strict=False):
             file = decode_image(asked[p.example](), p.example, size=96, channels=3)
-            _image(axis, file, "#2a9d43")
+            _image(axis, file, PREDICTED)
             axis.set_title(f"{100 * p.probabilities[name]:.0f} %", fontsize=8)
     return write_figure(path, figure)
 

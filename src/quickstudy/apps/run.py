@@ -135,11 +135,13 @@ def _take_backbone(learner: Learner, folder: Path) -> None:
         given = kept.get(name.rpartition("backbone.")[2])
         if given is None and name not in parameters:
             continue  # running statistics, which not every learner keeps
-        if given is None or given.shape != tensor.shape:
-            found = "none" if given is None else f"{tuple(given.shape)}"
+        alike = given is not None and given.is_floating_point() == tensor.is_floating_point()
+        if given is None or not alike or given.shape != tensor.shape:
+            found = "none" if given is None else f"{given.dtype} of {tuple(given.shape)}"
             raise UsageError(
-                f"expected a backbone in {folder} like the learner's own, with {name} of shape "
-                f"{tuple(tensor.shape)}, got {found}: give both recipes the same backbone"
+                f"expected a backbone in {folder} like the learner's own, with {name} as "
+                f"{tensor.dtype} of shape {tuple(tensor.shape)}, got {found}: give both recipes "
+                "the same backbone"
             )
         tensor.copy_(given)
     if not own:
@@ -199,9 +201,10 @@ def load_run(folder: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe,
     weights = checkpoints.load_tensors(folder / "weights.safetensors", like=learner)
     try:
         checkpoints.load_weights(learner, weights)
-    except RuntimeError:
+    except RuntimeError as error:
         raise RunError(
-            f"{folder}/weights.safetensors does not fit the run's recipe: train the run anew"
+            f"{folder}/weights.safetensors does not fit the run's recipe ({error}): train the run "
+            "anew"
         ) from None
     return recipe, learner.eval()
 

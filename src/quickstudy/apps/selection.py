@@ -146,7 +146,7 @@ def select_for_images(prepare: Callable[[Images], Tensor], y: Tensor) -> Selecti
     candidates.append(
         Candidate(
             f"{EMBEDDINGS} on {PHOTOGRAPHS}",
-            lambda support: make_method(EMBEDDINGS, support.x).adapt(support),
+            make_method(EMBEDDINGS).adapt,
             lambda: known.encoder(prepare(known.images)).double(),
             log_odds,
         )

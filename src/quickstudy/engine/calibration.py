@@ -2,6 +2,10 @@
 
 Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
 arXiv:1706.04599.
+
+What is learned from the support set alone, a temperature or a threshold, is learned from
+`scores_left_out`. It adapts anew without the examples left out, so whatever a learner computes of
+its support set (a mean, a scale, a strength of regularisation) has not seen them either.
 """
 
 from __future__ import annotations
@@ -10,18 +14,22 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import Predictor
+from quickstudy.learners.base import Predictor, check_finite
 from quickstudy.tasks import Support
 
-__all__ = ["expected_calibration_error", "fit_temperature", "scores_left_out"]
+__all__ = ["expected_calibration_error", "fit_temperature", "fit_threshold", "scores_left_out"]
 
 MOST_FOLDS = 12
 """Up to so many examples, each is left out alone; of more, each is left out with some others."""
+
+OPEN_SET_QUANTILE = 0.05
+"""Share of the queries of known classes that a learned threshold refuses."""
 
 PRIOR_DEVIATION = 0.5
 """Of the logarithm of a temperature, before any query is seen."""
@@ -97,6 +105,26 @@ def fit_temperature(tasks: Sequence[tuple[Tensor, Tensor]]) -> float:
     return math.exp(found.x)
 
 
+def fit_threshold(scores: Tensor, quantile: float = OPEN_SET_QUANTILE) -> float:
+    """The greatest score below which a query is taken for one of no class.
+
+    The next query of a known class is below the i-th smallest of n such scores with probability
+    i / (n + 1), if all are drawn alike (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random
+    World", 2005). The threshold is interpolated between the two of probabilities next to
+    `quantile`, and is the smallest score if there are too few.
+
+    Args:
+        scores: Of examples that were left out, shape (n, n_way).
+        quantile: Share of the queries of known classes to refuse.
+
+    Example:
+        >>> fit_threshold(torch.arange(19.0)[:, None], quantile=0.1)
+        1.0
+    """
+    greatest = scores.amax(1).double().numpy()
+    return float(np.quantile(greatest, quantile, method="weibull"))
+
+
 def scores_left_out(
     adapt: Callable[[Support], Predictor], support: Support
 ) -> tuple[Tensor, Tensor]:
@@ -104,6 +132,11 @@ def scores_left_out(
 
     Each is left out alone, or, of more than `MOST_FOLDS`, with a few others, which in the
     order of classes are `n_folds` apart, so that no class of two or more loses all.
+
+    Args:
+        adapt: Computes whatever it computes of the support set it is given, and keeps nothing of
+            any other.
+        support: A classification task.
     """
     order = support.y.argsort(stable=True)
     n_folds = min(len(order), MOST_FOLDS)
@@ -112,6 +145,6 @@ def scores_left_out(
         out = torch.zeros(len(order), dtype=torch.bool, device=order.device)
         out[order[fold::n_folds]] = True
         shown = Support(support.x[~out], support.y[~out], support.n_way, support.attributes)
-        scores.append(adapt(shown)(support.x[out]))
+        scores.append(check_finite(adapt(shown)(support.x[out]), "the learner"))
         targets.append(support.y[out].cpu())
     return torch.cat(scores), torch.cat(targets)

@@ -3,15 +3,22 @@
 A checkpoint is a folder of safetensors files and one JSON, with the SHA-256 of each file in
 `manifest.json`, whose own bytes follow from them. It is written beside its place, flushed to disk,
 then renamed.
+
+What is saved again and again in one place, a fitted estimator, is a folder with one checkpoint,
+whose number grows (`save_version`). So the old one is there until the new one is, and a reader
+needs no lock: if what it reads is removed meanwhile, there is a newer one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -21,6 +28,7 @@ from torch import Tensor, nn
 from quickstudy.errors import RunError
 from quickstudy.files import (
     disk_errors,
+    locked,
     make_folder,
     remove_leftovers,
     sync_folder,
@@ -28,7 +36,29 @@ from quickstudy.files import (
     write_durably,
 )
 
-__all__ = ["latest_checkpoint", "load_tensors", "load_weights", "save_checkpoint", "write_tensors"]
+__all__ = [
+    "check_versions",
+    "check_weights",
+    "latest_checkpoint",
+    "load_tensors",
+    "load_weights",
+    "save_checkpoint",
+    "save_version",
+    "write_tensors",
+]
+
+LOCK_SECONDS = 30.0
+"""How long a writer of versions waits for another."""
+
+GREATEST_WEIGHT = 1e18
+"""Squares of greater weights overflow in float32."""
+
+READ_ATTEMPTS = 1000
+"""How often a reader looks for a newer checkpoint when the one it reads is removed."""
+
+_DAMAGE = (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError)
+
+_T = TypeVar("_T")
 
 
 def save_checkpoint(
@@ -67,7 +97,7 @@ def save_checkpoint(
         finally:
             shutil.rmtree(made, ignore_errors=True)
         sync_folder(folder)
-        found = sorted(folder.glob("step-*"), reverse=True)
+        found = _places(folder)
         older = [other for other in found if other < place]  # newer ones were passed over too
         for other in set(found) - {place, *older[: keep - 1]}:
             other.rename(folder / f".tmp-{other.name}")  # so that none is ever half-removed
@@ -87,19 +117,92 @@ def latest_checkpoint(
     Raises:
         RunError: If there are checkpoints, and all are damaged.
     """
-    places = sorted(folder.glob("step-*"), reverse=True)
-    complaints: list[str] = []
-    for place in places:
+    found = _newest(folder, _load)
+    if found is None:
+        return None
+    (tensors, state), complaints = found
+    return tensors, state, complaints
+
+
+def save_version(
+    folder: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]
+) -> Path:
+    """Write the next checkpoint of a folder that keeps one, then remove the one before.
+
+    One process writes at a time; others wait for it up to `LOCK_SECONDS`.
+
+    Args:
+        tensors, state: As of `save_checkpoint`.
+
+    Raises:
+        RunError: If another process keeps writing there.
+        DiskError: If it cannot be written; the one before is kept.
+    """
+    busy = f"another process has been saving to {folder} for {LOCK_SECONDS:g} s: wait, or stop it"
+    with locked(folder, busy, seconds=LOCK_SECONDS):
+        steps = [int(n) for p in _places(folder) if (n := p.name.removeprefix("step-")).isdecimal()]
+        return save_checkpoint(folder, max(steps, default=-1) + 1, tensors, state, keep=1)
+
+
+def check_versions(folder: Path, what: str, is_own: Callable[[dict[str, Any]], bool]) -> None:
+    """Refuse a folder that holds anything but versions of one kind.
+
+    Args:
+        what: The kind, in words.
+        is_own: Whether a state is of that kind.
+
+    Raises:
+        RunError: If it does.
+    """
+
+    def state(place: Path) -> dict[str, Any]:
+        return json.loads((place / "state.json").read_bytes())
+
+    if not os.path.lexists(folder):
+        return
+    own = folder.is_dir() and all(
+        path.name == ".lock" or path.name.startswith((".tmp-", "step-"))
+        for path in folder.iterdir()
+    )
+    if own and _places(folder):
         try:
-            return (*_load(place), complaints)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            complaints.append(f"{place} is damaged ({error}); falling back to the one before")
-    if complaints:
-        raise RunError(
-            f"no undamaged checkpoint in {folder}: start again in a new folder. "
-            + "; ".join(complaints)
-        )
-    return None
+            found = _newest(folder, state)
+            own = found is None or (isinstance(found[0], dict) and is_own(found[0]))
+        except RunError:
+            own = False
+    if not own:
+        raise RunError(f"{folder} is there already, and no saved {what}: name another")
+
+
+def _places(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, the newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _newest(folder: Path, read: Callable[[Path], _T]) -> tuple[_T, list[str]] | None:
+    """Read the newest checkpoint that can be read, with a line about each that cannot; None if
+    there is no checkpoint.
+
+    Raises:
+        RunError: If none of them can be read.
+    """
+    for _ in range(READ_ATTEMPTS):
+        complaints: list[str] = []
+        for place in _places(folder):
+            try:
+                return read(place), complaints
+            except (*_DAMAGE, OSError) as error:
+                if not os.path.lexists(place):
+                    break  # a writer has removed it, since there is a newer one
+                complaints.append(f"{place} is damaged ({error}); falling back to the one before")
+        else:
+            if not complaints:
+                return None
+            raise RunError(
+                f"no undamaged checkpoint in {folder}: start again in a new folder. "
+                + "; ".join(complaints)
+            )
+    raise RunError(f"{folder} is written faster than it can be read: stop what writes there")
 
 
 def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -139,13 +242,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def load_tensors(path: Path, like: nn.Module | None = None) -> dict[str, Tensor]:
-    """Read a safetensors file.
+    """Read a safetensors file of weights.
 
     Args:
         like: What the tensors are for: a file that is much larger than its own is not read.
 
     Raises:
-        RunError: If it is missing or damaged, or too large.
+        RunError: If it is missing, damaged or too large, or `check_weights` refuses it.
     """
     most = MOST_BYTES if like is None else 2 * _most_bytes(like)  # a copy may be in float64
     try:
@@ -153,11 +256,44 @@ def load_tensors(path: Path, like: nn.Module | None = None) -> dict[str, Tensor]
             raise RunError(
                 f"expected {path} to have {most:,} bytes at most, got {size:,}: train the run anew"
             )
-        return safetensors.torch.load(path.read_bytes())
+        tensors = safetensors.torch.load(path.read_bytes())
     except FileNotFoundError:
         raise RunError(f"expected {path}, found none: train the run first") from None
     except safetensors.SafetensorError as error:
         raise RunError(f"{path} is damaged ({error}): resume the run to write it anew") from None
+    check_weights(tensors, path)
+    return tensors
+
+
+def check_weights(tensors: dict[str, Tensor], place: Path) -> None:
+    """Refuse weights that nothing can be predicted with.
+
+    Args:
+        tensors: By name.
+        place: Where they were read, for the message.
+
+    Raises:
+        RunError: If one holds NaN, infinity, numbers beyond `GREATEST_WEIGHT` or complex ones.
+    """
+    for name, tensor in tensors.items():
+        if found := _defect(tensor):
+            raise RunError(
+                f"expected finite real weights, got {found} in {name!r} of {place}: train it anew, "
+                "or bring back a copy from before"
+            )
+
+
+def _defect(tensor: Tensor) -> str | None:
+    """What makes a tensor useless as weights, if anything does."""
+    if tensor.is_complex():
+        return "complex numbers"
+    if not tensor.is_floating_point() or not tensor.numel():
+        return None
+    low, high = tensor.double().aminmax() if tensor.element_size() < 2 else tensor.aminmax()
+    greatest = max(-float(low), float(high))
+    if not math.isfinite(greatest):
+        return "NaN or infinity"
+    return f"{greatest:g}" if greatest > GREATEST_WEIGHT else None
 
 
 MOST_BYTES = 8_000_000_000
@@ -174,12 +310,23 @@ def load_weights(learner: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Give a learner the weights and buffers read from a file.
 
     Raises:
-        RuntimeError: If they are those of another learner.
+        RuntimeError: If they are those of another learner; with the first tensor that differs.
     """
-    state = learner.state_dict()  # for its versions: without, batch norm expects a counter
-    state.clear()
+    state = learner.state_dict()
+    for name, tensor in tensors.items():
+        own = state.get(name, tensor)
+        alike = tensor.is_floating_point() == own.is_floating_point() and not tensor.is_complex()
+        if tensor.shape != own.shape or not alike:
+            raise RuntimeError(
+                f"{name!r} is {tensor.dtype} of shape {tuple(tensor.shape)}, where {own.dtype} of "
+                f"shape {tuple(own.shape)} is expected"
+            )
+    state.clear()  # but for its versions: without, batch norm expects a counter
     state.update(tensors)
-    learner.load_state_dict(state)
+    try:
+        learner.load_state_dict(state)
+    except RuntimeError as error:
+        raise RuntimeError(str(error).splitlines()[-1].strip()) from None
 
 
 def flatten(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:

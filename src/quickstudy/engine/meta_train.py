@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.optim import LBFGS, Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -26,7 +25,7 @@ from quickstudy.engine.executors import Auto, Executor, make_executor
 from quickstudy.engine.meta_test import TestReport, meta_test
 from quickstudy.engine.precision import autocast, bfloat16_is_faster
 from quickstudy.errors import RunError, UsageError, check_option
-from quickstudy.files import disk_errors, make_folder, remove_leftovers
+from quickstudy.files import disk_errors, locked, remove_leftovers
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of, trainable
 from quickstudy.memory import tuned_malloc
@@ -403,6 +402,8 @@ class _State:
             )
         for complaint in complaints:
             warnings.warn(complaint, stacklevel=3)
+        for part in ("weights", "best"):
+            checkpoints.check_weights(tensors.get(part, {}), folder)
         try:
             checkpoints.load_weights(self.learner, tensors["weights"])
         except RuntimeError as error:
@@ -437,20 +438,11 @@ def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
 @contextlib.contextmanager
 def _alone(run: Path) -> Iterator[None]:
     """Keep other processes from training into the same folder, and clear what they left."""
-    lock = FileLock(run / ".lock")
-    with disk_errors(run):
-        make_folder(run)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(f"another process is training in {run}: wait, or stop it") from None
-    try:
+    with locked(run, f"another process is training in {run}: wait, or stop it"):
         with disk_errors(run):
             remove_leftovers(run)
             remove_leftovers(run / "state")
         yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

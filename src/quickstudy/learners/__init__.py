@@ -20,7 +20,7 @@ from quickstudy.learners.optimization.maml import MAML
 from quickstudy.learners.optimization.r2d2 import R2D2
 from quickstudy.learners.optimization.reptile import Reptile
 from quickstudy.learners.transfer.auto_adapt import AutoAdapt
-from quickstudy.learners.transfer.closed_form import GaussianClasses, LeaveOneOutRidge
+from quickstudy.learners.transfer.closed_form import BayesianRidge, GaussianClasses
 from quickstudy.learners.transfer.fine_tuning import FineTuning
 
 __all__ = [
@@ -30,13 +30,13 @@ __all__ = [
     "R2D2",
     "SNAIL",
     "AutoAdapt",
+    "BayesianRidge",
     "EmbeddingLearner",
     "FineTuning",
     "GaussianClasses",
     "InContextTransformer",
     "LSTMMetaLearner",
     "Learner",
-    "LeaveOneOutRidge",
     "LocalMatching",
     "MatchingNetworks",
     "MetaGradient",

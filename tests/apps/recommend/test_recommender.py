@@ -185,7 +185,7 @@ def test_any_scale_will_do():
 def test_a_recommender_is_saved_without_pickle_and_recommends_the_same(recommender, tmp_path):
     recommender.save(tmp_path / "saved")
     recommender.save(tmp_path / "saved")
-    (step,) = (tmp_path / "saved").iterdir()
+    (step,) = (tmp_path / "saved").glob("step-*")
     assert {path.suffix for path in step.iterdir()} == {".safetensors", ".json"}
     again = Recommender.load(tmp_path / "saved")
     history = {"item 3": 5, "item 8": 1}
@@ -208,6 +208,16 @@ def test_folders_that_hold_no_recommender_are_refused(recommender, tmp_path):
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(RunError, match="no undamaged checkpoint"):
         Recommender.load(tmp_path / "saved")
+
+
+def test_saved_numbers_that_are_not_finite_are_refused(recommender, tmp_path):
+    recommender.save(tmp_path / "saved")
+    spoiled = Recommender.load(tmp_path / "saved")
+    name, values = next(iter(spoiled.level_.parameters.items()))
+    spoiled.level_.parameters = {**spoiled.level_.parameters, name: values * torch.nan}
+    spoiled.save(tmp_path / "spoiled")
+    with pytest.raises(RunError, match=f"NaN or infinity in '{name}' of .*level"):
+        Recommender.load(tmp_path / "spoiled")
 
 
 def test_ndcg_is_one_for_the_best_order_and_less_for_others():

@@ -14,6 +14,7 @@ import torch
 from quickstudy.apps.run import load_run
 from quickstudy.errors import DataError, UsageError, require
 from quickstudy.learners import TabularTransformer
+from quickstudy.learners.base import check_finite
 from quickstudy.tasks import Support
 
 require("sklearn", "automl")
@@ -77,8 +78,8 @@ class TransformerClassifier(ClassifierMixin, BaseEstimator):
         if x.shape[1] != self.n_features_in_:
             raise DataError(f"expected {self.n_features_in_} columns, got {x.shape[1]}")
         with torch.inference_mode():
-            parts = [self._predict(part).softmax(1) for part in x.split(AT_ONCE)]
-        return torch.cat(parts).double().numpy()
+            scores = torch.cat([self._predict(part) for part in x.split(AT_ONCE)])
+            return check_finite(scores, "the transformer").softmax(1).double().numpy()
 
     def predict(self, X: Any) -> np.ndarray:
         """The label of each row, shape (n,)."""

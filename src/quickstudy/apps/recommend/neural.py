@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.apps.recommend.bases import Base, Matrix, item_means, residuals
-from quickstudy.engine import meta_train
+from quickstudy.engine import checkpoints, meta_train
 from quickstudy.learners import MAML, Learner, Predictor, Reptile, TaNP
 from quickstudy.nn import MLP
 from quickstudy.tasks import Batch, Episode, Support, Tasks
@@ -198,15 +198,18 @@ class LearnedBase(Base):
 
     def restore(self, state: dict[str, np.ndarray]) -> Self:
         super().restore(state)
-        self.learner = self._made().eval()
+        with torch.random.fork_rng():  # its layers draw weights before they are given theirs
+            self.learner = self._made().eval()
         prefix = "learner."
-        self.learner.load_state_dict(
-            {
-                name.removeprefix(prefix): torch.tensor(values)
-                for name, values in state.items()
-                if name.startswith(prefix)
-            }
-        )
+        weights = {
+            name.removeprefix(prefix): torch.tensor(values)
+            for name, values in state.items()
+            if name.startswith(prefix)
+        }
+        try:
+            checkpoints.load_weights(self.learner, weights)
+        except RuntimeError as error:
+            raise ValueError(f"weights of another network: {error}") from None
         return self
 
     def _made(self) -> Learner:

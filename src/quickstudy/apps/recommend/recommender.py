@@ -26,6 +26,7 @@ from quickstudy.apps.recommend.neural import NEURAL_BASES
 from quickstudy.apps.recommend.rating_level import RatingLevel
 from quickstudy.engine import checkpoints
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, check_option
+from quickstudy.learners.base import check_finite
 from quickstudy.progress import track
 
 __all__ = ["Adapted", "Recommender", "Suggestion"]
@@ -230,8 +231,14 @@ class Recommender:
 
     def probabilities(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         """Of each level, for all items, (n_users, n_items, n_levels); of clicks, of being chosen
-        next, (n_users, n_items, 1)."""
-        return self.level_.distribution(self.see(ratings, users))
+        next, (n_users, n_items, 1).
+
+        Raises:
+            DataError: If one is not finite.
+        """
+        likely = self.level_.distribution(self.see(ratings, users))
+        check_finite(torch.from_numpy(likely), "the recommender")
+        return likely
 
     def top_all(self, data: Interactions, n: int = 10, *, unknown: Unknown = "raise") -> np.ndarray:
         """The best unseen items for each user of some data, given all their ratings there.
@@ -342,10 +349,11 @@ class Recommender:
 
     def save(self, folder: str | Path) -> None:
         """Write what was learned, without pickle. The training users are kept as hashes, to tell
-        whether a user is new.
+        whether a user is new. A recommender saved there before is replaced once the new one is
+        whole, and other processes may load it meanwhile.
 
         Raises:
-            RunError: If the folder holds something else.
+            RunError: If the folder holds something else, or another process keeps saving there.
             DiskError: If it cannot be written.
         """
         self._check_fitted()
@@ -369,7 +377,7 @@ class Recommender:
             "ordered": self.ordered_,
         }
         tensors["level"] = self.level_.parameters
-        checkpoints.save_checkpoint(folder, 0, tensors, state, keep=1)
+        checkpoints.save_version(folder, tensors, state)
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
@@ -385,6 +393,8 @@ class Recommender:
         tensors, state, _ = found
         if state.get("application") != KIND:
             raise RunError(f"expected a recommender in {folder}, got something else saved")
+        for name, part in tensors.items():
+            checkpoints.check_weights(part, Path(folder) / name)
         try:
             return cls._restored(tensors, state)
         except (KeyError, TypeError, ValueError) as error:
@@ -580,9 +590,7 @@ class Adapted:
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that a recommender cannot be saved in, before it is trained."""
-    written = folder.iterdir() if folder.is_dir() else ()
-    if folder.is_file() or not all(path.name.startswith(("step-", ".tmp-")) for path in written):
-        raise RunError(f"{folder} is there already, and no saved recommender: name another")
+    checkpoints.check_versions(folder, KIND, lambda state: state.get("application") == KIND)
 
 
 def action_name(action: Action) -> str:

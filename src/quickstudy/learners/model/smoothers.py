@@ -85,7 +85,9 @@ def fit_smoothers(shown: Rows, onehot: Tensor) -> tuple[Tensor, Callable[[Rows],
     machines); the share of 100 random trees that put two rows in one leaf. And: the nearest rows,
     and a naive Bayes classifier of binned columns. A known row's answer leaves out its label, in
     closed form (Allen 1974, "The relationship between variable selection and data augmentation and
-    a method for prediction").
+    a method for prediction"). The classes' shares, scales of columns and weights of trees are those
+    of all rows, so the answers are features for a network that is meta-trained on them, and no
+    estimate of error.
 
     Args:
         shown: The support, m rows.

@@ -145,7 +145,8 @@ class TransferStrategy:
         return lambda x: directions(x) @ weights
 
     def left_out(self, centre: Tensor, support: Support) -> Tensor:
-        """Scores of each example of a support set by what the others teach, in closed form.
+        """Scores of each example of a support set by what the others teach, in closed form, or
+        where the centre is their mean, by adapting to the others.
 
         Args:
             centre: As of `adapt`.
@@ -168,7 +169,12 @@ class TransferStrategy:
         if self.method == "nearest_neighbour":
             alike = cosine_similarity(x, x).fill_diagonal_(-torch.inf)
             return class_maxima(alike, support)
-        x = F.normalize(x - (x.mean(0) if self.is_raw else centre), dim=1)
+        if self.is_raw:
+            rows = torch.arange(len(x), device=x.device)
+            others = (Support(x[rows != i], support.y[rows != i], n_way) for i in rows)
+            predictors = [self.adapt(nn.Flatten(), centre, shown) for shown in others]
+            return torch.cat([p(x[i : i + 1]) for i, p in enumerate(predictors)])
+        x = F.normalize(x - centre, dim=1)
         targets = encode_targets(support.y, n_way, like=x)
         if self.method == "nearest_centroid":
             # Without x, the mean m of its n comes to lie at m - (x - m) / (n - 1).
