@@ -9,9 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 pd = pytest.importorskip("pandas")
-pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
+import command  # noqa: E402
 from quickstudy.apps.automl import learn, tables  # noqa: E402
 from quickstudy.apps.automl.columns import learn_columns, read_columns  # noqa: E402
 from quickstudy.apps.automl.knowledge import read_knowledge  # noqa: E402
@@ -115,6 +116,23 @@ def test_what_a_fit_tries_is_kept_unless_it_is_not_to(tmp_path, file, monkeypatc
     assert row["task_name"] == "table (kind)"
     assert row["strategy_name"] in FAMILIES
     assert len(row["scores"]) == 5
+
+
+def test_a_password_in_the_storages_url_is_kept_nowhere(tmp_path, file, monkeypatch, capsys):
+    experience = pytest.importorskip("quickstudy.experience")
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
+    create, run = optuna.create_study, tmp_path / "run"
+    monkeypatch.setattr(
+        "optuna.create_study", lambda storage, **options: create(storage=None, **options)
+    )
+    url = "postgresql://ann:se/cret@localhost/studies"
+    words = ["fit", file, "--target", "kind", "--trials", "1", "--run", run, "--storage", url]
+    code, out, err = command.run(capsys, "automl", *words, "--json")
+    assert code == 0
+    (kept,) = experience.ExperienceStore().runs()
+    for text in (out, err, (run / "automl.json").read_text(), repr(kept)):
+        assert "cret" not in text
+    assert "postgresql://ann:***@localhost/studies" in kept.command
 
 
 def test_what_a_fit_found_is_suggested_for_its_table_unless_it_is_not_to(

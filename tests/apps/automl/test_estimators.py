@@ -404,3 +404,11 @@ def test_what_ships_is_suggested_without_fitting(monkeypatch):
     assert {family for family, _ in found} <= {"svm", "linear"}
     regressor = AutoMLRegressor(metric="neg_mean_absolute_error")
     assert len(regressor.suggest(X, np.arange(len(X)))) == 5
+
+
+def test_the_storages_password_is_not_shown():
+    model = AutoMLClassifier(storage="postgresql://ann:secret@host/studies")
+    for text in (repr(model), model._repr_html_(), model._repr_mimebundle_()["text/html"]):
+        assert "secret" not in text
+        assert "postgresql://ann:***@host/studies" in text
+    assert clone(model).storage == model.storage

@@ -32,6 +32,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
@@ -66,7 +67,15 @@ from quickstudy.apps.automl.pipelines import (
     suggest_options,
 )
 from quickstudy.apps.automl.sampler import MetaSampler
-from quickstudy.errors import DataError, QuickstudyError, RunError, UsageError, require, unknown
+from quickstudy.errors import (
+    DataError,
+    QuickstudyError,
+    RunError,
+    UsageError,
+    hide_passwords,
+    require,
+    unknown,
+)
 
 __all__ = ["AutoMLClassifier", "AutoMLRegressor", "LeaderboardEntry"]
 
@@ -180,6 +189,12 @@ class _AutoML(BaseEstimator, ABC):
         self.study_name = study_name
         self.history = history
         self.seed = seed
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        return hide_passwords(super().__repr__(N_CHAR_MAX))  # of the storage's URL
+
+    def _html_repr(self) -> str:
+        return hide_passwords(estimator_html_repr(self))
 
     def fit(self, X: Any, y: Any, *, told: Told | None = None) -> Self:
         """Search, and fit the ensemble of what was best on all rows.
@@ -520,7 +535,7 @@ class _AutoML(BaseEstimator, ABC):
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0),
             )
         except Exception as error:  # each database has errors of its own
-            reason = str(error).partition("\n")[0]
+            reason = hide_passwords(str(error).partition("\n")[0])
             raise UsageError(
                 f"the storage cannot be opened ({reason}): give a URL such as sqlite:///search.db"
             ) from error
