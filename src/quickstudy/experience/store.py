@@ -370,8 +370,8 @@ def _url(place: str | Path | None) -> sa.URL:
     if url is None or "@" in (url.host or ""):
         raise UsageError(
             "expected a path, or a URL such as postgresql://USER:PASSWORD@HOST/DATABASE, got what "
-            "is neither (not shown, as a password may be in it): in a password write %40 for @, %2F "
-            "for / and %3A for :"
+            "is neither (not shown, as a password may be in it): in a password write %40 for @, "
+            "%2F for / and %3A for :"
         )
     backend = url.get_backend_name()
     if backend in ("postgresql", "postgres"):
