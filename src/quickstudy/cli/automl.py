@@ -136,10 +136,10 @@ def automl_predict(
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
     from quickstudy.apps.automl.runs import load_automl, read_frame, read_report
     from quickstudy.apps.tables import as_csv
-    from quickstudy.files import write_atomically
+    from quickstudy.files import check_output_file, write_atomically
 
-    if out and not out.parent.is_dir():
-        raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
+    if out:
+        check_output_file(out)
     report = read_report(run)
     frame = read_frame(file)
     model = load_automl(run)
@@ -252,9 +252,11 @@ def automl_learn(
     from quickstudy.apps.automl.learn import learn
     from quickstudy.apps.automl.tables import PUBLIC_TABLES
     from quickstudy.apps.run import provenance
+    from quickstudy.files import check_output_file
 
-    if out.suffix != ".parquet" or not out.parent.is_dir():
-        raise UsageError(f"expected a .parquet file in a folder that is there, got {out}")
+    if out.suffix != ".parquet":
+        raise UsageError(f"expected a .parquet file, got {out}")
+    check_output_file(out)
     lines = learn(
         PUBLIC_TABLES,
         out.with_suffix(".jsonl"),

@@ -36,7 +36,7 @@ from quickstudy.errors import (
 from quickstudy.experience.parquet import BATCH, TABLE, joined, read_records, types_of, write_rows
 from quickstudy.experience.records import Run, Strategy, Task, Trial, as_record, canonical_json
 from quickstudy.experience.schema import RECORDS, SCHEMA, UPGRADES, key_of
-from quickstudy.files import disk_errors, make_folder, sync_folder
+from quickstudy.files import check_writable, disk_errors, make_folder, sync_folder
 
 __all__ = ["ExperienceStore", "experience_place"]
 
@@ -220,6 +220,10 @@ class ExperienceStore:
         if place.is_dir() or (place.exists() and not is_table):
             raise UsageError(f"{place} is there already: name another place to export to")
 
+        with disk_errors(place):
+            make_folder(place.parent)
+        check_writable(place.parent)
+
         def work(conn: sa.Connection) -> Path:
             made = place.with_name(f".tmp-{uuid.uuid4().hex}")
             with disk_errors(place):
@@ -237,8 +241,6 @@ class ExperienceStore:
                     _remove(made)
                     raise
 
-        with disk_errors(place):
-            make_folder(place.parent)
         made = self._read(work)
         with disk_errors(place):
             try:
