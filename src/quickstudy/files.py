@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quickstudy.errors import DiskError, UsageError
+from filelock import FileLock, Timeout
+
+from quickstudy.errors import DiskError, RunError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +29,7 @@ __all__ = [
     "check_writable",
     "disk_errors",
     "escape_unencodable",
+    "locked",
     "make_folder",
     "make_private",
     "only_user_writes",
@@ -95,6 +98,31 @@ def disk_errors(place: Path) -> Iterator[None]:
             f"cannot write to {place} ({error.strerror or error}): make room or allow writing "
             "there, and try again, or name another place; what was written before is kept"
         ) from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path, message: str, *, seconds: float = 0.0) -> Iterator[None]:
+    """Make a folder if there is none, and hold its lock file, which the end of a process frees.
+
+    Args:
+        message: What to say if another process holds it.
+        seconds: To wait for that process.
+
+    Raises:
+        RunError: If it still does.
+        DiskError: If the folder cannot be written.
+    """
+    lock = FileLock(folder / ".lock")
+    with disk_errors(folder):
+        make_folder(folder)
+        try:
+            lock.acquire(timeout=seconds)
+        except Timeout:
+            raise RunError(message) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_writable(folder: Path) -> None:

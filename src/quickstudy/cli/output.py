@@ -37,7 +37,8 @@ def check_new(folder: Path, overwrite: bool) -> None:
         RunError: If there is something in it and `overwrite` is false.
         DiskError: If it cannot be written.
     """
-    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+    written = folder.iterdir() if folder.is_dir() else ()
+    if not overwrite and any(path.name != ".lock" for path in written):
         raise RunError(
             f"{folder} holds a run already: name another folder with --run, or add --overwrite"
         )
