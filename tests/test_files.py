@@ -1,10 +1,19 @@
+import errno
 import os
 import stat
+import tempfile
 
 import pytest
 
-from quickstudy.errors import DiskError
-from quickstudy.files import ESCAPE_UNENCODABLE, make_private, only_user_writes, readable
+from quickstudy.errors import DiskError, UsageError
+from quickstudy.files import (
+    ESCAPE_UNENCODABLE,
+    check_output_file,
+    check_writable,
+    make_private,
+    only_user_writes,
+    readable,
+)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +98,40 @@ def test_a_folder_of_another_user_is_not_trusted(tmp_path):
     assert not only_user_writes(folder)
     make_private(folder)
     assert folder.stat().st_uid == os.getuid()
+
+
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path):
+    check_writable(tmp_path / "new" / "run")
+    check_output_file(tmp_path / "out.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_way_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "run" / "deep"):
+        with pytest.raises(DiskError, match=r"cannot write to .*Not a directory"):
+            check_writable(place)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_disk_that_refuses_is_named_with_the_reason(tmp_path, monkeypatch, code):
+    def refuse(dir):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(DiskError, match=f"cannot write to .*run .{os.strerror(code)}"):
+        check_writable(tmp_path / "run")
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(DiskError, match="name too long"):
+        check_writable(tmp_path / ("x" * 300))
+    with pytest.raises(DiskError, match="name too long"):
+        check_output_file(tmp_path / f"{'x' * 300}.csv")
+
+
+def test_a_file_needs_its_folder_and_cannot_be_one(tmp_path):
+    with pytest.raises(UsageError, match=r"expected a folder at .*no to write out\.csv into"):
+        check_output_file(tmp_path / "no" / "out.csv")
+    with pytest.raises(UsageError, match="expected a file to write to, got the folder"):
+        check_output_file(tmp_path)

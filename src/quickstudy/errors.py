@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "RunError",
     "UsageError",
     "check_option",
+    "hide_passwords",
     "require",
     "unknown",
 ]
@@ -86,3 +88,21 @@ def require(package: str, extra: str) -> None:
     """
     if importlib.util.find_spec(package) is None:
         raise MissingError(f"expected {package}: install it with pip install 'quickstudy[{extra}]'")
+
+
+_USERINFO = re.compile(r"(//[^\s:@/]*:).*@")
+_QUERY = re.compile(r"([?&](?:ssl)?(?:password|passwd|pwd)=)[^&\s'\"]*", re.IGNORECASE)
+
+
+def hide_passwords(text: str) -> str:
+    """Replace the passwords of URLs in a text by asterisks, to print or keep it.
+
+    A password may hold any character, unescaped ones too, so all up to the last @ of a line goes.
+
+    Example:
+        >>> hide_passwords("--storage postgresql://ann:s3cr/et@host/studies")
+        '--storage postgresql://ann:***@host/studies'
+        >>> hide_passwords("postgresql://host/studies?password=s3cret&user=ann")
+        'postgresql://host/studies?password=***&user=ann'
+    """
+    return _QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", text))

@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,15 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from quickstudy.errors import DiskError, RunError
+from quickstudy.errors import DiskError, RunError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
     "ESCAPE_UNENCODABLE",
+    "check_output_file",
+    "check_writable",
     "disk_errors",
     "escape_unencodable",
     "locked",
@@ -75,6 +78,10 @@ def readable(name: str) -> str:
     return name.encode("utf-8", ESCAPE_UNENCODABLE).decode("utf-8", "backslashreplace")
 
 
+PROBE = 4096
+"""Bytes that are written to learn whether a place can be written."""
+
+
 @contextlib.contextmanager
 def disk_errors(place: Path) -> Iterator[None]:
     """Say of any error in writing what cannot be written, and what to do.
@@ -116,6 +123,41 @@ def locked(folder: Path, message: str, *, seconds: float = 0.0) -> Iterator[None
         yield
     finally:
         lock.release()
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written into; nothing is made.
+
+    To be called before the work whose results go there.
+
+    Raises:
+        DiskError: If the disk is full or read-only, writing is not allowed, or a file is there.
+    """
+    with disk_errors(folder):
+        place = folder.absolute()
+        while not place.is_dir() and not place.exists() and place != place.parent:
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def check_output_file(path: Path) -> None:
+    """Refuse a file that cannot be written, as `check_writable` does.
+
+    Raises:
+        UsageError: If its folder is not there, or it is a folder itself.
+        DiskError: As `check_writable`.
+    """
+    with disk_errors(path):
+        if path.is_dir():
+            raise UsageError(f"expected a file to write to, got the folder {path}")
+        if not path.parent.is_dir():
+            raise UsageError(
+                f"expected a folder at {path.parent} to write {path.name} into, found none"
+            )
+    check_writable(path.parent)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,11 +1,14 @@
 """The command line as people use it: in a process of its own, from its output and exit code."""
 
 import csv
+import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -510,3 +513,43 @@ def test_a_seed_that_no_generator_takes_is_refused(capsys, words, seed):
     assert (code, out) == (2, "")
     assert "--seed" in err
     assert "Input should be" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train prototypical_omniglot --run {place}",
+        "reproduce prototypical_omniglot --run {place}",
+        "reproduce prototypical_omniglot --seeds 2 --run {place}",
+        "demo --run {place}",
+        "compare --learners maml,prototypical_networks --dataset omniglot --run {place}",
+        "recommend train --data absent.csv --run {place}",
+        "automl fit absent.csv --target y --run {place}",
+        "adapt ridge --support absent --query absent --out {place}.csv",
+        "adapt ridge --support absent --query absent --picture {place}.png",
+        "automl predict absent absent.csv --out {place}.csv",
+        "automl learn {place}.parquet",
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
+    words, tmp_path, capsys, monkeypatch
+):
+    def refuse(dir):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setenv("QUICKSTUDY_DATA", str(tmp_path / "no data"))
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, *words.format(place=tmp_path / "out").split())
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"error: cannot write to {tmp_path}")
+    assert "(Read-only file system): make room or allow writing there" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_system_names_its_place(capsys, monkeypatch):
+    def fail():
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/media/cd/x")
+
+    monkeypatch.setattr("quickstudy.recipes.about", fail)
+    assert run(capsys, "recipes") == (2, "", "error: /media/cd/x: Read-only file system\n")

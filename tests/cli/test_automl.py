@@ -3,23 +3,30 @@
 import importlib.util
 import io
 import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 pd = pytest.importorskip("pandas")
-pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
-from quickstudy.apps.automl import learn, tables  # noqa: E402
+import command  # noqa: E402
+from quickstudy.apps.automl import learn, runs, tables  # noqa: E402
 from quickstudy.apps.automl.columns import learn_columns, read_columns  # noqa: E402
 from quickstudy.apps.automl.knowledge import read_knowledge  # noqa: E402
 from quickstudy.apps.automl.pipelines import FAMILIES  # noqa: E402
 from quickstudy.apps.automl.runs import goal_of, read_frame, split_target  # noqa: E402
 from quickstudy.cli import app as commands  # noqa: E402
 from quickstudy.cli import main  # noqa: E402
-from quickstudy.errors import DataError, MissingError, RunError, UsageError  # noqa: E402
+from quickstudy.errors import DataError, DiskError, MissingError, RunError, UsageError  # noqa: E402
 
 RNG = np.random.default_rng(0)
 TABLE = pd.DataFrame(
@@ -117,6 +124,23 @@ def test_what_a_fit_tries_is_kept_unless_it_is_not_to(tmp_path, file, monkeypatc
     assert len(row["scores"]) == 5
 
 
+def test_a_password_in_the_storages_url_is_kept_nowhere(tmp_path, file, monkeypatch, capsys):
+    experience = pytest.importorskip("quickstudy.experience")
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
+    create, run = optuna.create_study, tmp_path / "run"
+    monkeypatch.setattr(
+        "optuna.create_study", lambda storage, **options: create(storage=None, **options)
+    )
+    url = "postgresql://ann:se/cret@localhost/studies"
+    words = ["fit", file, "--target", "kind", "--trials", "1", "--run", run, "--storage", url]
+    code, out, err = command.run(capsys, "automl", *words, "--json")
+    assert code == 0
+    (kept,) = experience.ExperienceStore().runs()
+    for text in (out, err, (run / "automl.json").read_text(), repr(kept)):
+        assert "cret" not in text
+    assert "postgresql://ann:***@localhost/studies" in kept.command
+
+
 def test_what_a_fit_found_is_suggested_for_its_table_unless_it_is_not_to(
     tmp_path, file, monkeypatch
 ):
@@ -155,7 +179,9 @@ def test_what_pipelines_do_on_tables_is_learned_and_gone_on_with(tmp_path, monke
     assert json.loads(call(*words)) == {"tables": 1, "cells": 1, "failed": 0}
     assert json.loads(call(*words, "--budget", "1s")) == {"tables": 1, "cells": 1, "failed": 0}
     assert read_knowledge(out).about["most_rows"] == 100
-    with pytest.raises(UsageError, match=r"expected a \.parquet file in a folder"):
+    with pytest.raises(
+        UsageError, match=r"expected a folder at .*no to write knowledge\.parquet into"
+    ):
         call("learn", tmp_path / "no" / "knowledge.parquet")
 
 
@@ -181,22 +207,102 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, file):
         call("predict", tmp_path / "nothing", file)
 
 
-def test_what_was_killed_while_it_was_kept_is_begun_anew(tmp_path, file, monkeypatch):
+@pytest.fixture
+def searched(tmp_path, file):
+    """A run folder, and the words that make another in its place."""
     run = tmp_path / "run"
-    words = ["fit", file, "--target", "kind", "--trials", "1", "--run", run, "--overwrite"]
+    words = ["fit", file, "--target", "kind", "--trials", "1", "--run", run]
     call(*words)
+    other = tmp_path / "other.csv"
+    TABLE.assign(size=-TABLE["size"]).to_csv(other, index=False)
+    return run, ["fit", other, "--target", "kind", "--trials", "2", "--run", run, "--overwrite"]
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_replaced_run_is_the_old_or_the_new_one_wherever_it_is_killed(
+    searched, file, monkeypatch, moment
+):
+    run, words = searched
+    before, table = (run / "automl.json").read_bytes(), {path.name for path in run.glob("table*")}
+    writes = []
+    plain = runs.write_atomically
 
     def killed(path, content):
-        (run / ".tmp-killed").touch()
-        raise KeyboardInterrupt
+        writes.append(path.name)
+        if len(writes) > moment:
+            (run / ".tmp-killed").write_bytes(content[:9])
+            raise SystemExit(137)
+        plain(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr("quickstudy.apps.automl.runs.write_atomically", killed)
-        call(*words)
-    with pytest.raises(MissingError, match="found none"):  # and none that was of another table
-        call("report", run)
+        patch.setattr(runs, "write_atomically", killed)
+        call(*words)  # which ends by SystemExit
+    report = json.loads(call("report", run, "--json"))
+    assert (run / report["table"]).is_file()
+    assert len(call("predict", run, file).splitlines()) == 61
+    if moment < 2:  # the table, then the report
+        assert (run / "automl.json").read_bytes() == before
+        assert report["table"] in table
+    else:
+        assert report["table"] not in table
     call(*words)
     assert not list(run.glob(".tmp-*"))
+    assert len(list(run.glob("table*"))) == 1
+
+
+def test_a_full_disk_leaves_the_run_of_before(searched, file, monkeypatch):
+    run, words = searched
+    before = call("predict", run, file)
+
+    def full(path, content):
+        raise DiskError(f"cannot write to {path} (No space left on device)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_atomically", full)
+        with pytest.raises(DiskError, match="No space left"):
+            call(*words)
+    assert call("predict", run, file) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_search_that_is_stopped_keeps_what_it_found(tmp_path, file, number):
+    run = tmp_path / "run"
+    words = ["automl", "fit", file, "--target", "kind", "--budget", "10m", "--run", run]
+    env = {**os.environ, "QUICKSTUDY_EXPERIENCE": "off"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quickstudy", *map(str, words)],
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (run / "automl.json").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == f"stopped; what was found so far is in {run}"
+    assert len(call("predict", run, file).splitlines()) == 61
+
+
+def test_a_search_that_finds_nothing_leaves_nothing(tmp_path, file, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("quickstudy.apps.automl.estimators.fit_pipeline", stop)
+    words = ["fit", file, "--target", "kind", "--run", tmp_path / "run"]
+    code, _, err = command.run(capsys, "automl", *words)
+    assert (code, err.splitlines()[-1]) == (130, "stopped; nothing is kept")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_searches_for_one_folder_do_not_mix(tmp_path, file):
+    words = ["fit", file, "--target", "kind", "--run", tmp_path / "run"]
+    with (
+        runs.RunWriter(tmp_path / "run", file, "kind"),
+        pytest.raises(RunError, match="another process searches for"),
+    ):
+        call(*words)
 
 
 def test_a_damaged_run_is_refused(tmp_path, file):
@@ -206,12 +312,88 @@ def test_a_damaged_run_is_refused(tmp_path, file):
     (run / "automl.json").write_text(json.dumps(report | {"table": str(file)}))
     with pytest.raises(RunError, match="damaged: expected a table of its own"):
         call("predict", run, file)
-    (run / "automl.json").write_text('{"estimator": "AutoMLClassifier"}')
-    with pytest.raises(RunError, match="damaged"):
-        call("predict", run, file)
     (run / "automl.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):
         call("report", run)
+
+
+DAMAGES = {
+    "leaderboard.0.weight": [math.nan, math.inf, -1.0, 2.0, "much", None, 10**400],
+    "leaderboard.0.scores": [[math.nan], "good", [[1.0]]],
+    "leaderboard.0.family": [None, ["svm"], "x" * 20_000],
+    "leaderboard.0.number": [-1, 10**40],
+    "leaderboard": [[], None, {}],
+    "ensemble": [math.nan, "best"],
+    "estimator": ["TableEncoder", None],
+    "options.seed": [-1, 10**40, 0.5],
+    "options.n_folds": [1, 10**40],
+    "rows": [0, -1, "all"],
+    "kinds": [None, {"size": 1}],
+    "importance": [{"size": [math.nan, 0.0]}, {"size": [0.0]}],
+    "pictures": ["search.png", ["search.png"] * 99],
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(place, value) for place, some in DAMAGES.items() for value in some]
+)
+def test_a_report_with_a_wrong_value_is_refused_and_named(report, tmp_path, place, value):
+    *parts, last = [int(part) if part.isdigit() else part for part in place.split(".")]
+    inner = report
+    for part in parts:
+        inner = inner[part]
+    inner[last] = value
+    (tmp_path / "automl.json").write_text(json.dumps(report))
+    with pytest.raises(RunError, match=f"is damaged: {place}") as refused:
+        runs.load_automl(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("estimator", "options", "metric", "target", "table", "kinds", "notes", "leaderboard"),
+        *("ensemble", "importance", "pictures", "about"),
+    ],
+)
+def test_a_report_without_a_key_is_refused_and_named(report, tmp_path, key):
+    del report[key]
+    (tmp_path / "automl.json").write_text(json.dumps(report))
+    with pytest.raises(RunError, match=f"is damaged: {key}: Field required"):
+        runs.read_report(tmp_path)
+
+
+def test_a_report_of_no_use_is_refused(report, tmp_path):
+    text = json.dumps(report)
+    (weight,) = {entry["weight"] for entry in report["leaderboard"] if entry["weight"]}
+    for damaged, message in (
+        (
+            text.replace(f'"weight": {weight}', '"weight": 1e400'),
+            "weight: Input should be a finite",
+        ),
+        (text.replace(f'"weight": {weight}', '"weight": 0.0'), "a pipeline with a weight"),
+        ("[" * 200_000, "recursion limit"),
+        ("[]", "automl.json: Input should be an object"),
+        ("", "EOF"),
+        (text.replace('"metric"', '"metric": "\\ud800", "metric"'), "damaged"),
+        (f'{text[:-1]}, "more": "{"x" * runs.MOST_BYTES}"}}', "expected 67108864 bytes at most"),
+    ):
+        (tmp_path / "automl.json").write_text(damaged)
+        with pytest.raises(RunError, match=message):
+            runs.read_report(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def plain_report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    TABLE.to_csv(folder / "table.csv", index=False)
+    call("fit", folder / "table.csv", "--target", "kind", "--trials", "1", "--run", folder / "run")
+    return (folder / "run" / "automl.json").read_text()
+
+
+@pytest.fixture
+def report(plain_report):
+    return json.loads(plain_report)
 
 
 @pytest.mark.parametrize(

@@ -293,13 +293,36 @@ def test_a_transaction_waits_its_turn(tmp_path, monkeypatch):
         ("sqlite://", "sqlite:///FILE or postgresql"),
         ("sqlite:///:memory:", "sqlite:///FILE or postgresql"),
         ("sqlite:///x.db?mode=ro", "sqlite:///FILE or postgresql"),
-        ("a b://", "expected a path or a URL"),
+        ("a b://", "expected a path, or a URL"),
         (None, 'is "off"'),
     ],
 )
 def test_a_place_that_can_be_none_is_refused(place, message):
     with pytest.raises(UsageError, match=message):
         ExperienceStore(place)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:secret@host:port/db",
+        "postgresql://ann:sec@ret@host/db",
+        "postgresql://ann:sec/ret@host:x/db",
+        "postgresql//ann:secret@host/db",
+        "postgresql:/ann:secret@host/db",
+        "ann:secret@host/db",
+        "sqlite://ann:secret@host/db",
+        "mysql://ann:secret@host/db",
+        "nosuch://host/db?password=secret",
+    ],
+)
+def test_a_malformed_url_is_refused_without_its_password(url, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", url)
+    with pytest.raises(UsageError, match="expected a path") as refused:
+        ExperienceStore()
+    assert "ret" not in str(refused.value)
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_place_is_named_by_the_environment_or_in_the_data_folder(tmp_path, monkeypatch):

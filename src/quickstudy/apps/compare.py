@@ -22,7 +22,13 @@ from quickstudy.apps.run import load_run, provenance, read_json, train_run
 from quickstudy.engine import TestReport, meta_test, meta_train
 from quickstudy.engine.meta_test import clustered_error
 from quickstudy.errors import DataError, RunError, UsageError, unknown
-from quickstudy.files import write_atomically, write_figure
+from quickstudy.files import (
+    check_writable,
+    disk_errors,
+    make_folder,
+    write_atomically,
+    write_figure,
+)
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.learners.base import trainable
 from quickstudy.progress import track
@@ -144,6 +150,7 @@ def compare(
     Raises:
         UsageError: If the budget is too short for 50 steps of each learner.
         RunError: If the folder holds another comparison, or something else.
+        DiskError: If the folder cannot be written.
         KeyboardInterrupt: If training is stopped; there is a checkpoint.
     """
     if len(set(learners)) < 2:
@@ -157,6 +164,7 @@ def compare(
         raise UsageError(f"expected a data set of classes to tell apart, got {data['name']}")
     if not seconds > 0:
         raise UsageError(f"expected a positive budget, got {seconds} s")
+    check_writable(folder)
     if data.get("folder") and "encoder" not in data:
         data = {**_image_options(Path(data["folder"])), **data}
     shape = {"n_way": n_way, "n_shot": n_shot, "n_query": n_query}
@@ -356,7 +364,8 @@ def _trained_enough(recipe: Recipe, trained: dict[str, Any], seconds: float) -> 
 
 def _keep_plan(recipes: dict[str, Recipe], folder: Path, about: dict[str, Any]) -> None:
     """Keep the plan, since the timing it rests on would come out otherwise another time."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        make_folder(folder)
     kept = {"about": about, "recipes": {n: json.loads(r.as_json()) for n, r in recipes.items()}}
     write_atomically(folder / "plan.json", json.dumps(kept, indent=1).encode())
 

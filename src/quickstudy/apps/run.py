@@ -21,8 +21,8 @@ from quickstudy.engine import TrainReport, checkpoints, meta_train
 from quickstudy.engine.callbacks import Callback
 from quickstudy.engine.cost import Cost, peak_memory, training_cost
 from quickstudy.engine.precision import instruction_set
-from quickstudy.errors import MissingError, RunError, UsageError
-from quickstudy.files import readable, write_atomically
+from quickstudy.errors import MissingError, RunError, UsageError, hide_passwords
+from quickstudy.files import check_writable, readable, write_atomically
 from quickstudy.learners import Learner
 from quickstudy.nn import ENCODERS
 from quickstudy.progress import track
@@ -80,7 +80,10 @@ def train_run(
 
     Raises:
         RunError: If the folder holds a run and `resume` is false, or a different recipe.
+        DiskError: If the folder cannot be written.
     """
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first writes
+        check_writable(folder)
     kept = folder / "recipe.json"
     if kept.exists():
         if not resume:
@@ -376,7 +379,9 @@ def provenance(seed: int) -> dict[str, Any]:
     """What it takes to do the same again."""
     return {
         "seed": seed,
-        "command": readable(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
+        "command": readable(
+            shlex.join([Path(sys.argv[0]).name, *map(hide_passwords, sys.argv[1:])])
+        ),
         "quickstudy": quickstudy.__version__,
         "commit": _commit(),
         "torch": torch.__version__,

@@ -22,8 +22,12 @@ def main() -> None:
             stream.reconfigure(errors=ESCAPE_UNENCODABLE)
     try:
         app()
-    except (QuickstudyError, OSError) as error:
+    except QuickstudyError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
 
 

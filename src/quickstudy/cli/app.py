@@ -229,10 +229,12 @@ def meta_test_run(
     """Meta-test a run on every test of its recipe, and keep report.json and MODEL_CARD.md."""
     from quickstudy.apps.remember import remember
     from quickstudy.apps.run import check_has_tests, keep_results, load_run, meta_test_all
+    from quickstudy.files import check_writable
 
     began = datetime.now(UTC)
     recipe, learner = load_run(run, _changes(overrides, seed))
     check_has_tests(recipe)
+    check_writable(run)
     results, absent = meta_test_all(recipe, {"score": learner})
     report = keep_results(run, recipe, results)
     _say(report, as_json, _results(results, absent))
@@ -312,17 +314,15 @@ def adapt(
     from quickstudy.apps.remember import remember_adapting
     from quickstudy.apps.tables import as_csv
     from quickstudy.errors import UsageError, require
-    from quickstudy.files import write_atomically
+    from quickstudy.files import check_output_file, write_atomically
 
     if out and out.suffix not in (".csv", ".json", ".parquet"):
         raise UsageError(f"expected --out to end in .csv, .json or .parquet, got {out}")
     if picture and picture.suffix != ".png":
         raise UsageError(f"expected --picture to end in .png, got {picture}")
     for path in (out, picture):
-        if path and not path.parent.is_dir():
-            raise UsageError(
-                f"expected a folder at {path.parent} to write {path.name} into, found none"
-            )
+        if path:
+            check_output_file(path)
     if picture:
         require("matplotlib", "demo")
     if out and out.suffix == ".parquet":

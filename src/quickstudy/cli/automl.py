@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import signal
 import sys
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from quickstudy.cli.experience import has_experience, keeping
 from quickstudy.cli.output import MOST_SEED, Json, Overwrite, check_new, say, seconds_in, table
 from quickstudy.errors import UsageError, require
+
+if TYPE_CHECKING:
+    from quickstudy.apps.automl.runs import RunWriter
 
 __all__ = ["automl_app"]
 
@@ -27,6 +32,9 @@ automl_app = typer.Typer(
 
 MOST_REASONS = 10
 """Lines of a report that say why pipelines were tried."""
+
+REST_SHARE, REST_SECONDS = 0.25, 30.0
+"""Of the budget, for what each column is worth and for pictures: a share, and seconds at most."""
 
 PACKAGES = ("pandas", "sklearn", "optuna", "lightgbm")
 Goal = Literal["auto", "classification", "regression"]
@@ -52,8 +60,8 @@ def automl_fit(
     budget: Annotated[
         str,
         typer.Option(
-            help="Time of the search: 90s, 10m or 1h. The fit of the ensemble, what each column is "
-            "worth and the pictures come after it."
+            help="Time for all, with the reading of the table, the fit of the ensemble, what each "
+            "column is worth and the pictures: 90s, 10m or 1h."
         ),
     ] = "1m",
     trials: Annotated[int | None, typer.Option(help="Pipelines to try at most.")] = None,
@@ -78,18 +86,24 @@ def automl_fit(
 
     It begins with what did best on tables like this one, public ones and your own, and remembers
     each pipeline as it ends.
+
+    The folder can predict as soon as a pipeline is finished. Ctrl-C and SIGTERM keep what was found
+    so far (exit code 130).
     """
+    started = time.monotonic()
     _require()
+    from quickstudy.apps.automl.budget import Deadline
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
     from quickstudy.apps.automl.runs import (
+        RunWriter,
         check_folder,
         goal_of,
         read_frame,
-        save_automl,
         split_target,
     )
     from quickstudy.apps.remember import remember_automl
 
+    deadline = Deadline(seconds_in(budget)).before(time.monotonic() - started)  # of the imports
     began = datetime.now(UTC)
     check_folder(run)
     check_new(run, overwrite)
@@ -105,18 +119,39 @@ def automl_fit(
         seed=seed,
     )
     name = f"{file.stem} ({target})"
-    with _plain_warnings():
-        model.fit(
-            X,
-            y,
-            told=keeping(
-                forget, lambda store: remember_automl(model, X, y, store, name=name, began=began)
-            ),
-        )
-    if n_without:
-        model.notes_.append(f"{n_without} rows without a target are left out")
-    report = save_automl(model, X, y, file, target, run)
+    tell = keeping(
+        forget, lambda store: remember_automl(model, X, y, store, name=name, began=began)
+    )
+    rest = min(REST_SHARE * seconds_in(budget), REST_SECONDS)
+    with RunWriter(run, file, target) as writer, _stops_with_130(writer), _plain_warnings():
+
+        def save(model: AutoMLClassifier | AutoMLRegressor) -> None:
+            if n_without and without not in model.notes_:
+                model.notes_.append(without)
+            writer.save(model)
+
+        without = f"{n_without} rows without a target are left out"
+        model.fit(X, y, told=tell, checkpoint=save, deadline=deadline.before(rest))
+        report = writer.finish(model, X, y, deadline)
     say({"run": str(run), **report}, as_json, f"{_text(report)}\n\nKept in {run}")
+
+
+@contextlib.contextmanager
+def _stops_with_130(writer: RunWriter) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a search with exit code 130 and a line that says what is kept."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"what was found so far is in {writer.folder}" if writer.saved else "nothing is kept"
+        print(f"stopped; {kept}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, old)
 
 
 @automl_app.command("predict", epilog="Example: quickstudy automl predict runs/automl new.csv")
@@ -136,10 +171,10 @@ def automl_predict(
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
     from quickstudy.apps.automl.runs import load_automl, read_frame, read_report
     from quickstudy.apps.tables import as_csv
-    from quickstudy.files import write_atomically
+    from quickstudy.files import check_output_file, write_atomically
 
-    if out and not out.parent.is_dir():
-        raise UsageError(f"expected a folder at {out.parent} to write {out.name} into, found none")
+    if out:
+        check_output_file(out)
     report = read_report(run)
     frame = read_frame(file)
     model = load_automl(run)
@@ -252,9 +287,11 @@ def automl_learn(
     from quickstudy.apps.automl.learn import learn
     from quickstudy.apps.automl.tables import PUBLIC_TABLES
     from quickstudy.apps.run import provenance
+    from quickstudy.files import check_output_file
 
-    if out.suffix != ".parquet" or not out.parent.is_dir():
-        raise UsageError(f"expected a .parquet file in a folder that is there, got {out}")
+    if out.suffix != ".parquet":
+        raise UsageError(f"expected a .parquet file, got {out}")
+    check_output_file(out)
     lines = learn(
         PUBLIC_TABLES,
         out.with_suffix(".jsonl"),

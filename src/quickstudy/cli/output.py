@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from quickstudy.errors import RunError, UsageError
+from quickstudy.files import check_writable
 
 __all__ = ["MOST_SEED", "Json", "Overwrite", "check_new", "json_text", "say", "seconds_in", "table"]
 
@@ -30,15 +31,18 @@ Overwrite = Annotated[
 
 
 def check_new(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that an earlier call of a command has filled.
+    """Refuse a folder that an earlier call of a command has filled, or that cannot be written.
 
     Raises:
         RunError: If there is something in it and `overwrite` is false.
+        DiskError: If it cannot be written.
     """
-    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+    written = folder.iterdir() if folder.is_dir() else ()
+    if not overwrite and any(path.name != ".lock" for path in written):
         raise RunError(
             f"{folder} holds a run already: name another folder with --run, or add --overwrite"
         )
+    check_writable(folder)
 
 
 def say(result: Any, as_json: bool, text: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import random
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -29,12 +30,13 @@ from quickstudy.errors import (
     MissingError,
     QuickstudyError,
     UsageError,
+    hide_passwords,
     require,
 )
 from quickstudy.experience.parquet import BATCH, TABLE, joined, read_records, types_of, write_rows
 from quickstudy.experience.records import Run, Strategy, Task, Trial, as_record, canonical_json
 from quickstudy.experience.schema import RECORDS, SCHEMA, UPGRADES, key_of
-from quickstudy.files import disk_errors, make_folder, sync_folder
+from quickstudy.files import check_writable, disk_errors, make_folder, sync_folder
 
 __all__ = ["ExperienceStore", "experience_place"]
 
@@ -46,6 +48,9 @@ BUSY_SECONDS = 60
 
 ATTEMPTS = 10
 """How often a transaction is tried that another one is in the way of."""
+
+URL = r"://|^\w*:?/{0,2}[^/]*:[^/]*@"
+"""What is no path: a URL, or what looks like a misspelt one with a password."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -92,7 +97,9 @@ class ExperienceStore:
 
     def __init__(self, place: str | Path | None = None, *, create: bool = True) -> None:
         url = _url(experience_place() if place is None else place)
-        self.place = url.database or "" if url.drivername == "sqlite" else url.render_as_string()
+        self.place = url.database or ""
+        if url.drivername != "sqlite":
+            self.place = hide_passwords(url.render_as_string())
         if url.drivername == "sqlite":
             _check_file(Path(self.place), create)
         self._engine = _engine(url)
@@ -213,6 +220,10 @@ class ExperienceStore:
         if place.is_dir() or (place.exists() and not is_table):
             raise UsageError(f"{place} is there already: name another place to export to")
 
+        with disk_errors(place):
+            make_folder(place.parent)
+        check_writable(place.parent)
+
         def work(conn: sa.Connection) -> Path:
             made = place.with_name(f".tmp-{uuid.uuid4().hex}")
             with disk_errors(place):
@@ -230,8 +241,6 @@ class ExperienceStore:
                     _remove(made)
                     raise
 
-        with disk_errors(place):
-            make_folder(place.parent)
         made = self._read(work)
         with disk_errors(place):
             try:
@@ -354,21 +363,29 @@ def _url(place: str | Path | None) -> sa.URL:
         raise UsageError(
             'expected a store, but QUICKSTUDY_EXPERIENCE is "off": unset it, or name one'
         )
-    if isinstance(place, Path) or "://" not in place:
+    if isinstance(place, Path) or not re.search(URL, place):
         return sa.URL.create("sqlite", database=str(Path(place).absolute()))
     try:
         url = sa.make_url(place)
     except (ArgumentError, ValueError):
-        raise UsageError(f"expected a path or a URL of a database, got {place!r}") from None
+        url = None
+    if url is None or "@" in (url.host or ""):
+        raise UsageError(
+            "expected a path, or a URL such as postgresql://USER:PASSWORD@HOST/DATABASE, got what "
+            "is neither (not shown, as a password may be in it): in a password write %40 for @, "
+            "%2F for / and %3A for :"
+        )
     backend = url.get_backend_name()
     if backend in ("postgresql", "postgres"):
         require("psycopg", "experience")
         return url.set(drivername="postgresql+psycopg")
-    if backend != "sqlite" or not url.database or url.database == ":memory:" or url.query:
+    in_memory = not url.database or url.database == ":memory:"
+    if backend != "sqlite" or in_memory or url.host or url.query:
         raise UsageError(
-            f"expected a path, sqlite:///FILE or postgresql://HOST/DATABASE, got {url!r}"
+            "expected a path, sqlite:///FILE or postgresql://HOST/DATABASE, got "
+            + hide_passwords(url.render_as_string())
         )
-    return url.set(drivername="sqlite", database=str(Path(url.database).absolute()))
+    return url.set(drivername="sqlite", database=str(Path(url.database or "").absolute()))
 
 
 def _check_file(path: Path, create: bool) -> None:
@@ -508,7 +525,7 @@ def _in_the_way(error: DBAPIError) -> bool:
 def _explained(error: DBAPIError, place: str) -> QuickstudyError:
     """What happened in the database, why, and what to do."""
     code, state = _codes(error)
-    reason = str(error.orig).strip().partition("\n")[0]
+    reason = hide_passwords(str(error.orig).strip().partition("\n")[0])
     if code == 19 or state == "23503":
         return UsageError(
             f"expected trials of tasks, strategies and runs that are in {place} ({reason}): give "

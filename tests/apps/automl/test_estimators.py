@@ -74,9 +74,9 @@ def test_no_transform_sees_the_rows_that_are_left_out(monkeypatch):
     monkeypatch.setattr(
         AutoMLClassifier,
         "_predictions",
-        lambda self, model, frame: (
+        lambda self, model, frame, deadline: (
             asked.append(set(frame["row"])),
-            predictions(self, model, frame),
+            predictions(self, model, frame, deadline),
         )[1],
     )
     AutoMLClassifier(n_trials=1, families=["linear"]).fit(X.assign(row=range(90)), Y)
@@ -116,9 +116,11 @@ def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):
 def test_a_pipeline_is_judged_on_few_rows_first_and_none_that_it_is_asked_for(monkeypatch):
     monkeypatch.setattr(estimators, "LEAST_ROWS", 20)
     sizes = []
-    plain = estimators._fitted
+    plain = estimators.fit_pipeline
     monkeypatch.setattr(
-        estimators, "_fitted", lambda m, x, y: (sizes.append(len(x)), plain(m, x, y))[1]
+        estimators,
+        "fit_pipeline",
+        lambda m, x, y, deadline: (sizes.append(len(x)), plain(m, x, y, deadline))[1],
     )
     options = {"n_trials": 14, "families": FAST, "time_budget": None, "history": None}
     model = AutoMLClassifier(**options).fit(X, Y)
@@ -128,11 +130,11 @@ def test_a_pipeline_is_judged_on_few_rows_first_and_none_that_it_is_asked_for(mo
     assert all(len(entry.scores) < 5 for entry in ended)
     assert all(len(e.scores) == 5 for e in model.leaderboard_ if e.failure is None)
     splits = model._splits(np.zeros(90, dtype=int))
-    (shown, asked, is_fold), *folds = estimators._stages(splits, 0)
-    assert not is_fold
-    assert estimators._so_far([(shown, asked, is_fold)]) == "24 rows"
-    assert set(shown) <= set(splits[0][0])
-    assert not set(shown) & set(asked)
+    part, *folds = estimators._stages(splits, 0)
+    assert not part.is_fold
+    assert estimators._so_far([part]) == "24 rows"
+    assert set(part.learned) <= set(splits[0][0])
+    assert not set(part.learned) & set(part.predicted)
     assert len(folds) == 5
 
 
@@ -398,9 +400,17 @@ def test_without_other_tables_each_familys_default_is_tried_first():
 
 
 def test_what_ships_is_suggested_without_fitting(monkeypatch):
-    monkeypatch.setattr(estimators, "_fitted", None)
+    monkeypatch.setattr(estimators, "fit_pipeline", None)
     found = AutoMLClassifier(families=["svm", "linear"]).suggest(X, Y, 3)
     assert len(found) == 3
     assert {family for family, _ in found} <= {"svm", "linear"}
     regressor = AutoMLRegressor(metric="neg_mean_absolute_error")
     assert len(regressor.suggest(X, np.arange(len(X)))) == 5
+
+
+def test_the_storages_password_is_not_shown():
+    model = AutoMLClassifier(storage="postgresql://ann:secret@host/studies")
+    for text in (repr(model), model._repr_html_(), model._repr_mimebundle_()["text/html"]):
+        assert "secret" not in text
+        assert "postgresql://ann:***@host/studies" in text
+    assert clone(model).storage == model.storage

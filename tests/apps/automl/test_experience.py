@@ -167,6 +167,8 @@ def test_what_is_no_storage_is_refused_and_left_as_it_is(store, tmp_path):
     assert not (tmp_path / "no.db").exists()
     with pytest.raises(UsageError, match="URL of a database"):
         import_studies("://", store)
+    with pytest.raises(UsageError, match=r"got 'postgresql://x:\*\*\*@host:z/y'"):
+        import_studies("postgresql://x:secret@host:z/y", store)
     with pytest.raises(DataError, match="x:\\*\\*\\*@"):
         import_studies("postgresql://x:secret@127.0.0.1:9/y", store)
     make_study(f"sqlite:///{tmp_path / 'studies.db'}", n=1)

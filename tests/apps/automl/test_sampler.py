@@ -94,6 +94,12 @@ def test_good_advice_keeps_its_turns():
         assert told == [False] * 7 + [True, False, False, True]
 
 
+def test_where_no_configuration_is_in_the_range_the_reason_says_so():
+    study = study_of(MetaSampler(RIGHT, PARAMS), lambda t: t.suggest_float("x", 5, 6), 1)
+    (why,) = study.trials[0].user_attrs["reasons"]
+    assert why == "found by search: no configuration left fits what the study asks for"
+
+
 def test_configurations_out_of_the_range_are_passed_over():
     def narrow(trial):
         return trial.suggest_float("x", -3, 0.5)
@@ -127,6 +133,19 @@ def test_what_a_configuration_does_not_say_is_searched():
     places = [t.params["x"] for t in study.trials]
     assert places[0] == 1.0
     assert len(set(places)) == 3
+
+
+@pytest.mark.parametrize(
+    ("params", "absent"),
+    [
+        ({name: {"rate": x} for name, x in zip(PARAMS, PLACES, strict=True)}, "'rate'"),
+        ({name: {"x": x, "y": 1.0} for name, x in zip(PARAMS, PLACES, strict=True)}, "'y'"),
+    ],
+)
+def test_configurations_whose_parameters_the_study_does_not_have_are_warned_of(params, absent):
+    with pytest.warns(UserWarning, match=f"set {absent}, which the study does not have .*'x'") as w:
+        study_of(MetaSampler(RIGHT, params), hill(1.0), 4)
+    assert len([one for one in w if "does not have" in str(one.message)]) == 1
 
 
 def test_failed_and_infinite_trials_are_not_advised_again():

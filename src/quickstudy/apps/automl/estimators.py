@@ -13,7 +13,7 @@ import math
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -32,10 +32,17 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from quickstudy.apps.automl.advisors import Advisor
+from quickstudy.apps.automl.budget import (
+    Deadline,
+    OutOfTime,
+    fit_pipeline,
+    forecast,
+    predict_in_parts,
+)
 from quickstudy.apps.automl.columns import (
     CALLED,
     FEWEST_IDS,
@@ -66,7 +73,16 @@ from quickstudy.apps.automl.pipelines import (
     suggest_options,
 )
 from quickstudy.apps.automl.sampler import MetaSampler
-from quickstudy.errors import DataError, QuickstudyError, RunError, UsageError, require, unknown
+from quickstudy.errors import (
+    DataError,
+    QuickstudyError,
+    RunError,
+    UsageError,
+    hide_passwords,
+    require,
+    unknown,
+)
+from quickstudy.progress import Progress
 
 __all__ = ["AutoMLClassifier", "AutoMLRegressor", "LeaderboardEntry"]
 
@@ -89,6 +105,26 @@ FOLLOWS_ORDER = (
     "the target follows the order of the rows, as these columns do, so scores may not hold for new "
     "rows"
 )
+
+QUICK = ("lightgbm", "linear")
+"""Families of which the first there is can always be tried in time."""
+
+WARM_UP, PROBED, PROBE_SHARE = 200, (1000, 4000, 16_000), 0.08
+"""Rows by which it is known how long a fit takes on more, after a first one that is not timed; and
+the share of the time for one of these.
+"""
+
+FEWEST_TRIED = 4000
+"""Rows of a larger table that pipelines are tried on at least, however short the time."""
+
+QUICK_SHARE, FIRST_SHARE, REFIT_SHARE = 0.35, 0.4, 0.35
+"""Shares of the time for a quick pipeline, for the first one tried, and to fit the ensemble."""
+
+MOST_WEIGHED = 20_000
+"""Rows at most by which the members of the ensemble are chosen."""
+
+ENDED = ("pruned", "out of time")
+"""How the failures of pipelines begin that were ended for their score or for the time."""
 
 TPE = "found by search, by the pipelines before"
 
@@ -140,7 +176,7 @@ class LeaderboardEntry:
     @property
     def is_pruned(self) -> bool:
         """Whether it was ended before its last fold, for what it scored or for the time."""
-        return self.failure is not None and self.failure.startswith(("pruned", "out of time"))
+        return self.failure is not None and self.failure.startswith(ENDED)
 
     @property
     def mean(self) -> float:
@@ -181,7 +217,21 @@ class _AutoML(BaseEstimator, ABC):
         self.history = history
         self.seed = seed
 
-    def fit(self, X: Any, y: Any, *, told: Told | None = None) -> Self:
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        return hide_passwords(super().__repr__(N_CHAR_MAX))  # of the storage's URL
+
+    def _html_repr(self) -> str:
+        return hide_passwords(estimator_html_repr(self))
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        told: Told | None = None,
+        checkpoint: Callable[[Self], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> Self:
         """Search, and fit the ensemble of what was best on all rows.
 
         Args:
@@ -189,6 +239,9 @@ class _AutoML(BaseEstimator, ABC):
                 may be in it.
             y: The target, of shape (n,).
             told: Is told of each pipeline as it ends, such as what `remember_automl` returns.
+            checkpoint: Is called with the estimator whenever it knows a new ensemble, to save it;
+                the members are not fitted yet.
+            deadline: When to be done; None for `time_budget` from now.
 
         Raises:
             UsageError: If an option cannot be used as given.
@@ -196,6 +249,7 @@ class _AutoML(BaseEstimator, ABC):
             RunError: If all pipelines failed.
         """
         families = self._check_options()
+        deadline = deadline or Deadline(self.time_budget)
         frame, target = self._learn_table(X, y)
         families = self._serving(families, frame)
         if not families:
@@ -203,17 +257,18 @@ class _AutoML(BaseEstimator, ABC):
                 f"expected a family for {self._goal} that can learn from a table of "
                 f"{len(frame)} rows and {frame.shape[1]} columns, got none"
             )
-        entries, predictions = self._search(frame, target, self._splits(target), families, told)
-        done = [i for i, entry in enumerate(entries) if entry.failure is None]
-        weights = _greedy_ensemble(
-            [predictions[i] for i in done], target, self._metrics[self.metric_]
-        )
-        for i, weight in zip(done, weights, strict=True):
-            entries[i] = replace(entries[i], weight=weight)
-        chosen = [predictions[i] * entries[i].weight for i in done if entries[i].weight]
-        self.out_of_fold_ = np.sum(chosen, axis=0)
-        self.out_of_fold_score_ = self._metrics[self.metric_](target, self.out_of_fold_)
-        self._fit_members(entries, frame, target)
+        self._search(frame, target, families, deadline, told, checkpoint)
+        if not self._fit_members(frame, target, deadline):
+            few = max(FEWEST_TRIED, len(self.rows_) // 4)
+            self.n_fitted_rows_ = min(self.n_fitted_rows_, few)
+            self.leaderboard_ = _alone(self.leaderboard_)
+            self._fit_members(frame, target, Deadline(None))
+        self._fit_more_rows(frame, target, deadline)
+        if self.n_fitted_rows_ < len(frame):
+            self.notes_.append(
+                f"the ensemble learned from {self.n_fitted_rows_} of {len(frame)} rows, as the "
+                "time budget does not suffice for all"
+            )
         return self
 
     def refit(
@@ -222,6 +277,8 @@ class _AutoML(BaseEstimator, ABC):
         y: Any,
         leaderboard: Sequence[LeaderboardEntry],
         columns: Sequence[Column] | None = None,
+        n_rows: int | None = None,
+        deadline: Deadline | None = None,
     ) -> Self:
         """Fit an ensemble that was found before, without a search.
 
@@ -230,15 +287,22 @@ class _AutoML(BaseEstimator, ABC):
             leaderboard: Of the estimator that found it.
             columns: What the columns hold and how they are read, `columns_` of that estimator;
                 None to learn it from these rows.
+            n_rows: Rows to learn from, its `n_fitted_rows_`; None for all.
+            deadline: When to be done; None for no limit.
 
         Raises:
             UsageError: If an option cannot be used as given, or no entry has a weight.
             DataError: If the table or target cannot serve.
+            OutOfTime: If the deadline passes before a pipeline is fitted.
         """
         self._check_options()
         if not any(entry.weight for entry in leaderboard):
             raise UsageError("expected an entry of the leaderboard with a weight, got none")
-        self._fit_members(leaderboard, *self._learn_table(X, y, columns))
+        frame, target = self._learn_table(X, y, columns)
+        self.leaderboard_ = _ranked(leaderboard)
+        self.n_fitted_rows_ = min(n_rows or len(frame), len(frame))
+        if not self._fit_members(frame, target, deadline or Deadline(None)):
+            raise OutOfTime
         return self
 
     def suggest(self, X: Any, y: Any, k: int = 5) -> list[tuple[str, dict[str, Any]]]:
@@ -344,17 +408,66 @@ class _AutoML(BaseEstimator, ABC):
         self.meta_features_ = {}
         return table, target
 
-    def _fit_members(
-        self, entries: Sequence[LeaderboardEntry], frame: pd.DataFrame, target: np.ndarray
-    ) -> None:
-        self.leaderboard_ = sorted(entries, key=lambda entry: -entry.mean)
-        self.members_ = []
-        for entry in self.leaderboard_:
-            if entry.weight:
-                model = make_model(
-                    entry.family, entry.options, self._goal, self.seed, self.columns_
-                )
-                self.members_.append((entry.weight, _fitted(model, frame, target)))
+    def _fit_members(self, frame: pd.DataFrame, target: np.ndarray, deadline: Deadline) -> bool:
+        """Fit what has a weight, the greatest first; what the time does not suffice for loses it.
+
+        Returns:
+            Whether there was time for one at least; without, all keep their weights.
+        """
+        began, self.members_, late = time.monotonic(), [], []
+        for entry in sorted((e for e in self.leaderboard_ if e.weight), key=lambda e: -e.weight):
+            try:
+                model = self._fit_member(entry, frame, target, deadline)
+                self.members_.append((entry.weight, model))
+            except OutOfTime:
+                late.append(entry.number)
+        self.fit_seconds_ = time.monotonic() - began
+        if late and self.members_:
+            total = sum(weight for weight, _ in self.members_)
+            self.leaderboard_ = [
+                replace(e, weight=0.0 if e.number in late else e.weight / total)
+                for e in self.leaderboard_
+            ]
+            self.notes_.append(
+                f"{len(late)} pipelines are left out of the ensemble, as the time budget did not "
+                "suffice to fit them on all rows"
+            )
+        return bool(self.members_)
+
+    def _fit_more_rows(self, frame: pd.DataFrame, target: np.ndarray, deadline: Deadline) -> None:
+        """Fit the ensemble on more rows while there is time for that."""
+        while (n := self.n_fitted_rows_) < len(frame):
+            more = min(
+                len(frame), 4 * n, int(0.7 * n * deadline.left / max(self.fit_seconds_, 1e-6))
+            )
+            if more < 1.5 * n:
+                return
+            before = self.members_, self.leaderboard_, list(self.notes_), self.fit_seconds_
+            self.n_fitted_rows_ = more
+            if not self._fit_members(frame, target, deadline) or self.notes_ != before[2]:
+                self.members_, self.leaderboard_, self.notes_, self.fit_seconds_ = before
+                self.n_fitted_rows_ = n
+                return
+
+    def _fit_member(
+        self, entry: LeaderboardEntry, frame: pd.DataFrame, target: np.ndarray, deadline: Deadline
+    ) -> Any:
+        model = make_model(entry.family, entry.options, self._goal, self.seed, self.columns_)
+        rows = self._drawn(target, self.n_fitted_rows_)
+        if len(rows) < len(frame):
+            frame, target = frame.iloc[rows], target[rows]
+        return fit_pipeline(model, frame, target, deadline)
+
+    def _drawn(self, target: np.ndarray, n: int) -> np.ndarray:
+        """The numbers of n rows at random, with at least one of each class."""
+        if n >= len(target):
+            return np.arange(len(target))
+        mixed = np.random.default_rng(self.seed).permutation(len(target))
+        if self._goal == "classification":
+            first = np.unique(target[mixed], return_index=True)[1]
+            mixed = np.concatenate([mixed[first], np.delete(mixed, first)])
+            n = max(n, len(first))
+        return np.sort(mixed[:n])
 
     def _check_options(self) -> list[str]:
         if self.n_trials is None and self.time_budget is None:
@@ -373,6 +486,8 @@ class _AutoML(BaseEstimator, ABC):
             )
         if self.history == "experience":
             require("sqlalchemy", "experience")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"expected a seed from 0 to 2**32 - 1, got {self.seed}")
         if self.n_folds < 2:
             raise UsageError(f"expected n_folds >= 2, got {self.n_folds}")
         self.metric_ = self.metric or next(iter(self._metrics))
@@ -426,78 +541,171 @@ class _AutoML(BaseEstimator, ABC):
         self,
         frame: pd.DataFrame,
         target: np.ndarray,
-        splits: list[tuple[np.ndarray, np.ndarray]],
         families: list[str],
+        deadline: Deadline,
         told: Told | None,
-    ) -> tuple[list[LeaderboardEntry], list[np.ndarray]]:
-        """Try pipelines until the budget is spent; with predictions for rows left out."""
-        ends = math.inf if self.time_budget is None else time.monotonic() + self.time_budget
-        study = self._study(frame, target, families)
-        metric = self._metrics[self.metric_]
-        stages = _stages(splits, self.seed)
-        entries: list[LeaderboardEntry] = []
-        everything: list[np.ndarray] = []
-        found = False
-        while len(entries) < (self.n_trials or math.inf):
-            if time.monotonic() >= ends and (found or len(entries) >= len(families)):
-                break
-            trial = study.ask()
-            try:
-                family, options = suggest_options(trial, families)
-            except ValueError as error:  # of Optuna, whose ranges never change
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                raise UsageError(
-                    f"the study {self.study_name!r} chose among other families, as for a table of "
-                    f"another size: name another ({error})"
-                ) from error
-            began, scores, failure = time.monotonic(), [], None
-            predictions = np.zeros((len(frame), self._n_outputs))
-            try:
-                for step, (shown, asked, is_fold) in enumerate(stages):
-                    if step and trial.should_prune():
-                        failure = f"pruned after {_so_far(stages[:step])}"
-                    elif step and found and time.monotonic() >= ends:
-                        failure = f"out of time after {_so_far(stages[:step])}"
-                    if failure:
-                        break
-                    model = make_model(family, options, self._goal, self.seed, self.columns_)
-                    _fitted(model, frame.iloc[shown], target[shown])
-                    predictions[asked] = self._predictions(model, frame.iloc[asked])
-                    score = metric(target[asked], self._shaped(predictions[asked]))
-                    if is_fold:
-                        scores.append(score)
-                    trial.report(float(np.mean(scores)) if is_fold else score, step)
-            except Exception as error:  # whatever a library raises is this pipeline's failure
-                failure = f"{type(error).__name__}: {error}".partition("\n")[0]
-                ended = study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            else:
-                state = optuna.trial.TrialState.PRUNED if failure else None
-                score = None if failure else float(np.mean(scores))
-                ended = study.tell(trial, score, state=state)
-            found = found or failure is None
-            seconds = time.monotonic() - began
-            entries.append(
-                LeaderboardEntry(
-                    family,
-                    options,
-                    scores,
-                    seconds,
-                    failure=failure,
-                    number=len(entries),
-                    reasons=ended.user_attrs.get("reasons", [TPE]),
-                )
+        checkpoint: Callable[[Self], None] | None,
+    ) -> None:
+        """Try pipelines until what is left of the time is needed to fit the ensemble."""
+        quick = next((name for name in QUICK if name in families), families[0])
+        self.n_fitted_rows_, room = len(frame), REFIT_SHARE * max(deadline.left, 0.0)
+        self.rows_ = self._drawn(target, self._affordable_rows(frame, target, quick, deadline))
+        is_part = len(self.rows_) < len(frame)
+        study = self._study(frame, target, families, quick if is_part else None)
+        if is_part:
+            self.notes_.append(
+                f"pipelines were tried on {len(self.rows_)} of {len(frame)} rows, as the time "
+                "budget does not suffice for all"
             )
-            if told:
-                told(entries[-1])
-            everything.append(self._shaped(predictions))
-        if not found:
-            first = entries[0]
+            frame, target = frame.iloc[self.rows_], target[self.rows_]
+        stages = _stages(self._splits(target), self.seed, timed=deadline.is_finite)
+        search = _Search(target, self._metrics[self.metric_], stages, room, self.n_fitted_rows_)
+        total = max(1, math.ceil(deadline.left)) if deadline.is_finite else self.n_trials
+        needs_quick = is_part
+        with Progress("searching" if deadline.is_finite else "trying pipelines", total) as progress:
+            while needs_quick or len(search.entries) < (self.n_trials or math.inf):
+                ends = deadline.before(1.3 * search.refit_seconds)
+                most = len(families) * (1 + needs_quick)  # another process may take the quick one
+                if ends.passed and (search.done or len(search.entries) >= most):
+                    break
+                limit = ends if search.done else ends.share(FIRST_SHARE)
+                unlimited = quick if needs_quick or not search.done else None
+                entry, *found = self._try(study, frame, families, search, limit, unlimited)
+                search.add(entry, *found)
+                needs_quick &= entry.family != quick and not search.done
+                if entry.is_pruned and not search.done and not needs_quick:
+                    needs_quick = True
+                    _enqueue_quick(study, quick)
+                if told:
+                    told(entry)
+                best = max(search.entries, key=lambda e: e.mean)
+                note = "" if best.failure else f"best {self.metric_} {best.mean:.4g}"
+                note = f"{len(search.entries)} pipelines, {note}".rstrip(", ")
+                if deadline.is_finite:
+                    progress.done = min(round(progress.elapsed), total or 0)
+                    progress.update(note)
+                else:
+                    progress.advance(note=note)
+                if search.improved and search.is_cheap_to_combine:
+                    self._take(search)
+                    if checkpoint:
+                        checkpoint(self)
+        if not search.done:
+            first = search.entries[0]
             raise RunError(f"all pipelines failed, the first ({first.family}) by {first.failure}")
-        return entries, everything
+        self._take(search)
 
-    def _study(self, frame: pd.DataFrame, target: np.ndarray, families: list[str]) -> optuna.Study:
+    def _take(self, search: _Search) -> None:
+        """Set what is known of the ensemble so far."""
+        entries, self.n_fitted_rows_ = search.combine()
+        self.leaderboard_ = _ranked(entries)
+        weighed = [
+            (e.weight, p) for e, p in zip(entries, search.predictions, strict=True) if e.weight
+        ]
+        self.out_of_fold_ = np.sum([weight * p for weight, p in weighed], axis=0)
+        self.out_of_fold_score_ = search.metric(search.target, self.out_of_fold_)
+
+    def _affordable_rows(
+        self, frame: pd.DataFrame, target: np.ndarray, family: str, deadline: Deadline
+    ) -> int:
+        """Rows on which the default of a quick family goes through all folds in a share of the
+        time, by how long it takes on few rows.
+        """
+        n, times = len(frame), []
+        if not deadline.is_finite or n <= PROBED[-1]:
+            return n
+        for size in (WARM_UP, *PROBED):
+            if times and forecast(times, size) > PROBE_SHARE * deadline.left:
+                break
+            rows, began = self._drawn(target, size), time.monotonic()
+            model = make_model(
+                family, FAMILIES[family].default, self._goal, self.seed, self.columns_
+            )
+            fit_pipeline(model, frame.iloc[rows], target[rows], Deadline(None))
+            if size != WARM_UP:
+                times.append((size, time.monotonic() - began))
+        allowed, learned = QUICK_SHARE * max(deadline.left, 0.0), 1 - 1 / self.n_folds
+        while n > FEWEST_TRIED and self.n_folds * forecast(times, int(learned * n)) > allowed:
+            n = max(int(0.8 * n), FEWEST_TRIED)
+        return n
+
+    def _try(
+        self,
+        study: optuna.Study,
+        frame: pd.DataFrame,
+        families: list[str],
+        search: _Search,
+        limit: Deadline,
+        unlimited: str | None,
+    ) -> tuple[LeaderboardEntry, np.ndarray, list[tuple[int, float]]]:
+        """A pipeline that the study chooses, on more and more rows; with its predictions, and the
+        rows and seconds of each fit. One family may have no limit, so that something is found.
+        """
+        trial = study.ask()
+        try:
+            family, options = suggest_options(trial, families)
+        except ValueError as error:  # of Optuna, whose ranges never change
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            raise UsageError(
+                f"the study {self.study_name!r} chose among other families, as for a table of "
+                f"another size: name another ({error})"
+            ) from error
+        target, stages, growth = search.target, search.stages, FAMILIES[family].growth
+        limit = Deadline(None) if family == unlimited else limit
+        began, scores, failure, done = time.monotonic(), [], None, 0
+        times: list[tuple[int, float]] = []
+        predictions = np.zeros((len(frame), self._n_outputs))
+        try:
+            for done, stage in enumerate(stages):
+                started = time.monotonic()
+                if trial.should_prune():
+                    failure = f"pruned after {_so_far(stages[:done])}"
+                    break
+                ahead = stages[done:] if len(times) > 1 else stages[done : done + 1]
+                needed = [forecast(times, len(s.learned), growth) for s in ahead if times]
+                if sum(needed) > limit.left:
+                    raise OutOfTime
+                model = make_model(family, options, self._goal, self.seed, self.columns_)
+                fit_pipeline(model, frame.iloc[stage.learned], target[stage.learned], limit)
+                rows = frame.iloc[stage.predicted]
+                predictions[stage.predicted] = self._predictions(model, rows, limit)
+                times.append((len(stage.learned), time.monotonic() - started))
+                if stage.is_judged:
+                    part = self._shaped(predictions[stage.predicted])
+                    score = search.metric(target[stage.predicted], part)
+                    if not math.isfinite(score):
+                        raise ValueError(f"a {self.metric_} that is not finite")
+                    scores += [score] if stage.is_fold else []
+                    number = sum(other.is_judged for other in stages[:done])
+                    trial.report(float(np.mean(scores)) if stage.is_fold else score, number)
+        except OutOfTime:
+            failure = f"out of time after {_so_far(stages[:done])}"
+        except Exception as error:  # whatever a library raises is this pipeline's failure
+            failure = f"{type(error).__name__}: {error}".partition("\n")[0]
+        states, is_ended = (
+            optuna.trial.TrialState,
+            failure is not None and failure.startswith(ENDED),
+        )
+        if failure is None:
+            ended = study.tell(trial, float(np.mean(scores)))
+        else:
+            ended = study.tell(trial, state=states.PRUNED if is_ended else states.FAIL)
+        entry = LeaderboardEntry(
+            family,
+            options,
+            scores,
+            time.monotonic() - began,
+            failure=failure,
+            number=len(search.entries),
+            reasons=ended.user_attrs.get("reasons", [TPE]),
+        )
+        return entry, self._shaped(predictions), times
+
+    def _study(
+        self, frame: pd.DataFrame, target: np.ndarray, families: list[str], first: str | None
+    ) -> optuna.Study:
         """A study that begins with what other tables advise, or, without any, with each family's
-        default; a stored one of this table goes on.
+        default; a stored one of this table goes on. Before all comes the default of `first`.
         """
         meta, features = self._meta_learner(frame, target, families, self.columns_)
         self.meta_features_ = dict(features)
@@ -520,12 +728,14 @@ class _AutoML(BaseEstimator, ABC):
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0),
             )
         except Exception as error:  # each database has errors of its own
-            reason = str(error).partition("\n")[0]
+            reason = hide_passwords(str(error).partition("\n")[0])
             raise UsageError(
                 f"the storage cannot be opened ({reason}): give a URL such as sqlite:///search.db"
             ) from error
         finally:
             optuna.logging.set_verbosity(told)
+        if first:
+            _enqueue_quick(study, first)
         for family in () if is_advised else families:
             fixed = as_parameters(family, FAMILIES[family].default)
             reasons = ["the default of its family"]
@@ -536,9 +746,15 @@ class _AutoML(BaseEstimator, ABC):
     def _n_outputs(self) -> int:
         return 1
 
-    @abstractmethod
-    def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
+    def _predictions(self, model: Any, frame: pd.DataFrame, deadline: Deadline) -> np.ndarray:
         """Of shape (n, n_outputs)."""
+        return predict_in_parts(
+            lambda x: self._predicted(model[-1], x), model[:-1].transform(frame), deadline
+        )
+
+    @abstractmethod
+    def _predicted(self, model: Any, x: np.ndarray) -> np.ndarray:
+        """What a pipeline's last step makes of encoded rows, of shape (n, n_outputs)."""
 
     def _shaped(self, predictions: np.ndarray) -> np.ndarray:
         """As metrics take them."""
@@ -556,8 +772,15 @@ class _AutoML(BaseEstimator, ABC):
         for line in unreadable_cells(frame, table, self.columns_):
             warnings.warn(line, stacklevel=3)
         total = sum(weight for weight, _ in self.members_)
-        parts = [w * self._predictions(model, table) for w, model in self.members_]
-        return self._shaped(np.sum(parts, axis=0) / total)
+        ends = Deadline(None)
+        parts = [w * self._predictions(model, table, ends) for w, model in self.members_]
+        mean = self._shaped(np.sum(parts, axis=0) / total)
+        if not np.isfinite(mean).all():
+            raise RunError(
+                "expected finite predictions, got others: fit again, or look for extreme values in "
+                "the table"
+            )
+        return mean
 
 
 class AutoMLClassifier(ClassifierMixin, _AutoML):
@@ -571,8 +794,9 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
 
     Args:
         n_trials: Pipelines to try; None for no limit.
-        time_budget: Seconds to search for; None for no limit. The fitting under way is not cut
-            short, the ensemble is fitted after it, and one pipeline at least is finished.
+        time_budget: Seconds for search and fit of the ensemble; None for no limit. Where it does
+            not suffice for all rows, pipelines are tried, and if need be the ensemble is fitted, on
+            as many as it suffices for, which `notes_` mentions. One pipeline at least is finished.
         metric: "accuracy", "balanced_accuracy" or "neg_log_loss".
         families: Names of `FAMILIES`, in the order to begin with; None for all.
         n_folds: Of the cross-validation.
@@ -588,11 +812,14 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
         classes_: The labels, in the order of probabilities.
         leaderboard_: A `LeaderboardEntry` a trial, the best first.
         members_: The ensemble: weights and fitted pipelines.
-        out_of_fold_: Its predictions for the rows of each fold by what did not learn from them;
-            probabilities for classes. Its weights were chosen by them.
+        rows_: Numbers of the rows that pipelines were tried on, of shape (n_tried,).
+        out_of_fold_: Its predictions for these rows by what did not learn from them, of shape
+            (n_tried,), or (n_tried, n_classes) for probabilities. Its weights were chosen by them.
         out_of_fold_score_: Of these, which is a little too good for it.
         kinds_: What each column holds.
         columns_: The same, with the formats by which cells are read.
+        n_fitted_rows_: Rows that the ensemble learned from.
+        fit_seconds_: How long that took.
         notes_: What of the table deserves attention, in words.
         meta_features_: By which the table was compared with others; empty without a history.
 
@@ -631,8 +858,8 @@ class AutoMLClassifier(ClassifierMixin, _AutoML):
     def _n_outputs(self) -> int:
         return len(self.classes_)
 
-    def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
-        return class_probabilities(model, frame, len(self.classes_))
+    def _predicted(self, model: Any, x: np.ndarray) -> np.ndarray:
+        return class_probabilities(model, x, len(self.classes_))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, in the order of `classes_`, shape (n, n_classes)."""
@@ -675,8 +902,8 @@ class AutoMLRegressor(RegressorMixin, _AutoML):
             )
         return target
 
-    def _predictions(self, model: Any, frame: pd.DataFrame) -> np.ndarray:
-        return np.asarray(model.predict(frame), dtype=np.float64)[:, None]
+    def _predicted(self, model: Any, x: np.ndarray) -> np.ndarray:
+        return np.asarray(model.predict(x), dtype=np.float64)[:, None]
 
     def _shaped(self, predictions: np.ndarray) -> np.ndarray:
         return predictions[:, 0]
@@ -699,33 +926,131 @@ def class_probabilities(model: Any, rows: Any, n_classes: int) -> np.ndarray:
     return probabilities
 
 
-def _fitted(model: Any, frame: pd.DataFrame, target: np.ndarray) -> Any:
-    """A model after fitting, without the warnings of a search, as of steps that were too few.
+@dataclass(frozen=True)
+class _Stage:
+    """A fit of a pipeline on a part of the rows.
 
-    On one core: products of small matrices are slower on more (a Gaussian process of 142 rows took
-    six times as long on two), and a search is spread by processes.
+    Args:
+        learned, predicted: Numbers of rows.
+        is_fold: Of the cross-validation, so its score counts.
+        is_judged: Whether the pipeline may be pruned after it; else it is for its time alone.
     """
-    with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore")
-        return model.fit(frame, target)
+
+    learned: np.ndarray
+    predicted: np.ndarray
+    is_fold: bool = True
+    is_judged: bool = True
 
 
 def _stages(
-    splits: list[tuple[np.ndarray, np.ndarray]], seed: int
-) -> list[tuple[np.ndarray, np.ndarray, bool]]:
-    """Rows to learn from, rows to predict and whether it is a fold, from little work to much: the
-    first fold from a ninth and a third of its rows, where these are many enough, then all folds.
+    splits: list[tuple[np.ndarray, np.ndarray]], seed: int, *, timed: bool = False
+) -> list[_Stage]:
+    """From little work to much: the first fold from a ninth and a third of its rows, where these
+    are many enough, then all folds.
+
+    If they are to be timed, many rows begin with few, which tell how long more will take.
     """
-    shown, asked = splits[0]
-    shuffled = np.random.default_rng(seed).permutation(shown)
-    sizes = [n for part in PARTS if (n := round(part * len(shown))) >= LEAST_ROWS]
-    parts = [(np.sort(shuffled[:n]), asked, False) for n in sizes]
-    return [*parts, *((shown, asked, True) for shown, asked in splits)]
+    learned, predicted = splits[0]
+    shuffled = np.random.default_rng(seed).permutation(learned)
+    sizes = [n for part in PARTS if (n := round(part * len(learned))) >= LEAST_ROWS]
+    parts = [_Stage(np.sort(shuffled[:n]), predicted, is_fold=False) for n in sizes]
+    if timed and len(learned) >= 4 * LEAST_ROWS:
+        few = np.sort(shuffled[:LEAST_ROWS])
+        parts.insert(0, _Stage(few, predicted[:LEAST_ROWS], is_fold=False, is_judged=False))
+    return [*parts, *(_Stage(*split) for split in splits)]
 
 
-def _so_far(stages: list[tuple[np.ndarray, np.ndarray, bool]]) -> str:
-    folds = sum(is_fold for *_, is_fold in stages)
-    return f"{folds} fold{'s' * (folds > 1)}" if folds else f"{len(stages[-1][0])} rows"
+def _so_far(stages: list[_Stage]) -> str:
+    if not stages:
+        return "no fit"
+    folds = sum(stage.is_fold for stage in stages)
+    return f"{folds} fold{'s' * (folds > 1)}" if folds else f"{len(stages[-1].learned)} rows"
+
+
+def _enqueue_quick(study: optuna.Study, family: str) -> None:
+    """Let the default of a family be tried next, or after what is in the queue already."""
+    reasons = {"reasons": ["quick, so that one is finished in time"]}
+    study.enqueue_trial(as_parameters(family, FAMILIES[family].default), user_attrs=reasons)
+
+
+def _ranked(entries: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]:
+    return sorted(entries, key=lambda entry: -entry.mean)
+
+
+def _alone(entries: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]:
+    """The entries, of which the one of greatest weight takes all of it."""
+    first = max(entries, key=lambda entry: entry.weight)
+    return [replace(entry, weight=float(entry is first)) for entry in entries]
+
+
+class _Search:
+    """What was tried, and the ensemble of it that can be fitted in the time for that.
+
+    Args:
+        target: Of the rows that pipelines are tried on.
+        metric: From target and predictions to a score.
+        stages: Of each pipeline.
+        room: Seconds to fit the ensemble in.
+        n_rows: To fit it on.
+    """
+
+    def __init__(
+        self, target: np.ndarray, metric: Metric, stages: list[_Stage], room: float, n_rows: int
+    ) -> None:
+        self.target, self.metric, self.stages = target, metric, stages
+        self.entries: list[LeaderboardEntry] = []
+        self.predictions: list[np.ndarray] = []
+        self.done: list[int] = []
+        self._times: list[list[tuple[int, float]]] = []
+        self.improved = False
+        self.refit_seconds = 0.0
+        self._room, self._n_rows = room, n_rows
+        self._combined_at, self._combining = -math.inf, 0.0
+        self._judged = np.arange(len(target))
+        if len(target) > MOST_WEIGHED:
+            self._judged = np.random.default_rng(0).choice(len(target), MOST_WEIGHED, replace=False)
+
+    def add(
+        self, entry: LeaderboardEntry, predictions: np.ndarray, times: list[tuple[int, float]]
+    ) -> None:
+        """Take in a pipeline with its predictions for rows left out, and what its fits took."""
+        if entry.failure is None:
+            self.done.append(len(self.entries))
+            self.improved = True
+        self.entries.append(entry)
+        self.predictions.append(predictions)
+        self._times.append(times)
+
+    @property
+    def is_cheap_to_combine(self) -> bool:
+        """Whether it takes at most a twentieth of the time."""
+        return time.monotonic() - self._combined_at >= 20 * self._combining
+
+    def combine(self) -> tuple[list[LeaderboardEntry], int]:
+        """The entries with their weights in the ensemble, and the rows to fit it on."""
+        began, self.improved = time.monotonic(), False
+        parts = [self.predictions[i][self._judged] for i in self.done]
+        found = _greedy_ensemble(parts, self.target[self._judged], self.metric)
+        weights = {i: w for i, w in zip(self.done, found, strict=True) if w}
+        tried, n_rows = len(self.target), self._n_rows
+        while len(weights) > 1 and self._seconds(weights, tried) > self._room:
+            weights.pop(
+                min(weights, key=lambda i: weights[i] / max(self._seconds([i], tried), 1e-9))
+            )
+        while n_rows > tried and self._seconds(weights, n_rows) > self._room:
+            n_rows = max(int(0.8 * n_rows), tried)
+        total, self.refit_seconds = sum(weights.values()), self._seconds(weights, n_rows)
+        entries = [
+            replace(e, weight=weights.get(i, 0.0) / total) for i, e in enumerate(self.entries)
+        ]
+        self._combined_at = time.monotonic()
+        self._combining = self._combined_at - began
+        return entries, n_rows
+
+    def _seconds(self, numbers: Iterable[int], n_rows: int) -> float:
+        """What fitting these pipelines on so many rows will take."""
+        growths = {i: FAMILIES[self.entries[i].family].growth for i in numbers}
+        return sum(forecast(self._times[i], n_rows, growth) for i, growth in growths.items())
 
 
 def _greedy_ensemble(

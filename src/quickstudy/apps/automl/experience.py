@@ -26,6 +26,7 @@ from quickstudy.errors import (
     MissingError,
     UsageError,
     check_option,
+    hide_passwords,
     require,
     unknown,
 )
@@ -196,8 +197,10 @@ def _opened(storage: str) -> BaseStorage:
     path = None if "://" in storage else Path(storage).absolute()
     try:
         place = sa.make_url(storage if path is None else f"sqlite:///{path}")
-    except sa.exc.ArgumentError:
-        raise UsageError(f"expected a file or the URL of a database, got {storage!r}") from None
+    except (sa.exc.ArgumentError, ValueError):
+        raise UsageError(
+            f"expected a file or the URL of a database, got {hide_passwords(storage)!r}"
+        ) from None
     if place.drivername == "sqlite":
         path = Path(place.database or "")
     if path and not path.is_file():
@@ -210,8 +213,9 @@ def _opened(storage: str) -> BaseStorage:
         return RDBStorage(place.render_as_string(hide_password=False), skip_table_creation=True)
     except Exception as error:  # each database and reader has errors of its own
         reason = str(error.__cause__ or error).partition("\n")[0]
+        shown = hide_passwords(str(path or place.render_as_string()))
         raise DataError(
-            f"{path or place!r} cannot be read as a storage of Optuna: {reason}"
+            f"{shown} cannot be read as a storage of Optuna: {hide_passwords(reason)}"
         ) from error
 
 

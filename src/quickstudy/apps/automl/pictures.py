@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
+from quickstudy.apps.automl.budget import Deadline
 from quickstudy.apps.automl.columns import as_column, as_target_numbers
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
 from quickstudy.errors import require
@@ -35,6 +36,7 @@ def draw_automl(
     y: Any,
     importance: Mapping[str, tuple[float, float]],
     folder: Path,
+    deadline: Deadline | None = None,
 ) -> list[Path]:
     """Draw `search.png`, `leaderboard.png`, `importance.png`, and `confusion.png` of classes or
     `predictions.png` of numbers.
@@ -44,10 +46,12 @@ def draw_automl(
         y: The target it was fitted on, of shape (n,).
         importance: Of `column_importance`.
         folder: Where to.
+        deadline: When no further picture is begun; None for no limit.
 
     Raises:
         DiskError: If it cannot be written.
     """
+    y, ends = np.asarray(y)[model.rows_], deadline or Deadline(None)
     metric = model.metric_.replace("neg_", "minus ").replace("_", " ")
     tried = sorted(model.leaderboard_, key=lambda entry: entry.number)
     drawn: dict[str, Callable[[Axes], None]] = {
@@ -61,7 +65,7 @@ def draw_automl(
     if importance:
         score = "accuracy" if isinstance(model, AutoMLClassifier) else "R²"
         drawn["importance"] = lambda axis: _importance(axis, importance, score)
-    return [_draw(folder / f"{name}.png", draw) for name, draw in drawn.items()]
+    return [_draw(folder / f"{name}.png", draw) for name, draw in drawn.items() if not ends.passed]
 
 
 def _draw(path: Path, draw: Callable[[Axes], None]) -> Path:

@@ -345,6 +345,7 @@ class Family:
         most_columns: Of the raw table; None for any number.
         most_classes: None for any number.
         regression: Whether it predicts numbers too.
+        growth: Exponent of the time of a fit in its rows.
     """
 
     make: Callable[[Goal, Mapping[str, Any], int], Any]
@@ -355,6 +356,7 @@ class Family:
     most_columns: int | None = None
     most_classes: int | None = None
     regression: bool = True
+    growth: float = 1.0
 
     def serves(self, n_rows: int, n_columns: int, n_classes: int | None) -> bool:
         """Whether it can learn from a table of this size; no classes are regression."""
@@ -480,6 +482,7 @@ FAMILIES: dict[str, Family] = {
         {"C": 1.0, "gamma": 0.05},
         scaled=True,
         most_rows=10_000,
+        growth=2.0,
     ),
     "k-nearest neighbours": Family(
         _either(KNeighborsClassifier, KNeighborsRegressor),
@@ -507,6 +510,7 @@ FAMILIES: dict[str, Family] = {
         {"nu": 1.5},
         scaled=True,
         most_rows=500,
+        growth=3.0,
     ),
     "transformer": Family(
         _transformer,

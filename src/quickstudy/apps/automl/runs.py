@@ -12,17 +12,23 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import importlib.util
 import json
 import math
+import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from quickstudy.apps.automl.budget import Deadline, OutOfTime
 from quickstudy.apps.automl.columns import (
     as_frame,
     as_numbers,
@@ -33,12 +39,12 @@ from quickstudy.apps.automl.columns import (
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
 from quickstudy.apps.automl.importance import column_importance
 from quickstudy.apps.automl.metafeatures import Goal
-from quickstudy.apps.run import provenance, read_json
+from quickstudy.apps.run import provenance
 from quickstudy.apps.tables import check_bytes, check_cells, read_parquet
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require, unknown
-from quickstudy.files import make_folder, remove_leftovers, write_atomically
+from quickstudy.files import disk_errors, locked, remove_leftovers, write_atomically
 
-__all__ = ["goal_of", "load_automl", "read_frame", "save_automl", "split_target"]
+__all__ = ["RunWriter", "goal_of", "load_automl", "read_frame", "read_report", "split_target"]
 
 AutoML = AutoMLClassifier | AutoMLRegressor
 
@@ -47,8 +53,14 @@ PICTURES = [
 ]
 """Of a run folder; which of them, its report says."""
 
-TABLES = ("table.csv", "table.tsv", "table.parquet")
-"""What a run folder may call the table it keeps."""
+TABLE = r"table(-[0-9a-f]{16})?\.(csv|tsv|parquet)"
+"""What a run folder may call the table it keeps: by its content, or, earlier, plainly."""
+
+IMPORTANCE_SHARE = 0.7
+"""Of the time after the search, to find what each column is worth; pictures get the rest."""
+
+MOST_BYTES = 64 * 2**20
+"""Of a report, which is read whole."""
 
 FEW_NUMBERS = 20
 """A target of up to so many different whole numbers is one of classes."""
@@ -175,59 +187,145 @@ def goal_of(target: pd.Series) -> Goal:
     return "classification" if is_whole and target.nunique() <= FEW_NUMBERS else "regression"
 
 
-def save_automl(
-    model: AutoML, X: pd.DataFrame, y: pd.Series, table: Path, target: str, folder: Path
-) -> dict[str, Any]:
-    """Write a run folder, with pictures where there is matplotlib, and give back its report.
+class RunWriter:
+    """Writes a run folder, as soon as a search knows an ensemble and whenever it knows another.
+
+    The report is the last file written, and names the table and the pictures that belong to it, so
+    the folder holds the run of before or the new one, whole, at every moment. No other process can
+    write to the folder meanwhile.
 
     Args:
-        model: After `fit`.
-        X, y: What it was fitted on.
-        table: The file it was fitted on.
-        target: The column that was the target.
-        folder: A new or empty one, or one that a search of before left.
+        folder: A new or empty one, or one with a run of before, which is replaced.
+        table: The file that is searched.
+        target: The column that is the target.
 
     Raises:
-        RunError: If the folder holds something else.
+        RunError: If the folder holds something else, or another process writes to it.
         DiskError: If it cannot be written.
     """
-    check_folder(folder)
-    make_folder(folder)
-    try:
-        importance = column_importance(model, X, y)
-    except Exception as error:  # three quarters of few rows may be too few, whatever it says then
-        importance, reason = {}, str(error).partition("\n")[0]
-        model.notes_.append(f"what each column is worth is not known: {reason}")
-    remove_leftovers(folder)
-    for name in ("automl.json", *PICTURES):  # of a search of before, maybe of another table
-        (folder / name).unlink(missing_ok=True)
-    pictures: list[Path] = []
-    if importlib.util.find_spec("matplotlib"):
-        from quickstudy.apps.automl.pictures import draw_automl
 
-        pictures = draw_automl(model, y, importance, folder)
-    report = {
-        "estimator": type(model).__name__,
-        "options": {k: v for k, v in model.get_params().items() if k not in ("storage", "history")},
-        "metric": model.metric_,
-        "target": target,
-        "table": f"table{table.suffix.lower()}",
-        "kinds": model.kinds_,
-        "columns": columns_to_json(model.columns_),
-        "notes": model.notes_,
-        "leaderboard": [
-            {**asdict(entry), "mean": None if math.isinf(entry.mean) else entry.mean}
-            for entry in model.leaderboard_
-        ],
-        "ensemble": model.out_of_fold_score_,
-        "importance": importance,
-        "pictures": [path.name for path in pictures],
-        "about": provenance(model.seed),
-    }
-    write_atomically(folder / report["table"], table.read_bytes())
-    text = json.dumps(report, indent=1)
-    write_atomically(folder / "automl.json", f"{text}\n".encode())
-    return report
+    def __init__(self, folder: Path, table: Path, target: str) -> None:
+        self.folder = folder
+        self._source, self._target = table, target
+        self._table: str | None = None
+        self._lock = ExitStack()
+
+    def __enter__(self) -> Self:
+        check_folder(self.folder)
+        self._is_new, self._before = not self.folder.exists(), self._report()
+        busy = f"another process searches for {self.folder}: wait, or name another folder"
+        self._lock.enter_context(locked(self.folder, busy))
+        with disk_errors(self.folder):
+            remove_leftovers(self.folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+        if self._is_new and not self.saved:
+            with contextlib.suppress(OSError):
+                (self.folder / ".lock").unlink(missing_ok=True)
+                self.folder.rmdir()
+
+    @property
+    def saved(self) -> bool:
+        """Whether the folder has a report of this search."""
+        return self._report() != self._before
+
+    def _report(self) -> tuple[int, int] | None:
+        """What tells a report from another one."""
+        path = self.folder / "automl.json"
+        if not path.exists():
+            return None
+        return path.stat().st_ino, path.stat().st_mtime_ns
+
+    def save(
+        self,
+        model: AutoML,
+        importance: Mapping[str, tuple[float, float]] | None = None,
+        pictures: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Write what is known so far, and give back the report.
+
+        Args:
+            model: In or after `fit`.
+            importance: Of `column_importance`.
+            pictures: Names of files in the folder.
+        """
+        report = {
+            "estimator": type(model).__name__,
+            "options": {
+                k: v for k, v in model.get_params().items() if k not in ("storage", "history")
+            },
+            "metric": model.metric_,
+            "target": self._target,
+            "table": self._keep_table(),
+            "rows": model.n_fitted_rows_,
+            "kinds": model.kinds_,
+            "columns": columns_to_json(model.columns_),
+            "notes": model.notes_,
+            "leaderboard": [
+                {**asdict(entry), "mean": None if math.isinf(entry.mean) else entry.mean}
+                for entry in model.leaderboard_
+            ],
+            "ensemble": model.out_of_fold_score_,
+            "importance": importance or {},
+            "pictures": list(pictures),
+            "about": provenance(model.seed),
+        }
+        text = json.dumps(report, indent=1)
+        write_atomically(self.folder / "automl.json", f"{text}\n".encode())
+        with disk_errors(self.folder):
+            for path in self.folder.iterdir():
+                if _is_ours(path) and path.name not in ("automl.json", self._table, *pictures):
+                    path.unlink()
+        return report
+
+    def finish(
+        self, model: AutoML, X: pd.DataFrame, y: pd.Series, deadline: Deadline
+    ) -> dict[str, Any]:
+        """Write the run with what each column is worth, and pictures where there is matplotlib, as
+        far as the time suffices; give back the report.
+
+        Args:
+            model: After `fit`.
+            X, y: What it was fitted on.
+            deadline: When nothing further is begun.
+        """
+        self.save(model)
+        importance: Mapping[str, tuple[float, float]] = {}
+        try:
+            importance = column_importance(model, X, y, deadline.share(IMPORTANCE_SHARE))
+        except OutOfTime:
+            model.notes_.append("no time was left to find what each column is worth")
+        except Exception as error:  # three quarters of few rows may be too few, whatever it says
+            reason = str(error).partition("\n")[0]
+            model.notes_.append(f"what each column is worth is not known: {reason}")
+        pictures: list[Path] = []
+        if importlib.util.find_spec("matplotlib"):
+            if deadline.passed:
+                model.notes_.append("no time was left to draw pictures")
+            else:
+                from quickstudy.apps.automl.pictures import draw_automl
+
+                pictures = draw_automl(model, y, importance, self.folder, deadline)
+                if len(pictures) < 3 + bool(importance):
+                    model.notes_.append("no time was left to draw all pictures")
+        return self.save(model, importance, [path.name for path in pictures])
+
+    def _keep_table(self) -> str:
+        """The name of the copy of the table, by its content; it is written once."""
+        if self._table is None:
+            content = self._source.read_bytes()
+            digest = hashlib.sha256(content).hexdigest()[:16]
+            name = f"table-{digest}{self._source.suffix.lower()}"
+            write_atomically(self.folder / name, content)
+            self._table = name
+        return self._table
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is of a run of AutoML."""
+    return path.name in PICTURES or re.fullmatch(TABLE, path.name) is not None
 
 
 def check_folder(folder: Path) -> None:
@@ -236,11 +334,13 @@ def check_folder(folder: Path) -> None:
     Raises:
         RunError: If it does.
     """
-    ours = {"automl.json", *TABLES, *PICTURES}
-    if folder.exists() and not (
-        folder.is_dir()
-        and all(path.name in ours or path.name.startswith(".tmp-") for path in folder.iterdir())
-    ):
+
+    def belongs(path: Path) -> bool:
+        return (
+            path.name in ("automl.json", ".lock") or path.name.startswith(".tmp-") or _is_ours(path)
+        )
+
+    if folder.exists() and not (folder.is_dir() and all(map(belongs, folder.iterdir()))):
         raise RunError(f"{folder} is there already, and no run of automl: name another")
 
 
@@ -253,32 +353,94 @@ def load_automl(folder: str | Path) -> AutoML:
     """
     folder = Path(folder)
     report = read_report(folder)
+    kind = {"AutoMLClassifier": AutoMLClassifier, "AutoMLRegressor": AutoMLRegressor}
+    entries = [
+        LeaderboardEntry(**{k: v for k, v in entry.items() if k != "mean"})
+        for entry in report["leaderboard"]
+    ]
     try:
-        kind = {"AutoMLClassifier": AutoMLClassifier, "AutoMLRegressor": AutoMLRegressor}
         model = kind[report["estimator"]](**report["options"])
-        entries = [
-            LeaderboardEntry(**{k: v for k, v in entry.items() if k != "mean"})
-            for entry in report["leaderboard"]
-        ]
         columns = columns_from_json(report["columns"]) if "columns" in report else None
         X, y, _ = split_target(read_frame(folder / report["table"]), report["target"])
-    except (KeyError, TypeError, ValueError) as error:
+        return model.refit(X, y, entries, columns, n_rows=report["rows"])
+    except (UsageError, DataError) as error:
         raise RunError(f"{folder} is damaged: {error}") from error
-    return model.refit(X, y, entries, columns)
+
+
+Name = Annotated[str, Field(max_length=10_000)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class _Part(BaseModel):
+    """A part of a report: no number in it is infinite or NaN."""
+
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+
+class _Entry(_Part):
+    family: Name
+    options: dict[Name, int | float | Name] = Field(max_length=100)
+    scores: list[float] = Field(max_length=10_000)
+    seconds: float = Field(ge=0)
+    weight: float = Field(ge=0, le=1)
+    failure: Name | None
+    number: Count
+    reasons: list[Name] = Field(max_length=100)
+    mean: float | None
+
+
+class _Options(_Part):
+    n_trials: int | None = Field(ge=1, le=2**53)
+    time_budget: float | None = Field(gt=0)
+    metric: Name | None
+    families: list[Name] | None
+    n_folds: int = Field(ge=2, le=2**53)
+    study_name: Name | None
+    seed: int = Field(ge=0, lt=2**32)
+
+
+class _Report(_Part):
+    """What `automl.json` may hold; later versions may hold more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    estimator: Literal["AutoMLClassifier", "AutoMLRegressor"]
+    options: _Options
+    metric: Name
+    target: Name
+    table: Name
+    rows: int | None = Field(default=None, ge=1, le=2**53)
+    kinds: dict[Name, Name]
+    notes: list[str]
+    leaderboard: list[_Entry] = Field(min_length=1, max_length=100_000)
+    ensemble: float
+    importance: dict[Name, tuple[float, float]]
+    pictures: list[Name] = Field(max_length=len(PICTURES))
+    about: dict[Name, Any]
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """What `save_automl` wrote.
+    """What `RunWriter` wrote, after it was checked.
 
     Raises:
         MissingError: If there is none.
         RunError: If it is damaged.
     """
-    if not (folder / "automl.json").exists():
+    path = folder / "automl.json"
+    if not path.is_file():
         raise MissingError(f"expected a run of automl at {folder}, found none")
-    report = read_json(folder / "automl.json")
-    if absent := {"target", "table", "leaderboard"} - report.keys():
-        raise RunError(f"{folder} is damaged: its report has no {min(absent)}")
-    if report["table"] not in TABLES:  # a path to elsewhere is not followed
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise RunError(
+            f"{folder} is damaged: expected {MOST_BYTES} bytes at most in automl.json, got {size}"
+        )
+    try:
+        report = _Report.model_validate_json(path.read_bytes()).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "automl.json"
+        raise RunError(f"{folder} is damaged: {place}: {first['msg']}") from None
+    if not re.fullmatch(TABLE, report["table"]):  # a path to elsewhere is not followed
         raise RunError(f"{folder} is damaged: expected a table of its own, got {report['table']!r}")
+    if not any(entry["weight"] for entry in report["leaderboard"]):
+        raise RunError(f"{folder} is damaged: expected a pipeline with a weight, got none")
     return report

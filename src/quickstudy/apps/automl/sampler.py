@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -52,7 +53,8 @@ class MetaSampler(BaseSampler):
 
     Which parameters a study has is known only when it asks. A configuration that has a parameter
     out of the range that is asked for is passed over for the next best; a parameter it does not
-    have is chosen by `then`, and the score counts as the configuration's all the same.
+    have is chosen by `then`, and the score counts as the configuration's all the same. The first
+    trial warns of parameters of configurations that the study does not have.
 
     Args:
         history: Results on other data sets, or a meta-learner fitted to them.
@@ -98,6 +100,7 @@ class MetaSampler(BaseSampler):
         self._then = then or TPESampler(seed=seed, n_startup_trials=5)
         self._n_first = n_first
         self._plans: dict[int, Advisor] = {}
+        self._warned = False
 
     def reseed_rng(self) -> None:
         self._then.reseed_rng()
@@ -137,6 +140,9 @@ class MetaSampler(BaseSampler):
                     self._tell(study, trial, advisor, suggested[0])
                     return config[param_name]
                 advisor.observe(suggested[0], math.nan)  # not in this trial
+            if not suggested and REASONS not in trial.user_attrs:
+                why = "found by search: no configuration left fits what the study asks for"
+                study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
         return self._then.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -151,7 +157,8 @@ class MetaSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        self._plans.pop(trial.number, None)
+        if self._plans.pop(trial.number, None) is not None:
+            self._check_names(trial)
         self._then.after_trial(study, trial, state, values)
 
     def _plan(self, study: Study, trial: FrozenTrial) -> tuple[Advisor | None, str]:
@@ -185,6 +192,25 @@ class MetaSampler(BaseSampler):
             turn = "one of three is left to it" if leads else "it found the best so far"
             return None, f"found by search: {turn}"
         return advisor, ""
+
+    def _check_names(self, trial: FrozenTrial) -> None:
+        """Warn once if a trial lacks parameters of the configuration it was advised to be, or has
+        none of any configuration.
+        """
+        advised = trial.system_attrs.get(ADVISED)
+        if advised in self._params:
+            absent = self._params[advised].keys() - trial.params.keys()
+        else:
+            absent = {name for config in self._params.values() for name in config}
+            absent = set() if absent & trial.params.keys() else absent
+        if absent and trial.params and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the history's configurations set {_listed(absent)}, which the study does not "
+                f"have (it has {_listed(trial.params)}): their scores are not learned from; name "
+                "the parameters alike in both",
+                stacklevel=2,
+            )
 
     def _tell(self, study: Study, trial: FrozenTrial, advisor: Advisor, name: str) -> None:
         """Keep with the trial what it was advised to be, and why."""
@@ -226,6 +252,10 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     return isinstance(value, int | float) and distribution._contains(value)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, sorted(names)))
 
 
 def _agrees(config: Mapping[str, Any], params: Mapping[str, Any]) -> bool:

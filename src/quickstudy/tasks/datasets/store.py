@@ -13,7 +13,7 @@ from types import ModuleType
 from platformdirs import user_cache_path
 
 from quickstudy.errors import DataError, MissingError, UsageError, unknown
-from quickstudy.files import write_atomically
+from quickstudy.files import check_writable, disk_errors, make_folder, write_atomically
 
 __all__ = ["add", "data_folder", "find", "get", "is_here"]
 
@@ -51,6 +51,7 @@ def get(name: str) -> Path:
     Raises:
         UsageError: If there is no place to fetch it from.
         MissingError: If it cannot be reached.
+        DiskError: If it cannot be written here.
         DataError: If what came is not what it should be.
     """
     dataset, files = _files_to_get(name)
@@ -59,6 +60,7 @@ def get(name: str) -> Path:
             f"data set {name!r} has no place to fetch it from: give a local copy by "
             f"`quickstudy data add {name} --from FOLDER`"
         )
+    check_writable(data_folder() / name)
     for file, digest in files.items():
         if (data_folder() / name / file).exists():
             continue
@@ -82,6 +84,7 @@ def add(name: str, source: Path) -> Path:
         DataError: If a file is not what it should be.
     """
     _, files = _files_to_get(name)
+    check_writable(data_folder() / name)
     for file, digest in files.items():
         if not (source / file).is_file():
             raise MissingError(f"expected {file} in {source}, found none")
@@ -100,7 +103,8 @@ def _keep(name: str, file: str, content: bytes, digest: str) -> None:
     if found != digest:
         raise DataError(f"{file} has content hash {found}, expected {digest}: get another copy")
     place = data_folder() / name / file
-    place.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(place):
+        make_folder(place.parent)
     write_atomically(place, content)
 
 
