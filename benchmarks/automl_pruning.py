@@ -25,6 +25,7 @@ import pandas as pd
 from sklearn import datasets
 
 from quickstudy.apps.automl import estimators
+from quickstudy.apps.automl.budget import Deadline, fit_pipeline
 from quickstudy.apps.automl.pipelines import FAMILIES, as_parameters, make_model, suggest_options
 from quickstudy.apps.run import provenance
 
@@ -69,18 +70,20 @@ def record(name: str, file: Path) -> None:
         study.enqueue_trial(as_parameters(family, FAMILIES[family].default))
     estimators.LEAST_ROWS = 100
     stages = estimators._stages(model._splits(target), 0)
-    metric = model._metrics[model.metric_]
+    metric, unlimited = model._metrics[model.metric_], Deadline(None)
     for k in range(N_PIPELINES):
         trial = study.ask()
         family, options = suggest_options(trial, families)
         found = []
-        for shown, asked, is_fold in stages:
+        for stage in stages:
+            learned, judged = stage.learned, stage.predicted
             began = time.process_time()
-            made = make_model(family, options, model._goal, 0)
-            estimators._fitted(made, frame.iloc[shown], target[shown])
-            predicted = model._shaped(model._predictions(made, frame.iloc[asked]))
+            made = make_model(family, options, model._goal, 0, model.columns_)
+            fit_pipeline(made, frame.iloc[learned], target[learned], unlimited)
+            predicted = model._shaped(model._predictions(made, frame.iloc[judged], unlimited))
             seconds = time.process_time() - began
-            found.append((len(shown), is_fold, metric(target[asked], predicted), seconds))
+            score = metric(target[judged], predicted)
+            found.append((len(learned), stage.is_fold, score, seconds))
         study.tell(trial, 0.0)
         line = {"table": name, "k": k, "family": family, "options": options, "stages": found}
         with file.open("a") as out:
