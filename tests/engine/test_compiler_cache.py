@@ -51,7 +51,9 @@ def test_where_the_cache_is_not_the_users_alone_a_temporary_folder_serves(tmp_pa
 
 
 def test_nothing_of_a_compiled_step_lies_where_all_users_write(tmp_path, monkeypatch):
-    """Precompiled headers would lie in PyTorch's default folder, whatever the cache's place."""
+    """Precompiled headers too, which PyTorch keeps in its default folder, or there are none."""
+    from torch._inductor import codecache
+
     seen = {}
 
     def compile(graph, inputs, options):
@@ -61,5 +63,11 @@ def test_nothing_of_a_compiled_step_lies_where_all_users_write(tmp_path, monkeyp
     monkeypatch.setattr("torch._inductor.compile", compile)
     step = Compiled()._compile(lambda x: [x.sin().sum()], [torch.zeros(3)])
     assert float(step([torch.zeros(3)])[0]) == 0
-    assert seen["cache"] == str(tmp_path / "cache" / "quickstudy" / "inductor")
+    cache = str(tmp_path / "cache" / "quickstudy" / "inductor")
+    assert seen["cache"] == cache
+    assert seen["cpp_cache_precompile_headers"] is True
+    assert codecache._HEADER_DIR.startswith(cache)
+    assert codecache._HEADER_LOCK_DIR.startswith(cache)
+    monkeypatch.delattr(codecache, "_HEADER_DIR")  # as in a PyTorch that has another way
+    Compiled()._compile(lambda x: [x.sin().sum()], [torch.zeros(3)])
     assert seen["cpp_cache_precompile_headers"] is False

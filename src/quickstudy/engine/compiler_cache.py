@@ -14,7 +14,7 @@ from platformdirs import user_cache_path
 from quickstudy.errors import DiskError, UsageError
 from quickstudy.files import make_private, only_user_writes
 
-__all__ = ["CACHE_VARIABLE", "use_private_cache"]
+__all__ = ["CACHE_VARIABLE", "use_private_cache", "use_private_headers"]
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 """The environment variable that names TorchInductor's cache."""
@@ -49,6 +49,25 @@ def use_private_cache() -> None:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         warnings.warn(f"what is compiled is not kept for the next run: {error}", stacklevel=2)
     os.environ[CACHE_VARIABLE] = str(folder)
+
+
+def use_private_headers() -> bool:
+    """Let TorchInductor's precompiled headers lie in the cache of `use_private_cache` too.
+
+    PyTorch keeps them where all users can make a folder of that name, whatever the cache's place
+    (seen with 2.13). They save more than half of the time to compile a small step.
+
+    Returns:
+        Whether this version of PyTorch lets us; else it should do without them.
+    """
+    from torch._inductor import codecache
+
+    if not hasattr(codecache, "_HEADER_DIR") or not hasattr(codecache, "_HEADER_LOCK_DIR"):
+        return False
+    folder = Path(os.environ[CACHE_VARIABLE]) / "precompiled_headers"
+    codecache._HEADER_DIR = str(folder)
+    codecache._HEADER_LOCK_DIR = str(folder / "locks")
+    return True
 
 
 def _is_default(named: str) -> bool:

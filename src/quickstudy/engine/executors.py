@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
-from quickstudy.engine.compiler_cache import use_private_cache
+from quickstudy.engine.compiler_cache import use_private_cache, use_private_headers
 from quickstudy.engine.cost import activation_bytes
 from quickstudy.errors import UsageError, unknown
 from quickstudy.files import write_atomically
@@ -322,8 +322,8 @@ class Compiled(Vmap):
             try:
                 options: dict[str, Any] = {"triton.cudagraphs": True}
                 if on_cpu:
-                    # Precompiled headers would lie in a shared folder, whatever the cache's place.
-                    options = {"cpp.threads": 1, "cpp_cache_precompile_headers": False}
+                    headers = use_private_headers()
+                    options = {"cpp.threads": 1, "cpp_cache_precompile_headers": headers}
                 compiled: Any = inductor.compile(graph, [*inputs], options=options)
             except InvalidCxxCompiler as error:
                 raise UsageError(
