@@ -31,7 +31,7 @@ from quickstudy.recipes.recipe import load_recipe
 from quickstudy.tasks import ClassData, EpisodeSampler
 
 ROOT = Path(__file__).parent.parent
-ROUNDS, STEPS, MOST_STEPS = 5, 30, 10_000
+ROUNDS, STEPS, MOST_STEPS = 3, 30, 10_000
 SIZE = 2**32
 BY_HAND = "glibc.malloc." + ":glibc.malloc.".join(
     (f"mmap_threshold={SIZE}", f"trim_threshold={SIZE}", f"top_pad={2**28}", "hugetlb=1")
