@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from quickstudy.engine import EXECUTORS, Executor, executors, make_executor, meta_train
@@ -294,22 +295,29 @@ def test_auto_does_without_a_cache_that_cannot_be_written(tmp_path, monkeypatch)
     executor.close()
 
 
-class Functional(torch.nn.Module):
-    """A network whose batch norm is a function, which no look at the modules shows."""
+class Functional(nn.Module):
+    """A network whose norm is a function, which no look at the modules shows."""
 
     out_features = 8
 
-    def __init__(self):
+    def __init__(self, kind):
         super().__init__()
-        self.layer = torch.nn.Linear(8, 8)
+        self.layer, self.kind = nn.Linear(8, 8), kind
+        self.weight, self.bias = nn.Parameter(torch.rand(8) + 0.5), nn.Parameter(torch.rand(8))
 
     def forward(self, x):
-        return torch.nn.functional.batch_norm(self.layer(x), None, None, training=True).relu()
+        x = self.layer(x)
+        if self.kind == "batch":
+            x = F.batch_norm(x, None, None, self.weight, self.bias, training=True)
+        else:
+            x = F.layer_norm(x, (8,), self.weight, self.bias)
+        return x.tanh()
 
 
-def test_a_batched_derivative_that_is_wrong_is_found_and_auto_goes_on_without_it():
+@pytest.mark.parametrize("kind", ["batch", "layer"])
+def test_a_batched_derivative_that_is_wrong_is_found_and_auto_goes_on_without_it(kind):
     torch.manual_seed(0)
-    learner = MAML(Functional(), 3, inner_lr=0.1, inner_steps=2).train()
+    learner = MAML(Functional(kind), 3, inner_lr=0.1, inner_steps=2).train()
     tasks = EpisodeSampler(blob_classes(), n_way=3, n_shot=2, n_query=2)
     episodes = [tasks[i] for i in range(4)]
     for name in ("vmap", "compiled"):
