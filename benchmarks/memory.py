@@ -73,7 +73,7 @@ def demo_step(malloc: str) -> dict[str, Any]:
         "seconds": statistics.median(watch.seconds[3:]),
         "page_faults": (after.ru_minflt - before.ru_minflt) / STEPS,
         "peak": after.ru_maxrss * 1024,
-        "weights": sum(float(p.double().sum()) for p in learner.parameters()),
+        "weights": sum(float(p.detach().double().sum()) for p in learner.parameters()),
     }
 
 
