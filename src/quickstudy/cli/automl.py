@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -361,7 +362,9 @@ def _text(report: dict[str, Any]) -> str:
         score = "accuracy" if report["estimator"] == "AutoMLClassifier" else "R²"
         told = ", ".join(f"{name} ({round(mean, 3) + 0.0:g})" for name, (mean, _) in worth)
         lines += ["", f"Columns that count most, by {score} lost where shuffled: {told}"]
-    pictures = ", ".join(report["pictures"]) or "none: pip install 'quickstudy[demo]' draws them"
+    pictures = ", ".join(report["pictures"]) or "none"
+    if find_spec("matplotlib") is None:
+        pictures = "none: pip install 'quickstudy[demo]' draws them"
     return "\n".join([*lines, f"Pictures in the run folder: {pictures}"])
 
 
