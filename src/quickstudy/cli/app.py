@@ -390,12 +390,14 @@ def demo(
     from quickstudy.apps.pictures import draw_episodes, episodes_to_draw
     from quickstudy.apps.run import check_has_tests, keep_results, meta_test_all, train_run
     from quickstudy.errors import require
+    from quickstudy.files import check_writable
     from quickstudy.learners import NearestCentroid
     from quickstudy.recipes.recipe import load_recipe
 
     recipe = load_recipe("prototypical_glyphs", _changes(overrides, seed))
     require("matplotlib", "demo")
     check_has_tests(recipe)
+    check_writable(run)
     episodes = episodes_to_draw(recipe)
     learner, trained = train_run(recipe, run, resume=True)
     if trained.stopped == "interrupted":
