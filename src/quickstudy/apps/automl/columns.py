@@ -450,16 +450,17 @@ def unreadable_cells(
     """
     lines = []
     for column in columns:
-        strange = _lost(frame, table, column)
-        strange = strange[~strange.str.lower().isin(MISSING_WORDS)]
-        if not len(strange):
+        unreadable = _lost(frame, table, column)
+        unreadable = unreadable[~unreadable.str.lower().isin(MISSING_WORDS)]
+        if not len(unreadable):
             continue
-        if strange.str.lower().str.fullmatch(r"[+-]?inf(inity)?").all():
+        if unreadable.str.lower().str.fullmatch(r"[+-]?inf(inity)?").all():
             lines.append(f"infinite values are taken as missing: {column.name}")
         else:
             lines.append(
-                f"{column.name}: {len(strange)} of {len(frame)} cells cannot be read as "
-                f"{column.number or column.date} and count as missing, such as {strange.iloc[0]!r}"
+                f"{column.name}: {len(unreadable)} of {len(frame)} cells cannot be read as "
+                f"{column.number or column.date} and count as missing, such as "
+                f"{unreadable.iloc[0]!r}"
             )
     return lines
 
@@ -487,11 +488,11 @@ def column_notes(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[Col
         if column.reason:
             notes.setdefault(column.reason, []).append(column.name)
         if number and column.is_used and (number.ambiguous or not number.is_plain):
-            doubt = ", though they leave the decimal mark open" if number.ambiguous else ""
-            notes.setdefault(f"read as {number}{doubt}", []).append(column.name)
+            ambiguity = ", though they leave the decimal mark open" if number.ambiguous else ""
+            notes.setdefault(f"read as {number}{ambiguity}", []).append(column.name)
         if date and (date.numeric or date.compact):
-            doubt = ", though they leave the order open" if date.ambiguous else ""
-            notes.setdefault(f"read as {date}{doubt}", []).append(column.name)
+            ambiguity = ", though they leave the order open" if date.ambiguous else ""
+            notes.setdefault(f"read as {date}{ambiguity}", []).append(column.name)
         if len(_lost(frame, table, column)) and not unreadable_cells(frame, table, [column]):
             notes.setdefault(f"words among {column.kind}s are taken as missing", []).append(
                 column.name
@@ -656,7 +657,7 @@ def _row_number_reason(name: str, found: np.ndarray) -> str:
 def _conventions(
     frame: pd.DataFrame, columns: Sequence[Column]
 ) -> tuple[Literal[".", ",", ""], Any]:
-    """The decimal mark and the order of dates of the columns that leave no doubt, if they agree."""
+    """The decimal mark and the order of dates of the unambiguous columns, if they agree."""
     decimals, orders = set[str](), set[str]()
     if any((c.number and c.number.ambiguous) or (c.date and c.date.ambiguous) for c in columns):
         for column in columns:
