@@ -10,7 +10,6 @@ docs/performance.md.
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from quickstudy.engine import EXECUTORS, meta_test
 from quickstudy.nn import MLP, Conv4
 from quickstudy.progress import track
 from quickstudy.tasks import Episode, Tasks
+from results import write_between_marks
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 5
@@ -167,8 +167,6 @@ if __name__ == "__main__":
     found = {**provenance(0), "threads": torch.get_num_threads(), "sets": measure()}
     kept = ROOT / "benchmarks" / "results" / "ablations.json"
     kept.write_text(json.dumps(found, indent=1) + "\n")
-    page = ROOT / "docs" / "performance.md"
-    marks = r"(<!-- ablations -->\n).*?(<!-- end of ablations -->)"
     written = table(found)
-    page.write_text(re.sub(marks, lambda m: m[1] + written + m[2], page.read_text(), flags=re.S))
+    write_between_marks(ROOT / "docs" / "performance.md", "ablations", written)
     print(written)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ from quickstudy.learners import PrototypicalNetworks
 from quickstudy.nn import Conv4
 from quickstudy.recipes.recipe import load_recipe
 from quickstudy.tasks import ClassData, EpisodeSampler
+from results import write_between_marks
 
 ROOT = Path(__file__).parent.parent
 ROUNDS, STEPS, MOST_STEPS = 3, 30, 10_000
@@ -124,10 +124,8 @@ def main() -> None:
     found = {**provenance(0), "threads": torch.get_num_threads(), "step": rows, "growth": growth}
     kept = ROOT / "benchmarks" / "results" / "memory.json"
     kept.write_text(json.dumps(found, indent=1) + "\n")
-    page = ROOT / "docs" / "performance.md"
-    marks = r"(<!-- memory -->\n).*?(<!-- end of memory -->)"
     written = table(found)
-    page.write_text(re.sub(marks, lambda m: m[1] + written + m[2], page.read_text(), flags=re.S))
+    write_between_marks(ROOT / "docs" / "performance.md", "memory", written)
     print(written)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
 import statistics
 from collections.abc import Callable
 from copy import deepcopy
@@ -34,6 +33,7 @@ from quickstudy.learners import LEARNERS, Learner, LocalMatching, Predictor
 from quickstudy.recipes.recipe import Recipe, load_recipe
 from quickstudy.tasks import Support
 from quickstudy.tasks.augment import AUGMENTS, elastic
+from results import write_between_marks
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "benchmarks" / "results" / "one_shot_challenge.json"
@@ -324,8 +324,6 @@ if __name__ == "__main__":
         if name not in found:
             found[name] = measure(variant)
             write_atomically(KEPT, (json.dumps(found) + "\n").encode())
-    page = ROOT / "docs" / "one-shot-challenge.md"
-    marks = r"(<!-- steps -->\n).*?(<!-- end of steps -->)"
     written = table(found)
-    page.write_text(re.sub(marks, lambda m: m[1] + written + m[2], page.read_text(), flags=re.S))
+    write_between_marks(ROOT / "docs" / "one-shot-challenge.md", "steps", written)
     print(written)

@@ -12,7 +12,6 @@ docs/one-shot-challenge.md.
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from quickstudy.progress import track
 from quickstudy.tasks import Support
 from quickstudy.tasks.datasets import load_dataset
 from quickstudy.tasks.datasets.omniglot_runs import OneShotRuns
+from results import write_between_marks
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ("omniglot_challenge_30", "omniglot_challenge_small1", "omniglot_challenge_small2")
@@ -160,8 +160,6 @@ if __name__ == "__main__":
     found = {**provenance(0), **{name: measure(runs / name) for name in RECIPES}}
     kept = ROOT / "benchmarks" / "results" / "one_shot_checks.json"
     write_atomically(kept, (json.dumps(found, indent=1) + "\n").encode())
-    page = ROOT / "docs" / "one-shot-challenge.md"
-    marks = r"(<!-- checks -->\n).*?(<!-- end of checks -->)"
     written = table(found)
-    page.write_text(re.sub(marks, lambda m: m[1] + written + m[2], page.read_text(), flags=re.S))
+    write_between_marks(ROOT / "docs" / "one-shot-challenge.md", "checks", written)
     print(written)

@@ -44,6 +44,13 @@ def keep(run: Path) -> Path:
     return path
 
 
+def write_between_marks(page: Path, name: str, text: str) -> None:
+    """Put a benchmark's table between `<!-- name -->` and `<!-- end of name -->` of a page."""
+    marks = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
+    old = page.read_text()
+    page.write_text(re.sub(marks, lambda m: m[1] + text + m[2], old, flags=re.DOTALL))
+
+
 def write() -> None:
     """Put the tables of the kept results between the marks of README and docs."""
     for page, text in pages().items():

@@ -14,7 +14,6 @@ from quickstudy.apps.automl.columns import (  # noqa: E402
     as_frame,
     as_numbers,
     as_target_numbers,
-    column_kinds,
     columns_from_json,
     columns_to_json,
     learn_columns,
@@ -23,6 +22,11 @@ from quickstudy.apps.automl.columns import (  # noqa: E402
     unreadable_cells,
 )
 from quickstudy.errors import DataError  # noqa: E402
+
+
+def column_kinds(frame):
+    return {column.name: column.kind for column in learn_columns(frame)}
+
 
 WORDS = ["a fine day by the sea", "the cat sat on the mat", "rain is coming from the west"]
 

@@ -44,7 +44,6 @@ __all__ = [
     "as_frame",
     "as_numbers",
     "as_target_numbers",
-    "column_kinds",
     "column_notes",
     "columns_from_json",
     "columns_to_json",
@@ -388,17 +387,6 @@ def learn_columns(frame: pd.DataFrame) -> tuple[Column, ...]:
             replace(c, kind="number", reason=ONLY_NUMBERED) if c.number else c for c in columns
         ]
     return tuple(columns)
-
-
-def column_kinds(frame: pd.DataFrame) -> dict[str, Kind]:
-    """What each column holds, by name (`learn_columns`).
-
-    Example:
-        >>> rows = [[1, "red", "2024-01-31", "7"], [2, "blue", "2024-02-01", "8.5"]]
-        >>> list(column_kinds(as_frame(rows)).values())
-        ['number', 'category', 'date', 'number']
-    """
-    return {column.name: column.kind for column in learn_columns(frame)}
 
 
 def number_format_of(column: pd.Series) -> NumberFormat | None:
