@@ -332,6 +332,20 @@ def test_a_batched_derivative_that_is_wrong_is_found_and_auto_goes_on_without_it
         assert all(torch.allclose(found[n], g, rtol=1e-3, atol=1e-5) for n, g in expected.items())
 
 
+def test_a_network_that_is_of_float32_alone_is_batched_too():
+    class Narrow(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.float())
+
+    torch.manual_seed(0)
+    learner = PrototypicalNetworks(Narrow(8, 8)).train()
+    tasks = EpisodeSampler(blob_classes(), n_way=3, n_shot=2, n_query=2)
+    episodes = [tasks[i] for i in range(3)]
+    expected = Serial()(learner, episodes).gradients
+    found = Vmap()(learner, episodes).gradients
+    assert all(torch.allclose(found[n], g, rtol=1e-3, atol=1e-5) for n, g in expected.items())
+
+
 def test_tasks_of_equal_shapes_and_other_ways_are_compiled_apart():
     learner = PrototypicalNetworks(MLP((8,), (8,))).train()
     four = EpisodeSampler(blob_classes(), n_way=4, n_shot=1, n_query=1)
