@@ -218,3 +218,10 @@ def test_places_that_cannot_serve_are_refused(tmp_path):
     (tmp_path / "b.parquet").write_bytes(b"text")
     with pytest.raises(DataError, match="as Parquet"):
         adapt(table, tmp_path / "b.parquet")
+
+
+def test_a_path_that_leads_nowhere_is_named_before_kinds_are_compared(tmp_path):
+    query = tmp_path / "q.csv"
+    query.write_text("text\nhello\n")
+    with pytest.raises(MissingError, match=r"expected examples at .*nowhere, found none"):
+        adapt(tmp_path / "nowhere", query)

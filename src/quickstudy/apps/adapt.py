@@ -29,7 +29,7 @@ from quickstudy.apps.run import load_run
 from quickstudy.apps.selection import Selection, select_for_images
 from quickstudy.apps.tables import read_rows
 from quickstudy.engine.calibration import fit_temperature, scores_left_out
-from quickstudy.errors import DataError, UsageError
+from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.files import readable
 from quickstudy.learners import Learner
 from quickstudy.learners.base import check_finite
@@ -128,6 +128,9 @@ def adapt(
         MissingError, DataError: If a file, folder or extra is missing, or cannot serve.
         UsageError: If an option does not go with the others.
     """
+    for path in (support, query):
+        if not path.exists():
+            raise MissingError(f"expected examples at {path}, found none there")
     tables = [path.suffix.lower() in TABLES for path in (support, query)]
     if any(tables) != all(tables):
         raise UsageError(f"expected two tables or two places of images, got {support} and {query}")
