@@ -204,7 +204,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, options, message)
 def test_places_that_cannot_serve_are_refused(tmp_path):
     table = write(tmp_path / "s.csv", "text,label\na,x\nb,y\n")
     folder = images(tmp_path / "s", {"red": (200, 30, 30), "blue": (20, 30, 220)})
-    with pytest.raises(MissingError, match="found none"):
+    with pytest.raises(MissingError, match="found nothing"):
         adapt(table, tmp_path / "no.csv")
     with pytest.raises(UsageError, match="two tables or two places of images"):
         adapt(table, folder)
@@ -223,5 +223,5 @@ def test_places_that_cannot_serve_are_refused(tmp_path):
 def test_a_path_that_leads_nowhere_is_named_before_kinds_are_compared(tmp_path):
     query = tmp_path / "q.csv"
     query.write_text("text\nhello\n")
-    with pytest.raises(MissingError, match=r"expected examples at .*nowhere, found none"):
+    with pytest.raises(MissingError, match=r"expected examples at .*nowhere, found nothing"):
         adapt(tmp_path / "nowhere", query)

@@ -130,7 +130,7 @@ def adapt(
     """
     for path in (support, query):
         if not path.exists():
-            raise MissingError(f"expected examples at {path}, found none there")
+            raise MissingError(f"expected examples at {path}, found nothing")
     tables = [path.suffix.lower() in TABLES for path in (support, query)]
     if any(tables) != all(tables):
         raise UsageError(f"expected two tables or two places of images, got {support} and {query}")
