@@ -19,6 +19,14 @@ def test_the_end_of_the_name_says_how_a_table_is_written(tmp_path):
     assert read_rows(tmp_path / "t.parquet") == (["a", "b"], [[1, "x, y"], [2, None]])
 
 
+def test_after_semicolons_commas_are_decimal(tmp_path):
+    (tmp_path / "t.csv").write_text("height;note\n1,5;a, b\n-2,25;1,2,3\n")
+    assert read_rows(tmp_path / "t.csv") == (
+        ["height", "note"],
+        [["1.5", "a, b"], ["-2.25", "1,2,3"]],
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

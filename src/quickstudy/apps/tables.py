@@ -13,7 +13,15 @@ from typing import Any
 
 from quickstudy.errors import DataError, MissingError, require
 
-__all__ = ["as_csv", "check_bytes", "check_cells", "read_parquet", "read_rows"]
+__all__ = [
+    "as_csv",
+    "check_bytes",
+    "check_cells",
+    "decimal_point",
+    "read_parquet",
+    "read_rows",
+    "separator_of",
+]
 
 MOST_BYTES = 4 * 2**30
 """Of a file, and of what a Parquet file holds when it is decoded."""
@@ -153,6 +161,31 @@ def _no_formula(cell: Any) -> Any:
     return f"'{cell}" if start in FORMULA_STARTS else cell
 
 
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+
+
+def separator_of(text: str) -> str:
+    """What separates the cells of CSV: a semicolon, as spreadsheets write where the comma is
+    decimal, if the first line has semicolons and no comma; else a comma.
+
+    Example:
+        >>> separator_of("height;label\\n1,5;x\\n"), separator_of("height,label")
+        (';', ',')
+    """
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    return ";" if ";" in first and "," not in first else ","
+
+
+def decimal_point(cell: str) -> str:
+    """A number with a decimal comma as one with a point; any other cell as it is.
+
+    Example:
+        >>> decimal_point("-1,5"), decimal_point("a,b")
+        ('-1.5', 'a,b')
+    """
+    return cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell.strip()) else cell
+
+
 UNIT_SEPARATOR = "\x1f"
 """The control character that ASCII has for this."""
 
@@ -168,7 +201,8 @@ def read_rows(
 
     Args:
         path: CSV in UTF-8, tab-separated if it ends in .tsv, or Parquet if in .parquet.
-        delimiter: Between cells, whatever the name says; it may have several characters.
+        delimiter: Between cells, whatever the name says; it may have several characters. Without,
+            `separator_of` the first line says it; after semicolons, decimal commas become points.
         names: Of the columns, where the first line of the text is a row as all others.
         lists: Whether a cell of Parquet may be a list.
 
@@ -187,14 +221,17 @@ def read_rows(
         columns = [column.to_pylist() for column in table.columns]
         return table.column_names, list(map(list, zip(*columns, strict=True)))
     check_bytes(path)
-    delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
-    quoting = csv.QUOTE_NONE if delimiter == "\t" or len(delimiter) > 1 else csv.QUOTE_MINIMAL
     try:
         text = path.read_bytes().decode("utf-8-sig")
+        has_decimal_commas = False
+        if delimiter is None:
+            delimiter = "\t" if path.suffix.lower() == ".tsv" else separator_of(text)
+            has_decimal_commas = delimiter == ";"
+        quoting = csv.QUOTE_NONE if delimiter == "\t" or len(delimiter) > 1 else csv.QUOTE_MINIMAL
         if len(delimiter) > 1:  # which the csv module does not take
             text, delimiter = text.replace(delimiter, UNIT_SEPARATOR), UNIT_SEPARATOR
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-        rows = [row for row in lines if row]
+        rows = [list(map(decimal_point, row)) if has_decimal_commas else row for row in lines if row]
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} cannot be read, it is not CSV in UTF-8 ({error}): save it as that"
@@ -202,10 +239,6 @@ def read_rows(
     if not rows:
         raise DataError(f"expected column names in the first line of {path}, got an empty file")
     head = rows.pop(0) if names is None else list(names)
-    if len(head) == 1 and ";" in head[0]:
-        raise DataError(
-            f"expected commas between the cells of {path}, got {head[0]!r}: save it with commas"
-        )
     for number, row in enumerate(rows, 1):
         if len(row) != len(head):
             raise DataError(

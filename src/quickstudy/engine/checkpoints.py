@@ -53,6 +53,9 @@ LOCK_SECONDS = 30.0
 GREATEST_WEIGHT = 1e18
 """Squares of greater weights overflow in float32."""
 
+MOST_BYTES, MOST_JSON_BYTES = 8_000_000_000, 1_000_000_000
+"""Of a file of tensors of unknown use, and of what is saved beside tensors."""
+
 READ_ATTEMPTS = 1000
 """How often a reader looks for a newer checkpoint when the one it reads is removed."""
 
@@ -206,11 +209,14 @@ def _newest(folder: Path, read: Callable[[Path], _T]) -> tuple[_T, list[str]] | 
 
 
 def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    written = (place / "manifest.json").read_bytes()
+    written = _read(place / "manifest.json", MOST_JSON_BYTES)
     manifest = json.loads(written)
     if manifest["format"] != 1:
         raise ValueError(f"unknown format {manifest['format']}")
-    contents = {name: (place / Path(name).name).read_bytes() for name in manifest["sha256"]}
+    contents = {
+        name: _read(place / Path(name).name, MOST_JSON_BYTES if name == "state.json" else MOST_BYTES)
+        for name in manifest["sha256"]
+    }
     hashes = {name: _hash(content) for name, content in contents.items()}
     for name, found in hashes.items():
         if manifest["sha256"][name] != found:
@@ -222,6 +228,12 @@ def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         name.removesuffix(".safetensors"): safetensors.torch.load(content)
         for name, content in contents.items()
     }, state
+
+
+def _read(path: Path, most: int) -> bytes:
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"expected {path.name} to have {most:,} bytes at most, got {size:,}")
+    return path.read_bytes()
 
 
 def _manifest(hashes: dict[str, str]) -> bytes:
@@ -294,10 +306,6 @@ def _defect(tensor: Tensor) -> str | None:
     if not math.isfinite(greatest):
         return "NaN or infinity"
     return f"{greatest:g}" if greatest > GREATEST_WEIGHT else None
-
-
-MOST_BYTES = 8_000_000_000
-"""Of a file of tensors of unknown use."""
 
 
 def _most_bytes(module: nn.Module) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 import quickstudy
 from quickstudy.apps.automl.history import History
 from quickstudy.apps.automl.meta import MetaLearner
+from quickstudy.apps.tables import read_parquet
 from quickstudy.errors import DataError, MissingError, check_option, require
 from quickstudy.files import write_atomically
 
@@ -211,11 +212,8 @@ def read_knowledge(path: Path = SHIPPED) -> Knowledge:
     if not path.is_file():
         raise MissingError(f"expected what `quickstudy automl learn` writes at {path}, found none")
     require("pyarrow", "automl")
-    import pyarrow as pa
-    from pyarrow import parquet
-
     try:
-        table = parquet.read_table(path)
+        table = read_parquet(path)
         kept = json.loads((table.schema.metadata or {})[b"quickstudy"])
         rows = table.to_pylist()
         cells = [
@@ -233,7 +231,7 @@ def read_knowledge(path: Path = SHIPPED) -> Knowledge:
             for row in rows
         ]
         return Knowledge(kept["tables"], cells, kept["about"])
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+    except (DataError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} is damaged, or not of `quickstudy automl learn`: {error!r}"
         ) from None

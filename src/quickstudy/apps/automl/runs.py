@@ -40,7 +40,13 @@ from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor,
 from quickstudy.apps.automl.importance import column_importance
 from quickstudy.apps.automl.metafeatures import Goal
 from quickstudy.apps.run import provenance
-from quickstudy.apps.tables import check_bytes, check_cells, read_parquet
+from quickstudy.apps.tables import (
+    check_bytes,
+    check_cells,
+    decimal_point,
+    read_parquet,
+    separator_of,
+)
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require, unknown
 from quickstudy.files import disk_errors, locked, remove_leftovers, write_atomically
 
@@ -70,7 +76,8 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     """A table from a .csv, .tsv or .parquet file.
 
     Cells of .csv and .tsv files are strings, as they are written; an empty one alone is missing.
-    `learn_columns` decides what a column of them holds.
+    `learn_columns` decides what a column of them holds. Cells of .csv may be apart by semicolons;
+    then commas are decimal.
 
     Args:
         path: The file.
@@ -90,23 +97,22 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     if suffix == ".parquet":
         require("pyarrow", "automl")
         return as_frame(read_parquet(path).to_pandas(ignore_metadata=True))
-    separator = "\t" if suffix == ".tsv" else ","
     check_bytes(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
+            separator = "\t" if suffix == ".tsv" else separator_of(file.readline())
+            file.seek(0)
             lines, first = csv.reader(file, delimiter=separator), []
             head = next(lines, [])
             with contextlib.suppress(csv.Error):  # of a text as long as pandas alone takes
                 first = next((line for line in lines if line), first)
         names = [name.strip() for name in head]
-        if len(names) == 1 and ";" in names[0]:
-            raise DataError(f"expected columns apart by commas in {path}, got {names[0]!r}")
         if twice := [name for name, n in Counter(names).items() if name and n > 1]:
             raise DataError(f"expected each column of {path} once, got {twice[0]!r} more often")
         if len(first) > len(names):  # pandas would take the first cells for names of rows
             raise DataError(
                 f"expected {len(names)} cells in each line of {path}, as column names, got "
-                f"{len(first)}: name each column, and leave out commas at the ends of lines"
+                f"{len(first)}: name each column, and end no line with {separator!r}"
             )
         with path.open("rb") as file:  # pandas fills short lines up
             n_lines = sum(part.count(b"\n") for part in iter(lambda: file.read(2**20), b""))
@@ -119,6 +125,8 @@ def read_frame(path: str | Path) -> pd.DataFrame:
             na_values=[""],
             encoding="utf-8-sig",
         )
+        if separator == ";":
+            frame = frame.map(decimal_point, na_action="ignore")
         return as_frame(frame.rename(columns=str.strip))
     except UnicodeDecodeError as error:
         raise DataError(f"expected {path} in UTF-8: save it as that ({error})") from error
