@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from quickstudy import MAML, ClassData, EpisodeSampler, Learner, PrototypicalNetworks, SinusoidTasks
-from quickstudy.apps.run import provenance
 from quickstudy.engine import EXECUTORS, meta_test
+from quickstudy.experiments.run import provenance
 from quickstudy.nn import MLP, Conv4
 from quickstudy.progress import track
 from quickstudy.tasks import Episode, Tasks

@@ -41,9 +41,9 @@ from quickstudy.apps.automl.metafeatures import Goal, meta_features
 from quickstudy.apps.automl.own import with_experience
 from quickstudy.apps.automl.pipelines import FAMILIES
 from quickstudy.apps.automl.tables import PUBLIC_TABLES, PublicTable
-from quickstudy.apps.remember import remember_automl
-from quickstudy.apps.run import provenance
 from quickstudy.experience import ExperienceStore, Strategy, Task, Trial
+from quickstudy.experiments.remember import remember_automl
+from quickstudy.experiments.run import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent

@@ -16,7 +16,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from quickstudy.apps.run import load_run
+from quickstudy.experiments.run import load_run
 from quickstudy.tasks.datasets.omniglot_runs import OneShotRuns
 
 COLUMNS = 6

@@ -23,11 +23,11 @@ import torch
 import torch.distributed as dist
 
 from quickstudy import MAML, ClassData, EpisodeSampler, PrototypicalNetworks, meta_train
-from quickstudy.apps.run import provenance
 from quickstudy.engine.callbacks import Callback
 from quickstudy.engine.cost import peak_memory, training_cost
 from quickstudy.engine.distributed import ranks
 from quickstudy.engine.executors import Threads
+from quickstudy.experiments.run import provenance
 from quickstudy.nn import Conv4
 from quickstudy.progress import track
 

@@ -15,9 +15,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from quickstudy.apps.named import DRAWINGS, EncodedImages, images_of, make_method, named_encoder
-from quickstudy.apps.run import load_run
-from quickstudy.apps.selection import photograph_log_odds, select_for_images
+from quickstudy.apps.fewshot.methods import (
+    DRAWINGS,
+    EncodedImages,
+    images_of,
+    make_method,
+    named_encoder,
+)
+from quickstudy.apps.fewshot.selection import photograph_log_odds, select_for_images
+from quickstudy.experiments.run import load_run
 from quickstudy.tasks import ClassData, Support
 from quickstudy.tasks.datasets import load_dataset
 from quickstudy.tasks.images import Images

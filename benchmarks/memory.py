@@ -22,11 +22,11 @@ from typing import Any
 
 import torch
 
-from quickstudy.apps.run import provenance
 from quickstudy.engine import Callback, meta_train
+from quickstudy.experiments.run import provenance
 from quickstudy.learners import PrototypicalNetworks
 from quickstudy.nn import Conv4
-from quickstudy.recipes.recipe import load_recipe
+from quickstudy.recipes.schema import load_recipe
 from quickstudy.tasks import ClassData, EpisodeSampler
 from results import write_between_marks
 

@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from quickstudy.apps.run import meta_test_all, provenance, score_interval
 from quickstudy.engine import meta_train
 from quickstudy.engine.callbacks import Callback
+from quickstudy.experiments.run import meta_test_all, provenance, score_interval
 from quickstudy.files import write_atomically
 from quickstudy.learners import LEARNERS, Learner, LocalMatching, Predictor
-from quickstudy.recipes.recipe import Recipe, load_recipe
+from quickstudy.recipes.schema import Recipe, load_recipe
 from quickstudy.tasks import Support
 from quickstudy.tasks.augment import AUGMENTS, elastic
 from results import write_between_marks

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from quickstudy import ClassData, FewShotClassifier
-from quickstudy.apps.named import EMBEDDINGS
-from quickstudy.apps.run import provenance
+from quickstudy.apps.fewshot.methods import EMBEDDINGS
+from quickstudy.encoders import Encoder, efficientnet_lite0, minilm
 from quickstudy.engine.calibration import OPEN_SET_QUANTILE
-from quickstudy.nn import Encoder, efficientnet_lite0, minilm
+from quickstudy.experiments.run import provenance
 from quickstudy.progress import track
 from quickstudy.tasks.datasets import load_dataset
 

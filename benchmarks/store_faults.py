@@ -21,8 +21,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from quickstudy.apps.run import provenance
 from quickstudy.experience import ExperienceStore
+from quickstudy.experiments.run import provenance
 from quickstudy.progress import track
 
 RESULTS = Path(__file__).parent / "results"

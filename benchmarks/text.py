@@ -30,8 +30,9 @@ from quickstudy import (
     meta_test,
     meta_train,
 )
-from quickstudy.apps.run import provenance
-from quickstudy.nn import Encoder, Flatten, minilm
+from quickstudy.encoders import Encoder, minilm
+from quickstudy.experiments.run import provenance
+from quickstudy.nn import Flatten
 from quickstudy.progress import track
 from quickstudy.tasks.datasets import clinc150, load_dataset
 

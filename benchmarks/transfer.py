@@ -33,12 +33,13 @@ from scipy import stats
 from torch import Tensor, nn
 
 from quickstudy import AutoAdapt, ClassData, Episode, EpisodeSampler, Tasks, meta_train
-from quickstudy.apps.run import load_run, provenance
+from quickstudy.encoders import minilm, module_encoder
+from quickstudy.experiments.run import load_run, provenance
 from quickstudy.learners.base import Predictor
 from quickstudy.learners.transfer.auto_adapt import STRATEGIES
 from quickstudy.learners.transfer.closed_form import GaussianClasses
 from quickstudy.learners.transfer.strategies import TransferStrategy
-from quickstudy.nn import Conv4, Flatten, minilm, module_encoder
+from quickstudy.nn import Conv4, Flatten
 from quickstudy.progress import track
 from quickstudy.tasks import Support
 from quickstudy.tasks.datasets import load_dataset

@@ -31,8 +31,9 @@ from quickstudy import (
     Support,
     meta_train,
 )
-from quickstudy.apps.run import provenance
-from quickstudy.nn import Encoder, Flatten, minilm
+from quickstudy.encoders import Encoder, minilm
+from quickstudy.experiments.run import provenance
+from quickstudy.nn import Flatten
 from quickstudy.progress import track
 from quickstudy.tasks.datasets import load_dataset
 

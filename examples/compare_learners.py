@@ -13,8 +13,8 @@ against compute:
 import tempfile
 from pathlib import Path
 
-from quickstudy.apps.compare import compare
-from quickstudy.apps.run import score_interval
+from quickstudy.experiments.compare import compare
+from quickstudy.experiments.run import score_interval
 
 DATA = {"name": "glyphs", "image_size": 16}
 NARROW = 'base = "prototypical_glyphs"\nbackbone = { width = 16 }\n'  # a recipe of one's own

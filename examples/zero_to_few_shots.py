@@ -16,8 +16,8 @@ import numpy as np
 from torch import nn
 
 from quickstudy import ClassData, FewShotClassifier, PrototypicalNetworks
+from quickstudy.encoders import minilm
 from quickstudy.errors import MissingError
-from quickstudy.nn import minilm
 from quickstudy.tasks.datasets import load_dataset
 
 SHOTS = (0, 1, 2, 5, 10)

@@ -12,14 +12,14 @@ from scipy import sparse
 from quickstudy import FewShotClassifier, FewShotRegressor
 from quickstudy.apps.automl.estimators import AutoMLClassifier
 from quickstudy.apps.automl.transformer import TransformerClassifier
-from quickstudy.apps.named import METHODS
+from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.recommend import Interactions, Recommender
 from quickstudy.apps.recommend.neural import NEURAL_BASES
-from quickstudy.apps.run import SHIPPED, load_run
 from quickstudy.engine import meta_test, meta_train
+from quickstudy.experiments.run import SHIPPED, load_run
 from quickstudy.learners import LEARNERS
 from quickstudy.nn import MLP, encoders
-from quickstudy.recipes.recipe import load_recipe
+from quickstudy.recipes.schema import load_recipe
 from quickstudy.tasks import EpisodeSampler
 from quickstudy.testing import blob_classes
 

@@ -14,13 +14,13 @@ __version__ = "0.1.0"
 _EXTRA = {name: f"{__name__}.apps.fewshot" for name in ("FewShotClassifier", "FewShotRegressor")}
 """Exports that need more packages, so `import *` leaves them out."""
 
-_MODULES = ("engine", "experience", "learners", "nn", "recipes", "tasks", "testing")
+_MODULES = ("encoders", "engine", "experience", "learners", "nn", "recipes", "tasks", "testing")
 
 if TYPE_CHECKING:
     from quickstudy.apps.fewshot import FewShotClassifier as FewShotClassifier
     from quickstudy.apps.fewshot import FewShotRegressor as FewShotRegressor
-    from quickstudy.apps.run import load_run as load_run
     from quickstudy.engine import *  # noqa: F403
+    from quickstudy.experiments.run import load_run as load_run
     from quickstudy.learners import *  # noqa: F403
     from quickstudy.tasks import *  # noqa: F403
 

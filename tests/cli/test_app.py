@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 import quickstudy
 from command import run
-from quickstudy.apps.run import train_run
 from quickstudy.cli import app as commands
+from quickstudy.experiments.run import train_run
 from quickstudy.recipes import recipe as recipes
-from quickstudy.recipes.recipe import load_recipe
+from quickstudy.recipes.schema import load_recipe
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 
 
@@ -407,7 +407,7 @@ def test_reproduce_sets_measured_beside_published(capsys, tmp_path):
 
 
 def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypatch):
-    from quickstudy.apps import compare
+    from quickstudy.experiments import compare
     from quickstudy.tasks.datasets import glyphs
 
     monkeypatch.setattr(compare, "FEWEST_STEPS", 2)
@@ -455,7 +455,7 @@ def test_every_command_has_help_with_an_example():
 
 
 def test_a_card_names_no_commit_where_the_package_is_installed(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("quickstudy.apps.run._commit", lambda: None)
+    monkeypatch.setattr("quickstudy.experiments.run._commit", lambda: None)
     run(capsys, "train", "maml_sinusoid", "--set", "train.steps=0", "--run", tmp_path / "run")
     card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
     assert "torch" in card

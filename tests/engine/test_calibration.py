@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from quickstudy.apps.named import METHODS, make_method
+from quickstudy.apps.fewshot.methods import METHODS, make_method
 from quickstudy.engine.calibration import (
     expected_calibration_error,
     fit_temperature,

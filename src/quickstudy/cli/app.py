@@ -21,7 +21,7 @@ from quickstudy.cli.serve import serve
 from quickstudy.memory import tuned_malloc
 
 if TYPE_CHECKING:
-    from quickstudy.recipes.recipe import Recipe
+    from quickstudy.recipes.schema import Recipe
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -110,10 +110,10 @@ def train(
 
     Ctrl-C and SIGTERM stop after the step at hand, with a checkpoint and exit code 130.
     """
-    from quickstudy.apps.remember import remember
-    from quickstudy.apps.run import read_json, train_run
     from quickstudy.engine import Callback, TensorBoard
-    from quickstudy.recipes.recipe import load_recipe
+    from quickstudy.experiments.remember import remember
+    from quickstudy.experiments.run import read_json, train_run
+    from quickstudy.recipes.schema import load_recipe
 
     began = datetime.now(UTC)
     parsed = load_recipe(recipe, _changes(overrides, seed))
@@ -158,10 +158,10 @@ def reproduce(
 
     Of several seeds, each has a folder of its own; scores are mean ± 95 % interval over them.
     """
-    from quickstudy.apps.reproduce import gaps, keep_over_seeds, reproductions
-    from quickstudy.apps.run import check_has_tests
     from quickstudy.errors import UsageError
-    from quickstudy.recipes.recipe import load_recipe
+    from quickstudy.experiments.reproduce import gaps, keep_over_seeds, reproductions
+    from quickstudy.experiments.run import check_has_tests
+    from quickstudy.recipes.schema import load_recipe
 
     if listing == bool(recipe):
         raise UsageError("expected a recipe, or --list")
@@ -191,8 +191,8 @@ def reproduce(
 
 def _reproduce(recipe: Recipe, folder: Path, forget: bool) -> tuple[dict[str, Any], list[str]]:
     """Train and test a recipe; its report, and the titles of tests whose data is not here."""
-    from quickstudy.apps.remember import remember
-    from quickstudy.apps.run import keep_results, meta_test_all, train_run
+    from quickstudy.experiments.remember import remember
+    from quickstudy.experiments.run import keep_results, meta_test_all, train_run
 
     began = datetime.now(UTC)
     learner, trained = train_run(recipe, folder, resume=True)
@@ -207,7 +207,7 @@ def _reproduce(recipe: Recipe, folder: Path, forget: bool) -> tuple[dict[str, An
 
 
 def _gap(row: dict[str, Any]) -> list[str]:
-    from quickstudy.apps.run import with_interval
+    from quickstudy.experiments.run import with_interval
 
     published = "" if row["published"] is None else f"{row['published']:g}"
     measured = "" if row["measured"] is None else with_interval(row["measured"], row["interval"])
@@ -227,8 +227,8 @@ def meta_test_run(
     as_json: Json = False,
 ) -> None:
     """Meta-test a run on every test of its recipe, and keep report.json and MODEL_CARD.md."""
-    from quickstudy.apps.remember import remember
-    from quickstudy.apps.run import check_has_tests, keep_results, load_run, meta_test_all
+    from quickstudy.experiments.remember import remember
+    from quickstudy.experiments.run import check_has_tests, keep_results, load_run, meta_test_all
     from quickstudy.files import check_writable
 
     began = datetime.now(UTC)
@@ -242,7 +242,7 @@ def meta_test_run(
 
 
 def _results(results: dict[str, Any], absent: list[str]) -> str:
-    from quickstudy.apps.run import INTERVALS, result_rows
+    from quickstudy.experiments.run import INTERVALS, result_rows
 
     lines = [_table(*result_rows(results)), INTERVALS]
     lines += [f"Left out, as its data is not here: {title}" for title in absent]
@@ -250,15 +250,15 @@ def _results(results: dict[str, Any], absent: list[str]) -> str:
 
 
 def _complete_learner(incomplete: str) -> list[str]:
-    from quickstudy.apps.named import METHODS
-    from quickstudy.apps.run import SHIPPED
+    from quickstudy.apps.fewshot.methods import METHODS
+    from quickstudy.experiments.run import SHIPPED
 
     folders = [str(path.parent) for path in Path().glob(f"{incomplete}*/recipe.json")]
     return [name for name in (*SHIPPED, *METHODS) if name.startswith(incomplete)] + folders
 
 
 def _complete_encoder(incomplete: str) -> list[str]:
-    from quickstudy.nn import ENCODERS
+    from quickstudy.encoders import ENCODERS
 
     return [name for name in ENCODERS if name.startswith(incomplete)]
 
@@ -310,11 +310,11 @@ def adapt(
     as_json: Json = False,
 ) -> None:
     """Learn classes from a few examples each, and predict new ones. The learner is not changed."""
-    from quickstudy.apps import adapt as adapting
-    from quickstudy.apps.remember import remember_adapting
-    from quickstudy.apps.tables import as_csv
+    from quickstudy.apps.fewshot import adapt as adapting
     from quickstudy.errors import UsageError, require
+    from quickstudy.experiments.remember import remember_adapting
     from quickstudy.files import check_output_file, write_atomically
+    from quickstudy.table_files import as_csv
 
     if out and out.suffix not in (".csv", ".json", ".parquet"):
         raise UsageError(f"expected --out to end in .csv, .json or .parquet, got {out}")
@@ -343,7 +343,7 @@ def adapt(
     if found.seen:
         print(f"The encoder is {found.seen}.", file=sys.stderr)
     if picture:
-        from quickstudy.apps.pictures import draw_predictions
+        from quickstudy.apps.fewshot.pictures import draw_predictions
 
         draw_predictions(found, support, query, picture)
         print(f"picture in {picture}", file=sys.stderr)
@@ -387,12 +387,12 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Meta-train on invented glyphs, meta-test on unseen ones and on real data, draw a picture."""
-    from quickstudy.apps.pictures import draw_episodes, episodes_to_draw
-    from quickstudy.apps.run import check_has_tests, keep_results, meta_test_all, train_run
+    from quickstudy.apps.fewshot.pictures import draw_episodes, episodes_to_draw
     from quickstudy.errors import require
+    from quickstudy.experiments.run import check_has_tests, keep_results, meta_test_all, train_run
     from quickstudy.files import check_writable
     from quickstudy.learners import NearestCentroid
-    from quickstudy.recipes.recipe import load_recipe
+    from quickstudy.recipes.schema import load_recipe
 
     recipe = load_recipe("prototypical_glyphs", _changes(overrides, seed))
     require("matplotlib", "demo")
@@ -462,10 +462,10 @@ def compare_learners(
     All train on the same tasks for the same time, validation included; each has its recipe's
     backbone and optimiser. The images of a folder keep their size (28 to 84 pixels) and colours.
     """
-    from quickstudy.apps.compare import FEWEST_STEPS, compare, draw
-    from quickstudy.apps.remember import remember_comparison
-    from quickstudy.apps.run import INTERVALS, score_interval, with_interval
     from quickstudy.errors import require
+    from quickstudy.experiments.compare import FEWEST_STEPS, compare, draw
+    from quickstudy.experiments.remember import remember_comparison
+    from quickstudy.experiments.run import INTERVALS, score_interval, with_interval
     from quickstudy.tasks.datasets import CATALOGUE
 
     began = datetime.now(UTC)

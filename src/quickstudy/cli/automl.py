@@ -102,7 +102,7 @@ def automl_fit(
         read_frame,
         split_target,
     )
-    from quickstudy.apps.remember import remember_automl
+    from quickstudy.experiments.remember import remember_automl
 
     deadline = Deadline(seconds_in(budget)).before(time.monotonic() - started)  # of the imports
     began = datetime.now(UTC)
@@ -171,8 +171,8 @@ def automl_predict(
 
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
     from quickstudy.apps.automl.runs import load_automl, read_frame, read_report
-    from quickstudy.apps.tables import as_csv
     from quickstudy.files import check_output_file, write_atomically
+    from quickstudy.table_files import as_csv
 
     if out:
         check_output_file(out)
@@ -287,7 +287,7 @@ def automl_learn(
     from quickstudy.apps.automl.knowledge import write_knowledge
     from quickstudy.apps.automl.learn import learn
     from quickstudy.apps.automl.tables import PUBLIC_TABLES
-    from quickstudy.apps.run import provenance
+    from quickstudy.experiments.run import provenance
     from quickstudy.files import check_output_file
 
     if out.suffix != ".parquet":

@@ -53,8 +53,8 @@ LOCK_SECONDS = 30.0
 GREATEST_WEIGHT = 1e18
 """Squares of greater weights overflow in float32."""
 
-MOST_BYTES, MOST_JSON_BYTES = 8_000_000_000, 1_000_000_000
-"""Of a file of tensors of unknown use, and of what is saved beside tensors."""
+MOST_BYTES, MOST_MANIFEST_BYTES = 8_000_000_000, 1_000_000
+"""Of a file whose use is not known, and of a manifest."""
 
 READ_ATTEMPTS = 1000
 """How often a reader looks for a newer checkpoint when the one it reads is removed."""
@@ -209,14 +209,11 @@ def _newest(folder: Path, read: Callable[[Path], _T]) -> tuple[_T, list[str]] | 
 
 
 def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    written = _read(place / "manifest.json", MOST_JSON_BYTES)
+    written = _read(place / "manifest.json", MOST_MANIFEST_BYTES)
     manifest = json.loads(written)
     if manifest["format"] != 1:
         raise ValueError(f"unknown format {manifest['format']}")
-    contents = {
-        name: _read(place / Path(name).name, MOST_JSON_BYTES if name == "state.json" else MOST_BYTES)
-        for name in manifest["sha256"]
-    }
+    contents = {name: _read(place / Path(name).name, MOST_BYTES) for name in manifest["sha256"]}
     hashes = {name: _hash(content) for name, content in contents.items()}
     for name, found in hashes.items():
         if manifest["sha256"][name] != found:

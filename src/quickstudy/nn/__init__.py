@@ -1,4 +1,4 @@
-"""Backbones, pretrained encoders, distances, attention, and whose statistics batch norm uses."""
+"""Backbones, distances, attention, and whose statistics batch norm uses."""
 
 from quickstudy.nn.attention import MultiHeadAttention, RMSNorm, attention, visible
 from quickstudy.nn.backbones import (
@@ -23,33 +23,19 @@ from quickstudy.nn.batch_norm import (
     give_up_running_statistics,
 )
 from quickstudy.nn.distances import cosine_similarity, squared_euclidean
-from quickstudy.nn.encoders import (
-    ENCODERS,
-    Encoder,
-    Preprocess,
-    Pretrained,
-    efficientnet_lite0,
-    minilm,
-    module_encoder,
-    text_encoder,
-)
 from quickstudy.nn.precision import full_precision, widen
 
 __all__ = [
     "BACKBONES",
-    "ENCODERS",
     "MLP",
     "AlignInk",
     "BatchNorm2d",
     "Conv4",
     "Conv5",
-    "Encoder",
     "Flatten",
     "KochConv",
     "Linear",
     "MultiHeadAttention",
-    "Preprocess",
-    "Pretrained",
     "RMSNorm",
     "ResNet12",
     "SeriesConv4",
@@ -58,15 +44,11 @@ __all__ = [
     "batch_norms",
     "batch_statistics",
     "cosine_similarity",
-    "efficientnet_lite0",
     "forget_running_statistics",
     "fresh_running_statistics",
     "full_precision",
     "give_up_running_statistics",
-    "minilm",
-    "module_encoder",
     "squared_euclidean",
-    "text_encoder",
     "visible",
     "widen",
 ]

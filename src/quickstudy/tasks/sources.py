@@ -17,7 +17,7 @@ from quickstudy.progress import track
 __all__ = ["ClassData", "Encode", "TextData", "split_by_share", "split_classes"]
 
 Encode = Callable[[Sequence[Any]], Tensor]
-"""Maps n examples, texts or tensors, to vectors (n, d); see `quickstudy.nn.Encoder`."""
+"""Maps n examples, texts or tensors, to vectors (n, d); see `quickstudy.encoders.Encoder`."""
 
 
 def _as_tensor(example: Any) -> Tensor:

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 from quickstudy.engine import meta_test
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.learners import NearestCentroid
-from quickstudy.recipes.recipe import Data, load_recipe
-from quickstudy.recipes.recipe import Test as RecipeTest
+from quickstudy.recipes.schema import Data, load_recipe
+from quickstudy.recipes.schema import Test as RecipeTest
 from quickstudy.tasks.datasets.omniglot_runs import FIRST_RUNS, OneShotRuns
 
 

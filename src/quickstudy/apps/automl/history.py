@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from quickstudy.apps.tables import read_rows
 from quickstudy.errors import DataError
+from quickstudy.table_files import read_rows
 
 __all__ = ["History", "read_oboe", "read_results"]
 

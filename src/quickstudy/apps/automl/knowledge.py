@@ -17,9 +17,9 @@ import numpy as np
 import quickstudy
 from quickstudy.apps.automl.history import History
 from quickstudy.apps.automl.meta import MetaLearner
-from quickstudy.apps.tables import read_parquet
 from quickstudy.errors import DataError, MissingError, check_option, require
 from quickstudy.files import write_atomically
+from quickstudy.table_files import read_parquet
 
 __all__ = [
     "SHIPPED",

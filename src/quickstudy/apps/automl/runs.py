@@ -39,16 +39,16 @@ from quickstudy.apps.automl.columns import (
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
 from quickstudy.apps.automl.importance import column_importance
 from quickstudy.apps.automl.metafeatures import Goal
-from quickstudy.apps.run import provenance
-from quickstudy.apps.tables import (
+from quickstudy.errors import DataError, MissingError, RunError, UsageError, require, unknown
+from quickstudy.experiments.run import provenance
+from quickstudy.files import disk_errors, locked, remove_leftovers, write_atomically
+from quickstudy.table_files import (
     check_bytes,
     check_cells,
     decimal_point,
     read_parquet,
     separator_of,
 )
-from quickstudy.errors import DataError, MissingError, RunError, UsageError, require, unknown
-from quickstudy.files import disk_errors, locked, remove_leftovers, write_atomically
 
 __all__ = ["RunWriter", "goal_of", "load_automl", "read_frame", "read_report", "split_target"]
 

@@ -11,8 +11,8 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from quickstudy.apps.run import load_run
 from quickstudy.errors import DataError, UsageError, require
+from quickstudy.experiments.run import load_run
 from quickstudy.learners import TabularTransformer
 from quickstudy.learners.base import check_finite
 from quickstudy.tasks import Support

@@ -10,8 +10,8 @@ from typing import Any
 
 from quickstudy.apps.recommend.identifiers import identifier, is_missing
 from quickstudy.apps.recommend.interactions import Interactions, number
-from quickstudy.apps.tables import read_rows
 from quickstudy.errors import DataError, check_option
+from quickstudy.table_files import read_rows
 from quickstudy.tasks.datasets import store
 
 __all__ = ["load_history", "load_interactions", "load_ml_100k", "load_movielens"]

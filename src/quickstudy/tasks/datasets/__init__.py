@@ -50,7 +50,7 @@ def load_dataset(
     Args:
         image_size: Side of the images, in pixels.
         seed: Decides what is drawn, in a data set made by code.
-        encoder: Embeds each example, as `quickstudy.nn.minilm()` does texts; texts need one.
+        encoder: Embeds each example, as `quickstudy.encoders.minilm()` does texts; texts need one.
 
     Raises:
         UsageError: For an unknown data set or split, or texts without an encoder.

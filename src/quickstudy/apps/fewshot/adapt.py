@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quickstudy.apps.named import (
+from quickstudy.apps.fewshot.methods import (
     DRAWINGS,
     EMBEDDINGS,
     METHODS,
@@ -25,17 +25,17 @@ from quickstudy.apps.named import (
     make_method,
     named_encoder,
 )
-from quickstudy.apps.run import load_run
-from quickstudy.apps.selection import Selection, select_for_images
-from quickstudy.apps.tables import read_rows
+from quickstudy.apps.fewshot.selection import Selection, select_for_images
+from quickstudy.encoders import Encoder
 from quickstudy.engine.calibration import fit_temperature, scores_left_out
 from quickstudy.errors import DataError, MissingError, UsageError
+from quickstudy.experiments.run import load_run
 from quickstudy.files import readable
 from quickstudy.learners import Learner
 from quickstudy.learners.base import check_finite
-from quickstudy.nn import Encoder
 from quickstudy.progress import track
-from quickstudy.recipes.recipe import Recipe
+from quickstudy.recipes.schema import Recipe
+from quickstudy.table_files import read_rows
 from quickstudy.tasks import ClassData, Support
 from quickstudy.tasks.images import (
     Images,

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from quickstudy.apps.named import (
+from quickstudy.apps.fewshot.methods import (
     DRAWINGS,
     EMBEDDINGS,
     METHODS,
@@ -31,8 +31,7 @@ from quickstudy.apps.named import (
     make_method,
     named_encoder,
 )
-from quickstudy.apps.run import load_run
-from quickstudy.apps.selection import Selection, select_for_images
+from quickstudy.apps.fewshot.selection import Selection, select_for_images
 from quickstudy.engine import checkpoints
 from quickstudy.engine.calibration import (
     expected_calibration_error,
@@ -41,10 +40,11 @@ from quickstudy.engine.calibration import (
     scores_left_out,
 )
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require
+from quickstudy.experiments.run import load_run
 from quickstudy.learners import Learner, Predictor, PrototypicalNetworks
 from quickstudy.learners.base import check_finite, device_of
 from quickstudy.learners.transfer.closed_form import BayesianRidge, GaussianClasses
-from quickstudy.recipes.recipe import GENERATED, Recipe, parse_recipe
+from quickstudy.recipes.schema import GENERATED, Recipe, parse_recipe
 from quickstudy.tasks import Support, Tasks
 from quickstudy.tasks.images import Images
 

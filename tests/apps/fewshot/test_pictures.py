@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from drawings import draw_boxes
-from quickstudy.apps.adapt import adapt
-from quickstudy.apps.pictures import PREDICTED, RIGHT, WRONG, draw_predictions
+from quickstudy.apps.fewshot.adapt import adapt
+from quickstudy.apps.fewshot.pictures import PREDICTED, RIGHT, WRONG, draw_predictions
 from quickstudy.errors import DiskError, UsageError
 
 

@@ -24,14 +24,15 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 from quickstudy import FewShotClassifier, FewShotRegressor
-from quickstudy.apps import named
-from quickstudy.apps.adapt import adapt
-from quickstudy.apps.named import METHODS
-from quickstudy.apps.run import load_run, train_run
+from quickstudy.apps.fewshot import methods
+from quickstudy.apps.fewshot.adapt import adapt
+from quickstudy.apps.fewshot.methods import METHODS
+from quickstudy.encoders import ENCODERS, Pretrained
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
+from quickstudy.experiments.run import load_run, train_run
 from quickstudy.learners import LEARNERS, MAML, R2D2, PrototypicalNetworks
-from quickstudy.nn import ENCODERS, MLP, Conv4, Pretrained
-from quickstudy.recipes.recipe import load_recipe
+from quickstudy.nn import MLP, Conv4
+from quickstudy.recipes.schema import load_recipe
 from quickstudy.tasks import Batch, Episode, EpisodeSampler, Images, SinusoidTasks, Support
 from quickstudy.testing import blob_classes
 
@@ -208,7 +209,7 @@ def test_a_learner_of_images_takes_arrays_of_their_shape_without_an_encoder():
 @pytest.fixture
 def letters_for_texts(monkeypatch):
     """An encoder named as that of texts, which needs no extra."""
-    monkeypatch.setitem(ENCODERS, named.TEXTS, Pretrained(lambda: count_letters, 26))
+    monkeypatch.setitem(ENCODERS, methods.TEXTS, Pretrained(lambda: count_letters, 26))
 
 
 def test_texts_are_embedded_if_nothing_is_named(letters_for_texts, tmp_path):

@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from quickstudy.apps.inputs import kind_of
+from quickstudy.apps.fewshot.inputs import kind_of
+from quickstudy.encoders import ENCODERS, Encoder
 from quickstudy.errors import UsageError, unknown
 from quickstudy.learners import Learner, Predictor
 from quickstudy.learners.base import check_every_class
 from quickstudy.learners.transfer.closed_form import GaussianClasses
 from quickstudy.learners.transfer.strategies import Method, TransferStrategy
-from quickstudy.nn import ENCODERS, Encoder
-from quickstudy.recipes.recipe import GENERATED, Recipe
+from quickstudy.recipes.schema import GENERATED, Recipe
 from quickstudy.tasks import Support
 from quickstudy.tasks.images import Images, Ink
 

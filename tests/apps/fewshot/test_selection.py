@@ -5,12 +5,16 @@ import pytest
 import torch
 from PIL import Image
 
-from quickstudy.apps import named
-from quickstudy.apps.fewshot import FewShotClassifier
-from quickstudy.apps.selection import Candidate, photograph_log_odds, select, select_for_images
+from quickstudy.apps.fewshot import FewShotClassifier, methods
+from quickstudy.apps.fewshot.selection import (
+    Candidate,
+    photograph_log_odds,
+    select,
+    select_for_images,
+)
+from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import MissingError
 from quickstudy.learners.transfer.closed_form import GaussianClasses
-from quickstudy.nn import ENCODERS, Encoder, Pretrained
 from quickstudy.tasks.datasets import load_dataset
 
 
@@ -25,7 +29,7 @@ def small_encoder(monkeypatch, tmp_path):
         return torch.nn.functional.normalize(torch.stack([down, across], 1) + 1e-9, dim=1)
 
     encoder = Encoder(slopes, "slopes", "1")
-    monkeypatch.setitem(ENCODERS, named.PHOTOGRAPHS, Pretrained(lambda: encoder, 2, side=16))
+    monkeypatch.setitem(ENCODERS, methods.PHOTOGRAPHS, Pretrained(lambda: encoder, 2, side=16))
 
 
 def shaded(n):
@@ -92,7 +96,7 @@ def prepared(images):
 
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize(
-    ("make", "expected"), [(drawn, named.DRAWINGS), (shaded, "ridge on efficientnet_lite0")]
+    ("make", "expected"), [(drawn, methods.DRAWINGS), (shaded, "ridge on efficientnet_lite0")]
 )
 def test_drawings_and_grey_photographs_are_told_apart(make, expected, n):
     images, labels = make(n)
@@ -124,7 +128,7 @@ def test_without_the_encoder_drawings_are_learned_and_photographs_refused(monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     images, _ = drawn(2)
     chosen = select_for_images(prepared(images), torch.tensor([0, 0, 1, 1]))
-    assert chosen.name == named.DRAWINGS
+    assert chosen.name == methods.DRAWINGS
     assert "efficientnet_lite0 not tried: expected efficientnet_lite_pytorch" in chosen.reason
     images, _ = shaded(2)
     with pytest.raises(MissingError, match=r"quickstudy\[images\]"):

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from drawings import draw_boxes
-from quickstudy.apps.run import keep_results, meta_test_all
+from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import MissingError, UsageError
-from quickstudy.nn import ENCODERS, Encoder, Pretrained
+from quickstudy.experiments.run import keep_results, meta_test_all
 from quickstudy.recipes import about, recipe_names
 from quickstudy.recipes import recipe as recipe_module
-from quickstudy.recipes.recipe import load_recipe, override, parse_recipe
+from quickstudy.recipes.schema import load_recipe, override, parse_recipe
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -193,7 +193,7 @@ def test_a_test_may_change_the_learner_but_not_its_weights():
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(change, message, tmp_path):
-    from quickstudy.apps.run import train_run
+    from quickstudy.experiments.run import train_run
 
     def attempt():
         train_run(load_recipe("maml_sinusoid", [change]), tmp_path / "run")

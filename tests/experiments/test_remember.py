@@ -1,7 +1,7 @@
 import pytest
 
-from quickstudy.apps.remember import task_of
-from quickstudy.recipes.recipe import load_recipe
+from quickstudy.experiments.remember import task_of
+from quickstudy.recipes.schema import load_recipe
 from quickstudy.tasks import SinusoidTasks
 
 

@@ -10,16 +10,16 @@ import torch
 from platformdirs import user_cache_path
 from torch import nn
 
-from quickstudy.errors import DataError, MissingError, UsageError
-from quickstudy.nn import (
+from quickstudy.encoders import (
     Encoder,
     Preprocess,
     efficientnet_lite0,
-    encoders,
     minilm,
     module_encoder,
     text_encoder,
 )
+from quickstudy.errors import DataError, MissingError, UsageError
+from quickstudy.nn import encoders
 
 
 class Lengths:

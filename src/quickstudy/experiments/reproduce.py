@@ -10,10 +10,10 @@ from typing import Any
 
 from scipy import special
 
-from quickstudy.apps.run import score_interval
+from quickstudy.experiments.run import score_interval
 from quickstudy.files import write_atomically
 from quickstudy.recipes import recipe_names
-from quickstudy.recipes.recipe import Recipe, load_recipe
+from quickstudy.recipes.schema import Recipe, load_recipe
 
 __all__ = ["gaps", "keep_over_seeds", "kept_results", "reproductions"]
 

@@ -231,7 +231,9 @@ def read_rows(
         if len(delimiter) > 1:  # which the csv module does not take
             text, delimiter = text.replace(delimiter, UNIT_SEPARATOR), UNIT_SEPARATOR
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-        rows = [list(map(decimal_point, row)) if has_decimal_commas else row for row in lines if row]
+        rows = [
+            list(map(decimal_point, row)) if has_decimal_commas else row for row in lines if row
+        ]
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} cannot be read, it is not CSV in UTF-8 ({error}): save it as that"

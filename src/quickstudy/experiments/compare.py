@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 from scipy import special
 
-from quickstudy.apps.run import load_run, provenance, read_json, train_run
 from quickstudy.engine import TestReport, meta_test, meta_train
 from quickstudy.engine.meta_test import clustered_error
 from quickstudy.errors import DataError, RunError, UsageError, unknown
+from quickstudy.experiments.run import load_run, provenance, read_json, train_run
 from quickstudy.files import (
     check_writable,
     disk_errors,
@@ -33,7 +33,7 @@ from quickstudy.learners import LEARNERS, Learner
 from quickstudy.learners.base import trainable
 from quickstudy.progress import track
 from quickstudy.recipes import recipe_names
-from quickstudy.recipes.recipe import GENERATED, Recipe, load_recipe, parse_recipe
+from quickstudy.recipes.schema import GENERATED, Recipe, load_recipe, parse_recipe
 from quickstudy.tasks import EpisodeSampler
 from quickstudy.tasks.images import decode_image, list_images
 

@@ -1,4 +1,4 @@
-"""Turn what the commands find into experience.
+"""Turn what runs and comparisons find into experience.
 
 Needs the packages of quickstudy's extra `experience`, when a function is called.
 """
@@ -9,14 +9,13 @@ import hashlib
 import json
 import math
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from quickstudy.apps.run import provenance, read_json
+from quickstudy.experiments.run import provenance, read_json
 from quickstudy.files import readable
-from quickstudy.recipes.recipe import (
+from quickstudy.recipes.schema import (
     GENERATED,
     Data,
     Family,
@@ -29,18 +28,19 @@ from quickstudy.tasks import Tasks
 from quickstudy.tasks.images import content_hash
 
 if TYPE_CHECKING:
-    from quickstudy.apps.adapt import Adaptation
     from quickstudy.apps.automl.estimators import LeaderboardEntry
     from quickstudy.apps.automl.runs import AutoML
+    from quickstudy.apps.fewshot.adapt import Adaptation
     from quickstudy.experience import ExperienceStore, Run, Strategy, Task, Trial
 
 __all__ = [
     "remember",
-    "remember_adapting",
-    "remember_automl",
     "remember_comparison",
+    "run_record",
+    "shape_features",
     "strategy_of",
     "task_of",
+    "trial_record",
 ]
 
 REPORTS = uuid.UUID("6d1c3d4c-5a0f-4b57-9d2f-1e6d1b3b8f0a")
@@ -69,11 +69,11 @@ def remember(
         began: When the command began.
     """
     told = report[part]
-    run = _run(told, recipe.as_json(), {"about": report["about"], **_without_scores(told)}, began)
+    run = run_record(told, recipe.as_json(), {"about": report["about"], **_without_scores(told)}, began)
     if part == "train":
         strategy = strategy_of(recipe)
         task = task_of(recipe.data, recipe.tasks, recipe.make_tasks(recipe.tasks, recipe.data, 0))
-        trial = _trial(run, 0, task, strategy, seconds=told["seconds"], cost=told.get("cost", {}))
+        trial = trial_record(run, 0, task, strategy, seconds=told["seconds"], cost=told.get("cost", {}))
         store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
         return
     left = list(told["results"]["score"])
@@ -91,7 +91,7 @@ def remember_comparison(folder: Path, store: ExperienceStore, *, began: datetime
     """Keep what `compare` left in its folder: a trial a learner, all on the same task."""
     found, plan = read_json(folder / "compare.json"), read_json(folder / "plan.json")
     told = found["about"]
-    run = _run(told, json.dumps(plan["about"]), _without_scores(found), began)
+    run = run_record(told, json.dumps(plan["about"]), _without_scores(found), began)
     tasks, strategies, trials = [], [], []
     for entry in found["learners"]:
         recipe = parse_recipe(plan["recipes"][entry["learner"]])
@@ -100,92 +100,6 @@ def remember_comparison(folder: Path, store: ExperienceStore, *, began: datetime
         scored = {**entry, "scores": found["scores"][entry["learner"]]}
         trials.append(_scored(run, len(trials), tasks[-1], strategies[-1], scored))
     store.record(run=run, tasks=tasks, strategies=strategies, trials=trials)
-
-
-def remember_adapting(
-    adaptation: Adaptation, support: Path, store: ExperienceStore, *, began: datetime
-) -> None:
-    """Keep that a learner was adapted to a user's examples: a task of their content, a trial
-    without scores.
-    """
-    from quickstudy.experience import Strategy, Task
-
-    ways, recipe = adaptation.ways, adaptation.recipe
-    n_queries = len(adaptation.predictions)
-    features: dict[str, float] = {
-        "ways": ways,
-        "shots": adaptation.shots,
-        "queries": n_queries / ways,
-        "classes": ways,
-        "examples": round(adaptation.shots * ways),
-    }
-    if recipe:
-        features |= _of_images(recipe.data)
-    name = readable(f"{support.absolute().name}, {ways}-way")
-    definition = {"data": {"name": "folder" if adaptation.kind == "image" else "table"}}
-    task = Task(adaptation.content, "few-shot", name, features, definition)
-    strategy = (
-        strategy_of(recipe) if recipe else Strategy("learner", readable(adaptation.learner), {})
-    )
-    plain = recipe.as_json() if recipe else json.dumps({"learner": adaptation.learner})
-    seed = recipe.seed if recipe else 0
-    run = _run(provenance(seed), plain, {"queries": n_queries}, began)
-    trial = _trial(run, 0, task, strategy)
-    store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
-
-
-def remember_automl(
-    model: AutoML, X: Any, y: Any, store: ExperienceStore, *, name: str, began: datetime
-) -> Callable[[LeaderboardEntry], None]:
-    """Keep what AutoML tries on a table, each pipeline as it ends: a task of the table's content, a
-    trial a pipeline.
-
-    One that was pruned has the scores of the folds before, and its failure says so. The run is kept
-    with the first of them, so it has no report, and finished is when that was.
-
-    Args:
-        model: What is to be fitted, by `fit(X, y, told=remember_automl(...))`.
-        X, y: What it is to be fitted on.
-        name: Of the table, for people.
-        began: When the search began.
-
-    Returns:
-        What keeps a pipeline that it is told of; it raises what the store raises.
-    """
-    from sklearn.base import is_classifier
-
-    from quickstudy.apps.automl.experience import table_task
-    from quickstudy.experience import Strategy
-
-    kept: list[tuple[Task, Run]] = []
-
-    def keep(entry: LeaderboardEntry) -> None:
-        if not kept:
-            goal = "classification" if is_classifier(model) else "regression"
-            task = table_task(X, y, goal, name=readable(name), features=model.meta_features_)
-            options = {
-                k: v for k, v in model.get_params().items() if k not in ("storage", "history")
-            }
-            recipe = {"estimator": type(model).__name__, "table": task.fingerprint, **options}
-            about = {"began": began.isoformat(), "notes": model.notes_}
-            plain = json.dumps({"automl": recipe})
-            kept.append((task, _run(provenance(model.seed), plain, about, began)))
-        task, run = kept[0]
-        strategy = Strategy("pipeline", entry.family, entry.options)
-        trial = _trial(
-            run,
-            entry.number,
-            task,
-            strategy,
-            metric=model.metric_,
-            scores=entry.scores,
-            seconds=entry.seconds,
-            failure=entry.failure,
-            at=datetime.now(UTC),
-        )
-        store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
-
-    return keep
 
 
 def strategy_of(recipe: Recipe, test: Test | None = None) -> Strategy:
@@ -226,7 +140,7 @@ def task_of(data: Data, family: Family, tasks: Tasks) -> Task:
         "ways": _middle(family.n_way),
         "shots": _middle(family.n_shot),
         "queries": family.n_query,
-        **_of_images(data),
+        **shape_features(data),
     }
     if classes := classes_of(tasks):
         features |= {"classes": classes.n_classes, "examples": len(classes.y)}
@@ -245,7 +159,7 @@ def _tested(recipe: Recipe, test: Test) -> Task:
     return task_of(data, test, recipe.test_tasks(test))
 
 
-def _of_images(data: Data) -> dict[str, float]:
+def shape_features(data: Data) -> dict[str, float]:
     """What is known of images; nothing of examples that are vectors."""
     if len(data.shape) != 3:
         return {}
@@ -269,7 +183,7 @@ def _words(size: int | tuple[int, int]) -> str:
     return f"{size[0]} to {size[1]}" if isinstance(size, tuple) else str(size)
 
 
-def _run(told: dict[str, Any], recipe: str, report: dict[str, Any], began: datetime) -> Run:
+def run_record(told: dict[str, Any], recipe: str, report: dict[str, Any], began: datetime) -> Run:
     """A run, told of by the provenance it kept."""
     from quickstudy.experience import Run, canonical_json
 
@@ -286,7 +200,7 @@ def _run(told: dict[str, Any], recipe: str, report: dict[str, Any], began: datet
     )
 
 
-def _trial(run: Run, number: int, task: Task, strategy: Strategy, **more: Any) -> Trial:
+def trial_record(run: Run, number: int, task: Task, strategy: Strategy, **more: Any) -> Trial:
     from quickstudy.experience import Trial
 
     return Trial(
@@ -299,7 +213,7 @@ def _trial(run: Run, number: int, task: Task, strategy: Strategy, **more: Any) -
 
 
 def _scored(run: Run, number: int, task: Task, strategy: Strategy, entry: dict[str, Any]) -> Trial:
-    return _trial(
+    return trial_record(
         run,
         number,
         task,

@@ -7,13 +7,12 @@ from pyarrow import parquet
 from safetensors.torch import save_file
 
 from drawings import draw_boxes
-from quickstudy.apps import named
-from quickstudy.apps.adapt import adapt, as_table
-from quickstudy.apps.fewshot import FewShotClassifier
-from quickstudy.apps.run import SHIPPED, load_run
+from quickstudy.apps.fewshot import FewShotClassifier, methods
+from quickstudy.apps.fewshot.adapt import adapt, as_table
+from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import DataError, MissingError, UsageError
-from quickstudy.nn import ENCODERS, Encoder, Pretrained
-from quickstudy.recipes.recipe import load_recipe
+from quickstudy.experiments.run import SHIPPED, load_run
+from quickstudy.recipes.schema import load_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +28,8 @@ def small_encoders(monkeypatch, tmp_path):
 
     words = Encoder(count, "letters", "1", seen="told which letters there are")
     pictures = Encoder(colours, "colours", "1")
-    monkeypatch.setitem(ENCODERS, named.TEXTS, Pretrained(lambda: words, 3))
-    monkeypatch.setitem(ENCODERS, named.PHOTOGRAPHS, Pretrained(lambda: pictures, 3, side=16))
+    monkeypatch.setitem(ENCODERS, methods.TEXTS, Pretrained(lambda: words, 3))
+    monkeypatch.setitem(ENCODERS, methods.PHOTOGRAPHS, Pretrained(lambda: pictures, 3, side=16))
 
 
 def write(path, text):
@@ -58,7 +57,7 @@ def encoded_run(tmp_path):
     """Makes a run of what a named encoder makes."""
 
     def make(encoder):
-        name = "clinc150" if encoder == named.TEXTS else "caltech101_84"
+        name = "clinc150" if encoder == methods.TEXTS else "caltech101_84"
         data = f"data={{name={name!r}, encoder={encoder!r}}}"
         folder = tmp_path / encoder
         folder.mkdir()
@@ -71,7 +70,7 @@ def encoded_run(tmp_path):
 
 
 def test_a_run_of_embedded_examples_takes_what_they_are_made_of(encoded_run, tmp_path):
-    words, pictures = encoded_run(named.TEXTS), encoded_run(named.PHOTOGRAPHS)
+    words, pictures = encoded_run(methods.TEXTS), encoded_run(methods.PHOTOGRAPHS)
     texts = write(tmp_path / "s.csv", "text,label\naa,x\ncc,y\n")
     found = adapt(texts, texts, learner=words)
     assert labels(found) == ["x", "y"]

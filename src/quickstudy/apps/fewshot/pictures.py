@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from quickstudy.apps.adapt import Adaptation
+from quickstudy.apps.fewshot.adapt import Adaptation
 from quickstudy.errors import MissingError, UsageError
 from quickstudy.files import write_figure
 from quickstudy.learners import Learner
 from quickstudy.learners.base import check_finite
-from quickstudy.recipes.recipe import RUNS, Recipe
+from quickstudy.recipes.schema import RUNS, Recipe
 from quickstudy.tasks import Episode
 from quickstudy.tasks.images import decode_image, list_images
 

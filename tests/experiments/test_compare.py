@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from quickstudy.apps import compare as comparing
-from quickstudy.apps.compare import compare, holm, recipe_of
-from quickstudy.apps.run import load_run, read_json
 from quickstudy.engine import TestReport
 from quickstudy.engine.meta_test import ClassScores
 from quickstudy.errors import DataError, RunError, UsageError
+from quickstudy.experiments import compare as comparing
+from quickstudy.experiments.compare import compare, holm, recipe_of
+from quickstudy.experiments.run import load_run, read_json
 from quickstudy.recipes import recipe as recipes
-from quickstudy.recipes.recipe import load_recipe, parse_recipe
+from quickstudy.recipes.schema import load_recipe, parse_recipe
 from quickstudy.tasks.datasets import glyphs
 
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quickstudy.cache import BlobCache
+from quickstudy.encoders.minilm import MiniLM
 from quickstudy.errors import DataError, UsageError, require
-from quickstudy.nn.minilm import MiniLM
 from quickstudy.progress import track
 
 __all__ = [

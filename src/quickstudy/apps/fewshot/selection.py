@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from quickstudy.apps.named import (
+from quickstudy.apps.fewshot.methods import (
     DRAWINGS,
     EMBEDDINGS,
     PHOTOGRAPHS,
@@ -19,9 +19,9 @@ from quickstudy.apps.named import (
     make_method,
     named_encoder,
 )
-from quickstudy.apps.run import load_run
 from quickstudy.engine.calibration import scores_left_out
 from quickstudy.errors import MissingError
+from quickstudy.experiments.run import load_run
 from quickstudy.learners.base import Predictor
 from quickstudy.tasks import Support
 from quickstudy.tasks.images import Images

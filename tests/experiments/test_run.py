@@ -6,11 +6,11 @@ import torch
 
 import quickstudy
 from quickstudy import load_run
-from quickstudy.apps import run
-from quickstudy.apps.run import train_run
 from quickstudy.engine.checkpoints import load_tensors
 from quickstudy.errors import RunError, UsageError
-from quickstudy.recipes.recipe import load_recipe
+from quickstudy.experiments import run
+from quickstudy.experiments.run import train_run
+from quickstudy.recipes.schema import load_recipe
 
 QUICK = ["validation.n_tasks=2", "test=[]"]
 

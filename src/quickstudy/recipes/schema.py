@@ -29,12 +29,13 @@ from pydantic import (
 )
 from torch import nn
 
+from quickstudy.encoders import ENCODERS, Encoder
 from quickstudy.engine import EXECUTORS, TestReport, meta_test
 from quickstudy.engine.cost import Cost, adapting_cost
 from quickstudy.errors import DataError, MissingError, UsageError, unknown
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.learners.base import device_of
-from quickstudy.nn import BACKBONES, ENCODERS, Encoder
+from quickstudy.nn import BACKBONES
 from quickstudy.recipes import recipe_names, recipe_text
 from quickstudy.tasks import (
     ClassData,

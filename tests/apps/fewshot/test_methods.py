@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from quickstudy.apps.named import (
+from quickstudy.apps.fewshot.methods import (
     METHODS,
     PHOTOGRAPHS,
     TEXTS,
@@ -12,8 +12,8 @@ from quickstudy.apps.named import (
     make_method,
     named_encoder,
 )
+from quickstudy.encoders import Encoder
 from quickstudy.errors import UsageError
-from quickstudy.nn import Encoder
 from quickstudy.tasks import Support
 
 RED = Image.new("RGB", (8, 8), (200, 30, 30))

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from quickstudy.apps import reproduce
-from quickstudy.apps.reproduce import gaps, keep_over_seeds, kept_results, reproductions
+from quickstudy.experiments import reproduce
+from quickstudy.experiments.reproduce import gaps, keep_over_seeds, kept_results, reproductions
 from quickstudy.recipes import recipe_names
-from quickstudy.recipes.recipe import load_recipe
+from quickstudy.recipes.schema import load_recipe
 
 
 def test_gaps_are_measured_less_published():

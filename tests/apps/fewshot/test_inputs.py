@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from quickstudy.apps.inputs import kind_of
+from quickstudy.apps.fewshot.inputs import kind_of
 from quickstudy.errors import DataError, MissingError
 
 GREY = Image.new("L", (8, 8), 90)

@@ -1,0 +1,1 @@
+"""Experiments: a recipe is built, run, tested, compared and reported."""
