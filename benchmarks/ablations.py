@@ -21,7 +21,7 @@ from torch import nn
 
 from quickstudy import MAML, ClassData, EpisodeSampler, Learner, PrototypicalNetworks, SinusoidTasks
 from quickstudy.engine import EXECUTORS, meta_test
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.nn import MLP, Conv4
 from quickstudy.progress import track
 from quickstudy.tasks import Episode, Tasks

@@ -40,10 +40,10 @@ from quickstudy.apps.automl.learn import read_log
 from quickstudy.apps.automl.metafeatures import Goal, meta_features
 from quickstudy.apps.automl.own import with_experience
 from quickstudy.apps.automl.pipelines import FAMILIES
+from quickstudy.apps.automl.remember import remember_automl
 from quickstudy.apps.automl.tables import PUBLIC_TABLES, PublicTable
 from quickstudy.experience import ExperienceStore, Strategy, Task, Trial
-from quickstudy.experiments.remember import remember_automl
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent

@@ -31,7 +31,7 @@ from quickstudy.apps.automl import (
     read_oboe,
     regret_curve,
 )
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent

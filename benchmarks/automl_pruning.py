@@ -27,7 +27,7 @@ from sklearn import datasets
 from quickstudy.apps.automl import estimators
 from quickstudy.apps.automl.budget import Deadline, fit_pipeline
 from quickstudy.apps.automl.pipelines import FAMILIES, as_parameters, make_model, suggest_options
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 
 ROOT = Path(__file__).parent.parent
 TABLES = ["segment", "digits", "phoneme", "diabetes"]

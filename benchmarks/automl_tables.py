@@ -54,7 +54,7 @@ from quickstudy.apps.automl.pipelines import (
 )
 from quickstudy.apps.automl.sampler import MetaSampler
 from quickstudy.apps.automl.tables import PUBLIC_TABLES, PublicTable
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 try:  # beside the others where it is installed, with xgboost or xgboost-cpu

@@ -33,7 +33,7 @@ from quickstudy.apps.recommend import (
 from quickstudy.apps.recommend.click_bases import CLICK_BASES
 from quickstudy.apps.recommend.evaluate import SUPPORTS
 from quickstudy.apps.recommend.measures import interval, ranking
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent

@@ -23,7 +23,7 @@ from quickstudy.apps.recommend import load_ml_100k, user_folds
 from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.bases import BayesUser
 from quickstudy.apps.recommend.measures import interval
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent

@@ -27,7 +27,7 @@ from quickstudy.engine.callbacks import Callback
 from quickstudy.engine.cost import peak_memory, training_cost
 from quickstudy.engine.distributed import ranks
 from quickstudy.engine.executors import Threads
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.nn import Conv4
 from quickstudy.progress import track
 

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 GLYPHS = ["data.name=glyphs", "data.rotations=false", "tasks.split=validation", "backbone.width=8"]

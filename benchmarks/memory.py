@@ -23,10 +23,11 @@ from typing import Any
 import torch
 
 from quickstudy.engine import Callback, meta_train
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.build import make_learner, tasks_of_training
+from quickstudy.experiments.provenance import provenance
 from quickstudy.learners import PrototypicalNetworks
 from quickstudy.nn import Conv4
-from quickstudy.recipes.schema import load_recipe
+from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks import ClassData, EpisodeSampler
 from results import write_between_marks
 
@@ -64,10 +65,10 @@ class Watch(Callback):
 def demo_step(malloc: str) -> dict[str, Any]:
     """Median seconds of a step of the demo, and what it asked of the kernel."""
     recipe = load_recipe("prototypical_glyphs", ["train.precision=float32"])
-    learner, watch = recipe.make_learner(), Watch()
+    learner, watch = make_learner(recipe), Watch()
     options = {"steps": STEPS, "precision": "float32", "tune_malloc": malloc == "tuned"}
     before = resource.getrusage(resource.RUSAGE_SELF)
-    meta_train(learner, recipe.train_tasks(), callbacks=[watch], **options)
+    meta_train(learner, tasks_of_training(recipe), callbacks=[watch], **options)
     after = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "seconds": statistics.median(watch.seconds[3:]),

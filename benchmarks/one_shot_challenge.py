@@ -27,10 +27,14 @@ from torch import Tensor, nn
 
 from quickstudy.engine import meta_train
 from quickstudy.engine.callbacks import Callback
-from quickstudy.experiments.run import meta_test_all, provenance, score_interval
+from quickstudy.experiments.build import make_learner, tasks_of_training, training_options
+from quickstudy.experiments.evaluate import meta_test_all
+from quickstudy.experiments.provenance import provenance
+from quickstudy.experiments.report import score_interval
 from quickstudy.files import write_atomically
 from quickstudy.learners import LEARNERS, Learner, LocalMatching, Predictor
-from quickstudy.recipes.schema import Recipe, load_recipe
+from quickstudy.recipes.loading import load_recipe
+from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks import Support
 from quickstudy.tasks.augment import AUGMENTS, elastic
 from results import write_between_marks
@@ -269,18 +273,18 @@ def trained(changes: list[str], after_glyphs: bool = False, average: bool = Fals
 def _trained(changes: tuple[str, ...], after_glyphs: bool, average: bool) -> Learner:
     recipe = recipe_of(list(changes))
     torch.manual_seed(recipe.seed)
-    learner = recipe.make_learner()
+    learner = make_learner(recipe)
     global seconds
     if after_glyphs:
         glyphs = ["data.name=glyphs", "data.rotations=false", "tasks.split=train"]
         first = recipe_of([*changes, *glyphs, "tasks.within_group=false"])
-        report = meta_train(learner, first.train_tasks(), **first.train_options())
+        report = meta_train(learner, tasks_of_training(first), **training_options(first))
         seconds += report.seconds
     callbacks: list[Callback] = []
     if average:
         callbacks.append(_Average(learner))
     report = meta_train(
-        learner, recipe.train_tasks(), callbacks=callbacks, **recipe.train_options()
+        learner, tasks_of_training(recipe), callbacks=callbacks, **training_options(recipe)
     )
     seconds += report.seconds
     if callbacks and isinstance(callbacks[-1], _Average):

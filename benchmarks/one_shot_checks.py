@@ -23,7 +23,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from quickstudy import ClassData, Learner
-from quickstudy.experiments.run import load_run, provenance
+from quickstudy.experiments.provenance import provenance
+from quickstudy.experiments.run import load_run
 from quickstudy.files import write_atomically
 from quickstudy.progress import track
 from quickstudy.tasks import Support

@@ -21,7 +21,7 @@ from quickstudy import ClassData, FewShotClassifier
 from quickstudy.apps.fewshot.methods import EMBEDDINGS
 from quickstudy.encoders import Encoder, efficientnet_lite0, minilm
 from quickstudy.engine.calibration import OPEN_SET_QUANTILE
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 from quickstudy.tasks.datasets import load_dataset
 

@@ -26,7 +26,7 @@ from quickstudy.apps.recommend.measures import interval
 from quickstudy.apps.recommend.meta_level import predictions
 from quickstudy.apps.recommend.rating_level import RatingLevel
 from quickstudy.apps.recommend.recommender import action_name
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent

@@ -34,7 +34,7 @@ from quickstudy.apps.recommend.measures import interval, ndcg
 from quickstudy.apps.recommend.meta_level import Drawn, Seen
 from quickstudy.apps.recommend.neural import NEURAL_BASES
 from quickstudy.apps.recommend.rating_level import RatingLevel, median
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from quickstudy.experiments.run import result_rows, with_interval
+from quickstudy.experiments.report import result_rows, with_interval
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from quickstudy.apps.recommend import Recommender, load_ml_100k
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 
 ROOT = Path(__file__).parent.parent
 COMMAND = "from quickstudy.cli import main; main()"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy.experience import ExperienceStore
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 RESULTS = Path(__file__).parent / "results"

@@ -40,7 +40,7 @@ from sklearn.svm import SVC
 from quickstudy.apps.automl.columns import as_frame
 from quickstudy.apps.automl.pipelines import TableEncoder
 from quickstudy.apps.automl.transformer import TransformerClassifier
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.learners import TabularTransformer
 from quickstudy.nn import Flatten
 from quickstudy.progress import track

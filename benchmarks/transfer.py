@@ -34,7 +34,8 @@ from torch import Tensor, nn
 
 from quickstudy import AutoAdapt, ClassData, Episode, EpisodeSampler, Tasks, meta_train
 from quickstudy.encoders import minilm, module_encoder
-from quickstudy.experiments.run import load_run, provenance
+from quickstudy.experiments.provenance import provenance
+from quickstudy.experiments.run import load_run
 from quickstudy.learners.base import Predictor
 from quickstudy.learners.transfer.auto_adapt import STRATEGIES
 from quickstudy.learners.transfer.closed_form import GaussianClasses

@@ -32,7 +32,7 @@ from quickstudy import (
     meta_train,
 )
 from quickstudy.encoders import Encoder, minilm
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.nn import Flatten
 from quickstudy.progress import track
 from quickstudy.tasks.datasets import load_dataset

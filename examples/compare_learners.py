@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from quickstudy.experiments.compare import compare
-from quickstudy.experiments.run import score_interval
+from quickstudy.experiments.report import score_interval
 
 DATA = {"name": "glyphs", "image_size": 16}
 NARROW = 'base = "prototypical_glyphs"\nbackbone = { width = 16 }\n'  # a recipe of one's own

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from quickstudy.tasks.datasets import CATALOGUE
+from quickstudy.tasks.datasets import data_files
 from quickstudy.tasks.datasets.store import is_here
 
 
@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     for marker in item.iter_markers("data"):
         name = marker.args[0]
-        if not is_here(name, CATALOGUE[name]):
+        if not is_here(name, data_files()[name]):
             reason = f"data set {name!r} is not on this machine"
             if name in os.environ.get("QUICKSTUDY_REQUIRE_DATA", "").split():
                 pytest.fail(reason)

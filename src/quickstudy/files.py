@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import errno
 import io
+import json
 import os
 import shutil
 import stat
@@ -14,7 +15,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -33,6 +34,7 @@ __all__ = [
     "make_folder",
     "make_private",
     "only_user_writes",
+    "read_json",
     "readable",
     "remove_leftovers",
     "sync_folder",
@@ -77,6 +79,9 @@ def readable(name: str) -> str:
     """
     return name.encode("utf-8", ESCAPE_UNENCODABLE).decode("utf-8", "backslashreplace")
 
+
+MOST_JSON_BYTES = 100_000_000
+"""Of a JSON file that is read: reports with the scores of all tasks have some megabytes."""
 
 PROBE = 4096
 """Bytes that are written to learn whether a place can be written."""
@@ -186,6 +191,25 @@ def write_figure(path: Path, figure: Figure) -> Path:
     figure.savefig(picture, format="png", dpi=110)
     write_atomically(path, picture.getvalue())
     return path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; an empty one if there is no file.
+
+    Raises:
+        RunError: If it holds no object, or more than `MOST_JSON_BYTES`.
+    """
+    if not path.exists():
+        return {}
+    try:
+        if path.stat().st_size > MOST_JSON_BYTES:
+            raise ValueError(f"over {MOST_JSON_BYTES} bytes")
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("expected an object")
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged ({error}): train the run anew") from None
+    return content
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -20,7 +20,7 @@ from command import run
 from quickstudy.cli import app as commands
 from quickstudy.experiments.run import train_run
 from quickstudy.recipes import recipe as recipes
-from quickstudy.recipes.schema import load_recipe
+from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 
 

@@ -10,6 +10,7 @@ import torch
 from platformdirs import user_cache_path
 from torch import nn
 
+from quickstudy.encoders import minilm_l6
 from quickstudy.encoders import (
     Encoder,
     Preprocess,
@@ -18,8 +19,8 @@ from quickstudy.encoders import (
     module_encoder,
     text_encoder,
 )
+from quickstudy.encoders.efficientnet import IMAGENET
 from quickstudy.errors import DataError, MissingError, UsageError
-from quickstudy.nn import encoders
 
 
 class Lengths:
@@ -259,11 +260,11 @@ def test_minilm_says_what_it_does_not_read(recwarn):
 def test_minilm_is_loaded_only_for_texts_that_are_not_known(monkeypatch):
     encode = made(minilm)
     first = encode(["some text"])
-    monkeypatch.setattr(encoders, "_minilm", None)
+    monkeypatch.setattr(minilm_l6, "_minilm", None)
     assert torch.equal(minilm()(["some text"]), first)
 
 
 def test_efficientnet_tells_what_it_has_seen():
     encode = made(efficientnet_lite0)
-    assert "ImageNet" in encode.seen == encoders.IMAGENET
+    assert "ImageNet" in encode.seen == IMAGENET
     assert encode(torch.rand(2, 3, 84, 84)).shape == (2, 1280)

@@ -14,16 +14,18 @@ from quickstudy.engine import TestReport
 from quickstudy.engine.meta_test import ClassScores
 from quickstudy.errors import DataError, RunError, UsageError
 from quickstudy.experiments import compare as comparing
+from quickstudy.experiments import data as classes
+from quickstudy.experiments.build import make_tasks
 from quickstudy.experiments.compare import compare, holm, recipe_of
-from quickstudy.experiments.run import load_run, read_json
-from quickstudy.recipes import recipe as recipes
-from quickstudy.recipes.schema import load_recipe, parse_recipe
+from quickstudy.experiments.run import load_run
+from quickstudy.files import read_json
+from quickstudy.recipes.loading import load_recipe, parse_recipe
 from quickstudy.tasks.datasets import glyphs
 
 
 @pytest.fixture
 def few_glyphs(monkeypatch):
-    monkeypatch.setattr(recipes, "_LOADED", {})
+    monkeypatch.setattr(classes, "_LOADED", {})
     monkeypatch.setattr(glyphs, "_PARTS", {"train": (3, 0), "validation": (2, 1), "test": (2, 2)})
 
 
@@ -207,7 +209,7 @@ def test_images_of_a_folder_keep_their_colours_and_size(
     plan = read_json(tmp_path / "out" / "plan.json")
     for recipe in map(parse_recipe, plan["recipes"].values()):
         assert recipe.data.shape == (expected[0], expected[1], expected[1])
-        x = recipe.make_tasks(recipe.tasks, recipe.data, 0)[0].query.x
+        x = make_tasks(recipe, recipe.tasks, recipe.data, 0)[0].query.x
         middle = x[..., expected[1] // 2, expected[1] // 2]
         assert float(middle.mean()) > 0.5  # bright as in the files, not inverted
 

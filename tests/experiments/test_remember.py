@@ -1,7 +1,7 @@
 import pytest
 
 from quickstudy.experiments.remember import task_of
-from quickstudy.recipes.schema import load_recipe
+from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks import SinusoidTasks
 
 

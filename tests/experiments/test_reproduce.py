@@ -5,7 +5,7 @@ import pytest
 from quickstudy.experiments import reproduce
 from quickstudy.experiments.reproduce import gaps, keep_over_seeds, kept_results, reproductions
 from quickstudy.recipes import recipe_names
-from quickstudy.recipes.schema import load_recipe
+from quickstudy.recipes.loading import load_recipe
 
 
 def test_gaps_are_measured_less_published():

@@ -6,26 +6,34 @@ import torch
 from drawings import draw_boxes
 from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import MissingError, UsageError
-from quickstudy.experiments.run import keep_results, meta_test_all
+from quickstudy.experiments import data
+from quickstudy.experiments.build import (
+    make_learner,
+    make_tasks,
+    tasks_of_test,
+    tasks_of_training,
+    training_options,
+)
+from quickstudy.experiments.evaluate import check_tests, held_out_classes, meta_test_all, run_test
+from quickstudy.experiments.report import keep_results
 from quickstudy.recipes import about, recipe_names
-from quickstudy.recipes import recipe as recipe_module
-from quickstudy.recipes.schema import load_recipe, override, parse_recipe
+from quickstudy.recipes.loading import load_recipe, override, parse_recipe
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_fits_the_schema_and_makes_its_learner(name):
     recipe = load_recipe(name)
     assert recipe.about == about()[name]
-    n_parameters = sum(p.numel() for p in recipe.make_learner().parameters())
+    n_parameters = sum(p.numel() for p in make_learner(recipe).parameters())
     assert (n_parameters > 0) is (recipe.learner.name != "nearest_centroid")
 
 
 def test_the_channels_of_a_data_set_are_its_own_and_the_same_in_every_test():
     recipe = load_recipe("maml_caltech")
-    assert recipe.make_learner().model.backbone[0].weight.shape == (32, 3, 3, 3)
+    assert make_learner(recipe).model.backbone[0].weight.shape == (32, 3, 3, 3)
     mixed = load_recipe("maml_caltech", ['test.0.data={name="digits"}'])
     with pytest.raises(UsageError, match="3 channels as in training, got 1 of digits"):
-        mixed.test_tasks(mixed.test[0])
+        tasks_of_test(mixed, mixed.test[0])
 
 
 @pytest.fixture
@@ -40,8 +48,8 @@ def brightness_encoder(monkeypatch, tmp_path):
         return Encoder(brightness, "brightness", "1", seen="light and dark")
 
     monkeypatch.setitem(ENCODERS, "efficientnet_lite0", Pretrained(load, 3, side=16))
-    monkeypatch.setattr(recipe_module, "_LOADED", {})
-    monkeypatch.setattr(recipe_module, "_encoder", lambda name: ENCODERS[name].load())
+    monkeypatch.setattr(data, "_LOADED", {})
+    monkeypatch.setattr(data, "_encoder", lambda name: ENCODERS[name].load())
 
 
 ENCODED = [
@@ -54,15 +62,15 @@ ENCODED = [
 
 def test_an_encoder_embeds_the_data_before_tasks_are_drawn(brightness_encoder):
     recipe = load_recipe("prototypical_glyphs", ENCODED)
-    assert recipe.train_tasks()[0].support.x.shape[1:] == (3,)
-    learner = recipe.make_learner()
+    assert tasks_of_training(recipe)[0].support.x.shape[1:] == (3,)
+    learner = make_learner(recipe)
     torch.testing.assert_close(learner.backbone.weight, torch.eye(3))
-    assert recipe.run_test(learner, recipe.test[0]).mean > 0.5
+    assert run_test(recipe, learner, recipe.test[0]).mean > 0.5
 
 
 def test_what_the_encoder_has_seen_is_in_the_report_and_the_card(brightness_encoder, tmp_path):
     recipe = load_recipe("prototypical_glyphs", ENCODED)
-    results, _ = meta_test_all(recipe, {"score": recipe.make_learner().eval()})
+    results, _ = meta_test_all(recipe, {"score": make_learner(recipe).eval()})
     report = keep_results(tmp_path, recipe, results)
     assert report["test"]["encoder"] == {"name": "efficientnet_lite0", "seen": "light and dark"}
     card = (tmp_path / "MODEL_CARD.md").read_text()
@@ -77,7 +85,7 @@ def test_an_encoder_takes_images_of_a_folder_as_it_was_trained(brightness_encode
         "prototypical_glyphs",
         [f"data={table}", *ENCODED[2:], "test.0.split=all", "test.0.n_query=1"],
     )
-    assert recipe.test_tasks(recipe.test[0])[0].support.x.shape == (2, 3)
+    assert tasks_of_test(recipe, recipe.test[0])[0].support.x.shape == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +110,10 @@ def test_an_encoder_that_does_not_suit_the_data_is_refused(change, match):
 def test_nothing_is_distorted_or_tested_apart_from_the_encoder(brightness_encoder):
     recipe = load_recipe("prototypical_glyphs", [*ENCODED, "tasks.augment=affine"])
     with pytest.raises(UsageError, match="no augment with an encoder"):
-        recipe.train_tasks()
+        tasks_of_training(recipe)
     recipe = load_recipe("prototypical_glyphs", [*ENCODED, "test.0.data={name='digits'}"])
     with pytest.raises(UsageError, match="with encoder efficientnet_lite0 as in training"):
-        recipe.test_tasks(recipe.test[0])
+        tasks_of_test(recipe, recipe.test[0])
 
 
 def test_initial_weights_depend_on_the_seed_alone():
@@ -113,14 +121,14 @@ def test_initial_weights_depend_on_the_seed_alone():
     for seed in (0, 0, 1):
         recipe = load_recipe("maml_sinusoid", [f"seed={seed}"])
         torch.rand(1)
-        states.append(recipe.make_learner().state_dict()["model.head.weight"])
+        states.append(make_learner(recipe).state_dict()["model.head.weight"])
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
 
 
 def test_training_validation_and_test_tasks_differ():
     recipe = load_recipe("maml_sinusoid")
-    first = [recipe.make_tasks(recipe.tasks, recipe.data, s)[0].query.y for s in range(3)]
+    first = [make_tasks(recipe, recipe.tasks, recipe.data, s)[0].query.y for s in range(3)]
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first[1], first[2])
 
@@ -129,14 +137,14 @@ def test_overrides_change_keys_and_leave_the_original():
     plain = json.loads(load_recipe("maml_sinusoid").as_json())
     changed = override(plain, ["train.steps=7", "test.1.title=ten", "backbone.widths=[8]"])
     assert (changed["train"]["steps"], changed["test"][1]["title"]) == (7, "ten")
-    assert parse_recipe(changed).make_learner().model.head.in_features == 8
+    assert make_learner(parse_recipe(changed)).model.head.in_features == 8
     assert plain["train"]["steps"] != 7
 
 
 def test_a_test_may_change_the_learner_but_not_its_weights():
     recipe = load_recipe("maml_sinusoid", ["test.0.n_tasks=4", "test.1.n_tasks=4"])
-    learner = recipe.make_learner()
-    one, ten = (recipe.run_test(learner, test).scores for test in recipe.test)
+    learner = make_learner(recipe)
+    one, ten = (run_test(recipe, learner, test).scores for test in recipe.test)
     assert one != ten
     assert learner.inner_steps_test is None
 
@@ -209,19 +217,19 @@ def test_what_an_instance_test_has_no_use_for_is_refused(key):
     test = f"[{{title='2nd', n_way=2, n_shot=5, instance=2, {key}}}]"
     recipe = load_recipe("prototypical_glyphs", ["data={name='digits'}", f"test={test}"])
     with pytest.raises(UsageError, match=rf"no {key.partition('=')[0]} with instance"):
-        recipe.test_tasks(recipe.test[0])
+        tasks_of_test(recipe, recipe.test[0])
 
 
 def test_a_test_cannot_ask_for_other_weights():
     recipe = load_recipe("fine_tuning_caltech", ["test.0.learner={classifier='cosine'}"])
     with pytest.raises(UsageError, match="changes of the learner that keep its weights"):
-        recipe.check_tests(recipe.make_learner())
+        check_tests(recipe, make_learner(recipe))
 
 
 def test_one_class_is_nothing_to_tell_apart():
     recipe = load_recipe("prototypical_glyphs", ["tasks.n_way=1"])
     with pytest.raises(UsageError, match="n_way of 2 or more, got 1"):
-        recipe.train_tasks()
+        tasks_of_training(recipe)
 
 
 def test_a_missing_or_broken_file_is_refused(tmp_path):
@@ -264,7 +272,7 @@ def test_a_recipe_kept_as_json_is_the_same():
 def test_tests_read_images_at_the_size_the_learner_is_made_for():
     recipe = load_recipe("prototypical_glyphs", ["data.image_size=20"])
     digits = next(test for test in recipe.test if test.data)
-    assert recipe.test_tasks(digits)[0].query.x.shape[-2:] == (20, 20)
+    assert tasks_of_test(recipe, digits)[0].query.x.shape[-2:] == (20, 20)
 
 
 def test_patience_needs_validation(tmp_path):
@@ -280,12 +288,12 @@ def test_patience_needs_validation(tmp_path):
 def test_n_labels_reaches_the_learner_and_the_tasks():
     change = ["tasks.n_labels=7", "test.0.n_labels=9", "test.0.n_tasks=2"]
     recipe = load_recipe("maml_omniglot", [*change, 'data.name="glyphs"'])
-    assert recipe.make_learner().n_outputs == 7
-    assert recipe.make_tasks(recipe.tasks, recipe.data, 0)[0].n_way == 7
-    assert recipe.test_tasks(recipe.test[0])[0].n_way == 9
+    assert make_learner(recipe).n_outputs == 7
+    assert make_tasks(recipe, recipe.tasks, recipe.data, 0)[0].n_way == 7
+    assert tasks_of_test(recipe, recipe.test[0])[0].n_way == 9
     sinusoid = load_recipe("maml_sinusoid", ["tasks.n_labels=7"])
     with pytest.raises(UsageError, match="no n_labels"):
-        sinusoid.make_tasks(sinusoid.tasks, sinusoid.data, 0)
+        make_tasks(sinusoid, sinusoid.tasks, sinusoid.data, 0)
 
 
 def test_a_curriculum_changes_the_shape_of_tasks_for_so_many_steps():
@@ -293,7 +301,7 @@ def test_a_curriculum_changes_the_shape_of_tasks_for_so_many_steps():
         "maml_sinusoid", ["curriculum=[{steps=2, n_shot=3}, {steps=1, n_query=4}]"]
     )
     batch, plain = recipe.train.meta_batch_size, recipe.tasks
-    tasks = recipe.train_tasks()
+    tasks = tasks_of_training(recipe)
     assert tasks.starts == [0, 2 * batch, 3 * batch]
     shapes = [(len(tasks[i].support), len(tasks[i].query)) for i in (0, 2 * batch, 3 * batch)]
     assert shapes == [(3, plain.n_query), (plain.n_shot, 4), (plain.n_shot, plain.n_query)]
@@ -308,7 +316,7 @@ def test_a_curriculum_changes_the_shape_of_tasks_for_so_many_steps():
     ],
 )
 def test_schedules_of_torch_can_be_used_by_name(schedule):
-    options = load_recipe("maml_sinusoid", [f"train.schedule={schedule}"]).train_options()
+    options = training_options(load_recipe("maml_sinusoid", [f"train.schedule={schedule}"]))
     optimizer = options["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
     assert options["schedule"](optimizer).get_last_lr() == [optimizer.param_groups[0]["lr"]]
 
@@ -353,7 +361,7 @@ def test_held_out_classes_are_those_of_tests_that_training_does_not_see():
         "prototypical_glyphs",
         ["test=[{title='a', n_way=5}, {title='b', n_way=2}, {title='c', split='train', n_way=5}]"],
     )
-    (part,) = recipe.held_out()
+    (part,) = held_out_classes(recipe)
     assert (part["data"], part["split"]) == ("glyphs", "test")
     assert 0 < len(part["classes"]) <= min(part["n_classes"], 100)
-    assert load_recipe("maml_sinusoid").held_out() == []
+    assert held_out_classes(load_recipe("maml_sinusoid")) == []

@@ -18,6 +18,7 @@ from quickstudy.cli.output import say as _say
 from quickstudy.cli.output import table as _table
 from quickstudy.cli.recommend import recommend_app
 from quickstudy.cli.serve import serve
+from quickstudy.experiments.build import make_learner
 from quickstudy.memory import tuned_malloc
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ def _complete_recipe(incomplete: str) -> list[str]:
 
 
 def _complete_data_set(incomplete: str) -> list[str]:
-    from quickstudy.tasks.datasets import CATALOGUE
+    from quickstudy.tasks.datasets import data_files
 
-    return [name for name in CATALOGUE if name.startswith(incomplete)]
+    return [name for name in data_files() if name.startswith(incomplete)]
 
 
 DATA_SET: Any = typer.Argument(
@@ -112,8 +113,9 @@ def train(
     """
     from quickstudy.engine import Callback, TensorBoard
     from quickstudy.experiments.remember import remember
-    from quickstudy.experiments.run import read_json, train_run
-    from quickstudy.recipes.schema import load_recipe
+    from quickstudy.experiments.run import train_run
+    from quickstudy.files import read_json
+    from quickstudy.recipes.loading import load_recipe
 
     began = datetime.now(UTC)
     parsed = load_recipe(recipe, _changes(overrides, seed))
@@ -159,9 +161,9 @@ def reproduce(
     Of several seeds, each has a folder of its own; scores are mean ± 95 % interval over them.
     """
     from quickstudy.errors import UsageError
+    from quickstudy.experiments.evaluate import check_has_tests
     from quickstudy.experiments.reproduce import gaps, keep_over_seeds, reproductions
-    from quickstudy.experiments.run import check_has_tests
-    from quickstudy.recipes.schema import load_recipe
+    from quickstudy.recipes.loading import load_recipe
 
     if listing == bool(recipe):
         raise UsageError("expected a recipe, or --list")
@@ -191,8 +193,10 @@ def reproduce(
 
 def _reproduce(recipe: Recipe, folder: Path, forget: bool) -> tuple[dict[str, Any], list[str]]:
     """Train and test a recipe; its report, and the titles of tests whose data is not here."""
+    from quickstudy.experiments.evaluate import meta_test_all
     from quickstudy.experiments.remember import remember
-    from quickstudy.experiments.run import keep_results, meta_test_all, train_run
+    from quickstudy.experiments.report import keep_results
+    from quickstudy.experiments.run import train_run
 
     began = datetime.now(UTC)
     learner, trained = train_run(recipe, folder, resume=True)
@@ -207,7 +211,7 @@ def _reproduce(recipe: Recipe, folder: Path, forget: bool) -> tuple[dict[str, An
 
 
 def _gap(row: dict[str, Any]) -> list[str]:
-    from quickstudy.experiments.run import with_interval
+    from quickstudy.experiments.report import with_interval
 
     published = "" if row["published"] is None else f"{row['published']:g}"
     measured = "" if row["measured"] is None else with_interval(row["measured"], row["interval"])
@@ -227,8 +231,10 @@ def meta_test_run(
     as_json: Json = False,
 ) -> None:
     """Meta-test a run on every test of its recipe, and keep report.json and MODEL_CARD.md."""
+    from quickstudy.experiments.evaluate import check_has_tests, meta_test_all
     from quickstudy.experiments.remember import remember
-    from quickstudy.experiments.run import check_has_tests, keep_results, load_run, meta_test_all
+    from quickstudy.experiments.report import keep_results
+    from quickstudy.experiments.run import load_run
     from quickstudy.files import check_writable
 
     began = datetime.now(UTC)
@@ -242,7 +248,7 @@ def meta_test_run(
 
 
 def _results(results: dict[str, Any], absent: list[str]) -> str:
-    from quickstudy.experiments.run import INTERVALS, result_rows
+    from quickstudy.experiments.report import INTERVALS, result_rows
 
     lines = [_table(*result_rows(results)), INTERVALS]
     lines += [f"Left out, as its data is not here: {title}" for title in absent]
@@ -311,8 +317,8 @@ def adapt(
 ) -> None:
     """Learn classes from a few examples each, and predict new ones. The learner is not changed."""
     from quickstudy.apps.fewshot import adapt as adapting
+    from quickstudy.apps.fewshot.remember import remember_adapting
     from quickstudy.errors import UsageError, require
-    from quickstudy.experiments.remember import remember_adapting
     from quickstudy.files import check_output_file, write_atomically
     from quickstudy.table_files import as_csv
 
@@ -387,12 +393,14 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Meta-train on invented glyphs, meta-test on unseen ones and on real data, draw a picture."""
-    from quickstudy.apps.fewshot.pictures import draw_episodes, episodes_to_draw
     from quickstudy.errors import require
-    from quickstudy.experiments.run import check_has_tests, keep_results, meta_test_all, train_run
+    from quickstudy.experiments.evaluate import check_has_tests, meta_test_all
+    from quickstudy.experiments.pictures import draw_episodes, episodes_to_draw
+    from quickstudy.experiments.report import keep_results
+    from quickstudy.experiments.run import train_run
     from quickstudy.files import check_writable
     from quickstudy.learners import NearestCentroid
-    from quickstudy.recipes.schema import load_recipe
+    from quickstudy.recipes.loading import load_recipe
 
     recipe = load_recipe("prototypical_glyphs", _changes(overrides, seed))
     require("matplotlib", "demo")
@@ -405,7 +413,7 @@ def demo(
         raise typer.Exit(130)
     columns = {
         "meta-trained": learner,
-        "untrained": recipe.make_learner(),
+        "untrained": make_learner(recipe),
         "raw pixels": NearestCentroid(),
     }
     results, absent = meta_test_all(recipe, columns)
@@ -465,13 +473,13 @@ def compare_learners(
     from quickstudy.errors import require
     from quickstudy.experiments.compare import FEWEST_STEPS, compare, draw
     from quickstudy.experiments.remember import remember_comparison
-    from quickstudy.experiments.run import INTERVALS, score_interval, with_interval
-    from quickstudy.tasks.datasets import CATALOGUE
+    from quickstudy.experiments.report import INTERVALS, score_interval, with_interval
+    from quickstudy.tasks.datasets import data_files
 
     began = datetime.now(UTC)
     require("matplotlib", "demo")
     seconds = seconds_in(budget)
-    is_folder = dataset not in CATALOGUE and ("/" in dataset or Path(dataset).exists())
+    is_folder = dataset not in data_files() and ("/" in dataset or Path(dataset).exists())
     data = {"name": "folder", "folder": str(Path(dataset).absolute())} if is_folder else {}
     found = compare(
         [name.strip() for name in learners.split(",")],
@@ -540,10 +548,10 @@ app.command(epilog="Example: quickstudy serve --recommender runs/recommender")(s
 @data_app.command("list", epilog="Example: quickstudy data list")
 def data_list(as_json: Json = False) -> None:
     """List the data sets, and whether they are here."""
-    from quickstudy.tasks.datasets import CATALOGUE
+    from quickstudy.tasks.datasets import data_files
     from quickstudy.tasks.datasets.store import is_here
 
-    rows = {n: {"about": d.TITLE, "here": is_here(n, d)} for n, d in CATALOGUE.items()}
+    rows = {n: {"about": d.title, "here": is_here(n, d)} for n, d in data_files().items()}
     lines = [[n, "yes" if r["here"] else "no", r["about"]] for n, r in rows.items()]
     _say(rows, as_json, _table(["data set", "here", "about"], *lines))
 
@@ -577,10 +585,10 @@ def data_path(
 ) -> None:
     """Print where data sets lie, or where one of them does."""
     from quickstudy.errors import unknown
-    from quickstudy.tasks.datasets import CATALOGUE
+    from quickstudy.tasks.datasets import data_files
     from quickstudy.tasks.datasets.store import data_folder
 
-    if name and name not in CATALOGUE:
-        raise unknown("data set", name, CATALOGUE)
+    if name and name not in data_files():
+        raise unknown("data set", name, data_files())
     path = data_folder() / name if name else data_folder()
     _say({"path": str(path)}, as_json, str(path))

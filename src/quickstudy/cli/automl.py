@@ -95,6 +95,7 @@ def automl_fit(
     _require()
     from quickstudy.apps.automl.budget import Deadline
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+    from quickstudy.apps.automl.remember import remember_automl
     from quickstudy.apps.automl.runs import (
         RunWriter,
         check_folder,
@@ -102,7 +103,6 @@ def automl_fit(
         read_frame,
         split_target,
     )
-    from quickstudy.experiments.remember import remember_automl
 
     deadline = Deadline(seconds_in(budget)).before(time.monotonic() - started)  # of the imports
     began = datetime.now(UTC)
@@ -287,7 +287,7 @@ def automl_learn(
     from quickstudy.apps.automl.knowledge import write_knowledge
     from quickstudy.apps.automl.learn import learn
     from quickstudy.apps.automl.tables import PUBLIC_TABLES
-    from quickstudy.experiments.run import provenance
+    from quickstudy.experiments.provenance import provenance
     from quickstudy.files import check_output_file
 
     if out.suffix != ".parquet":

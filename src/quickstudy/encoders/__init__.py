@@ -1,15 +1,10 @@
 """Pretrained encoders: frozen maps from texts or images to vectors, each input embedded once."""
 
-from quickstudy.encoders.encoder import (
-    ENCODERS,
-    Encoder,
-    Preprocess,
-    Pretrained,
-    efficientnet_lite0,
-    minilm,
-    module_encoder,
-    text_encoder,
-)
+from quickstudy.encoders.efficientnet import efficientnet_lite0
+from quickstudy.encoders.encoder import Encoder, Pretrained
+from quickstudy.encoders.minilm_l6 import minilm
+from quickstudy.encoders.modules import Preprocess, module_encoder, text_encoder
+from quickstudy.registry import Registry
 
 __all__ = [
     "ENCODERS",
@@ -21,3 +16,14 @@ __all__ = [
     "module_encoder",
     "text_encoder",
 ]
+
+ENCODERS = Registry(
+    "encoder",
+    "encoders",
+    Pretrained,
+    {
+        "minilm": Pretrained(minilm, 384),
+        "efficientnet_lite0": Pretrained(efficientnet_lite0, 1280, side=224),
+    },
+)
+"""By name."""

@@ -21,11 +21,21 @@ from scipy import special
 from quickstudy.engine import TestReport, meta_test, meta_train
 from quickstudy.engine.meta_test import clustered_error
 from quickstudy.errors import DataError, RunError, UsageError, unknown
-from quickstudy.experiments.run import load_run, provenance, read_json, train_run
+from quickstudy.experiments.build import (
+    device_of_training,
+    make_learner,
+    make_tasks,
+    tasks_of_training,
+    training_options,
+)
+from quickstudy.experiments.evaluate import check_tests, cost_of_test, run_test
+from quickstudy.experiments.provenance import provenance
+from quickstudy.experiments.run import load_run, train_run
 from quickstudy.files import (
     check_writable,
     disk_errors,
     make_folder,
+    read_json,
     write_atomically,
     write_figure,
 )
@@ -33,8 +43,10 @@ from quickstudy.learners import LEARNERS, Learner
 from quickstudy.learners.base import trainable
 from quickstudy.progress import track
 from quickstudy.recipes import recipe_names
-from quickstudy.recipes.schema import GENERATED, Recipe, load_recipe, parse_recipe
+from quickstudy.recipes.loading import load_recipe, parse_recipe
+from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks import EpisodeSampler
+from quickstudy.tasks.families import FAMILIES
 from quickstudy.tasks.images import decode_image, list_images
 
 __all__ = ["Comparison", "Pair", "compare", "draw", "holm", "recipe_of"]
@@ -103,14 +115,14 @@ def recipe_of(learner: str, channels: int = 1) -> Recipe:
     recipes = {name: load_recipe(name) for name in recipe_names()}
     fit = [
         (
-            recipe.data.colours != channels,
+            recipe.data.n_channels != channels,
             recipe.data.name != "omniglot",
             not name.startswith(learner),
             len(name),
             name,
         )
         for name, recipe in recipes.items()
-        if recipe.learner.name == learner and recipe.data.name not in GENERATED
+        if recipe.learner.name == learner and not recipe.data.family
     ]
     if not fit:
         raise UsageError(f"expected a recipe that trains {learner} on images: write one")
@@ -160,7 +172,7 @@ def compare(
             "expected learners that differ by more than a folder or .toml, since each has a run "
             f"folder of its name, got {', '.join(learners)}: rename a file"
         )
-    if data["name"] in GENERATED:
+    if data["name"] in FAMILIES:
         raise UsageError(f"expected a data set of classes to tell apart, got {data['name']}")
     if not seconds > 0:
         raise UsageError(f"expected a positive budget, got {seconds} s")
@@ -186,7 +198,7 @@ def compare(
         run = folder / Path(name).stem
         learner, trained = _trained(recipe, run, seconds)
         (test,) = recipe.test
-        report = reports[name] = recipe.run_test(learner, test)
+        report = reports[name] = run_test(recipe, learner, test)
         entries.append(
             {
                 "learner": name,
@@ -197,7 +209,7 @@ def compare(
                 "optimizer": recipe.train.optimizer.model_dump(),
                 "backbone": recipe.backbone.model_dump(),
                 "trained_enough": _trained_enough(recipe, trained, seconds),
-                "cost": vars(recipe.cost(learner, test)),
+                "cost": vars(cost_of_test(recipe, learner, test)),
                 "parameters": sum(p.numel() for p in learner.parameters()),
                 # A baseline that learns nothing is a point.
                 "curve": _curve(run / "metrics.jsonl") or [(0.0, report.mean)],
@@ -253,10 +265,10 @@ def _by_protocol(
     for key in ("patience", "executor"):
         plain["train"].pop(key, None)
     plain["train"]["precision"] = "float32"
-    if not trainable(recipe.make_learner()):
+    if not trainable(make_learner(recipe)):
         plain["train"]["steps"] = 0
     drawn = parse_recipe(plain)
-    tasks = drawn.make_tasks(drawn.tasks, drawn.data, 0)
+    tasks = make_tasks(drawn, drawn.tasks, drawn.data, 0)
     if isinstance(tasks, EpisodeSampler) and "n_classes" in plain["learner"]:
         plain["learner"]["n_classes"] = tasks.data.n_classes
     return parse_recipe(plain)
@@ -309,10 +321,10 @@ def _seconds(recipe: Recipe, budget: float) -> tuple[float, float]:
 
     The first step, which is slower, does not count; of slow ones only the second does.
     """
-    learner = recipe.make_learner().to(recipe.device())
-    recipe.check_tests(learner)
-    options = recipe.train_options()
-    tasks, validation = recipe.train_tasks(), options.pop("validation")
+    learner = make_learner(recipe).to(device_of_training(recipe))
+    check_tests(recipe, learner)
+    options = training_options(recipe)
+    tasks, validation = tasks_of_training(recipe), options.pop("validation")
     for key in ("validation_tasks", "validate_every", "schedule"):
         options.pop(key, None)
     # Seconds without end, so that the executor is chosen as in training.
@@ -352,7 +364,7 @@ def _trained(recipe: Recipe, run: Path, seconds: float) -> tuple[Learner, dict[s
         if trained.stopped == "interrupted":
             raise KeyboardInterrupt
         return learner, vars(trained)
-    return load_run(run)[1].to(recipe.device()), report
+    return load_run(run)[1].to(device_of_training(recipe)), report
 
 
 def _trained_enough(recipe: Recipe, trained: dict[str, Any], seconds: float) -> bool:

@@ -13,24 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from quickstudy.experiments.run import provenance, read_json
-from quickstudy.files import readable
-from quickstudy.recipes.schema import (
-    GENERATED,
-    Data,
-    Family,
-    Recipe,
-    Test,
-    classes_of,
-    parse_recipe,
-)
+from quickstudy.experiments.build import data_of_test, make_tasks, tasks_of_test
+from quickstudy.experiments.data import classes_of
+from quickstudy.files import read_json, readable
+from quickstudy.recipes.loading import parse_recipe
+from quickstudy.recipes.schema import Data, Family, Recipe, Test
 from quickstudy.tasks import Tasks
 from quickstudy.tasks.images import content_hash
 
 if TYPE_CHECKING:
-    from quickstudy.apps.automl.estimators import LeaderboardEntry
-    from quickstudy.apps.automl.runs import AutoML
-    from quickstudy.apps.fewshot.adapt import Adaptation
     from quickstudy.experience import ExperienceStore, Run, Strategy, Task, Trial
 
 __all__ = [
@@ -69,11 +60,15 @@ def remember(
         began: When the command began.
     """
     told = report[part]
-    run = run_record(told, recipe.as_json(), {"about": report["about"], **_without_scores(told)}, began)
+    run = run_record(
+        told, recipe.as_json(), {"about": report["about"], **_without_scores(told)}, began
+    )
     if part == "train":
         strategy = strategy_of(recipe)
-        task = task_of(recipe.data, recipe.tasks, recipe.make_tasks(recipe.tasks, recipe.data, 0))
-        trial = trial_record(run, 0, task, strategy, seconds=told["seconds"], cost=told.get("cost", {}))
+        task = task_of(recipe.data, recipe.tasks, make_tasks(recipe, recipe.tasks, recipe.data, 0))
+        trial = trial_record(
+            run, 0, task, strategy, seconds=told["seconds"], cost=told.get("cost", {})
+        )
         store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
         return
     left = list(told["results"]["score"])
@@ -153,17 +148,14 @@ def task_of(data: Data, family: Family, tasks: Tasks) -> Task:
 
 def _tested(recipe: Recipe, test: Test) -> Task:
     """The task of one of a recipe's tests, whose images are read at the learner's size."""
-    data = test.data or recipe.data
-    if data.name not in GENERATED and "image_size" not in data.model_fields_set:
-        data = data.model_copy(update={"image_size": recipe.data.image_size})
-    return task_of(data, test, recipe.test_tasks(test))
+    return task_of(data_of_test(recipe, test), test, tasks_of_test(recipe, test))
 
 
 def shape_features(data: Data) -> dict[str, float]:
     """What is known of images; nothing of examples that are vectors."""
     if len(data.shape) != 3:
         return {}
-    return {"image_size": data.image_size, "channels": data.colours}
+    return {"image_size": data.image_size, "channels": data.n_channels}
 
 
 def _identity(data: Data) -> dict[str, Any]:

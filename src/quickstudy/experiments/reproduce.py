@@ -10,10 +10,11 @@ from typing import Any
 
 from scipy import special
 
-from quickstudy.experiments.run import score_interval
+from quickstudy.experiments.report import score_interval
 from quickstudy.files import write_atomically
 from quickstudy.recipes import recipe_names
-from quickstudy.recipes.schema import Recipe, load_recipe
+from quickstudy.recipes.loading import load_recipe
+from quickstudy.recipes.schema import Recipe
 
 __all__ = ["gaps", "keep_over_seeds", "kept_results", "reproductions"]
 

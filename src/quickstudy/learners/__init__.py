@@ -22,6 +22,7 @@ from quickstudy.learners.optimization.reptile import Reptile
 from quickstudy.learners.transfer.auto_adapt import AutoAdapt
 from quickstudy.learners.transfer.closed_form import BayesianRidge, GaussianClasses
 from quickstudy.learners.transfer.fine_tuning import FineTuning
+from quickstudy.registry import Registry
 
 __all__ = [
     "LEARNERS",
@@ -52,28 +53,34 @@ __all__ = [
     "TabularTransformer",
 ]
 
-LEARNERS: dict[str, type[Learner]] = {
-    # metric-based
-    "siamese_networks": SiameseNetworks,
-    "matching_networks": MatchingNetworks,
-    "prototypical_networks": PrototypicalNetworks,
-    "relation_networks": RelationNetworks,
-    "local_matching": LocalMatching,
-    "nearest_centroid": NearestCentroid,
-    # model-based
-    "mann": MANN,
-    "meta_networks": MetaNetworks,
-    "neural_process": NeuralProcess,
-    "tanp": TaNP,
-    "snail": SNAIL,
-    "in_context_transformer": InContextTransformer,
-    "tabular_transformer": TabularTransformer,
-    # optimization-based
-    "lstm_meta_learner": LSTMMetaLearner,
-    "maml": MAML,
-    "reptile": Reptile,
-    "r2d2": R2D2,
-    # transfer
-    "fine_tuning": FineTuning,
-    "auto_adapt": AutoAdapt,
-}
+LEARNERS: Registry[type[Learner]] = Registry(
+    "learner",
+    "learners",
+    Learner,
+    {
+        # metric-based
+        "siamese_networks": SiameseNetworks,
+        "matching_networks": MatchingNetworks,
+        "prototypical_networks": PrototypicalNetworks,
+        "relation_networks": RelationNetworks,
+        "local_matching": LocalMatching,
+        "nearest_centroid": NearestCentroid,
+        # model-based
+        "mann": MANN,
+        "meta_networks": MetaNetworks,
+        "neural_process": NeuralProcess,
+        "tanp": TaNP,
+        "snail": SNAIL,
+        "in_context_transformer": InContextTransformer,
+        "tabular_transformer": TabularTransformer,
+        # optimization-based
+        "lstm_meta_learner": LSTMMetaLearner,
+        "maml": MAML,
+        "reptile": Reptile,
+        "r2d2": R2D2,
+        # transfer
+        "fine_tuning": FineTuning,
+        "auto_adapt": AutoAdapt,
+    },
+    classes=True,
+)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from quickstudy.errors import UsageError
 from quickstudy.nn.batch_norm import BatchNorm2d
 from quickstudy.nn.precision import full_precision
+from quickstudy.registry import Registry
 
 __all__ = [
     "BACKBONES",
@@ -316,17 +317,24 @@ class Flatten(nn.Flatten):
         self.out_features = math.prod(in_shape)
 
 
-BACKBONES: dict[str, type[nn.Module]] = {
-    "conv4": Conv4,
-    "conv5": Conv5,
-    "resnet12": ResNet12,
-    "strided_conv4": StridedConv4,
-    "koch_conv": KochConv,
-    "series_conv4": SeriesConv4,
-    "mlp": MLP,
-    "linear": Linear,
-    "flatten": Flatten,
-}
+BACKBONES: Registry[type[nn.Module]] = Registry(
+    "backbone",
+    "backbones",
+    nn.Module,
+    {
+        "conv4": Conv4,
+        "conv5": Conv5,
+        "resnet12": ResNet12,
+        "strided_conv4": StridedConv4,
+        "koch_conv": KochConv,
+        "series_conv4": SeriesConv4,
+        "mlp": MLP,
+        "linear": Linear,
+        "flatten": Flatten,
+    },
+    classes=True,
+)
+"""By name; each is made from the shape of an example."""
 
 
 def _image_shape(shape: Sequence[int], least: int) -> tuple[int, int, int]:

@@ -18,9 +18,9 @@ from quickstudy.apps.automl.experience import (  # noqa: E402
     import_studies,
     table_task,
 )
+from quickstudy.apps.automl.remember import remember_automl  # noqa: E402
 from quickstudy.errors import DataError, MissingError, UsageError  # noqa: E402
 from quickstudy.experience import ExperienceStore  # noqa: E402
-from quickstudy.experiments.remember import remember_automl  # noqa: E402
 
 RNG = np.random.default_rng(0)
 X = pd.DataFrame({"a": RNG.normal(size=60), "b": list("xyz") * 20})

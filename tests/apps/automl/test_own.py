@@ -23,6 +23,7 @@ from quickstudy.apps.automl.knowledge import (  # noqa: E402
     shipped_meta_learner,
 )
 from quickstudy.apps.automl.own import join, own_store, with_experience  # noqa: E402
+from quickstudy.apps.automl.remember import remember_automl  # noqa: E402
 from quickstudy.errors import DataError  # noqa: E402
 from quickstudy.experience import (  # noqa: E402
     ExperienceStore,
@@ -31,7 +32,6 @@ from quickstudy.experience import (  # noqa: E402
     Trial,
     fingerprint_of,
 )
-from quickstudy.experiments.remember import remember_automl  # noqa: E402
 
 GOAL = ("classification", "accuracy")
 NEW = ("svm", {"C": 7.7, "gamma": 0.033})
@@ -221,7 +221,7 @@ KILLED = """
 from datetime import UTC, datetime
 import numpy as np
 from quickstudy.apps.automl.estimators import AutoMLClassifier
-from quickstudy.experiments.remember import remember_automl
+from quickstudy.apps.automl.remember import remember_automl
 from quickstudy.experience import ExperienceStore
 
 x = np.random.default_rng(0).normal(size=(60, 3))

@@ -7,12 +7,14 @@ from pyarrow import parquet
 from safetensors.torch import save_file
 
 from drawings import draw_boxes
-from quickstudy.apps.fewshot import FewShotClassifier, methods
+from quickstudy.apps.fewshot import methods
 from quickstudy.apps.fewshot.adapt import adapt, as_table
+from quickstudy.apps.fewshot.estimators import FewShotClassifier
 from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import DataError, MissingError, UsageError
+from quickstudy.experiments.build import make_learner
 from quickstudy.experiments.run import SHIPPED, load_run
-from quickstudy.recipes.schema import load_recipe
+from quickstudy.recipes.loading import load_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +65,7 @@ def encoded_run(tmp_path):
         folder.mkdir()
         recipe = load_recipe("prototypical_clinc150", [data])
         (folder / "recipe.json").write_text(recipe.as_json())
-        save_file(recipe.make_learner().state_dict(), folder / "weights.safetensors")
+        save_file(make_learner(recipe).state_dict(), folder / "weights.safetensors")
         return folder
 
     return make

@@ -32,7 +32,7 @@ from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.experiments.run import load_run, train_run
 from quickstudy.learners import LEARNERS, MAML, R2D2, PrototypicalNetworks
 from quickstudy.nn import MLP, Conv4
-from quickstudy.recipes.schema import load_recipe
+from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks import Batch, Episode, EpisodeSampler, Images, SinusoidTasks, Support
 from quickstudy.testing import blob_classes
 

@@ -6,8 +6,9 @@ from PIL import Image
 
 from drawings import draw_boxes
 from quickstudy.apps.fewshot.adapt import adapt
-from quickstudy.apps.fewshot.pictures import PREDICTED, RIGHT, WRONG, draw_predictions
+from quickstudy.apps.fewshot.pictures import PREDICTED, draw_predictions
 from quickstudy.errors import DiskError, UsageError
+from quickstudy.experiments.pictures import RIGHT, WRONG
 
 
 def test_predictions_are_drawn_a_row_a_class(tmp_path):

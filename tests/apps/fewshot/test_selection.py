@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from quickstudy.apps.fewshot import FewShotClassifier, methods
+from quickstudy.apps.fewshot import methods
+from quickstudy.apps.fewshot.estimators import FewShotClassifier
 from quickstudy.apps.fewshot.selection import (
     Candidate,
     photograph_log_odds,

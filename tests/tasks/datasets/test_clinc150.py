@@ -1,11 +1,12 @@
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
 
 from quickstudy.errors import DataError, UsageError
 from quickstudy.tasks import EpisodeSampler, TextData
-from quickstudy.tasks.datasets import clinc150, load_dataset, store
+from quickstudy.tasks.datasets import DATASETS, clinc150, load_dataset, store
 
 
 def letters(texts):
@@ -62,7 +63,7 @@ def test_texts_need_an_encoder():
 
 @pytest.mark.data("clinc150")
 def test_content_is_the_pinned_one():
-    for file, digest in clinc150.FILES.items():
+    for file, digest in clinc150.DATASET.files.items():
         content = store.find("clinc150", file).read_bytes()
         assert hashlib.sha256(content).hexdigest() == digest
 
@@ -75,7 +76,7 @@ def test_files_that_are_no_images_are_checked_byte_by_byte(tmp_path, monkeypatch
     with pytest.raises(DataError, match="get another copy"):
         store.add("clinc150", tmp_path)
     digests = {file: hashlib.sha256(text).hexdigest() for file, text in content.items()}
-    monkeypatch.setattr(clinc150, "FILES", digests)
+    monkeypatch.setitem(DATASETS, "clinc150", replace(clinc150.DATASET, files=digests))
     store.add("clinc150", tmp_path)
     assert store.find("clinc150", "domains.json").read_bytes() == b"[]"
 

@@ -1,13 +1,21 @@
 import hashlib
 import http.server
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from quickstudy.errors import DataError, MissingError, UsageError
-from quickstudy.tasks.datasets import caltech, load_dataset, omniglot, sign_digits, store
+from quickstudy.tasks.datasets import (
+    DATASETS,
+    caltech,
+    load_dataset,
+    omniglot,
+    sign_digits,
+    store,
+)
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 from quickstudy.tasks.images import content_hash, list_images
 
@@ -40,7 +48,7 @@ def test_splits_of_glyphs_share_no_image(monkeypatch):
 
     monkeypatch.setattr(glyphs, "_PARTS", {"train": (2, 0), "validation": (2, 1), "test": (2, 2)})
     seen = set()
-    for split in glyphs.SPLITS:
+    for split in glyphs.DATASET.splits:
         data = load_dataset("glyphs", split)
         images = {hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in data.x}
         assert not images & seen
@@ -68,7 +76,7 @@ def test_an_absent_data_set_says_how_to_get_it(tmp_path, monkeypatch):
 
 @pytest.mark.data("omniglot")
 def test_omniglot_splits_are_disjoint_and_of_the_published_sizes():
-    parts = {split: load_dataset("omniglot", split) for split in omniglot.SPLITS}
+    parts = {split: load_dataset("omniglot", split) for split in omniglot.DATASET.splits}
     assert [parts[s].n_classes for s in ("train", "validation", "test")] == [1028, 172, 423]
     assert [parts[s].n_classes for s in ("background", "evaluation")] == [964, 659]
     random = [set(parts[s].names) for s in ("train", "validation", "test")]
@@ -138,13 +146,16 @@ def test_omniglot_ink_is_bright_and_rotations_are_new_classes():
 
 @pytest.mark.data("omniglot")
 def test_omniglot_content_is_the_pinned_one():
-    for file, digest in omniglot.FILES.items():
+    for file, digest in omniglot.DATASET.files.items():
         assert content_hash(store.find("omniglot", file)) == digest
 
 
 @pytest.mark.data("caltech101_84")
 def test_caltech_splits_are_disjoint_photographs_in_colour():
-    parts = {split: load_dataset("caltech101_84", split, image_size=84) for split in caltech.SPLITS}
+    parts = {
+        split: load_dataset("caltech101_84", split, image_size=84)
+        for split in caltech.DATASET.splits
+    }
     assert [part.n_classes for part in parts.values()] == [64, 16, 20]
     assert len(set().union(*(part.names for part in parts.values()))) == 100
     assert sum(len(part.y) for part in parts.values()) == 8242
@@ -155,7 +166,7 @@ def test_caltech_splits_are_disjoint_photographs_in_colour():
 
 @pytest.mark.data("caltech101_84")
 def test_caltech_content_is_the_pinned_one():
-    for file, digest in caltech.FILES.items():
+    for file, digest in caltech.DATASET.files.items():
         assert content_hash(store.find("caltech101_84", file)) == digest
 
 
@@ -171,7 +182,7 @@ def test_sign_digits_are_ten_classes_of_photographs_in_colour():
 
 @pytest.mark.data("sign_digits")
 def test_sign_digits_content_is_the_pinned_one():
-    for file, digest in sign_digits.FILES.items():
+    for file, digest in sign_digits.DATASET.files.items():
         assert content_hash(store.find("sign_digits", file)) == digest
 
 
@@ -194,8 +205,9 @@ def parcel(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("QUICKSTUDY_DATA", str(home))
-    monkeypatch.setattr(omniglot, "URL", f"http://127.0.0.1:{server.server_port}/")
-    monkeypatch.setattr(omniglot, "FILES", {"few.zip": content_hash(source / "few.zip")})
+    files = {"few.zip": content_hash(source / "few.zip")}
+    url = f"http://127.0.0.1:{server.server_port}/"
+    monkeypatch.setitem(DATASETS, "omniglot", replace(omniglot.DATASET, files=files, url=url))
     yield source, home
     server.shutdown()
 
@@ -209,20 +221,22 @@ def test_get_fetches_and_checks_a_data_set(parcel):
     source, home = parcel
     assert store.get("omniglot") == home / "omniglot"
     assert (home / "omniglot/few.zip").read_bytes() == (source / "few.zip").read_bytes()
-    assert store.is_here("omniglot", omniglot)
+    assert store.is_here("omniglot", DATASETS["omniglot"])
 
 
 @pytest.mark.parametrize("way", ["get", "add"])
 def test_other_content_is_refused_and_leaves_nothing(parcel, way, monkeypatch):
     source, home = parcel
-    monkeypatch.setattr(omniglot, "FILES", {"few.zip": "0" * 64})
+    files = {"few.zip": "0" * 64}
+    monkeypatch.setitem(DATASETS, "omniglot", replace(DATASETS["omniglot"], files=files))
     with pytest.raises(DataError, match="get another copy"):
         store.get("omniglot") if way == "get" else store.add("omniglot", source)
     assert not list(home.rglob("*.zip"))
 
 
 def test_an_unreachable_server_is_a_clear_error(parcel, monkeypatch):
-    monkeypatch.setattr(omniglot, "URL", "http://127.0.0.1:9/")
+    url = "http://127.0.0.1:9/"
+    monkeypatch.setitem(DATASETS, "omniglot", replace(DATASETS["omniglot"], url=url))
     with pytest.raises(MissingError, match="quickstudy data add omniglot --from"):
         store.get("omniglot")
 

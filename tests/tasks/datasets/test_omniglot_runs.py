@@ -10,8 +10,10 @@ from scipy.spatial import cKDTree
 
 from quickstudy.engine import meta_test
 from quickstudy.errors import DataError, MissingError, UsageError
+from quickstudy.experiments.build import tasks_of_test
 from quickstudy.learners import NearestCentroid
-from quickstudy.recipes.schema import Data, load_recipe
+from quickstudy.recipes.loading import load_recipe
+from quickstudy.recipes.schema import Data
 from quickstudy.recipes.schema import Test as RecipeTest
 from quickstudy.tasks.datasets.omniglot_runs import FIRST_RUNS, OneShotRuns
 
@@ -94,7 +96,7 @@ def runs_test(few, tmp_path, monkeypatch, **keys):
     few[0].rename(home / "all_runs.zip")
     monkeypatch.setenv("QUICKSTUDY_DATA", str(home.parent))
     test = RecipeTest(title="runs", **{"data": Data(name="omniglot"), "split": "runs", **keys})
-    return load_recipe("prototypical_glyphs").test_tasks(test)
+    return tasks_of_test(load_recipe("prototypical_glyphs"), test)
 
 
 def test_a_recipe_names_the_runs_as_a_split(few, tmp_path, monkeypatch):

@@ -40,7 +40,7 @@ from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor,
 from quickstudy.apps.automl.importance import column_importance
 from quickstudy.apps.automl.metafeatures import Goal
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require, unknown
-from quickstudy.experiments.run import provenance
+from quickstudy.experiments.provenance import provenance
 from quickstudy.files import disk_errors, locked, remove_leftovers, write_atomically
 from quickstudy.table_files import (
     check_bytes,

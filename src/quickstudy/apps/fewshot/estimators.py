@@ -40,11 +40,13 @@ from quickstudy.engine.calibration import (
     scores_left_out,
 )
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require
+from quickstudy.experiments.build import make_learner
 from quickstudy.experiments.run import load_run
 from quickstudy.learners import Learner, Predictor, PrototypicalNetworks
 from quickstudy.learners.base import check_finite, device_of
 from quickstudy.learners.transfer.closed_form import BayesianRidge, GaussianClasses
-from quickstudy.recipes.schema import GENERATED, Recipe, parse_recipe
+from quickstudy.recipes.loading import parse_recipe
+from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks import Support, Tasks
 from quickstudy.tasks.images import Images
 
@@ -128,7 +130,7 @@ class _FewShotEstimator(BaseEstimator):
             self.recipe_, self.learner_ = load_run(learner)
             if encoder is None and (own := self.recipe_.data.encoder):
                 self._encoder_name, self.encoder_ = own, named_encoder(own)
-            elif encoder is None and self.recipe_.data.name not in GENERATED:
+            elif encoder is None and not self.recipe_.data.family:
                 self.encoder_ = images_of(self.recipe_)
         else:
             raise UsageError(
@@ -309,7 +311,7 @@ class _FewShotEstimator(BaseEstimator):
         if isinstance(state["encoder"], dict):
             named = "name" in state["encoder"]
             kept = state["encoder"]["name"] if named else Images(**state["encoder"])
-        start = recipe.make_learner() if recipe else learner or state["method"]
+        start = make_learner(recipe) if recipe else learner or state["method"]
         made = cls(learner=start, encoder=kept, **state["options"])
         made._start(None)
         if isinstance(made.encoder_, EncodedImages):

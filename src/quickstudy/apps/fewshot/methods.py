@@ -14,7 +14,7 @@ from quickstudy.learners import Learner, Predictor
 from quickstudy.learners.base import check_every_class
 from quickstudy.learners.transfer.closed_form import GaussianClasses
 from quickstudy.learners.transfer.strategies import Method, TransferStrategy
-from quickstudy.recipes.schema import GENERATED, Recipe
+from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks import Support
 from quickstudy.tasks.images import Images, Ink
 
@@ -88,9 +88,7 @@ def named_encoder(name: str) -> Encoder | EncodedImages:
         UsageError: If there is none.
         MissingError: Without its extra.
     """
-    if name not in ENCODERS:
-        raise unknown("encoder", name, ENCODERS)
-    known = ENCODERS[name]
+    known = ENCODERS.find(name)
     return known.load() if known.side is None else EncodedImages(known.load(), known.side)
 
 
@@ -137,13 +135,14 @@ def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:
     Raises:
         UsageError: If the recipe is not of images, or of what an encoder makes of them.
     """
-    if (name := recipe.data.name) in GENERATED:
+    if recipe.data.family:
+        name = recipe.data.name
         raise UsageError(f"expected a run trained on images, got one on the family {name!r}")
     if encoder := recipe.data.encoder:
         raise UsageError(f"expected a run trained on images, got one on what {encoder} makes")
-    photographs = recipe.data.colours == 3 and recipe.data.folder is None
+    photographs = recipe.data.n_channels == 3 and recipe.data.folder is None
     ink = ink or ("bright" if photographs else recipe.data.ink)
-    return Images(recipe.data.image_size, recipe.data.colours, ink)
+    return Images(recipe.data.image_size, recipe.data.n_channels, ink)
 
 
 def default_encoder(examples: Any) -> str | None:

@@ -1,15 +1,13 @@
 """Data sets, one file each, and the literal catalogue of them.
 
-A data set is a function `load(split, *, image_size, seed)` that makes a `ClassData`, or of texts a
-`TextData`, with the splits it offers, its CHANNELS if they are not 1, TEXTS if examples are
-texts, and, if it does not come with the package, what to fetch.
+Each file makes a `Dataset`: its splits, a function that loads one, and, if it does not come with
+the package, what to fetch.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
-
 from quickstudy.errors import UsageError, unknown
+from quickstudy.registry import Registry
 from quickstudy.tasks.datasets import (
     caltech,
     clinc150,
@@ -19,22 +17,31 @@ from quickstudy.tasks.datasets import (
     omniglot,
     sign_digits,
 )
-from quickstudy.tasks.sources import ClassData, Encode
+from quickstudy.tasks.datasets.dataset import DataFiles, Dataset
+from quickstudy.tasks.sources import ClassData, Encode, TextData
 
-__all__ = ["CATALOGUE", "DATASETS", "load_dataset"]
+__all__ = ["DATASETS", "DataFiles", "Dataset", "data_files", "load_dataset"]
 
-DATASETS: dict[str, ModuleType] = {
-    "glyphs": glyphs,
-    "omniglot": omniglot,
-    "digits": digits,
-    "caltech101_84": caltech,
-    "clinc150": clinc150,
-    "sign_digits": sign_digits,
-}
+DATASETS = Registry(
+    "data set",
+    "datasets",
+    Dataset,
+    {
+        "glyphs": glyphs.DATASET,
+        "omniglot": omniglot.DATASET,
+        "digits": digits.DATASET,
+        "caltech101_84": caltech.DATASET,
+        "clinc150": clinc150.DATASET,
+        "sign_digits": sign_digits.DATASET,
+    },
+)
+"""Data sets of classes, by name."""
 
-CATALOGUE: dict[str, ModuleType] = {**DATASETS, "ml-100k": ml_100k}
-"""All that can be fetched and found, also what is no `ClassData`: ratings, which
-`quickstudy.apps.recommend` loads."""
+
+def data_files() -> dict[str, DataFiles]:
+    """All that `quickstudy data` knows, also what is no data set of classes: ratings, which
+    `quickstudy.apps.recommend` loads."""
+    return {**{name: DATASETS.find(name) for name in DATASETS.names()}, "ml-100k": ml_100k.FILES}
 
 
 def load_dataset(
@@ -60,15 +67,16 @@ def load_dataset(
         >>> load_dataset("digits", "test").n_classes
         10
     """
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
-    dataset = DATASETS[name]
-    if split not in dataset.SPLITS:
-        raise unknown(f"split of {name}", split, dataset.SPLITS)
-    if encoder is None and getattr(dataset, "TEXTS", False):
+    dataset = DATASETS.find(name)
+    if split not in dataset.splits:
+        raise unknown(f"split of {name}", split, dataset.splits)
+    if encoder is None and dataset.texts:
         raise UsageError(
             f"expected an encoder for the texts of {name}, got none: give load_dataset "
-            "encoder=minilm() of quickstudy.nn, or another"
+            "encoder=minilm() of quickstudy.encoders, or another"
         )
     data = dataset.load(split, image_size=image_size, seed=seed)
+    if isinstance(data, TextData):
+        assert encoder is not None
+        return data.embed(encoder)
     return data.embed(encoder) if encoder else data

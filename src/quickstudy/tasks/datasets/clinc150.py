@@ -13,6 +13,7 @@ import torch
 
 from quickstudy.errors import DataError, check_option
 from quickstudy.tasks.datasets import store
+from quickstudy.tasks.datasets.dataset import Dataset
 from quickstudy.tasks.sources import TextData, split_classes
 
 __all__ = ["load", "out_of_scope"]
@@ -20,11 +21,7 @@ __all__ = ["load", "out_of_scope"]
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 """The authors' parts of the queries, and what the file calls them."""
 
-TEXTS = True
 SPLITS = (*PARTS, *(f"all-{part}" for part in PARTS))
-TITLE = "queries to an assistant (text), 150 intents in 10 domains, 22,500 queries (CC BY 3.0)"
-URL = "https://github.com/clinc/oos-eval/raw/master/data/"
-
 FILES = {
     "data_full.json": "36923c3705a59e08fe9c3883d8bc2dd966ef93e22cb78ac41171782a698d56e0",
     "domains.json": "b947b579d3b8e74b06f93b01083d8efaff2888b43a3e362533bd88a6e1211b3a",
@@ -74,3 +71,13 @@ def out_of_scope(part: str = "test") -> list[str]:
 
 def _read(file: str) -> Any:
     return json.loads(store.find("clinc150", file).read_text(encoding="utf-8"))
+
+
+DATASET = Dataset(
+    title="queries to an assistant (text), 150 intents in 10 domains, 22,500 queries (CC BY 3.0)",
+    splits=SPLITS,
+    load=load,
+    texts=True,
+    files=FILES,
+    url="https://github.com/clinc/oos-eval/raw/master/data/",
+)

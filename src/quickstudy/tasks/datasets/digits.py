@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from quickstudy.errors import require
+from quickstudy.tasks.datasets.dataset import Dataset
 from quickstudy.tasks.sources import ClassData
 
 SPLITS = ("test",)
-TITLE = "real handwritten digits (scikit-learn), 10 classes, 1,797 images"
 
 
 def load(split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
@@ -38,3 +38,10 @@ def load(split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
         canvas[start : start + side, start : start + side] = np.asarray(large)
     labels = torch.as_tensor(raw.target, dtype=torch.int64)
     return ClassData(torch.from_numpy(x), labels, [str(d) for d in range(10)])
+
+
+DATASET = Dataset(
+    title="real handwritten digits (scikit-learn), 10 classes, 1,797 images",
+    splits=SPLITS,
+    load=load,
+)

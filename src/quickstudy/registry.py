@@ -1,0 +1,112 @@
+"""What recipes and users name: what comes with quickstudy, what installed packages add, and
+`module:name` of a user's own."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections import UserDict
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from quickstudy.errors import MissingError, UsageError, unknown
+
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+
+MODULE_AND_NAME = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+
+
+class Registry(UserDict[str, T], Generic[T]):
+    """Objects of one kind by name.
+
+    A name is looked up in three places, in this order: what comes with quickstudy; the entry points
+    that installed packages declare in the group `quickstudy.<group>`; and, if it has a colon,
+    `module:name`, where the module is imported as Python's `import` would. Modules of Python itself
+    are not, and nothing is called that is not of the registry's kind.
+
+    Args:
+        kind: Of the objects, for messages.
+        group: Of the entry points, behind "quickstudy.".
+        base: The class that an object is an instance or, with `classes`, a subclass of.
+        own: What comes with quickstudy.
+        classes: Whether the objects are classes.
+
+    Example:
+        >>> registry = Registry("shape", "shapes", str, {"circle": "o"})
+        >>> registry.find("circle"), "square" in registry
+        ('o', False)
+    """
+
+    def __init__(
+        self, kind: str, group: str, base: type, own: dict[str, T], *, classes: bool = False
+    ) -> None:
+        super().__init__(own)
+        self.kind, self.group, self.base, self.classes = kind, group, base, classes
+
+    def find(self, name: str) -> T:
+        """The object of a name.
+
+        Raises:
+            UsageError: If nothing has that name, or it is of another kind.
+            MissingError: If its module cannot be imported.
+        """
+        if name in self:
+            return self[name]
+        if MODULE_AND_NAME.fullmatch(name) or name in _entry_points(self.group):
+            what = f"a subclass of {self.base.__name__}" if self.classes else self.base.__name__
+            raise UsageError(
+                f"expected {name!r} to be {what}, to serve as {self.kind}, got {self._load(name)!r}"
+            )
+        raise unknown(self.kind, name, self.names())
+
+    def names(self) -> list[str]:
+        """All names but those of the form `module:name`."""
+        return [*self.data, *(name for name in _entry_points(self.group) if name not in self.data)]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data or (isinstance(name, str) and self._accepts(self._load(name)))
+
+    def __missing__(self, name: str) -> T:
+        found = self._load(name)
+        if not self._accepts(found):
+            raise KeyError(name)
+        return found
+
+    def _accepts(self, found: Any) -> bool:
+        if self.classes:
+            return isinstance(found, type) and issubclass(found, self.base)
+        return isinstance(found, self.base)
+
+    def _load(self, name: str) -> Any:
+        """What an entry point or `module:name` leads to; None if the name is neither."""
+        point = _entry_points(self.group).get(name)
+        if point is None and MODULE_AND_NAME.fullmatch(name):
+            point = EntryPoint(name, name, "")
+        if point is None:
+            return None
+        if point.module.partition(".")[0] in sys.stdlib_module_names:
+            raise UsageError(
+                f"expected a module of your own or of an installed package in {name!r}, got "
+                f"Python's {point.module}"
+            )
+        try:
+            found: Any = importlib.import_module(point.module)
+        except ImportError as error:
+            raise MissingError(
+                f"cannot import {point.module}, which {self.kind} {name!r} needs ({error}): "
+                "install it, or put its folder on Python's path, as in `PYTHONPATH=. quickstudy …`"
+            ) from None
+        for part in filter(None, point.attr.split(".")):
+            if not hasattr(found, part):
+                raise UsageError(f"expected {point.attr!r} in the module {point.module}, got none")
+            found = getattr(found, part)
+        return found
+
+
+@cache
+def _entry_points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"quickstudy.{group}")}
