@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 
 from quickstudy import (
+    BayesianPrototypes,
     ClassData,
     EpisodeSampler,
     Predictor,
-    PrototypicalNetworks,
     Support,
     meta_train,
 )
@@ -44,9 +44,9 @@ Drawn = tuple[Support, Tensor, Tensor]
 """A support set, and queries with their labels."""
 
 
-def learned(train: ClassData) -> PrototypicalNetworks:
-    """Prototypes of the embeddings as they are; the worth of a name is all that is learned."""
-    learner = PrototypicalNetworks(Flatten((train.x.shape[1],)), scale=10.0, described=True)
+def learned(train: ClassData) -> BayesianPrototypes:
+    """Prototypes of the embeddings as they are; only the strength of the prior is learned."""
+    learner = BayesianPrototypes(Flatten((train.x.shape[1],)), scale=10.0)
     meta_train(
         learner,
         EpisodeSampler(train, n_way=20, n_shot=(0, 5), n_query=5),
@@ -73,7 +73,7 @@ def accuracy(predict: Predictor, x: Tensor, y: Tensor) -> float:
     return float((predict(x).argmax(1) == y).double().mean())
 
 
-def path(learner: PrototypicalNetworks, draw: Callable[[int, int], Drawn]) -> list[Any]:
+def path(learner: BayesianPrototypes, draw: Callable[[int, int], Drawn]) -> list[Any]:
     """Accuracy by shots, with and without the names."""
     rows = []
     for n_shot in track(SHOTS, "shots"):
@@ -110,14 +110,14 @@ def judged(scores: Tensor, y: Tensor, seen: Tensor) -> tuple[float, float, float
     return with_, without, 2 * with_ * without / max(with_ + without, 1e-12)
 
 
-def plain(learner: PrototypicalNetworks, support: Support) -> Predictor:
+def plain(learner: BayesianPrototypes, support: Support) -> Predictor:
     """Distances from the same means, not in units of their variance."""
     means, _ = learner._posterior(support.x, support)
     return lambda x: -learner.scale * torch.cdist(x, means).square()
 
 
 def generalized(
-    learner: PrototypicalNetworks,
+    learner: BayesianPrototypes,
     draw: Callable[[int, int], Drawn],
     choose: Callable[[int, int], Drawn],
 ) -> list[Any]:
@@ -162,7 +162,7 @@ def measure(encoder: Encoder) -> dict[str, Any]:
     return {
         **provenance(0),
         "encoder": {"name": encoder.name, "version": encoder.version, "seen": encoder.seen},
-        "worth": float(learner.worth),
+        "prior_strength": float(learner.prior_strength),
         "draws": DRAWS,
         "path": {
             place: {"n_way": draw(1, 0)[0].n_way, "shots": path(learner, draw)}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from quickstudy.version import __version__ as __version__
 
 _EXTRA = {
-    name: f"{__name__}.apps.fewshot.estimators"
-    for name in ("FewShotClassifier", "FewShotRegressor")
+    "FewShotClassifier": f"{__name__}.apps.fewshot.classifier",
+    "FewShotRegressor": f"{__name__}.apps.fewshot.regressor",
 }
 """Exports that need more packages, so `import *` leaves them out."""
 

@@ -10,12 +10,12 @@ import torch
 from platformdirs import user_cache_path
 from torch import nn
 
-from quickstudy.encoders import minilm_l6
 from quickstudy.encoders import (
     Encoder,
     Preprocess,
     efficientnet_lite0,
     minilm,
+    minilm_l6,
     module_encoder,
     text_encoder,
 )
@@ -84,7 +84,7 @@ def test_what_another_process_has_embedded_meanwhile_is_read():
 
 def test_processes_that_embed_the_same_at_once_agree(tmp_path):
     code = (
-        "import torch; from quickstudy.nn import Encoder\n"
+        "import torch; from quickstudy.encoders import Encoder\n"
         "f = lambda texts: torch.tensor([[float(t)] for t in texts])\n"
         "x = Encoder(f, 'n', '1', batch_size=5)([str(i) for i in range(100)])\n"
         "assert x[:, 0].tolist() == list(range(100))"

@@ -8,7 +8,7 @@ import quickstudy
 from quickstudy import load_run
 from quickstudy.engine.checkpoints import load_tensors
 from quickstudy.errors import RunError, UsageError
-from quickstudy.experiments import report, run
+from quickstudy.experiments import report
 from quickstudy.experiments.run import train_run
 from quickstudy.recipes.loading import load_recipe
 

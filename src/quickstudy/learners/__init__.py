@@ -2,6 +2,7 @@
 
 from quickstudy.learners.base import Learner, MetaGradient, Predictor
 from quickstudy.learners.embedding import EmbeddingLearner
+from quickstudy.learners.metric.bayesian_prototypes import BayesianPrototypes
 from quickstudy.learners.metric.local_matching import LocalMatching
 from quickstudy.learners.metric.matching_networks import MatchingNetworks
 from quickstudy.learners.metric.nearest_centroid import NearestCentroid
@@ -31,6 +32,7 @@ __all__ = [
     "R2D2",
     "SNAIL",
     "AutoAdapt",
+    "BayesianPrototypes",
     "BayesianRidge",
     "EmbeddingLearner",
     "FineTuning",
@@ -62,6 +64,7 @@ LEARNERS: Registry[type[Learner]] = Registry(
         "siamese_networks": SiameseNetworks,
         "matching_networks": MatchingNetworks,
         "prototypical_networks": PrototypicalNetworks,
+        "bayesian_prototypes": BayesianPrototypes,
         "relation_networks": RelationNetworks,
         "local_matching": LocalMatching,
         "nearest_centroid": NearestCentroid,

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from drawings import draw_boxes
 from quickstudy.apps.fewshot import methods
 from quickstudy.apps.fewshot.adapt import adapt, as_table
-from quickstudy.apps.fewshot.estimators import FewShotClassifier
+from quickstudy.apps.fewshot.classifier import FewShotClassifier
 from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.experiments.build import make_learner

@@ -30,7 +30,7 @@ from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.encoders import ENCODERS, Pretrained
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.experiments.run import load_run, train_run
-from quickstudy.learners import LEARNERS, MAML, R2D2, PrototypicalNetworks
+from quickstudy.learners import LEARNERS, MAML, R2D2, BayesianPrototypes, PrototypicalNetworks
 from quickstudy.nn import MLP, Conv4
 from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks import Batch, Episode, EpisodeSampler, Images, SinusoidTasks, Support
@@ -722,7 +722,7 @@ def test_a_description_may_follow_examples_and_fitting_again_forgets_it():
 
 def test_a_learner_of_attributes_takes_vectors_of_another_size():
     torch.manual_seed(0)
-    learner = PrototypicalNetworks(MLP((2,), (8,)), n_attributes=3)
+    learner = BayesianPrototypes(MLP((2,), (8,)), n_attributes=3)
     told = {"low": [1.0, 0.0, 0.0], "high": [0.0, 1.0, 0.0]}
     classifier = FewShotClassifier(learner).fit(np.zeros((0, 2)), [], told)
     assert classifier.predict_proba(X).shape == (4, 2)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from quickstudy.apps.fewshot import methods
-from quickstudy.apps.fewshot.estimators import FewShotClassifier
+from quickstudy.apps.fewshot.classifier import FewShotClassifier
 from quickstudy.apps.fewshot.selection import (
     Candidate,
     photograph_log_odds,

@@ -1,0 +1,340 @@
+"""What few-shot classifier and regressor share: examples in, a predictor out, a file between.
+
+Needs scikit-learn, which quickstudy's extra `fewshot` installs.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from quickstudy.apps.fewshot.labels import plain
+from quickstudy.apps.fewshot.methods import (
+    DRAWINGS,
+    PHOTOGRAPHS,
+    EncodedImages,
+    default_encoder,
+    images_of,
+    make_method,
+    named_encoder,
+)
+from quickstudy.apps.fewshot.saving import (
+    ClassifierState,
+    CodeEncoder,
+    CodeLearner,
+    ImageEncoder,
+    MethodLearner,
+    NamedEncoder,
+    NoEncoder,
+    RegressorState,
+    RunLearner,
+    SavedEstimator,
+    read_estimator,
+    write_estimator,
+)
+from quickstudy.apps.fewshot.selection import Selection, select_for_images
+from quickstudy.engine import checkpoints
+from quickstudy.errors import DataError, UsageError, require
+from quickstudy.experiments.run import load_run
+from quickstudy.learners import Learner, Predictor
+from quickstudy.learners.base import check_finite, device_of
+from quickstudy.recipes.loading import parse_recipe
+from quickstudy.recipes.schema import Recipe
+from quickstudy.tasks import Support
+from quickstudy.tasks.images import Images
+
+try:
+    from sklearn.base import BaseEstimator
+    from sklearn.utils.validation import (
+        check_array,
+        check_consistent_length,
+        check_is_fitted,
+        validate_data,
+    )
+except ImportError:
+    require("sklearn", "fewshot")
+    raise
+
+__all__ = ["BATCH", "Encoder", "FewShotEstimator", "dtype_of"]
+
+BATCH = 1000
+"""Queries that are predicted at once."""
+
+Encoder = Callable[[Sequence[Any]], Any]
+
+
+class FewShotEstimator(BaseEstimator):
+    """What classifier and regressor share."""
+
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    _default: type[Learner]
+    _methods: tuple[str, ...] = ()
+
+    def __init__(
+        self, learner: Learner | str | Path | None = None, *, encoder: Encoder | str | None = None
+    ) -> None:
+        self.learner = learner
+        self.encoder = encoder
+
+    @classmethod
+    def from_run(cls, folder: str | Path, **options: Any) -> Self:
+        """An estimator that adapts the learner of a run folder.
+
+        Raises:
+            MissingError, RunError: If there is none, or it is damaged.
+        """
+        load_run(folder)
+        return cls(learner=folder, **options)
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether the learner is made for the examples, since none with weights is named."""
+        return self.learner in (None, *self._methods) and self.recipe_ is None
+
+    def _start(self, X: Any, labels: np.ndarray | None = None) -> None:
+        """Get learner and encoder ready: by the examples, where the user names none."""
+        self.recipe_: Recipe | None = None
+        self.selection_: Selection | None = None
+        learner, encoder = self.learner, self.encoder
+        if encoder is None and self._is_closed and X is not None:
+            encoder = default_encoder(X)
+            if encoder == PHOTOGRAPHS and learner is None and labels is not None:
+                check_consistent_length(X, labels)
+                y = torch.from_numpy(np.unique(labels, return_inverse=True)[1])
+                self.selection_ = select_for_images(lambda images: images(X), y)
+                print(f"chosen: {self.selection_.reason}", file=sys.stderr)
+                if self.selection_.name == DRAWINGS:
+                    learner, encoder = DRAWINGS, None
+        self._encoder_name = encoder if isinstance(encoder, str) else None
+        self.encoder_: Any = named_encoder(encoder) if isinstance(encoder, str) else encoder
+        if learner is None or learner in self._methods:
+            self.learner_: Learner = self._default().eval()  # until the examples' shape is known
+        elif isinstance(learner, Learner):
+            self.learner_ = copy.deepcopy(learner).eval()
+        elif isinstance(learner, str | os.PathLike):
+            self.recipe_, self.learner_ = load_run(learner)
+            if encoder is None and (own := self.recipe_.data.encoder):
+                self._encoder_name, self.encoder_ = own, named_encoder(own)
+            elif encoder is None and not self.recipe_.data.family:
+                self.encoder_ = images_of(self.recipe_)
+        else:
+            raise UsageError(
+                "expected as learner a Learner, a run folder, a name or None, got "
+                f"{type(learner).__name__}"
+            )
+        if X is not None and isinstance(self.encoder_, Images | EncodedImages):
+            self.encoder_ = self.encoder_.fitted(X)
+
+    def _closed_form(self, described: bool) -> Learner:
+        """The learner where none with weights is named.
+
+        Args:
+            described: Whether classes have descriptions.
+        """
+        if self.learner is not None:
+            return make_method(str(self.learner))
+        return self._default().eval()
+
+    def _inputs(self, X: Any, *, reset: bool) -> Tensor:
+        """Examples as the learner takes them, of shape (n, ...)."""
+        if self.encoder_ is None:
+            _refuse_listing(X)
+            array = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric")
+        else:
+            examples = [] if isinstance(X, str | bytes) else list(X)
+            if not examples:
+                raise DataError(f"expected a sequence of examples, got {X!r}")
+            for i, one in enumerate(examples):
+                if isinstance(one, str) and not one.strip():
+                    raise DataError(f"expected a text or path, got an empty one as example {i}")
+            encoded = self.encoder_(examples)
+            if isinstance(encoded, Tensor):
+                encoded = encoded.detach().cpu()
+            array = check_array(encoded, allow_nd=True, input_name="the encoder's output")
+            check_consistent_length(array, examples)
+        x = torch.tensor(array).to(device_of(self.learner_), dtype_of(self.learner_))
+        if not reset and (known := self.support_.x.shape[1:]) != x.shape[1:]:
+            raise DataError(
+                f"expected examples of shape {tuple(known)} as in the support set, got "
+                f"{tuple(x.shape[1:])}"
+            )
+        return x
+
+    def _adapt(self, support: Support) -> Predictor:
+        """The learner's predictor, which takes any number of queries and computes no gradient."""
+        learner, shape = type(self.learner_).__name__, tuple(support.x.shape[1:])
+
+        def refuse(error: Exception) -> DataError:
+            return DataError(f"{learner} cannot learn from examples of shape {shape}: {error}")
+
+        with torch.no_grad():
+            try:
+                predictor = self.learner_.adapt(support)
+            except (RuntimeError, IndexError) as error:
+                raise refuse(error) from error
+
+        def predict(x: Tensor) -> Tensor:
+            with torch.no_grad():
+                try:
+                    scores = torch.cat([predictor(part) for part in x.split(BATCH)]).cpu()
+                except (RuntimeError, IndexError) as error:
+                    raise refuse(error) from error
+            return check_finite(scores, learner).double()
+
+        return predict
+
+    def _learn(self, support: Support) -> None:
+        self._predictor = self._adapt(support)
+        self.support_ = support
+
+    def _scores(self, X: Any) -> Tensor:
+        check_is_fitted(self)
+        return self._predictor(self._inputs(X, reset=False))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "support_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy adapts again, since a predictor is any function."""
+        state: Any = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_predictor"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "support_" in state:
+            self._learn(self.support_)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a fitted estimator: the learner's weights, the examples, the options; no pickle.
+
+        With a run's learner, its recipe is written too. Another learner, and an encoder other
+        than `Images`, are code: give them to `load`. An estimator saved there before is replaced
+        once the new one is whole, and other processes may load it meanwhile.
+
+        Raises:
+            RunError: If the folder holds something else, or another process keeps saving there.
+            DiskError: If it cannot be written.
+        """
+        check_is_fitted(self)
+        saved = SavedEstimator(
+            estimator=type(self).__name__,  # pyright: ignore[reportArgumentType]
+            learner=self._saved_learner(),
+            encoder=self._saved_encoder(),
+            options={
+                name: plain(value)
+                for name, value in self.get_params(deep=False).items()
+                if name not in ("learner", "encoder")
+            },
+            n_features=getattr(self, "n_features_in_", None),
+            feature_names=list(getattr(self, "feature_names_in_", [])),
+            state=self._state(),
+        )
+        write_estimator(Path(folder), saved, self.learner_.state_dict(), self.support_)
+
+    def _saved_learner(self) -> MethodLearner | RunLearner | CodeLearner:
+        if self.recipe_ is not None:
+            return RunLearner(recipe=json.loads(self.recipe_.as_json()))
+        if self._is_closed:
+            return MethodLearner(name=self.learner)  # pyright: ignore[reportArgumentType]
+        return CodeLearner(name=type(self.learner_).__name__)
+
+    def _saved_encoder(self) -> NoEncoder | NamedEncoder | ImageEncoder | CodeEncoder:
+        if self._encoder_name:
+            images = getattr(self.encoder_, "images", None)
+            return NamedEncoder(name=self._encoder_name, bits=images.bits if images else None)
+        if self.encoder_ is None:
+            return NoEncoder()
+        if isinstance(self.encoder_, Images):
+            return ImageEncoder(options=vars(self.encoder_))
+        return CodeEncoder()
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        learner: Learner | None = None,
+        encoder: Encoder | None = None,
+    ) -> Self:
+        """Bring back what `save` wrote; it predicts the same.
+
+        Args:
+            learner: One made as the saved one was, for its weights, if that was of no run.
+            encoder: The saved one's, if that was not `Images`.
+
+        Raises:
+            MissingError: If nothing is saved there.
+            RunError: If it is damaged, or of another kind.
+            UsageError: If the learner or encoder is code that has to be given, and is not.
+        """
+        saved, weights, support = read_estimator(Path(folder), cls.__name__)
+        options: dict[str, Any] = saved.options
+        estimator = cls(
+            learner=saved.learner.restore(learner),
+            encoder=saved.encoder.restore(encoder),
+            **options,
+        )
+        estimator._start(None)
+        if isinstance(saved.encoder, NamedEncoder) and isinstance(
+            estimator.encoder_, EncodedImages
+        ):
+            images = estimator.encoder_
+            estimator.encoder_ = EncodedImages(
+                images.encoder, images.images.size, saved.encoder.bits
+            )
+        if isinstance(saved.learner, RunLearner):
+            estimator.recipe_ = parse_recipe(saved.learner.recipe)
+        if isinstance(saved.learner, MethodLearner):
+            estimator.learner_ = estimator._closed_form("attributes" in support)
+        try:
+            checkpoints.load_weights(estimator.learner_, weights)
+        except RuntimeError as error:
+            raise UsageError(
+                f"expected a learner made as the saved one, whose weights do not fit that given: "
+                f"{error}"
+            ) from None
+        if not isinstance(saved.learner, MethodLearner):
+            estimator.learner = estimator.learner_
+        if saved.n_features is not None:
+            estimator.n_features_in_ = saved.n_features
+        if saved.feature_names:
+            estimator.feature_names_in_ = np.array(saved.feature_names, dtype=object)
+        support = {name: t.to(device_of(estimator.learner_)) for name, t in support.items()}
+        estimator._restore(support, saved.state)
+        return estimator
+
+    def _state(self) -> ClassifierState | RegressorState:
+        """What was learned beside the support set."""
+        raise NotImplementedError
+
+    def _restore(self, support: dict[str, Tensor], state: Any) -> None:
+        """Take up what `_state` gave, and adapt to the examples again."""
+        raise NotImplementedError
+
+
+def dtype_of(learner: Learner) -> torch.dtype:
+    """The type of the learner's numbers; float64 for one that has none."""
+    tensors = (*learner.parameters(), *learner.buffers())
+    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float64)
+
+
+def _refuse_listing(X: Any) -> None:
+    """Refuse strings, paths and images where there is no encoder for them."""
+    for i, one in enumerate(X if isinstance(X, list | tuple) else ()):
+        if not isinstance(one, str | os.PathLike | Image.Image):
+            continue
+        raise UsageError(
+            f"expected numbers without an encoder, got {type(one).__name__} as example {i}: give "
+            "encoder=, for images quickstudy's Images"
+        )

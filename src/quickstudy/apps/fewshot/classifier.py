@@ -1,0 +1,360 @@
+"""A few-shot classifier as scikit-learn has them: any learner, behind `fit` and `predict`.
+
+Needs scikit-learn, which quickstudy's extra `fewshot` installs.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quickstudy.apps.fewshot.base import Encoder, FewShotEstimator, dtype_of
+from quickstudy.apps.fewshot.labels import as_labels, is_text, labels_of_descriptions, mixed_labels
+from quickstudy.apps.fewshot.methods import EMBEDDINGS, METHODS, make_method
+from quickstudy.apps.fewshot.saving import ClassifierState
+from quickstudy.engine.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    fit_threshold,
+    scores_left_out,
+)
+from quickstudy.errors import DataError, UsageError, require
+from quickstudy.learners import BayesianPrototypes, Learner
+from quickstudy.learners.base import device_of
+from quickstudy.learners.transfer.closed_form import GaussianClasses
+from quickstudy.tasks import Support, Tasks
+
+try:
+    from sklearn.base import ClassifierMixin
+    from sklearn.utils.validation import check_array, check_consistent_length
+except ImportError:
+    require("sklearn", "fewshot")
+    raise
+
+__all__ = ["FewShotClassifier"]
+
+PRIOR_STRENGTH = 1.0
+"""As how many examples a description counts without a learner: as meta-learned for the names of
+intents by MiniLM, on the training domains of clinc150 (`benchmarks/zero_shot.py`)."""
+
+
+class FewShotClassifier(ClassifierMixin, FewShotEstimator):
+    """A classifier of few examples a class: `fit` adapts a learner to them.
+
+    Args:
+        learner: Any learner, meta-trained or not; a run folder, or the name of a run that comes
+            with quickstudy ("handwriting", "glyphs"); a method that needs no meta-training
+            ("gaussian_classes", "nearest_centroid", "nearest_neighbour", "ridge" or
+            "linear_probe"); or None for `GaussianClasses` of numbers, ridge regression of what an
+            encoder makes, and with descriptions `BayesianPrototypes` of the inputs as they are. It
+            stays as it is.
+        encoder: Turns a list of examples of any kind into numbers of shape (n, ...), as `Images`
+            does; or the name of one, "minilm" or "efficientnet_lite0". Without, a run takes
+            images prepared as in its training, and another learner arrays. With neither learner
+            nor encoder, texts are embedded by MiniLM; images are learned by "handwriting" or
+            embedded by EfficientNet-Lite0, whichever names more examples rightly when they are left
+            out, as a line on standard error says.
+        temperature: What scores are divided by before softmax. "auto" learns it from the examples,
+            each left out once, if every class has two; else it is 1. That takes an adaptation for
+            each example, up to 12; a number spares them. See `calibrate`.
+        unknown: Label of a query whose greatest score is below the threshold; None names a class
+            always. Like the labels, a string or an integer.
+        threshold: Of the greatest score. "auto" learns it from the examples, each left out once, so
+            that one in twenty queries of known classes is below. It needs two examples of each
+            class.
+
+    Attributes:
+        classes_: The labels, sorted.
+        temperature_, threshold_: As given or learned; the threshold is None without `unknown`.
+        learner_, encoder_: What adapts, and what prepares the examples.
+        selection_: What was chosen for images, and why; None where nothing was to choose.
+        support_: The examples seen, as tensors.
+
+    Example:
+        >>> X, y = [[0.0], [0.2], [1.0], [1.2]], ["low", "low", "high", "high"]
+        >>> print(*FewShotClassifier().fit(X, y).predict([[0.1], [1.1]]))
+        low high
+    """
+
+    _default = GaussianClasses
+    _methods = METHODS
+
+    def __init__(
+        self,
+        learner: Learner | str | Path | None = None,
+        *,
+        encoder: Encoder | str | None = None,
+        temperature: float | Literal["auto"] = "auto",
+        unknown: str | int | None = None,
+        threshold: float | Literal["auto"] = "auto",
+    ) -> None:
+        super().__init__(learner, encoder=encoder)
+        self.temperature = temperature
+        self.unknown = unknown
+        self.threshold = threshold
+
+    def fit(self, X: Any, y: Any, descriptions: Mapping[Any, Any] | None = None) -> Self:
+        """Adapt to examples, and forget those seen before.
+
+        Args:
+            X: Numbers of shape (n, ...), or n examples for the encoder.
+            y: Labels of shape (n,), all strings or all integers.
+            descriptions: What is known of classes beside examples, by label: texts for the
+                encoder, or vectors as the learner takes them. A class needs an example or a
+                description; if all have one, X and y may be empty.
+
+        Raises:
+            ValueError: If the examples or descriptions cannot serve; a `DataError` or of
+                scikit-learn.
+        """
+        return self._fit(X, y, None, descriptions, first=True)
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        descriptions: Mapping[Any, Any] | None = None,
+    ) -> Self:
+        """Adapt to these examples and all seen before; they may be of new classes.
+
+        Args:
+            classes: All labels, if known; each needs an example or a description by now.
+            descriptions: As of `fit`; those given before stay, but for the same label.
+
+        Raises:
+            ValueError: If the examples or descriptions cannot serve; a `DataError` or of
+                scikit-learn.
+        """
+        first = not hasattr(self, "support_")
+        return self._fit(X, y, classes, descriptions, first=first)
+
+    def _fit(self, X: Any, y: Any, classes: Any, descriptions: Any, *, first: bool) -> Self:
+        self._check_options()
+        named = as_labels(y) if descriptions is None else labels_of_descriptions(descriptions)
+        empty = descriptions is not None and _is_empty(y) and _is_empty(X)
+        labels = named[:0] if empty else as_labels(y)
+        if is_text(labels) != is_text(named):
+            raise mixed_labels(labels[0], named[0])
+        if first:
+            if empty and descriptions:
+                self._start(list(descriptions.values()))
+            else:
+                self._start(X, labels)
+        described: dict[Any, Tensor] = {}
+        if descriptions is not None:
+            described = dict(zip(named.tolist(), self._described(descriptions), strict=True))
+        x = self._no_examples(X, described, first) if empty else self._inputs(X, reset=first)
+        check_consistent_length(x, labels)
+        if not first:
+            if is_text(labels) != is_text(self.classes_):
+                raise mixed_labels(self.classes_[0], named[0])
+            before = self.support_
+            labels = np.concatenate([self.classes_[before.y.cpu().numpy()], labels])
+            x = torch.cat([before.x, x])
+            if before.attributes is not None:
+                pairs = zip(self.classes_.tolist(), before.attributes, strict=True)
+                known_before = {label: row for label, row in pairs if not bool(row.isnan().any())}
+                described = known_before | described
+        known = np.union1d(labels, as_labels(list(described))) if described else labels
+        absent = [] if classes is None else np.setdiff1d(as_labels(classes), known).tolist()
+        if absent:
+            raise DataError(
+                f"expected at least one example of each class, got none of {absent[0]!r}: "
+                "add one, or a description, or leave the class out"
+            )
+        self._adapt_to_all(x, labels, known, described)
+        return self
+
+    def _check_options(self) -> None:
+        for name, lowest in (("temperature", 0.0), ("threshold", -math.inf)):
+            value: Any = getattr(self, name)
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if value != "auto" and not (number and lowest < float(value) < math.inf):
+                kind = "a positive number" if name == "temperature" else "a number"
+                raise UsageError(f'expected {name} to be {kind} or "auto", got {value!r}')
+        if self.unknown is None and self.threshold != "auto":
+            raise UsageError("expected a label `unknown` together with a threshold, got none")
+
+    def _described(self, descriptions: Mapping[Any, Any]) -> Tensor:
+        """Descriptions as the learner takes them, of shape (n, ...)."""
+        values: Any = list(descriptions.values())
+        texts = [isinstance(one, str) for one in values]
+        if any(texts) != all(texts):
+            raise DataError("expected descriptions all texts or all vectors, got both")
+        if all(texts):
+            empty = [label for label, one in descriptions.items() if not one.strip()]
+            if empty:
+                raise DataError(f"expected a text about each class, got none of {empty[0]!r}")
+            if self.encoder_ is None:
+                raise UsageError("expected vectors without an encoder, got texts: give encoder=")
+            values = torch.as_tensor(self.encoder_(values)).detach().cpu()
+        elif len(shapes := {np.shape(one) for one in values}) > 1 or () in shapes:
+            raise DataError(f"expected descriptions of one shape (d,), got {sorted(shapes)}")
+        array = check_array(values, allow_nd=True, input_name="descriptions")
+        return torch.tensor(array).to(device_of(self.learner_), dtype_of(self.learner_))
+
+    def _no_examples(self, X: Any, described: dict[Any, Tensor], first: bool) -> Tensor:
+        """No example, of the shape (0, ...) of those to come."""
+        if not first:
+            return self.support_.x[:0]
+        like = next(iter(described.values()))
+        if len(shape := np.shape(X)[1:]):
+            return like.new_zeros(0, *shape)
+        if not self._is_closed and self.learner_.descriptions == "attributes":
+            raise DataError(
+                "expected X of shape (0, ...), as attributes do not say what examples look like, "
+                f"got {X!r}"
+            )
+        return like.new_zeros(0, *like.shape)
+
+    def _attributes(
+        self, x: Tensor, classes: np.ndarray, described: dict[Any, Tensor]
+    ) -> Tensor | None:
+        """A description of each class, NaN where there is none; None if no class has one."""
+        if not described:
+            return None
+        kind = "inputs" if self._is_closed and self.learner is None else self.learner_.descriptions
+        if kind is None:
+            raise UsageError(
+                "expected a learner that takes descriptions, such as BayesianPrototypes, "
+                f"got {type(self.learner_).__name__}"
+            )
+        shape = x.shape[1:] if kind == "inputs" else next(iter(described.values())).shape
+        for label, one in described.items():
+            if one.shape != shape:
+                raise DataError(
+                    f"expected descriptions of shape {tuple(shape)}, as "
+                    f"{'the examples' if kind == 'inputs' else 'the others'}, got "
+                    f"{tuple(one.shape)} of {label!r}"
+                )
+        none = x.new_full(shape, torch.nan)
+        return torch.stack([described.get(label, none) for label in classes.tolist()])
+
+    def _adapt_to_all(
+        self, x: Tensor, labels: np.ndarray, known: np.ndarray, described: dict[Any, Tensor]
+    ) -> None:
+        """Adapt to all examples, and learn what scores mean; refused examples change nothing."""
+        classes = np.unique(known)
+        y = np.searchsorted(classes, labels)
+        if len(classes) < 2:
+            raise DataError(
+                f"expected at least 2 classes, got 1 class, {classes.item()!r}: add one"
+            )
+        if self.unknown is not None:
+            (label,) = as_labels([self.unknown])
+            if is_text(label) != is_text(classes):
+                raise mixed_labels(classes[0], self.unknown)
+            if label in classes:
+                raise DataError(
+                    f"expected `unknown` to be a label of no class, got {self.unknown!r}"
+                )
+        attributes = self._attributes(x, classes, described)
+        targets = torch.as_tensor(y, device=x.device)
+        support = Support(x, targets, len(classes), attributes)
+        learns_threshold = self.unknown is not None and self.threshold == "auto"
+        rare = classes[np.bincount(y, minlength=len(classes)) < 2].tolist()
+        if learns_threshold and rare:
+            raise DataError(
+                "expected at least 2 examples of each class to learn a threshold from, got "
+                f"{np.sum(labels == rare[0])} of {rare[0]!r}: add one, or give a threshold"
+            )
+        if self._is_closed:
+            self.learner_ = self._closed_form(bool(described)).to(x.device)
+        temperature, threshold = self.temperature, self.threshold
+        if (temperature == "auto" and not rare) or learns_threshold:
+            scores, targets = scores_left_out(self._adapt, support)
+            if temperature == "auto":
+                temperature = fit_temperature([(scores, targets)])
+            if learns_threshold:
+                threshold = fit_threshold(scores)
+        self._learn(support)
+        self.classes_ = classes
+        self.temperature_ = 1.0 if temperature == "auto" else float(temperature)
+        self.threshold_ = None if self.unknown is None else float(threshold)
+
+    def calibrate(self, tasks: Tasks, n_tasks: int = 100) -> Self:
+        """Learn the temperature from the queries of the first `n_tasks` tasks, and set it.
+
+        It becomes the option `temperature`, for this and later support sets. The tasks, whose
+        examples are as the learner takes them, should be like those to come, of classes that it
+        was not trained on.
+
+        Raises:
+            UsageError: With fewer than one task.
+            DataError: If a task is not of classes.
+        """
+        if n_tasks < 1:
+            raise UsageError(f"expected n_tasks >= 1, got {n_tasks}")
+        if not hasattr(self, "support_"):
+            self._start(None)
+            if self._is_closed:
+                self.learner_ = self._closed_form(False)
+        device, dtype = device_of(self.learner_), dtype_of(self.learner_)
+        answers = []
+        for i in range(n_tasks):
+            episode = tasks[i].to(device).to(dtype)
+            if episode.n_way is None:
+                raise DataError("expected tasks of classes to calibrate on, got regression")
+            answers.append((self._adapt(episode.support)(episode.query.x), episode.query.y.cpu()))
+        self.temperature = fit_temperature(answers)
+        if hasattr(self, "support_"):
+            self.temperature_ = self.temperature
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class, in the order of `classes_`, shape (n, n_way)."""
+        return (self._scores(X) / self.temperature_).softmax(1).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The label of each query, shape (n,)."""
+        best, index = self._scores(X).max(1)
+        labels = self.classes_[index.numpy()]
+        if self.threshold_ is None:
+            return labels
+        return np.where(best.numpy() < self.threshold_, np.asarray(self.unknown), labels)
+
+    def calibration_error(self, X: Any, y: Any, n_bins: int = 15) -> float:
+        """The expected calibration error of `predict_proba` on queries of known labels.
+
+        Raises:
+            DataError: If there is a label of no class.
+        """
+        probabilities, labels = self.predict_proba(X), as_labels(y)
+        if unseen := np.setdiff1d(labels, self.classes_).tolist():
+            raise DataError(f"expected labels of the classes fitted, got {unseen[0]!r}")
+        y = torch.from_numpy(np.searchsorted(self.classes_, labels))
+        return expected_calibration_error(torch.from_numpy(probabilities), y, n_bins)
+
+    def _closed_form(self, described: bool) -> Learner:
+        if self.learner is None and described:
+            prototypes = BayesianPrototypes(nn.Flatten(), scale=10.0, prior_strength=PRIOR_STRENGTH)
+            return prototypes.double().eval()
+        if self.learner is None and self.encoder_ is not None:
+            return make_method(EMBEDDINGS)
+        return super()._closed_form(described)
+
+    def _state(self) -> ClassifierState:
+        return ClassifierState(
+            classes=self.classes_.tolist(),
+            temperature=self.temperature_,
+            threshold=self.threshold_,
+        )
+
+    def _restore(self, support: dict[str, Tensor], state: ClassifierState) -> None:
+        self.classes_ = np.array(state.classes)
+        self.temperature_, self.threshold_ = state.temperature, state.threshold
+        self._learn(
+            Support(support["x"], support["y"], len(self.classes_), support.get("attributes"))
+        )
+
+
+def _is_empty(values: Any) -> bool:
+    return hasattr(values, "__len__") and len(values) == 0
