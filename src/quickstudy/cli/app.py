@@ -18,7 +18,6 @@ from quickstudy.cli.output import say as _say
 from quickstudy.cli.output import table as _table
 from quickstudy.cli.recommend import recommend_app
 from quickstudy.cli.serve import serve
-from quickstudy.experiments.build import make_learner
 from quickstudy.memory import tuned_malloc
 
 if TYPE_CHECKING:
@@ -394,6 +393,7 @@ def demo(
 ) -> None:
     """Meta-train on invented glyphs, meta-test on unseen ones and on real data, draw a picture."""
     from quickstudy.errors import require
+    from quickstudy.experiments.build import make_learner
     from quickstudy.experiments.evaluate import check_has_tests, meta_test_all
     from quickstudy.experiments.pictures import draw_episodes, episodes_to_draw
     from quickstudy.experiments.report import keep_results
