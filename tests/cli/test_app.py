@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 import quickstudy
 from command import run
 from quickstudy.cli import app as commands
+from quickstudy.experiments import data as classes
 from quickstudy.experiments.run import train_run
-from quickstudy.recipes import recipe as recipes
 from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 
@@ -87,7 +87,7 @@ def recipe(images):
 @pytest.fixture(autouse=True)
 def nothing_here(monkeypatch, tmp_path):
     monkeypatch.setenv("QUICKSTUDY_DATA", str(tmp_path / "no-data"))
-    monkeypatch.setattr(recipes, "_LOADED", {})
+    monkeypatch.setattr(classes, "_LOADED", {})
     monkeypatch.chdir(tmp_path)
 
 

@@ -9,7 +9,7 @@ from command import run
 from quickstudy.cli import app as commands
 from quickstudy.cli import experience
 from quickstudy.experience import ExperienceStore
-from quickstudy.recipes import recipe as recipes
+from quickstudy.experiments import data as classes
 
 RECIPE = """
 about = "nearest centroid on digits"
@@ -39,7 +39,7 @@ n_tasks = 3
 def here(monkeypatch, tmp_path):
     monkeypatch.setenv("QUICKSTUDY_DATA", str(tmp_path / "no-data"))
     monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
-    monkeypatch.setattr(recipes, "_LOADED", {})
+    monkeypatch.setattr(classes, "_LOADED", {})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pixels.toml").write_text(RECIPE)
     return tmp_path
