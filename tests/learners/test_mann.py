@@ -82,11 +82,11 @@ def by_hand(learner: MANN, x: np.ndarray, told: np.ndarray) -> np.ndarray:
     w_read, read = np.zeros((heads, n_slots)), np.zeros(heads * size)
     outputs = []
     for t in range(len(x)):
-        weight, bias = of(learner.perceive)
+        weight, bias = of(learner.input_layer)
         before = weight @ np.concatenate([x[t], told[t]]) + bias
-        if learner.recall is not None:
+        if learner.recurrent_layer is not None:
             past = [*([h] if learner.is_lstm else []), *([read] if learner.has_memory else [])]
-            before = before + of(learner.recall)[0] @ np.concatenate(past)
+            before = before + of(learner.recurrent_layer)[0] @ np.concatenate(past)
         if learner.is_lstm:
             keep, add, show, new = np.split(before, 4)
             c = sigmoid(keep) * c + sigmoid(add) * np.tanh(new)
@@ -170,8 +170,8 @@ def test_a_query_is_told_the_last_label_and_an_empty_support_none():
     nothing = Support(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64), 3)
     scores = [learner.adapt(nothing)(x)]
     scores += [learner.adapt(Support(x, torch.tensor([1, y]), 3))(x) for y in (0, 2)]
-    label = learner.perceive.weight[:, 8:]
-    plain = learner.perceive(torch.cat([x, torch.zeros(2, 3)], 1))
+    label = learner.input_layer.weight[:, 8:]
+    plain = learner.input_layer(torch.cat([x, torch.zeros(2, 3)], 1))
     expected = [plain, plain + label[:, 0], plain + label[:, 2]]
     for mine, one in zip(scores, expected, strict=True):
         torch.testing.assert_close(mine, learner.head(one.tanh()))

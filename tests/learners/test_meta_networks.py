@@ -58,8 +58,8 @@ def numbers(layer):
 
 
 def lstm_by_hand(writer, gradients) -> float:
-    (w, b), n = numbers(writer.perceive), writer.hidden_size
-    u = writer.recall.weight.detach().numpy()
+    (w, b), n = numbers(writer.input_layer), writer.hidden_size
+    u = writer.recurrent_layer.weight.detach().numpy()
     h, c = np.zeros(n), np.zeros(n)
     for g in gradients:
         keep, add, show, new = np.split(w @ preprocess(g) + b + u @ h, 4)

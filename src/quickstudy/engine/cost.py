@@ -56,9 +56,9 @@ def training_cost(learner: Learner, episode: Episode) -> Cost:
     episode = episode.to(device_of(learner))
     try:
         with FlopCounterMode(display=False) as counter:
-            kept = activation_bytes(learner, episode)
+            n_bytes = activation_bytes(learner, episode)
         seconds = _seconds(lambda: learner.meta_gradient(episode))
-        return Cost(counter.get_total_flops(), seconds, kept)
+        return Cost(counter.get_total_flops(), seconds, n_bytes)
     finally:
         learner.train(was_training)
 
@@ -90,16 +90,16 @@ def _seconds(run: Callable[[], object]) -> float:
 
 def activation_bytes(learner: Learner, episode: Episode) -> int:
     """Bytes that autograd keeps for the loss of one task."""
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         learner.meta_gradient(episode)
-    return sum(kept.values())
+    return sum(saved.values())
 
 
 def peak_memory() -> int | None:

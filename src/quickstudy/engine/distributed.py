@@ -97,13 +97,13 @@ class Ranks:
         dist.all_reduce(everyone)
         return everyone.tolist()
 
-    def any(self, asked: bool) -> bool:
-        """Whether any process was asked, such as to stop."""
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
         if self.size == 1:
-            return asked
-        found = torch.tensor(float(asked))
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return bool(found)
+            return flag
+        total = torch.tensor(float(flag))
+        dist.all_reduce(total, dist.ReduceOp.MAX)
+        return bool(total)
 
     def agree(self, step: int) -> None:
         """Check that all processes are at the same step.

@@ -100,7 +100,7 @@ class Threads(Executor):
                 replicas.put(replica)
 
         drawn = torch.get_rng_state()
-        # What is added at once need not be kept, between blocks of memory that could be free.
+        # What is added at once need not be stored, between blocks of memory that could be free.
         with _one_thread():
             result = mean_gradient(self._pool.map(work, episodes))
         if not torch.equal(drawn, torch.get_rng_state()):
@@ -128,7 +128,7 @@ class Vmap(Executor):
     Raises:
         UsageError: For a learner whose loss cannot be batched (see `torch.func.vmap`: it may not
             branch on a value), for a network with dropout or a built-in batch, instance or layer
-            norm, and for one whose batched gradient is found to be another than one by one.
+            norm, and for one whose batched gradient turns out to be another than one by one.
     """
 
     SMALL = 2**24
@@ -170,11 +170,11 @@ class Vmap(Executor):
                 exact = copy.deepcopy(learner).double()
                 wide = [episode.to(torch.float64) for episode in few]
                 expected = Serial()(exact, wide)
-                found = Vmap._batched(Vmap(), exact, wide)
+                batched = Vmap._batched(Vmap(), exact, wide)
             except RuntimeError:  # a network that computes in float32, whatever it is given
                 expected, tolerance = Serial()(learner, few), 1e-2
-                found = Vmap._batched(Vmap(), learner, few)
-        _same_gradient(self, learner, found, expected, tolerance)
+                batched = Vmap._batched(Vmap(), learner, few)
+        _same_gradient(self, learner, batched, expected, tolerance)
 
     def _batched(self, learner: Learner, episodes: list[Episode]) -> MetaGradient:
         tensors, layout = pytree.tree_flatten(stack(episodes))
@@ -227,7 +227,7 @@ class _Step:
 def _same_gradient(
     executor: Executor,
     learner: Learner,
-    found: MetaGradient,
+    batched: MetaGradient,
     expected: MetaGradient,
     tolerance: float,
 ) -> None:
@@ -236,7 +236,7 @@ def _same_gradient(
     Args:
         tolerance: Largest norm of the difference, as a share of the norm.
     """
-    pairs = [(g, found.gradients[name]) for name, g in expected.gradients.items()]
+    pairs = [(g, batched.gradients[name]) for name, g in expected.gradients.items()]
     norm = math.sqrt(sum(float(g.square().sum()) for g, _ in pairs))
     off = math.sqrt(sum(float((g - other).square().sum()) for g, other in pairs))
     if off > tolerance * norm + torch.finfo(torch.float32).tiny:
@@ -292,20 +292,22 @@ class Compiled(Vmap):
             def flat(*inputs: Tensor) -> list[Tensor]:
                 given = iter(inputs)
                 weights = dict(zip(parameters, given, strict=False))
-                kept = dict(zip(buffers, given, strict=False))
+                current = dict(zip(buffers, given, strict=False))
                 rest = list(given)
-                value, gradients = loss_gradient(weights, lambda w: step.loss(w, kept, rest))
+                value, gradients = loss_gradient(weights, lambda w: step.loss(w, current, rest))
                 return [value, *gradients.values()]
 
             self._compiled[key] = self._compile(flat, [t.detach() for t in inputs])
         with torch.no_grad():
             value, *gradients = self._compiled[key](inputs)
-        found = dict(zip(parameters, gradients, strict=True))
+        by_name = dict(zip(parameters, gradients, strict=True))
         if first:
             expected = MetaGradient(*super()._run(step, parameters, buffers, tensors), {})
             tolerance = self.HALF if half else self.SINGLE
-            _same_gradient(self, step.learner, MetaGradient(value, found, {}), expected, tolerance)
-        return value, found
+            _same_gradient(
+                self, step.learner, MetaGradient(value, by_name, {}), expected, tolerance
+            )
+        return value, by_name
 
     def _compile(
         self, function: Callable[..., list[Tensor]], inputs: list[Tensor]
@@ -355,7 +357,7 @@ _TRANSPOSED: Any = {
 
 
 class Auto(Executor):
-    """The executor that is fastest for this learner and these tasks, found by trial.
+    """The executor that is fastest for this learner and these tasks, by trial.
 
     The first call tries those that can run the learner, and keeps the seconds that each took in
     the user's cache folder, so the next training of the like chooses at once, and alike.
@@ -440,7 +442,7 @@ def _read_seconds(path: Path) -> dict[str, float]:
 def _fingerprint(learner: Learner, episodes: Sequence[Episode]) -> str:
     """Names what decides how fast an executor is: learner, tasks, machine and PyTorch."""
     options = {k: v for k, v in vars(learner).items() if isinstance(v, int | float | str)}
-    told = (
+    identity = (
         repr(learner),
         sorted(options.items()),
         [repr(_shape(episode)) for episode in episodes],
@@ -448,7 +450,7 @@ def _fingerprint(learner: Learner, episodes: Sequence[Episode]) -> str:
         _device_name(device_of(learner)),
         (platform.processor(), _cores(), torch.get_num_threads(), torch.__version__),
     )
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
 
 
 EXECUTORS: dict[str, type[Executor]] = {
@@ -509,8 +511,8 @@ def _not_for_vmap(learner: Learner) -> str | None:
         return f"{type(learner).__name__}, whose meta-gradient is not that of a loss"
     if not learner.batchable:
         return f"{type(learner).__name__}, which does not say it is batchable"
-    found = _has(learner, (*NORMS, *DROPOUT))
-    return f"a network with {found}" if found else None
+    kind = _has(learner, (*NORMS, *DROPOUT))
+    return f"a network with {kind}" if kind else None
 
 
 def _has(learner: Learner, kinds: tuple[type, ...]) -> str | None:
@@ -522,8 +524,8 @@ def _shape(episode: Episode) -> Any:
     support, query = episode.support, episode.query
     shape = (support.x.shape, support.y.shape, query.x.shape, query.y.shape)
     kinds = (support.x.dtype, support.y.dtype, query.x.dtype, query.y.dtype)
-    told = (support.attributes, episode.classes, episode.clusters)
-    return support.n_way, shape, kinds, tuple(None if t is None else t.shape for t in told)
+    optional = (support.attributes, episode.classes, episode.clusters)
+    return support.n_way, shape, kinds, tuple(None if t is None else t.shape for t in optional)
 
 
 @contextlib.contextmanager

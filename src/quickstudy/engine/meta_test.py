@@ -20,7 +20,7 @@ __all__ = ["ClassScores", "TestReport", "clustered_error", "clustered_interval",
 
 
 class ClassScores(NamedTuple):
-    """Accuracy by task and class: an entry for each class asked for in a task, shape (n,)."""
+    """Accuracy by task and class: an entry for each queried class of a task, shape (n,)."""
 
     scores: Tensor
     weights: Tensor  # the class's share of the task's queries
@@ -109,13 +109,13 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
 
 
 def _by_class(right: Tensor, y: Tensor, clusters: Tensor, task: int) -> ClassScores:
-    """For each class asked for: accuracy, share of the task's queries, cluster and task."""
+    """For each queried class: accuracy, share of the task's queries, cluster and task."""
     n_way = len(clusters)
     counts = torch.bincount(y, minlength=n_way).double()
-    asked = counts > 0
-    accuracy = torch.bincount(y, right, minlength=n_way)[asked] / counts[asked]
-    clusters = clusters[asked]
-    weights = counts[asked] / counts.sum()
+    queried = counts > 0
+    accuracy = torch.bincount(y, right, minlength=n_way)[queried] / counts[queried]
+    clusters = clusters[queried]
+    weights = counts[queried] / counts.sum()
     return ClassScores(accuracy, weights, clusters, torch.full_like(clusters, task))
 
 

@@ -145,7 +145,7 @@ def meta_train(
         UsageError: If an argument cannot be used.
         RunError: If `run` holds a run already and `resume` is false, another process trains in
             it, or loss or gradient are not finite.
-        DiskError: If `run` cannot be written; its last checkpoint is kept.
+        DiskError: If `run` cannot be written; its last checkpoint stays.
 
     Example:
         >>> from quickstudy import MAML, SinusoidTasks
@@ -227,12 +227,12 @@ def meta_train(
                 learner, tasks, progress.step * meta_batch_size + team.rank
             )
             state.precision = "float32" if team.any(not faster) else "bfloat16"
-        asked = ending.enter_context(_stop_requests())
+        stop_requested = ending.enter_context(_stop_requests())
         while progress.step < steps:
             if patience and progress.waited(validate_every) >= patience:
                 stopped = "early"
                 break
-            if team.any(asked.is_set()):
+            if team.any(stop_requested.is_set()):
                 stopped = "interrupted"
                 break
             first = progress.step * meta_batch_size + team.rank
@@ -390,10 +390,10 @@ class _State:
         checkpoints.write_tensors(run / "weights.safetensors", weights)
 
     def restore(self, folder: Path) -> None:
-        found = checkpoints.latest_checkpoint(folder)
-        if found is None:
+        latest = checkpoints.latest_checkpoint(folder)
+        if latest is None:
             return
-        tensors, plain, complaints = found
+        tensors, plain, complaints = latest
         before, now = plain.get("threads"), torch.get_num_threads()
         if before not in (None, now):
             complaints.append(
@@ -409,15 +409,15 @@ class _State:
         except RuntimeError as error:
             raise RunError(f"{folder} holds another learner's weights: {error}") from None
         if self.outer:
-            kept = checkpoints.unflatten(plain["optimizer"], tensors["optimizer"])
-            self.outer.load_state_dict(kept)
+            optimizer_state = checkpoints.unflatten(plain["optimizer"], tensors["optimizer"])
+            self.outer.load_state_dict(optimizer_state)
             for parameter, state in self.outer.state.items():
                 for name, value in state.items():  # lay it out in memory as it was
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         if self.scheduler:
-            kept = checkpoints.unflatten(plain["schedule"], tensors["optimizer"])
-            self.scheduler.load_state_dict(kept)
+            schedule_state = checkpoints.unflatten(plain["schedule"], tensors["optimizer"])
+            self.scheduler.load_state_dict(schedule_state)
         if isinstance(self.compute, Auto):  # a resumed run goes on as it began, bit for bit
             self.compute.chosen = plain.get("executor")
         if self.precision == "auto":
@@ -448,9 +448,9 @@ def _alone(run: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C or SIGTERM into a request; a second one acts at once."""
-    asked = threading.Event()
+    stop_requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop_requested
         return
     old: dict[int, Any] = {}
 
@@ -459,12 +459,12 @@ def _stop_requests() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
     def ask(_number: int, _frame: Any) -> None:
-        asked.set()
+        stop_requested.set()
         restore()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         old[number] = signal.signal(number, ask)
     try:
-        yield asked
+        yield stop_requested
     finally:
         restore()

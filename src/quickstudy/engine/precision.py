@@ -38,7 +38,7 @@ def bfloat16_is_native(device: torch.device) -> bool:
 
 
 def bfloat16_is_faster(learner: Learner, tasks: Tasks, index: int, repeats: int = 3) -> bool:
-    """Whether the meta-gradient of `tasks[index]` takes less time in bfloat16, found by trial.
+    """Whether the meta-gradient of `tasks[index]` takes less time in bfloat16, by trial.
 
     It is not tried where the device only emulates bfloat16, nor for regression, whose targets
     need more digits.

@@ -208,10 +208,10 @@ def check_every_class(support: Support) -> None:
     """
     if support.n_way is None:
         raise DataError("expected a classification task, got regression targets")
-    if (found := len(support.y.unique())) != support.n_way:
+    if (n_classes := len(support.y.unique())) != support.n_way:
         raise DataError(
             f"expected at least one example of each of {support.n_way} classes, "
-            f"got {found} classes with examples"
+            f"got {n_classes} classes with examples"
         )
 
 

@@ -52,14 +52,14 @@ class EmbeddingLearner(Learner):
         return lambda x: predict(self.backbone(x))
 
     def loss(self, episode: Episode) -> Tensor:
-        shown, asked = self.embed(episode)
-        return self.objective(self.fit(shown, episode.support)(asked), episode.query.y)
+        support, query = self.embed(episode)
+        return self.objective(self.fit(support, episode.support)(query), episode.query.y)
 
     def embed(self, episode: Episode) -> tuple[Tensor, Tensor]:
         """Embeddings of support and query, made as one batch."""
         x = torch.cat([episode.support.x, episode.query.x])
-        shown, asked = self.backbone(x).split([len(episode.support), len(episode.query)])
-        return shown, asked
+        support, query = self.backbone(x).split([len(episode.support), len(episode.query)])
+        return support, query  # (n_support, d), (n_query, d)
 
     def on(self, tasks: Tasks) -> tuple[Callable[[Support], Predictor], Tasks]:
         embedded = embed_once(self, self.backbone, tasks)

@@ -113,10 +113,10 @@ class _Normalize(torch.autograd.Function):
         x, weight, mean, invstd = ctx.saved_tensors
         needed = [bool(needs) for needs in ctx.needs_input_grad[:3]]
         # Which has a derivative of its own, also as to the statistics.
-        found = torch.ops.aten.native_batch_norm_backward(
+        gradients = torch.ops.aten.native_batch_norm_backward(
             gradients[0], x, weight, None, None, mean, invstd, True, ctx.eps, needed
         )
-        return (*found, None, None, None)
+        return (*gradients, None, None, None)
 
 
 def batch_norms(model: nn.Module) -> dict[str, Any]:

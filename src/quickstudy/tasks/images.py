@@ -104,7 +104,7 @@ def list_images(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
         DataError: If it is neither a folder nor a zip, or holds no image.
     """
     if path.is_dir():
-        found = {
+        readers = {
             _as_utf8(p.relative_to(path).as_posix()): partial(_read_file, p) for p in _walk(path)
         }
     elif not path.exists():
@@ -112,11 +112,11 @@ def list_images(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
     else:
         try:
             archive = zipfile.ZipFile(path)  # closed with the last of its readers
-        except Exception as error:  # of many types, if the file is strange
+        except Exception as error:  # of many types, if the file is malformed
             raise DataError(f"{path} is neither a folder nor a whole zip: {error}") from None
         members = [m for m in archive.infolist() if not m.is_dir()]
-        found = {m.filename: partial(_read_member, archive, m) for m in members}
-    visible = [(name, read) for name, read in sorted(found.items()) if not _is_hidden(name)]
+        readers = {m.filename: partial(_read_member, archive, m) for m in members}
+    visible = [(name, read) for name, read in sorted(readers.items()) if not _is_hidden(name)]
     images = [(name, read) for name, read in visible if _is_image(name)]
     if not images:
         raise DataError(f"expected images in {path}, found none ({', '.join(sorted(SUFFIXES))})")
@@ -265,7 +265,7 @@ def _opened(image: Any, name: str) -> Iterator[tuple[Image.Image | None, str]]:
             yield (image if isinstance(image, Image.Image) else None), name
     except QuickstudyError:
         raise
-    except Exception as error:  # of many types, if the file is strange
+    except Exception as error:  # of many types, if the file is malformed
         raise DataError(f"{name} is not a readable image: replace or remove it") from error
 
 
@@ -479,7 +479,7 @@ def load_image_folder(
 ) -> ClassData:
     """Load images whose folder is their class, from a directory or a zip.
 
-    Decoded images are kept in the user's cache by the content of all of them, so the next load
+    Decoded images are saved in the user's cache by the content of all of them, so the next load
     only reads the files; see `quickstudy.cache`.
 
     Args:

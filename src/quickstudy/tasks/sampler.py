@@ -129,11 +129,14 @@ class EpisodeSampler:
         support, query = (
             torch.randperm(n_way * n, generator=generator) for n in (n_shot, self.n_query)
         )
-        shown, asked = rows[:, :n_shot].flatten()[support], rows[:, n_shot:].flatten()[query]
-        shown_x, asked_x = self._rows(shown), self._rows(asked)
+        support_rows, query_rows = (
+            rows[:, :n_shot].flatten()[support],
+            rows[:, n_shot:].flatten()[query],
+        )
+        support_x, query_x = self._rows(support_rows), self._rows(query_rows)
         if self.augment:
-            shown_x = self.augment(shown_x, generator) if n_shot else shown_x
-            asked_x = self.augment(asked_x, generator)
+            support_x = self.augment(support_x, generator) if n_shot else support_x
+            query_x = self.augment(query_x, generator)
         attributes = None if data.attributes is None else data.attributes[classes]
         clusters = None if data.clusters is None else data.clusters[classes]
         if self.n_labels is not None:
@@ -143,8 +146,8 @@ class EpisodeSampler:
             if clusters is not None:
                 clusters = torch.full((n_way,), -1).index_copy_(0, ids, clusters)
         return Episode(
-            Support(shown_x, y[:, :n_shot].flatten()[support], n_way, attributes),
-            Batch(asked_x, y[:, n_shot:].flatten()[query]),
+            Support(support_x, y[:, :n_shot].flatten()[support], n_way, attributes),
+            Batch(query_x, y[:, n_shot:].flatten()[query]),
             classes,
             clusters,
         )
@@ -197,13 +200,13 @@ class InstanceTasks:
 
     An episode is a shuffled sequence of `n_each` examples of each class. Its query is the k-th
     example of a class, and its support all that came before: the protocol of Santoro et al. 2016,
-    "instance accuracy". The class asked for is another in each episode.
+    "instance accuracy". The queried class is another in each episode.
 
     Args:
         data: Examples grouped by class.
         n_way: Classes per sequence.
         n_each: Examples per class.
-        instance: Which example of its class is asked for, from 1, the first.
+        instance: Which example of its class is queried, from 1, the first.
         seed: Decides every episode.
         n_labels: As of `EpisodeSampler`.
 
@@ -234,8 +237,8 @@ class InstanceTasks:
     def __getitem__(self, index: int) -> Episode:
         sequence = self.sequences[index]
         x, y = sequence.query.x, sequence.query.y
-        asked = y.unique()[index % self.sequences.n_way[0]]
-        at = int((y == asked).nonzero()[self.instance - 1])
+        queried = y.unique()[index % self.sequences.n_way[0]]
+        at = int((y == queried).nonzero()[self.instance - 1])
         support = Support(x[:at], y[:at], sequence.n_way)
         query = Batch(x[at : at + 1], y[at : at + 1])
         return Episode(support, query, sequence.classes, sequence.clusters)
@@ -295,7 +298,7 @@ class SinusoidTasks(GeneratedTasks):
 
 
 class _Once:
-    """Rows of data as `f` makes them, each the first time it is asked for.
+    """Rows of data as `f` makes them, each made the first time it is read.
 
     Where all of them would take more than a GiB they are made every time.
     """

@@ -67,8 +67,12 @@ class ClassData:
             )
         if len(self.y) and not 0 <= int(self.y.min()) <= int(self.y.max()) < len(self.names):
             raise DataError(f"expected class ids in 0..{len(self.names) - 1}, one per name")
-        told = {"cluster": self.clusters, "attribute vector": self.attributes, "group": self.groups}
-        for what, given in told.items():
+        per_class = {
+            "cluster": self.clusters,
+            "attribute vector": self.attributes,
+            "group": self.groups,
+        }
+        for what, given in per_class.items():
             if given is not None and len(given) != len(self.names):
                 raise DataError(f"expected a {what} per class, {len(self.names)}, got {len(given)}")
         counts = torch.bincount(self.y, minlength=len(self.names))
@@ -153,8 +157,8 @@ class ClassData:
 
     def embed(self, encode: Encode) -> ClassData:
         """The same classes with the embeddings of their examples."""
-        x, told = encode(list(self.x)), (self.clusters, self.attributes, self.groups)
-        return ClassData(x, self.y, self.names, *told)
+        x, per_class = encode(list(self.x)), (self.clusters, self.attributes, self.groups)
+        return ClassData(x, self.y, self.names, *per_class)
 
     def select(self, classes: Sequence[int]) -> ClassData:
         """The part that holds these classes, renumbered in the order given."""
@@ -162,10 +166,10 @@ class ClassData:
         new_id[torch.as_tensor(classes, dtype=torch.int64)] = torch.arange(len(classes))
         y = new_id[self.y]
         keep = y >= 0
-        told = (self.clusters, self.attributes, self.groups)
+        per_class = (self.clusters, self.attributes, self.groups)
         names = [self.names[c] for c in classes]
-        kept = (None if part is None else part[list(classes)] for part in told)
-        return ClassData(self.x[keep], y[keep], names, *kept)
+        selected = (None if part is None else part[list(classes)] for part in per_class)
+        return ClassData(self.x[keep], y[keep], names, *selected)
 
     def with_rotations(self) -> ClassData:
         """Images (n, channels, side, side) and their quarter turns, each turn a new class of a new

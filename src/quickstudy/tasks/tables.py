@@ -162,8 +162,8 @@ def _clusters(rng: Rng, n: int, d: int, k: int) -> tuple[np.ndarray, np.ndarray]
     share = rng.dirichlet(np.full(n_clusters, _log_uniform(rng, 0.7, 20)))
     c = rng.choice(n_clusters, size=n, p=share)
     y = np.arange(n_clusters) % k
-    told = rng.uniform(size=d) < rng.uniform(0.2, 1.2)
-    centre = rng.normal(size=(n_clusters, d)) * told * _log_uniform(rng, 0.4, 4)
+    is_informative = rng.uniform(size=d) < rng.uniform(0.2, 1.2)
+    centre = rng.normal(size=(n_clusters, d)) * is_informative * _log_uniform(rng, 0.4, 4)
     x = centre[c]
     noise = rng.normal(size=(n, d))
     if rng.uniform() < 0.5:
@@ -202,7 +202,7 @@ def _inputs(rng: Rng, n: int, d: int) -> np.ndarray:
 
 
 def _as_measured(rng: Rng, x: np.ndarray) -> np.ndarray:
-    """Columns as they are found in tables, of which each has its own habits."""
+    """Columns as they are in real tables, of which each has its own habits."""
     x, (n, d) = _standard(x), x.shape
     habits = rng.dirichlet([3.0, 0.4, 0.4, 0.4, 0.5, 0.3, 0.2])
     kinds = rng.choice(len(habits), size=d, p=habits)
@@ -276,9 +276,9 @@ def _trees(rng: Rng, x: np.ndarray, m: int) -> np.ndarray:
     f = np.zeros((n, m))
     for _ in range(int(_log_uniform(rng, 1, 16))):
         depth = int(rng.integers(1, 6))
-        asked = rng.integers(d, size=depth)
-        at = x[rng.integers(n, size=depth), asked]
-        leaf = (x[:, asked] > at) @ (1 << np.arange(depth))
+        features = rng.integers(d, size=depth)
+        at = x[rng.integers(n, size=depth), features]
+        leaf = (x[:, features] > at) @ (1 << np.arange(depth))
         f += rng.normal(size=(1 << depth, m))[leaf]
     return f
 

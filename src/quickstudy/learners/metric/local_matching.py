@@ -38,7 +38,7 @@ class LocalMatching(EmbeddingLearner):
         s(a, b) = sum over p of w_p max over p' within `radius` cells of p of <a_p, b_p'>
 
     where the weights w_p, which sum to 1, say how much each cell counts: a softplus of a learned
-    linear function of its features. A class is found by the best match among all of its examples,
+    linear function of its features. A class is scored by the best match among all of its examples,
     cell by cell, as in DN4. If `symmetric`, the score is the mean of this and of how well each
     example of the class is found in the query. Scores are times a learned factor, and the loss is
     cross-entropy.
@@ -98,16 +98,18 @@ class LocalMatching(EmbeddingLearner):
         check_every_class(support)
 
     def fit(self, embedded: Tensor, support: Support) -> Predictor:
-        shown, of_shown = self._cells(embedded)
+        support_cells, support_weights = self._cells(embedded)
 
         def predict(embedded: Tensor) -> Tensor:
-            asked, of_asked = self._cells(embedded)
-            with full_precision(asked):
-                found = self._best_matches(asked, shown)  # (cells, n, n_support)
-                best = class_maxima(found.flatten(0, 1), support).unflatten(0, found.shape[:2])
-                scores = (of_asked * best).sum(0)  # (n, n_way)
+            query_cells, query_weights = self._cells(embedded)
+            with full_precision(query_cells):
+                cosines = self._best_matches(query_cells, support_cells)  # (cells, n, n_support)
+                best = class_maxima(cosines.flatten(0, 1), support).unflatten(0, cosines.shape[:2])
+                scores = (query_weights * best).sum(0)  # (n, n_way)
                 if self.symmetric:
-                    back = (of_shown * self._best_matches(shown, asked)).sum(0)  # (n_support, n)
+                    back = (support_weights * self._best_matches(support_cells, query_cells)).sum(
+                        0
+                    )  # (n_support, n)
                     scores = (scores + class_means(back, support).T) / 2
                 return scores * self.log_scale.exp()
 

@@ -76,8 +76,8 @@ class SiameseNetworks(EmbeddingLearner):
 
     def loss(self, episode: Episode) -> Tensor:
         """Binary cross-entropy over the pairs of a query and a support example."""
-        shown, asked = self.embed(episode)
-        logits = self._compare(asked, shown)
+        support, query = self.embed(episode)
+        logits = self._compare(query, support)
         same = (episode.query.y[:, None] == episode.support.y).to(logits.dtype)
         losses = F.binary_cross_entropy_with_logits(logits, same, reduction="none")
         return (_mean(losses, same) + _mean(losses, 1 - same)) / 2

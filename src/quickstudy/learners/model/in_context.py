@@ -49,8 +49,8 @@ class InContextLearner(EmbeddingLearner):
     def fit(self, embedded: Tensor, support: Support) -> Predictor:
         targets = encode_targets(support.y, self.n_outputs, like=widen(embedded))
 
-        def predict(asked: Tensor) -> Tensor:
-            scores = self.read(torch.cat([embedded, asked]), targets)
+        def predict(query: Tensor) -> Tensor:
+            scores = self.read(torch.cat([embedded, query]), targets)
             return widen(scores)[:, : support.n_way]
 
         return predict

@@ -3,6 +3,8 @@
 Santoro, Bartunov, Botvinick, Wierstra & Lillicrap, "Meta-Learning with Memory-Augmented Neural
 Networks", ICML 2016 (and "One-shot Learning with Memory-Augmented Neural Networks",
 arXiv:1605.06065).
+
+Shapes: n examples of a sequence; "units" is the size of the controller.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class _State(NamedTuple):
 
 
 class MANN(Learner):
-    """Name examples one after the other, each being told the label of the one before.
+    """Classify the examples of a sequence one after the other, each given the label before it.
 
     The input at time t is (features of x_t, y_{t-1}). A controller makes from it, and from what
     it read last, keys k_t that are both written and read with. Writing goes by least recently
@@ -140,8 +142,8 @@ class MANN(Learner):
         read_size = n_reads * slot_size if memory else 0
         past_size = read_size + (controller_size if self.is_lstm else 0)
         gates = 4 * controller_size if self.is_lstm else controller_size
-        self.perceive = nn.Linear(feature_size(backbone) + label_size, gates)
-        self.recall = nn.Linear(past_size, gates, bias=False) if past_size else None
+        self.input_layer = nn.Linear(feature_size(backbone) + label_size, gates)
+        self.recurrent_layer = nn.Linear(past_size, gates, bias=False) if past_size else None
         self.interface = nn.Linear(controller_size, n_reads * (slot_size + 1)) if memory else None
         self.strength = nn.Linear(controller_size, n_reads) if memory and strength > 1 else None
         if self.strength is not None:
@@ -156,16 +158,16 @@ class MANN(Learner):
     def adapt(self, support: Support) -> Predictor:
         self.check(support)
         null = self.head.weight.new_zeros(1, self.head.out_features)
-        told = torch.cat([null, self._encode(support.y)])
-        state = self._start()
+        labels = torch.cat([null, self._encode(support.y)])  # (n_support + 1, label size)
+        state = self._initial_state()
         if len(support):
-            state, _ = self._run(self._perceive(support.x, told[:-1]), state)
+            state, _ = self._run(self._preactivations(support.x, labels[:-1]), state)
 
         def predict(x: Tensor) -> Tensor:
-            inputs = self._perceive(x, told[-1:].expand(len(x), -1))
+            inputs = self._preactivations(x, labels[-1:].expand(len(x), -1))  # (n_query, gates)
             with full_precision(inputs):
-                seen = torch.vmap(lambda one: self._seen(self._step(one, state)))(inputs)
-                return self._scores(self.head(seen), support.n_way)
+                step = torch.vmap(lambda one: self._output_features(self._step(one, state)))
+                return self._scores(self.head(step(inputs)), support.n_way)
 
         return predict
 
@@ -173,10 +175,10 @@ class MANN(Learner):
         """Mean loss over all steps of the sequence of support and queries."""
         x = torch.cat([episode.support.x, episode.query.x])
         y = torch.cat([episode.support.y, episode.query.y])
-        told = F.pad(self._encode(y)[:-1], (0, 0, 1, 0))  # y_{t-1}, and y_0 is null
-        _, seen = self._run(self._perceive(x, told), self._start())
+        previous = F.pad(self._encode(y)[:-1], (0, 0, 1, 0))  # y_{t-1}, and y_0 is null
+        _, features = self._run(self._preactivations(x, previous), self._initial_state())
         with full_precision(x):
-            outputs = self.head(seen)
+            outputs = self.head(features)  # (n, label size)
             if self.strings:  # the joint cross-entropy, without the joint
                 return LETTERS * F.cross_entropy(outputs.view(-1, LETTERS), _letters(y).flatten())
             return query_loss(self._scores(outputs, episode.n_way), y)
@@ -186,13 +188,13 @@ class MANN(Learner):
             return encode_targets(y, self.n_outputs, self.head.weight)
         return encode_targets(_letters(y).flatten(), LETTERS, self.head.weight).view(-1, LETTERS**2)
 
-    def _perceive(self, x: Tensor, told: Tensor) -> Tensor:
-        """The input's part of the controller's preactivation, for all steps at once: (n, gates)."""
-        features = widen(self.backbone(x))
+    def _preactivations(self, x: Tensor, previous_labels: Tensor) -> Tensor:
+        """The input's part of the controller's preactivations of all steps, (n, gates)."""
+        features = widen(self.backbone(x))  # (n, d)
         with full_precision(x):
-            return self.perceive(torch.cat([features, told], dim=1))
+            return self.input_layer(torch.cat([features, previous_labels], dim=1))
 
-    def _start(self) -> _State:
+    def _initial_state(self) -> _State:
         new = self.head.weight.new_zeros
         hidden = new(self.controller_size)
         memory = new(self.n_slots, self.slot_size) + 1e-6
@@ -201,27 +203,30 @@ class MANN(Learner):
         return _State(hidden, hidden, memory, new(self.n_slots), read_weights, read)
 
     def _run(self, inputs: Tensor, state: _State) -> tuple[_State, Tensor]:
-        """Go through a sequence; returns the last state, and what each output is made from."""
-        seen = []
+        """Go through a sequence; returns the last state, and the output features of each step."""
+        features = []
         with full_precision(inputs):  # 8 bits cannot hold the state
             for one in inputs.unbind():
                 state = self._step(one, state)
-                seen.append(self._seen(state))
-        return state, torch.stack(seen)
+                features.append(self._output_features(state))
+        return state, torch.stack(features)
 
-    def _seen(self, state: _State) -> Tensor:
+    def _output_features(self, state: _State) -> Tensor:
+        """What the output is linear in: (h_t, r_t)."""
         return torch.cat([state.hidden, state.read]) if self.has_memory else state.hidden
 
     def _step(self, preactivation: Tensor, state: _State) -> _State:
-        if self.recall is not None:
-            past = self._seen(state) if self.is_lstm else state.read
-            preactivation = preactivation + self.recall(past)
+        """One step of the controller, and of its memory if it has one."""
+        if self.recurrent_layer is not None:
+            past = self._output_features(state) if self.is_lstm else state.read
+            preactivation = preactivation + self.recurrent_layer(past)
         cell = state.cell
         if self.is_lstm:
             n = self.controller_size
-            keep, add, show = preactivation[: 3 * n].sigmoid().view(3, n).unbind()
-            cell = keep * cell + add * preactivation[3 * n :].tanh()
-            hidden = show * cell.tanh()
+            gates = preactivation[: 3 * n].sigmoid().view(3, n)
+            forget_gate, input_gate, output_gate = gates.unbind()  # (units,) each
+            cell = forget_gate * cell + input_gate * preactivation[3 * n :].tanh()
+            hidden = output_gate * cell.tanh()
         else:
             hidden = preactivation.tanh()
         state = state._replace(hidden=hidden, cell=cell)
@@ -238,11 +243,11 @@ class MANN(Learner):
         slots = torch.arange(self.n_slots, device=order.device)
         least_used = (order[: self.n_reads, None] == slots).to(keys.dtype)  # (n_reads, n_slots)
         write_weights = gate * state.read_weights + (1 - gate) * least_used
-        kept = state.memory * (1 - least_used[0])[:, None]
-        memory = torch.addmm(kept, write_weights.T, keys)
+        wiped = state.memory * (1 - least_used[0])[:, None]  # (n_slots, slot_size)
+        memory = torch.addmm(wiped, write_weights.T, keys)
         # The memory is the largest tensor by far, so its norms divide the products, not itself.
         norms = torch.linalg.vector_norm(memory, dim=1).clamp_min(1e-12)
-        cosines = F.normalize(keys, dim=1) @ memory.T / norms
+        cosines = F.normalize(keys, dim=1) @ memory.T / norms  # (n_reads, n_slots)
         if self.strength is not None:
             cosines = cosines * F.softplus(self.strength(state.hidden))[:, None]
         read_weights = cosines.softmax(dim=1)  # (n_reads, n_slots)

@@ -131,8 +131,8 @@ class MetaNetworks(Learner):
         support, query = episode.support, episode.query
         task_fast, values = self._fast(support)
         both = self._keys(torch.cat([support.x, query.x]), task_fast)
-        keys, asked = both.split([len(support), len(query)])
-        return query_loss(self._answer(query.x, asked, keys, values), query.y)
+        keys, query_keys = both.split([len(support), len(query)])
+        return query_loss(self._answer(query.x, query_keys, keys, values), query.y)
 
     def _fast(self, support: Support) -> tuple[Weights, Weights]:
         """Fast weights of the task, and one set for each of its examples."""
@@ -144,9 +144,9 @@ class MetaNetworks(Learner):
         with _fast_weights(self.representation, task_fast, rectify=True):
             return widen(self.representation[0](x))
 
-    def _answer(self, x: Tensor, asked: Tensor, keys: Tensor, values: Weights) -> Tensor:
-        """Scores of queries x by the fast weights that the keys asked for find in the memory."""
-        cosines = cosine_similarity(asked, keys)  # (n_query, n_support)
+    def _answer(self, x: Tensor, query_keys: Tensor, keys: Tensor, values: Weights) -> Tensor:
+        """Scores of queries x by the fast weights that their keys read from the memory."""
+        cosines = cosine_similarity(query_keys, keys)  # (n_query, n_support)
         if self.strength is not None:
             cosines = cosines * self.strength.exp()
         attention = cosines.softmax(dim=1)
@@ -192,18 +192,20 @@ class _TaskLevel(nn.Module):
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.hidden_size = hidden_size
-        self.perceive = nn.Linear(2, 4 * hidden_size)
-        self.recall = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
+        self.input_layer = nn.Linear(2, 4 * hidden_size)
+        self.recurrent_layer = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
         self.output = _small(nn.Linear(hidden_size, 1))
 
     def forward(self, gradients: Tensor) -> Tensor:
         n = self.hidden_size
         hidden = cell = gradients.new_zeros(n, gradients.shape[-1])
         for inputs in gradients:
-            gates = torch.addmm(_across(self.perceive, inputs), self.recall.weight, hidden)
-            keep, add, show = gates[: 3 * n].sigmoid().chunk(3)
-            cell = keep * cell + add * gates[3 * n :].tanh()
-            hidden = show * cell.tanh()
+            gates = torch.addmm(
+                _across(self.input_layer, inputs), self.recurrent_layer.weight, hidden
+            )
+            forget_gate, input_gate, output_gate = gates[: 3 * n].sigmoid().chunk(3)
+            cell = forget_gate * cell + input_gate * gates[3 * n :].tanh()
+            hidden = output_gate * cell.tanh()
         return _across(self.output, hidden)[0]
 
 

@@ -2,6 +2,8 @@
 
 Garnelo et al., "Conditional Neural Processes", ICML 2018, arXiv:1807.01613; Kim et al.,
 "Attentive Neural Processes", ICLR 2019, arXiv:1901.05761.
+
+Shapes: n context examples (the support set), m targets (the queries), d features of the backbone.
 """
 
 from __future__ import annotations
@@ -81,9 +83,9 @@ class NeuralProcess(EmbeddingLearner):
         self.n_outputs, self.gaussian = n_outputs, gaussian
         d = feature_size(backbone)
         self.encoder = _perceptron(d + n_outputs if gaussian else d, *[width] * 4)
-        self.locate = self.attention = None
+        self.attention_layer = self.attention = None
         if attention:
-            self.locate = _perceptron(d, width, width)
+            self.attention_layer = _perceptron(d, width, width)
             self.attention = MultiHeadAttention(width, width, width, width, heads)
         x_size, outputs = (d, 2 * n_outputs) if gaussian else (width, 1)
         self.decoder = _perceptron(x_size + width, width, width, outputs)
@@ -112,8 +114,8 @@ class NeuralProcess(EmbeddingLearner):
         if not self.gaussian:
             raise UsageError('expected likelihood="gaussian", which alone gives a distribution')
         self.check(support)
-        shown = self.backbone(support.x)
-        return lambda x: self._normal(shown, self.backbone(x), support)
+        context = self.backbone(support.x)  # (n, d)
+        return lambda x: self._normal(context, self.backbone(x), support)
 
     def loss(self, episode: Episode) -> Tensor:
         if not self.gaussian:
@@ -121,42 +123,46 @@ class NeuralProcess(EmbeddingLearner):
         predicted = self._normal(*self.embed(episode), episode.support)
         return -predicted.log_prob(episode.query.y).sum(1).mean()
 
-    def _logits(self, shown: Tensor, asked: Tensor, support: Support) -> Tensor:
-        label = torch.arange(support.n_way or 0, device=support.y.device)
-        members = support.y == label[:, None]  # (n_way, n_support)
-        encoded, x = self.encoder(shown), self.encoder(asked)
-        return self._decode(shown, asked, encoded, x, members)[..., 0].T
+    def _logits(self, context: Tensor, target: Tensor, support: Support) -> Tensor:
+        """The logit of each class for each target, (m, n_way), from features (n, d) and (m, d)."""
+        labels = torch.arange(support.n_way or 0, device=support.y.device)
+        members = support.y == labels[:, None]  # (n_way, n)
+        encoded, x = self.encoder(context), self.encoder(target)  # (n, width), (m, width)
+        return self._decode(context, target, encoded, x, members)[..., 0].T
 
-    def _normal(self, shown: Tensor, asked: Tensor, support: Support) -> Normal:
-        y = encode_targets(support.y, self.n_outputs, like=widen(shown))
-        encoded = self.encoder(torch.cat([shown, y], dim=1))
-        everyone = torch.ones(1, len(y), dtype=torch.bool, device=y.device)
-        mean, spread = self._decode(shown, asked, encoded, asked, everyone)[0].chunk(2, dim=1)
+    def _normal(self, context: Tensor, target: Tensor, support: Support) -> Normal:
+        """The distribution of each target's value, (m, n_outputs), from features as `_logits`."""
+        y = encode_targets(support.y, self.n_outputs, like=widen(context))  # (n, n_outputs)
+        encoded = self.encoder(torch.cat([context, y], dim=1))  # (n, width)
+        members = torch.ones(1, len(y), dtype=torch.bool, device=y.device)
+        decoded = self._decode(context, target, encoded, target, members)[0]  # (m, 2 n_outputs)
+        mean, spread = decoded.chunk(2, dim=1)
         return Normal(mean, 0.1 + 0.9 * F.softplus(spread), validate_args=False)
 
     def _decode(
-        self, shown: Tensor, asked: Tensor, encoded: Tensor, x: Tensor, members: Tensor
+        self, context: Tensor, target: Tensor, encoded: Tensor, x: Tensor, members: Tensor
     ) -> Tensor:
-        """The decoder's outputs for each query from each group of the support.
+        """The decoder's outputs for each target from each group of context examples.
 
         Args:
-            shown: Features of the support, shape (n_support, d).
-            asked: Features of the queries, shape (n_query, d).
-            encoded: The encoded support, shape (n_support, width).
-            members: Which example is of which group, bool of shape (n_groups, n_support).
+            context: Features of the context, shape (n, d).
+            target: Features of the targets, shape (m, d).
+            encoded: The encoded context r_i, shape (n, width).
+            x: What the decoder takes of a target, shape (m, ...).
+            members: Which example is of which group, bool of shape (n_groups, n).
 
         Returns:
-            Shape (n_groups, n_query, outputs).
+            Shape (n_groups, m, outputs).
         """
-        if self.attention is not None and self.locate is not None:
-            query, key = self.locate(asked), self.locate(shown)
-            r = self.attention(query, key, encoded, members[:, None])
+        if self.attention is not None and self.attention_layer is not None:
+            query, key = self.attention_layer(target), self.attention_layer(context)
+            r = self.attention(query, key, encoded, members[:, None])  # (n_groups, m, width)
         else:
-            weight = members / members.sum(1, keepdim=True).clamp_min(1)
+            weight = members / members.sum(1, keepdim=True).clamp_min(1)  # (n_groups, n)
             with full_precision(encoded):
                 r = (weight.to(widen(encoded).dtype) @ widen(encoded))[:, None]
-        n_groups, n_query = len(members), len(asked)
-        x, r = x.expand(n_groups, -1, -1), r.expand(-1, n_query, -1)
+        n_groups, n_targets = len(members), len(target)
+        x, r = x.expand(n_groups, -1, -1), r.expand(-1, n_targets, -1)
         return widen(self.decoder(torch.cat([x, r], dim=2)))
 
 

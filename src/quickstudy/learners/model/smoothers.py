@@ -74,12 +74,12 @@ class Columns:
         return Rows(z.masked_fill(missing, 0), u.masked_fill(missing, 0), missing)
 
 
-def fit_smoothers(shown: Rows, onehot: Tensor) -> tuple[Tensor, Callable[[Rows], Tensor]]:
+def fit_smoothers(support: Rows, onehot: Tensor) -> tuple[Tensor, Callable[[Rows], Tensor]]:
     """Fit all of them to a support set.
 
     They are ridge regressions of the classes' indicators, each with a weak and a strong penalty
     where two are given, on: the columns; a Gaussian kernel; a Laplace kernel; the same after each
-    column is scaled by how much its first answer changes along it, or all are turned so
+    column is scaled by how much its first answer changes along it, or all are rotated so
     (Radhakrishnan, Beaglehole, Pandit & Belkin 2024, "Mechanism for feature learning in neural
     networks and backward-free machine learning models", Science 383, equation 3: recursive feature
     machines); the share of 100 random trees that put two rows in one leaf. And: the nearest rows,
@@ -90,7 +90,7 @@ def fit_smoothers(shown: Rows, onehot: Tensor) -> tuple[Tensor, Callable[[Rows],
     estimate of error.
 
     Args:
-        shown: The support, m rows.
+        support: The support, m rows.
         onehot: Its labels, shape (m, n_way).
 
     Returns:
@@ -99,39 +99,39 @@ def fit_smoothers(shown: Rows, onehot: Tensor) -> tuple[Tensor, Callable[[Rows],
     """
     share = onehot.mean(0)
     targets = onehot - share
-    first = _laplace(shown.both)
-    answers = _ridge(first(shown), targets, 0.5)[1]
-    pull = _gradient_products(first(shown), shown.both, answers)
-    scale = pull.diagonal().sqrt()
+    first = _laplace(support.both)
+    answers = _ridge(first(support), targets, 0.5)[1]
+    products = _gradient_products(first(support), support.both, answers)
+    scale = products.diagonal().sqrt()
     scale = (scale / scale.mean().clamp(min=1e-9)).clamp(min=0.02).sqrt()
-    scaled = _laplace(shown.both, scale.diag())
-    turn = torch.eye(len(pull), dtype=pull.dtype, device=pull.device)
+    scaled = _laplace(support.both, scale.diag())
+    rotation = torch.eye(len(products), dtype=products.dtype, device=products.device)
     for _ in range(2):
-        turn = turn @ _fourth_root(pull)
-        turned = _laplace(shown.both, turn)
-        answers = _ridge(turned(shown), targets, 0.5)[1]
-        pull = _gradient_products(turned(shown), shown.both @ turn, answers)
+        rotation = rotation @ _fourth_root(products)
+        rotated = _laplace(support.both, rotation)
+        answers = _ridge(rotated(support), targets, 0.5)[1]
+        products = _gradient_products(rotated(support), support.both @ rotation, answers)
     m = len(onehot)
     kernels: list[tuple[Kernel, tuple[float, ...]]] = [
-        (_linear(shown.both), (1.0, 0.2 * m)),
-        (_gaussian(shown.both), (0.1,)),
+        (_linear(support.both), (1.0, 0.2 * m)),
+        (_gaussian(support.both), (0.1,)),
         (first, (0.05, 0.5)),
         (scaled, (0.5,)),
-        (turned, (0.05, 0.5)),
-        (_forest(shown, onehot, scale), (0.3, 1.5)),
+        (rotated, (0.05, 0.5)),
+        (_forest(support, onehot, scale), (0.3, 1.5)),
     ]
     left_out, fitted = [], []
     for kernel, penalties in kernels:
-        gram = kernel(shown)
+        gram = kernel(support)
         solved = [_ridge(gram, targets, penalty) for penalty in penalties]
         left_out += [share + without for without, _ in solved]
         fitted.append((kernel, torch.stack([a for _, a in solved])))
-    others = (_nearest(shown.both, onehot), _naive_bayes(shown, onehot))
+    others = (_nearest(support.both, onehot), _naive_bayes(support, onehot))
     left_out += [without for without, _ in others]
 
-    def answer(asked: Rows) -> Tensor:
-        ridges = [share + kernel(asked) @ a for kernel, a in fitted]  # (penalties, n, n_way)
-        rest = torch.stack([predict(asked) for _, predict in others])
+    def answer(queries: Rows) -> Tensor:
+        ridges = [share + kernel(queries) @ a for kernel, a in fitted]  # (penalties, n, n_way)
+        rest = torch.stack([predict(queries) for _, predict in others])
         return torch.cat([*ridges, rest]).transpose(0, 1)
 
     return torch.stack(left_out, 1), answer
@@ -154,13 +154,13 @@ def _gaussian(known: Tensor) -> Kernel:
     return lambda rows: torch.exp(-2 * distance(rows.both).square())
 
 
-def _laplace(known: Tensor, turn: Tensor | None = None) -> Kernel:
-    """exp(-|a - b|), in units of the mean distance, after `turn` if any."""
-    if turn is None:
+def _laplace(known: Tensor, rotation: Tensor | None = None) -> Kernel:
+    """exp(-|a - b|), in units of the mean distance, after `rotation` if any."""
+    if rotation is None:
         distance = _distances(known)
         return lambda rows: torch.exp(-distance(rows.both))
-    distance = _distances(known @ turn)
-    return lambda rows: torch.exp(-distance(rows.both @ turn))
+    distance = _distances(known @ rotation)
+    return lambda rows: torch.exp(-distance(rows.both @ rotation))
 
 
 def _distances(known: Tensor) -> Callable[[Tensor], Tensor]:
@@ -189,19 +189,19 @@ def _fourth_root(square: Tensor) -> Tensor:
     return vectors * values.clamp(min=1e-4) ** 0.25 @ vectors.T
 
 
-def _forest(shown: Rows, onehot: Tensor, scale: Tensor) -> Kernel:
+def _forest(support: Rows, onehot: Tensor, scale: Tensor) -> Kernel:
     """The weighted share of trees in which two rows end in one leaf.
 
-    A tree asks the same four questions of every row: is a column above a rank? Columns are drawn by
+    A tree compares the same four columns of every row with a rank each. Columns are drawn by
     their scale, and a tree weighs by how much better than the classes' shares its leaves do.
     """
     generator = torch.Generator().manual_seed(0)
-    lots, ranks = torch.rand(2, N_TREES, DEPTH, generator=generator).to(onehot)
-    d = shown.u.shape[1]
+    draws, ranks = torch.rand(2, N_TREES, DEPTH, generator=generator).to(onehot)
+    d = support.u.shape[1]
     chance = scale[:d].square() + scale[d:].square()
     chance = chance / chance.sum() + 0.25 / d
     cumulated = (chance / chance.sum()).cumsum(0)
-    columns = torch.searchsorted(cumulated, lots).clamp(max=d - 1)
+    columns = torch.searchsorted(cumulated, draws).clamp(max=d - 1)
     at = 1.6 * (2 * ranks - 1)
     powers = 2 ** torch.arange(DEPTH, device=columns.device)
 
@@ -209,7 +209,7 @@ def _forest(shown: Rows, onehot: Tensor, scale: Tensor) -> Kernel:
         leaf = ((rows.u[:, columns] > at) * powers).sum(-1)  # (n, trees)
         return (leaf[..., None] == torch.arange(2**DEPTH, device=leaf.device)).to(onehot)
 
-    known = leaves(shown)
+    known = leaves(support)
     counts = torch.einsum("mtl,mc->tlc", known, onehot)
     others = torch.einsum("mtl,tlc->mtc", known, counts) - onehot[:, None]
     share = onehot.mean(0)
@@ -233,9 +233,9 @@ def _nearest(known: Tensor, onehot: Tensor) -> tuple[Tensor, Callable[[Rows], Te
     return weights(self_excluded) @ onehot, lambda rows: weights(distance(rows.both)) @ onehot
 
 
-def _naive_bayes(shown: Rows, onehot: Tensor) -> tuple[Tensor, Callable[[Rows], Tensor]]:
+def _naive_bayes(support: Rows, onehot: Tensor) -> tuple[Tensor, Callable[[Rows], Tensor]]:
     """Columns in bins of equal size and one for missing values, evidence divided by sqrt(d)."""
-    d = shown.u.shape[1]
+    d = support.u.shape[1]
 
     def bins(rows: Rows) -> Tensor:
         rank = rows.u / math.sqrt(3) / 2 + 0.5
@@ -246,13 +246,13 @@ def _naive_bayes(shown: Rows, onehot: Tensor) -> tuple[Tensor, Callable[[Rows], 
         likelihood = (counts + 1) / (totals[:, None] + N_BINS + 1)  # (n, d, n_way)
         return (likelihood.log().sum(1) / math.sqrt(d) + (totals + 0.5).log()).softmax(1)
 
-    known = bins(shown)
+    known = bins(support)
     table = torch.einsum("mdb,mc->dbc", known, onehot)
     totals = onehot.sum(0)
-    mine = torch.einsum("mdb,dbc->mdc", known, table) - onehot[:, None]
+    without_own = torch.einsum("mdb,dbc->mdc", known, table) - onehot[:, None]
 
     def predict(rows: Rows) -> Tensor:
         counts = torch.einsum("ndb,dbc->ndc", bins(rows), table)
         return posterior(counts, totals.expand(len(counts), -1))
 
-    return posterior(mine, totals - onehot), predict
+    return posterior(without_own, totals - onehot), predict

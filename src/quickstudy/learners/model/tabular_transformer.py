@@ -26,7 +26,7 @@ N_CODES = 8
 
 
 class TabularTransformer(EmbeddingLearner):
-    """Classify the rows of a table in one forward pass, from the labelled rows it is shown.
+    """Classify the rows of a table in one forward pass, from its labelled rows, the support set.
 
     A row is a token: the sum over columns of a perceptron of value, rank and a code that tells
     columns apart; the answers of twelve closed forms (`fit_smoothers`), which for a known row leave
@@ -105,17 +105,19 @@ class TabularTransformer(EmbeddingLearner):
     def fit(self, embedded: Tensor, support: Support) -> Predictor:
         n_way, embedded = support.n_way or 0, widen(embedded)
         columns = Columns(embedded)
-        shown = columns(embedded)
+        support_rows = columns(embedded)
         with torch.no_grad(), full_precision(embedded):
-            onehot = encode_targets(support.y, n_way, shown.z)
-            left_out, answer = fit_smoothers(shown, onehot)
-        table = _describe(left_out, onehot, shown.z.shape[1])
+            onehot = encode_targets(support.y, n_way, support_rows.z)
+            left_out, answer = fit_smoothers(support_rows, onehot)
+        table = _describe(left_out, onehot, support_rows.z.shape[1])
         orders = _orders(1 if self.training else self.members, n_way)
-        contexts = [self._read(shown, left_out, table, onehot, i, o) for i, o in enumerate(orders)]
+        contexts = [
+            self._read(support_rows, left_out, table, onehot, i, o) for i, o in enumerate(orders)
+        ]
 
-        def predict(asked: Tensor) -> Tensor:
-            rows = columns(widen(asked))
-            with torch.no_grad(), full_precision(asked):
+        def predict(x: Tensor) -> Tensor:
+            rows = columns(widen(x))
+            with torch.no_grad(), full_precision(x):
                 answers = answer(rows)
             scores = [
                 self._answer(rows, answers, table, i, order, context)
@@ -155,8 +157,8 @@ class TabularTransformer(EmbeddingLearner):
         tokens = _norm(tokens)
         weights = self.weigh(tokens).softmax(1)
         mean = torch.einsum("nb,nbk->nk", weights, answers)
-        known_better = self.head(tokens)[:, order.argsort()]
-        scores = mean.clamp(min=0.01).log() * self.sharpen(tokens).exp() + known_better
+        correction = self.head(tokens)[:, order.argsort()]
+        scores = mean.clamp(min=0.01).log() * self.sharpen(tokens).exp() + correction
         return scores.log_softmax(1)
 
     def _tokens(self, rows: Rows, answers: Tensor, table: Tensor, shift: int) -> Tensor:

@@ -82,8 +82,8 @@ class TaNP(EmbeddingLearner):
         r, task = _mean(self.encoder(pairs)), self._kind(_mean(self.identity(pairs)))
         changes = [modulation(task) for modulation in self.modulations]
 
-        def predict(asked: Tensor) -> Tensor:
-            x = torch.cat([asked, r.expand(len(asked), -1)], dim=1)
+        def predict(query: Tensor) -> Tensor:
+            x = torch.cat([query, r.expand(len(query), -1)], dim=1)
             for layer, change in zip(self.layers, changes, strict=True):
                 x = F.relu(_modulate(layer(x), change))
             return widen(self.out(x))
@@ -98,11 +98,11 @@ class TaNP(EmbeddingLearner):
 
 def _modulate(x: Tensor, change: Tensor) -> Tensor:
     """Scale and shift by parts of a vector of five times the width of x."""
-    *parts, gate = change.chunk(5)
+    *parts, logit = change.chunk(5)
     scale, other_scale, shift, other_shift = (torch.tanh(part) for part in parts)
-    open_ = torch.sigmoid(gate)
-    gamma = open_ * scale + (1 - open_) * other_scale
-    beta = open_ * shift + (1 - open_) * other_shift
+    gate = torch.sigmoid(logit)
+    gamma = gate * scale + (1 - gate) * other_scale
+    beta = gate * shift + (1 - gate) * other_shift
     return (1 + gamma) * x + beta
 
 

@@ -78,7 +78,7 @@ class MAML(Learner):
         batch_norm: "batch": batch norm always uses the statistics of the batch at hand, as in
             the paper, so predictions for a query depend on the other queries (transductive).
             "running": in evaluation each query stands alone, normalised by averages that
-            meta-training kept of the queries; the inner loop still uses the support's own.
+            meta-training averaged over queries; the inner loop still uses the support's own.
 
     Raises:
         UsageError: If no parameter matches `adapted`, or an option needs at least one step.
@@ -220,7 +220,7 @@ class MAML(Learner):
         return weights | {n: w - rate * gradients[n] for (n, w), rate in moved}
 
     def _on_support(self, module: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        # Running averages are kept of the queries alone, so these go to waste.
+        # Running averages are of the queries alone, so these are discarded.
         waste = {name: buffer.clone() for name, buffer in module.named_buffers()}
         with batch_statistics(module):
             return functional_call(module, {**weights, **waste}, (x,))

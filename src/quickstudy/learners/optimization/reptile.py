@@ -124,9 +124,9 @@ class Reptile(Learner):
     def meta_gradient(self, episode: Episode) -> MetaGradient:
         task, loss, moments = self._train(episode.support, self.inner_steps, self.inner_batch)
         way = {f"model.{n}": p.detach() - task[n] for n, p in self.model.named_parameters()}
-        kept = {name: buffer.clone() for name, buffer in self.named_buffers()}
+        buffers = {name: buffer.clone() for name, buffer in self.named_buffers()}
         moved = {"second_moments": moments, "adam_steps": self.adam_steps + self.inner_steps}
-        return MetaGradient(loss, {n: way[n] for n in trainable(self)}, kept | moved)
+        return MetaGradient(loss, {n: way[n] for n in trainable(self)}, buffers | moved)
 
     def _train(
         self, support: Support, steps: int, batch: int

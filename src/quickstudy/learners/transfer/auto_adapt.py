@@ -154,8 +154,8 @@ class AutoAdapt(Learner):
             features = self._features(self._embedded(support))
             shares = self._log_shares(features).exp()
         best = int(shares.argmax())
-        told = {n: round(v, 3) for n, v in zip(self.names, features.tolist(), strict=True)}
-        known = {n: v for n, v in told.items() if not math.isnan(v)}
+        rounded = {n: round(v, 3) for n, v in zip(self.names, features.tolist(), strict=True)}
+        known = {n: v for n, v in rounded.items() if not math.isnan(v)}
         reason = f"{self.strategies[best]} has the greatest share, {float(shares[best]):.0%}"
         if int(self.steps):
             reason += (
@@ -174,24 +174,24 @@ class AutoAdapt(Learner):
         """
         self.check(episode.support)
         with torch.no_grad():
-            shown = self._embedded(episode.support)
+            embedded_support = self._embedded(episode.support)
             x = episode.query.x
-            scores = self._learn(shown, episode.support)(self._embed(x), x)
-            mixed = self._mix(self._features(shown), scores)
+            scores = self._learn(embedded_support, episode.support)(self._embed(x), x)
+            mixed = self._mix(self._features(embedded_support), scores)
         right = torch.cat([scores, mixed[None]]).argmax(2)
         accuracies = (right == episode.query.y).to(scores.dtype).mean(1)
         return accuracies[:-1], accuracies[-1]
 
     def on(self, tasks: Tasks) -> tuple[Callable[[Support], Predictor], Tasks]:
-        kept = all(s.keeps_backbone for s in self.strategies)
-        embedded = embed_once(self, self._embed, tasks) if kept else None
+        can_embed = all(s.keeps_backbone for s in self.strategies)
+        embedded = embed_once(self, self._embed, tasks) if can_embed else None
         if embedded is None:
             return super().on(tasks)
 
-        def adapt(shown: Support) -> Predictor:
-            self.check(shown)
-            predict = self._adapt(shown, shown)
-            return lambda asked: predict(asked, asked)
+        def adapt(support: Support) -> Predictor:
+            self.check(support)
+            predict = self._adapt(support, support)
+            return lambda x: predict(x, x)
 
         return adapt, embedded
 
@@ -200,35 +200,39 @@ class AutoAdapt(Learner):
         self.check(episode.support)
         support, query = episode.support, episode.query
         with torch.no_grad():
-            shown, asked = self._embedded(support), self._embed(query.x)
+            embedded_support, embedded_x = self._embedded(support), self._embed(query.x)
             if self.training:
                 self.steps += 1
-                embedded = torch.cat([shown.x, asked])[:, : len(self.centre)]
+                embedded = torch.cat([embedded_support.x, embedded_x])[:, : len(self.centre)]
                 self.centre.lerp_(embedded.mean(0), self._share)
-            scores = self._learn(shown, support)(asked, query.x)
-            features = self._features(shown)
+            scores = self._learn(embedded_support, support)(embedded_x, query.x)
+            features = self._features(embedded_support)
             if self.training:
                 self._remember(features, (scores.argmax(2) == query.y).to(scores.dtype).mean(1))
         return F.nll_loss(self._mix(features, scores), query.y)
 
-    def _adapt(self, shown: Support, support: Support) -> Callable[[Tensor, Tensor], Tensor]:
+    def _adapt(
+        self, embedded_support: Support, support: Support
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         """Log-probabilities of the mixture, of embedded queries and the queries themselves."""
-        features, learned = self._features(shown), self._learn(shown, support)
-        return lambda asked, x: self._mix(features, learned(asked, x))
+        features, learned = self._features(embedded_support), self._learn(embedded_support, support)
+        return lambda embedded_x, x: self._mix(features, learned(embedded_x, x))
 
-    def _learn(self, shown: Support, support: Support) -> Callable[[Tensor, Tensor], Tensor]:
+    def _learn(
+        self, embedded_support: Support, support: Support
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         """The scores (k, n, n_way) by each strategy, of embedded queries and these themselves."""
         predictors = [
-            s.adapt(nn.Identity(), self.centre, self._view(s, shown))
+            s.adapt(nn.Identity(), self.centre, self._view(s, embedded_support))
             if s.keeps_backbone
             else s.adapt(self.backbone, self.centre, support)
             for s in self.strategies
         ]
 
-        def scores(asked: Tensor, x: Tensor) -> Tensor:
+        def scores(embedded_x: Tensor, x: Tensor) -> Tensor:
             pairs = zip(self.strategies, predictors, strict=True)
             return torch.stack(
-                [p(self._part(s, asked) if s.keeps_backbone else x) for s, p in pairs]
+                [p(self._part(s, embedded_x) if s.keeps_backbone else x) for s, p in pairs]
             )
 
         return scores
@@ -267,8 +271,10 @@ class AutoAdapt(Learner):
         d = len(self.centre)
         return embedded[:, d:] if strategy.is_raw else embedded[:, :d]
 
-    def _view(self, strategy: TransferStrategy, shown: Support) -> Support:
-        return Support(self._part(strategy, shown.x), shown.y, shown.n_way)
+    def _view(self, strategy: TransferStrategy, embedded_support: Support) -> Support:
+        return Support(
+            self._part(strategy, embedded_support.x), embedded_support.y, embedded_support.n_way
+        )
 
     def _standardised(self, features: Tensor) -> Tensor:
         deviation = (self.feature_square - self.feature_mean.square()).clamp_min(1e-6).sqrt()

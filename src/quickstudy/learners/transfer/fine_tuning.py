@@ -99,11 +99,11 @@ class FineTuning(Learner):
         return self.strategy.adapt(self.backbone, self.centre, support)
 
     def on(self, tasks: Tasks) -> tuple[Callable[[Support], Predictor], Tasks]:
-        kept = self.strategy.keeps_backbone and not self.strategy.is_raw
-        embedded = embed_once(self, self.backbone, tasks) if kept else None
+        can_embed = self.strategy.keeps_backbone and not self.strategy.is_raw
+        embedded = embed_once(self, self.backbone, tasks) if can_embed else None
         if embedded is None:
             return super().on(tasks)
-        return lambda shown: self.strategy.adapt(nn.Identity(), self.centre, shown), embedded
+        return lambda support: self.strategy.adapt(nn.Identity(), self.centre, support), embedded
 
     def loss(self, episode: Episode) -> Tensor:
         """Cross-entropy of all examples over the classes of the data set."""

@@ -134,14 +134,14 @@ class TransferStrategy:
         if not self.is_closed_form:
             return self._train(backbone, features(support.x), support)
         if self.method == "nearest_neighbour":
-            shown = F.normalize(features(support.x), dim=1)
-            return lambda x: class_maxima(cosine_similarity(features(x), shown), support)
-        shown = directions(support.x)
+            embedded = F.normalize(features(support.x), dim=1)
+            return lambda x: class_maxima(cosine_similarity(features(x), embedded), support)
+        embedded = directions(support.x)
         if self.method == "nearest_centroid":
-            centroids = class_means(shown, support)
+            centroids = class_means(embedded, support)
             return lambda x: -squared_euclidean(directions(x), centroids)
-        targets = encode_targets(support.y, support.n_way or 0, like=shown)
-        weights = fit_ridge(shown, targets, self.ridge)
+        targets = encode_targets(support.y, support.n_way or 0, like=embedded)
+        weights = fit_ridge(embedded, targets, self.ridge)
         return lambda x: directions(x) @ weights
 
     def left_out(self, centre: Tensor, support: Support) -> Tensor:
@@ -172,7 +172,7 @@ class TransferStrategy:
         if self.is_raw:
             rows = torch.arange(len(x), device=x.device)
             others = (Support(x[rows != i], support.y[rows != i], n_way) for i in rows)
-            predictors = [self.adapt(nn.Flatten(), centre, shown) for shown in others]
+            predictors = [self.adapt(nn.Flatten(), centre, support) for support in others]
             return torch.cat([p(x[i : i + 1]) for i, p in enumerate(predictors)])
         x = F.normalize(x - centre, dim=1)
         targets = encode_targets(support.y, n_way, like=x)
@@ -198,16 +198,16 @@ class TransferStrategy:
         names = [name for name, _ in backbone.named_parameters()]
         return names_matching(self.tuned, names, "tuned") if names else []
 
-    def _train(self, backbone: nn.Module, shown: Tensor, support: Support) -> Predictor:
+    def _train(self, backbone: nn.Module, embedded: Tensor, support: Support) -> Predictor:
         """Fine-tune, or train the new layer alone."""
         weights = {name: p.detach() for name, p in backbone.named_parameters()}
-        shown = shown.detach()
+        embedded = embedded.detach()
         tuned: dict[str, Tensor] = {}
         if self.classifier == "cosine":
-            tuned["weight"] = class_means(F.normalize(shown, dim=1), support)
+            tuned["weight"] = class_means(F.normalize(embedded, dim=1), support)
         else:
-            tuned["weight"] = shown.new_zeros(support.n_way or 0, shown.shape[1])
-            tuned["bias"] = shown.new_zeros(support.n_way or 0)
+            tuned["weight"] = embedded.new_zeros(support.n_way or 0, embedded.shape[1])
+            tuned["bias"] = embedded.new_zeros(support.n_way or 0)
         if not self.keeps_backbone:
             tuned |= {f"backbone.{name}": weights[name].clone() for name in self.names(backbone)}
         for value in tuned.values():
@@ -227,7 +227,7 @@ class TransferStrategy:
         with torch.enable_grad():
             for _ in range(self.adapt_steps):
                 optimizer.zero_grad()
-                given = classify(shown) if self.keeps_backbone else scores(support.x)
+                given = classify(embedded) if self.keeps_backbone else scores(support.x)
                 query_loss(given, support.y).backward()
                 optimizer.step()
         for value in tuned.values():

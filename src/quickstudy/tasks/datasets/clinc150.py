@@ -47,13 +47,13 @@ def load(split: str, *, image_size: int = 28, seed: int = 0) -> TextData:
     if digest != SPLIT_DIGEST:
         raise DataError(f"expected the CLINC150 split {SPLIT_DIGEST}, got {digest}: get it anew")
     if split in PARTS:
-        chosen, kept = parts[list(PARTS).index(split)], list(PARTS)
+        chosen, queried_parts = parts[list(PARTS).index(split)], list(PARTS)
     else:
-        chosen, kept = range(len(names)), [split.removeprefix("all-")]
+        chosen, queried_parts = range(len(names)), [split.removeprefix("all-")]
     group = {intent: g for g in chosen for intent in domains[names[g]]}
     number = {intent: c for c, intent in enumerate(group)}
     queries: dict[str, list[tuple[str, str]]] = _read("data_full.json")
-    pairs = [pair for part in kept for pair in queries[PARTS[part]] if pair[1] in number]
+    pairs = [pair for part in queried_parts for pair in queries[PARTS[part]] if pair[1] in number]
     return TextData(
         [text for text, _ in pairs],
         torch.tensor([number[intent] for _, intent in pairs]),

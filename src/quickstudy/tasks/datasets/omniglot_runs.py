@@ -58,7 +58,7 @@ class OneShotRuns:
             with zipfile.ZipFile(path) as archive:
                 listings = sorted(n for n in archive.namelist() if n.endswith("/class_labels.txt"))
                 self.episodes = [_read(archive, n, i, image_size) for i, n in enumerate(listings)]
-        except Exception as error:  # of many types, if the file is strange
+        except Exception as error:  # of many types, if the file is malformed
             raise DataError(f"{path} is not in the layout of all_runs.zip: {error}") from None
         if not self.episodes:
             raise DataError(f"expected runs with a class_labels.txt each in {path}, found none")
@@ -76,7 +76,7 @@ def _read(archive: zipfile.ZipFile, listing: str, index: int, image_size: int) -
     """Read one run; each line of `listing` names a test image and the training image it is like."""
     root = PurePosixPath(listing).parents[1]
     pairs = [line.split() for line in archive.read(listing).decode().splitlines() if line.strip()]
-    shown = sorted({answer for _, answer in pairs})
+    training_images = sorted({answer for _, answer in pairs})
 
     def images(names: list[str]) -> torch.Tensor:
         pixels = [
@@ -84,9 +84,10 @@ def _read(archive: zipfile.ZipFile, listing: str, index: int, image_size: int) -
         ]
         return torch.from_numpy(np.stack(pixels)).float() / 255
 
-    order = torch.randperm(len(shown), generator=generator_for(0, index))
-    support = Support(images(shown)[order], order, n_way=len(shown))
-    asked = Batch(
-        images([item for item, _ in pairs]), torch.tensor([shown.index(a) for _, a in pairs])
+    order = torch.randperm(len(training_images), generator=generator_for(0, index))
+    support = Support(images(training_images)[order], order, n_way=len(training_images))
+    query = Batch(
+        images([item for item, _ in pairs]),
+        torch.tensor([training_images.index(a) for _, a in pairs]),
     )
-    return Episode(support, asked)
+    return Episode(support, query)

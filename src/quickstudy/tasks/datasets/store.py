@@ -102,9 +102,11 @@ def _keep(name: str, file: str, content: bytes, digest: str) -> None:
         candidate = Path(scratch) / file
         candidate.write_bytes(content)
         images = candidate.suffix == ".zip"
-        found = content_hash(candidate) if images else hashlib.sha256(content).hexdigest()
-    if found != digest:
-        raise DataError(f"{file} has content hash {found}, expected {digest}: get another copy")
+        digest_found = content_hash(candidate) if images else hashlib.sha256(content).hexdigest()
+    if digest_found != digest:
+        raise DataError(
+            f"{file} has content hash {digest_found}, expected {digest}: get another copy"
+        )
     place = data_folder() / name / file
     with disk_errors(place):
         make_folder(place.parent)
