@@ -128,6 +128,20 @@ def test_a_documented_command_is_one_that_its_program_takes(command, place, caps
         pytest.fail(f"{command} of {place}: {capsys.readouterr().err.splitlines()[-1]}")
 
 
+def test_a_documented_recipe_loads(tmp_path):
+    pages = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    recipes = [
+        text
+        for page in pages
+        for text in re.findall(r"```toml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+        if re.search(r"^(about|base) =", text, flags=re.MULTILINE)
+    ]
+    assert recipes
+    for text in recipes:
+        (tmp_path / "own.toml").write_text(text)
+        load_recipe(str(tmp_path / "own.toml"))
+
+
 CHEAP = [
     "quickstudy recipes",
     "quickstudy data list",
