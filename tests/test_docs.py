@@ -18,7 +18,15 @@ from quickstudy.recipes.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = ["automl.md", "extending.md", "few_shot.md", "recommender.md", "serve.md", "training.md"]
+PAGES = [
+    "automl.md",
+    "experience.md",
+    "extending.md",
+    "few_shot.md",
+    "recommender.md",
+    "serve.md",
+    "training.md",
+]
 QUICKSTUDY: Any = typer.main.get_command(app)
 PROGRAMS = ("quickstudy", "torchrun", "make", "pip", "python")
 
@@ -41,7 +49,8 @@ def test_the_code_of_readme_prints_what_it_says(capsys):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_code_of_a_page_runs_in_the_order_of_the_page(page):
+def test_the_code_of_a_page_runs_in_the_order_of_the_page(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
     names = run_code_of(DOCS / page)
     for value in list(names.values()):
         if isinstance(value, type) and value.__module__ == "page" and "Test" in value.__name__:
