@@ -18,18 +18,40 @@ from quickstudy.recipes.loading import load_recipe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = ["automl.md", "extending.md", "few_shot.md", "recommender.md", "serve.md"]
+PAGES = [
+    "automl.md",
+    "experience.md",
+    "extending.md",
+    "few_shot.md",
+    "recommender.md",
+    "serve.md",
+    "training.md",
+]
 QUICKSTUDY: Any = typer.main.get_command(app)
 PROGRAMS = ("quickstudy", "torchrun", "make", "pip", "python")
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_code_of_a_page_runs_in_the_order_of_the_page(page):
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
+def run_code_of(page: Path) -> dict[str, Any]:
+    """Run the Python of a page in the order of the page; what it defines, by name."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
     assert blocks
-    names = {"__name__": "page"}
+    names: dict[str, Any] = {"__name__": "page"}
     for block in blocks:
-        exec(compile(block, page, "exec", dont_inherit=True), names)
+        exec(compile(block, page.name, "exec", dont_inherit=True), names)
+    return names
+
+
+def test_the_code_of_readme_prints_what_it_says(capsys):
+    run_code_of(ROOT / "README.md")
+    printed = re.findall(r"print\(.*\)\n# (.*)", (ROOT / "README.md").read_text())
+    assert len(printed) >= 2
+    assert set(printed) <= set(capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_page_runs_in_the_order_of_the_page(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
+    names = run_code_of(DOCS / page)
     for value in list(names.values()):
         if isinstance(value, type) and value.__module__ == "page" and "Test" in value.__name__:
             value().test_predictor_gives_a_finite_score_for_each_query_and_class()
@@ -113,6 +135,20 @@ def test_a_documented_command_is_one_that_its_program_takes(command, place, caps
         check(*shlex.split(command.replace("NAME", "maml_omniglot")))
     except SystemExit:  # as of argparse, which has printed why
         pytest.fail(f"{command} of {place}: {capsys.readouterr().err.splitlines()[-1]}")
+
+
+def test_a_documented_recipe_loads(tmp_path):
+    pages = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    recipes = [
+        text
+        for page in pages
+        for text in re.findall(r"```toml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+        if re.search(r"^(about|base) =", text, flags=re.MULTILINE)
+    ]
+    assert recipes
+    for text in recipes:
+        (tmp_path / "own.toml").write_text(text)
+        load_recipe(str(tmp_path / "own.toml"))
 
 
 CHEAP = [
