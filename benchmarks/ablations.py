@@ -4,7 +4,7 @@
 
 Variants of one computation take turns for some rounds; the figure is the median of the rounds.
 Leave the machine alone meanwhile. Writes benchmarks/results/ablations.json, and the table into
-docs/performance.md.
+docs/research/performance.md.
 """
 
 from __future__ import annotations
@@ -168,5 +168,5 @@ if __name__ == "__main__":
     kept = ROOT / "benchmarks" / "results" / "ablations.json"
     kept.write_text(json.dumps(found, indent=1) + "\n")
     written = table(found)
-    write_between_marks(ROOT / "docs" / "performance.md", "ablations", written)
+    write_between_marks(ROOT / "docs" / "research" / "performance.md", "ablations", written)
     print(written)

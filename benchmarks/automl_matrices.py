@@ -7,7 +7,7 @@ Each data set is left out in turn; the others are the history. Regret is the dis
 score, in units of its range, of the best of the configurations tried so far. The way to choose and
 the distance between data sets are learned without the held-out data set and a fifth of the others,
 five times a seed. What is left out tells its raw scores alone, each after it was asked for. Writes
-benchmarks/results/automl_matrices.json, and prints the tables of docs/automl.md.
+benchmarks/results/automl_matrices.json, and prints the tables of docs/research/automl.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 The demo's step in float32, each in a process of its own, in turns: with malloc as it is, as
 `meta_train` sets it, and with glibc's settings given by hand in the environment. Then a small
 network for 10,000 steps. Writes benchmarks/results/memory.json and the table in
-docs/performance.md.
+docs/research/performance.md.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def main() -> None:
     kept = ROOT / "benchmarks" / "results" / "memory.json"
     kept.write_text(json.dumps(found, indent=1) + "\n")
     written = table(found)
-    write_between_marks(ROOT / "docs" / "performance.md", "memory", written)
+    write_between_marks(ROOT / "docs" / "research" / "performance.md", "memory", written)
     print(written)
 
 

@@ -5,7 +5,7 @@
 Every variant is trained for STEPS steps on 25 of the 30 background alphabets, and tested on the
 same tasks from the other five; Lake's runs are not looked at. What has been measured already is
 not measured again: delete benchmarks/results/one_shot_challenge.json to begin anew. Writes that
-file, and the table into docs/one-shot-challenge.md.
+file, and the table into docs/research/one_shot_challenge.md.
 """
 
 from __future__ import annotations
@@ -329,5 +329,5 @@ if __name__ == "__main__":
             found[name] = measure(variant)
             write_atomically(KEPT, (json.dumps(found) + "\n").encode())
     written = table(found)
-    write_between_marks(ROOT / "docs" / "one-shot-challenge.md", "steps", written)
+    write_between_marks(ROOT / "docs" / "research" / "one_shot_challenge.md", "steps", written)
     print(written)

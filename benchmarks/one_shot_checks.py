@@ -6,7 +6,7 @@ Needs, in the folder RUNS (by default `runs`), what `quickstudy reproduce NAME -
 the recipes omniglot_challenge_30, omniglot_challenge_small1 and omniglot_challenge_small2. Nothing
 is chosen by these figures. Tasks are one-shot, of 20 characters of an alphabet, drawn by one drawer
 and asked by another. Writes benchmarks/results/one_shot_checks.json, and the table into
-docs/one-shot-challenge.md.
+docs/research/one_shot_challenge.md.
 """
 
 from __future__ import annotations
@@ -162,5 +162,5 @@ if __name__ == "__main__":
     kept = ROOT / "benchmarks" / "results" / "one_shot_checks.json"
     write_atomically(kept, (json.dumps(found, indent=1) + "\n").encode())
     written = table(found)
-    write_between_marks(ROOT / "docs" / "one-shot-challenge.md", "checks", written)
+    write_between_marks(ROOT / "docs" / "research" / "one_shot_challenge.md", "checks", written)
     print(written)

@@ -1,7 +1,9 @@
 """What the documentation shows runs."""
 
+import json
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,18 +20,40 @@ from quickstudy.recipes.loading import load_recipe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = ["automl.md", "extending.md", "few_shot.md", "recommender.md", "serve.md"]
+PAGES = [
+    "automl.md",
+    "experience.md",
+    "extending.md",
+    "few_shot.md",
+    "recommender.md",
+    "serve.md",
+    "training.md",
+]
 QUICKSTUDY: Any = typer.main.get_command(app)
 PROGRAMS = ("quickstudy", "torchrun", "make", "pip", "python")
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_code_of_a_page_runs_in_the_order_of_the_page(page):
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
+def run_code_of(page: Path) -> dict[str, Any]:
+    """Run the Python of a page in the order of the page; what it defines, by name."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
     assert blocks
-    names = {"__name__": "page"}
+    names: dict[str, Any] = {"__name__": "page"}
     for block in blocks:
-        exec(compile(block, page, "exec", dont_inherit=True), names)
+        exec(compile(block, page.name, "exec", dont_inherit=True), names)
+    return names
+
+
+def test_the_code_of_readme_prints_what_it_says(capsys):
+    run_code_of(ROOT / "README.md")
+    printed = re.findall(r"print\(.*\)\n# (.*)", (ROOT / "README.md").read_text())
+    assert len(printed) >= 2
+    assert set(printed) <= set(capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_page_runs_in_the_order_of_the_page(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
+    names = run_code_of(DOCS / page)
     for value in list(names.values()):
         if isinstance(value, type) and value.__module__ == "page" and "Test" in value.__name__:
             value().test_predictor_gives_a_finite_score_for_each_query_and_class()
@@ -99,9 +123,11 @@ def check_quickstudy(*words: str) -> None:
     for option in command.params:
         value = context.params.get(option.name)
         offered = {item.value for item in option.shell_complete(context, "")}
-        if offered and isinstance(value, str) and "/" not in value:  # what completes has names
+        is_file = isinstance(value, str) and ("/" in value or value.endswith(".toml"))
+        if offered and isinstance(value, str) and not is_file:  # what completes has names
             assert set(value.split(",")) <= offered
-    if "recipe" in context.params and "overrides" in context.params:
+    recipe = str(context.params.get("recipe"))
+    if "overrides" in context.params and "recipe" in context.params and "." not in recipe:
         load_recipe(context.params["recipe"], context.params["overrides"] or [])
     if isinstance(context.params.get("budget"), str):
         seconds_in(context.params["budget"])
@@ -113,6 +139,47 @@ def test_a_documented_command_is_one_that_its_program_takes(command, place, caps
         check(*shlex.split(command.replace("NAME", "maml_omniglot")))
     except SystemExit:  # as of argparse, which has printed why
         pytest.fail(f"{command} of {place}: {capsys.readouterr().err.splitlines()[-1]}")
+
+
+def recipes_of(page: Path) -> list[str]:
+    """The recipes that a page shows, as TOML."""
+    blocks = re.findall(r"```toml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    return [text for text in blocks if re.search(r"^(about|base) =", text, flags=re.MULTILINE)]
+
+
+@pytest.fixture
+def own_modules(tmp_path, monkeypatch):
+    """The modules that a page says to save lie in a folder that Python finds."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for page in DOCS.rglob("*.md"):
+        saved = r"as `(\w+)\.py`:\n\n```python\n(.*?)```"
+        for name, code in re.findall(saved, page.read_text(), flags=re.DOTALL):
+            (tmp_path / f"{name}.py").write_text(code)
+            monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_documented_recipe_loads(own_modules):
+    pages = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    recipes = [text for page in pages for text in recipes_of(page)]
+    assert recipes
+    for text in recipes:
+        (own_modules / "own.toml").write_text(text)
+        load_recipe(str(own_modules / "own.toml"))
+
+
+def test_parts_of_a_users_own_train_from_the_command_line(own_modules, capsys):
+    of_classes, of_lines = recipes_of(DOCS / "extending.md")
+    for name, text, steps in (("blobs", of_classes, 200), ("lines", of_lines, 2)):
+        (own_modules / f"{name}.toml").write_text(text)
+        words = [f"{name}.toml", "--set", f"train.steps={steps}", "--no-experience"]
+        code, _, err = run(capsys, "train", *words)
+        assert code == 0, err
+    code, out, err = run(capsys, "test", "runs/blobs", "--no-experience", "--json")
+    assert code == 0, err
+    (result,) = json.loads(out)["test"]["results"]["score"]
+    assert result["mean"] > 0.5  # of five classes
 
 
 CHEAP = [

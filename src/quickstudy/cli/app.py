@@ -23,7 +23,11 @@ from quickstudy.memory import tuned_malloc
 if TYPE_CHECKING:
     from quickstudy.recipes.schema import Recipe
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog="Example: quickstudy adapt --support letters/ --query unknown/",
+)
 
 
 def _version(asked: bool) -> None:
@@ -39,21 +43,28 @@ def quickstudy(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Learn to learn: meta-train over many tasks, adapt to a new one from a few examples."""
+    """Learn from a few examples: adapt to your data, or meta-train a learner of your own."""
     if context.invoked_subcommand != "serve":  # which lives long, and idles
         context.with_resource(tuned_malloc())
 
 
-data_app = typer.Typer(no_args_is_help=True, help="List, fetch and find data sets.")
+data_app = typer.Typer(
+    no_args_is_help=True,
+    help="List, download and locate data sets.",
+    epilog="Example: quickstudy data get omniglot",
+)
 app.add_typer(data_app, name="data")
 app.add_typer(experience_app, name="experience")
 app.add_typer(recommend_app, name="recommend")
 app.add_typer(automl_app, name="automl")
 
 Ink = Literal["dark", "bright"]
-Seed = Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")]
+Seed = Annotated[int | None, typer.Option(help="Use this seed instead of the recipe's.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Change a recipe key, as in train.steps=100.")
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change a key of the recipe, such as train.steps=100. May be repeated."
+    ),
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 
@@ -76,14 +87,14 @@ def _complete_data_set(incomplete: str) -> list[str]:
 
 
 DATA_SET: Any = typer.Argument(
-    help="As `quickstudy data list` names it.", autocompletion=_complete_data_set
+    help="Name of a data set, see `quickstudy data list`.", autocompletion=_complete_data_set
 )
 DataSet = Annotated[str, DATA_SET]
 
 
 @app.command(epilog="Example: quickstudy recipes")
 def recipes(as_json: Json = False) -> None:
-    """List the recipes that come with quickstudy."""
+    """List the recipes: the experiments that come with quickstudy."""
     from quickstudy.recipes import about
 
     found = about()
@@ -94,21 +105,28 @@ def recipes(as_json: Json = False) -> None:
 def train(
     recipe: Annotated[
         str,
-        typer.Argument(help="A recipe's name, or a TOML file.", autocompletion=_complete_recipe),
+        typer.Argument(
+            help="Name of a recipe, or a TOML file of your own.", autocompletion=_complete_recipe
+        ),
     ],
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted training.")
+    ] = False,
     overrides: Overrides = None,
     seed: Seed = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")
+        bool, typer.Option("--tensorboard", help="Write a log for TensorBoard too.")
     ] = False,
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
-    """Meta-train a recipe into a run folder.
+    """Meta-train a learner by a recipe.
 
-    Ctrl-C and SIGTERM stop after the step at hand, with a checkpoint and exit code 130.
+    The weights, checkpoints and log are written to the run folder.
+
+    Ctrl-C and SIGTERM stop after the current step, with a checkpoint and exit
+    code 130. Continue with --resume.
     """
     from quickstudy.engine import Callback, TensorBoard
     from quickstudy.experiments.remember import remember
@@ -138,26 +156,27 @@ def train(
 )
 def reproduce(
     recipe: Annotated[
-        str | None, typer.Argument(help="A recipe's name.", autocompletion=_complete_recipe)
+        str | None, typer.Argument(help="Name of a recipe.", autocompletion=_complete_recipe)
     ] = None,
     listing: Annotated[
-        bool, typer.Option("--list", help="List published and measured scores of all recipes.")
+        bool, typer.Option("--list", help="List the published and measured scores of all recipes.")
     ] = False,
     seeds: Annotated[
         int | None,
         typer.Option(
-            min=2, max=1000, help="Do it with so many seeds, from 0, and give mean and spread."
+            min=2, max=1000, help="Repeat with this many seeds, from 0, and report the mean."
         ),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
-    """Train and test a recipe, and set its scores beside the published ones.
+    """Train and test a recipe, and compare its scores with the published ones.
 
-    An interrupted reproduction goes on where it stopped.
+    If interrupted, the same command continues.
 
-    Of several seeds, each has a folder of its own; scores are mean ± 95 % interval over them.
+    With --seeds, each seed has its own run folder, and scores are the mean over
+    seeds with its 95 % interval.
     """
     from quickstudy.errors import UsageError
     from quickstudy.experiments.evaluate import check_has_tests
@@ -225,11 +244,17 @@ def _minutes(minutes: float | None) -> str:
 def meta_test_run(
     run: Run,
     overrides: Overrides = None,
-    seed: Annotated[int | None, typer.Option(help="Draws other test tasks.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Test on other tasks, drawn by this seed.")
+    ] = None,
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
-    """Meta-test a run on every test of its recipe, and keep report.json and MODEL_CARD.md."""
+    """Meta-test a trained run on unseen classes.
+
+    Runs every test of its recipe, and writes report.json and MODEL_CARD.md to
+    the run folder.
+    """
     from quickstudy.experiments.evaluate import check_has_tests, meta_test_all
     from quickstudy.experiments.remember import remember
     from quickstudy.experiments.report import keep_results
@@ -276,45 +301,53 @@ def adapt(
     learner: Annotated[
         str | None,
         typer.Argument(
-            help="A run folder, a run that comes with quickstudy (handwriting, glyphs), or a "
-            "method that needs no meta-training, such as ridge; by default what suits.",
+            help="A run folder, a shipped run (handwriting, glyphs) or a method without "
+            "meta-training (ridge, gaussian_classes, ...). Default: chosen to fit the examples.",
             autocompletion=_complete_learner,
         ),
     ] = None,
     support: Annotated[
         Path,
         typer.Option(
-            help="A folder (or zip) with a folder of images per class; or a .csv, .tsv or .parquet "
-            "of texts or numbers, with a column of labels."
+            help="The labelled examples: a folder (or zip) with a folder of images for each class, "
+            "or a .csv, .tsv or .parquet table of texts or numbers with a column of labels."
         ),
     ] = ...,  # type: ignore[assignment]
-    query: Annotated[Path, typer.Option(help="Images, or a table, to predict.")] = ...,  # type: ignore[assignment]
+    query: Annotated[Path, typer.Option(help="What to predict: images, or a table.")] = ...,  # type: ignore[assignment]
     out: Annotated[
-        Path | None, typer.Option(help="Write to this .csv, .json or .parquet file.")
+        Path | None,
+        typer.Option(help="Write the predictions to this .csv, .json or .parquet file."),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw images and their classes to this .png file.")
+        Path | None,
+        typer.Option(help="Draw the images with their predicted classes to this .png file."),
     ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="minilm for texts, efficientnet_lite0 for images; by default as needed, which for "
-            "a run is the one it was meta-trained on.",
+            help="Pretrained network that embeds the examples: minilm for texts, "
+            "efficientnet_lite0 for images. Default: the one that fits, or that of the run.",
             autocompletion=_complete_encoder,
         ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Column of labels; by default label or class.")
+        str | None, typer.Option(help="Name of the column of labels. Default: label or class.")
     ] = None,
     ink: Annotated[
         Ink | None,
-        typer.Option(help="Strokes are darker or brighter than the paper; default as in training."),
+        typer.Option(
+            help="Whether strokes are darker or brighter than the paper. Default: as in training."
+        ),
     ] = None,
     overrides: Overrides = None,
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
-    """Learn classes from a few examples each, and predict new ones. The learner is not changed."""
+    """Learn classes from a few examples, and predict new images, texts or rows.
+
+    The learner itself is not changed. Predictions are printed, or written to
+    --out.
+    """
     from quickstudy.apps.fewshot import adapt as adapting
     from quickstudy.apps.fewshot.remember import remember_adapting
     from quickstudy.errors import UsageError, require
@@ -384,14 +417,17 @@ def _parquet(table: dict[str, list[Any]]) -> bytes:
 
 @app.command(epilog="Example: quickstudy demo --run runs/demo")
 def demo(
-    run: Annotated[Path, typer.Option(help="Run folder; one begun is continued.")] = Path(
-        "runs/demo"
-    ),
+    run: Annotated[
+        Path, typer.Option(help="Run folder. An interrupted demo in it is continued.")
+    ] = Path("runs/demo"),
     overrides: Overrides = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Meta-train on invented glyphs, meta-test on unseen ones and on real data, draw a picture."""
+    """Run the demo: meta-train on invented characters, test on real ones.
+
+    Prints a table of scores and draws a picture into the run folder.
+    """
     from quickstudy.errors import require
     from quickstudy.experiments.build import make_learner
     from quickstudy.experiments.evaluate import check_has_tests, meta_test_all
@@ -439,36 +475,44 @@ def compare_learners(
     learners: Annotated[
         str,
         typer.Option(
-            help="Learners or recipes, separated by commas.", autocompletion=_complete_learners
+            help="Names of learners or recipes, separated by commas.",
+            autocompletion=_complete_learners,
         ),
     ],
     dataset: Annotated[
         str,
-        typer.Option(help="A data set, or a folder of images.", autocompletion=_complete_data_set),
+        typer.Option(
+            help="Name of a data set, or a folder of images.", autocompletion=_complete_data_set
+        ),
     ] = "glyphs",
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="Compare on what this pretrained encoder makes, as of texts.",
+            help="Compare on the embeddings of this pretrained encoder. Texts need one.",
             autocompletion=_complete_encoder,
         ),
     ] = None,
-    budget: Annotated[str, typer.Option(help="Training time of each: 90s, 10m or 1h.")] = "5m",
-    n_way: Annotated[int, typer.Option(help="Classes of a test task.")] = 5,
-    n_shot: Annotated[int, typer.Option(help="Examples a class of a test task.")] = 1,
-    n_query: Annotated[int, typer.Option(help="Queries a class of a test task.")] = 15,
-    tasks: Annotated[int, typer.Option(help="Test tasks, the same for all.")] = 600,
-    run: Annotated[Path, typer.Option(help="Folder; a comparison begun is continued.")] = Path(
-        "runs/compare"
-    ),
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Decides weights and tasks.")] = 0,
+    budget: Annotated[
+        str, typer.Option(help="Training time of each learner, such as 90s, 10m or 1h.")
+    ] = "5m",
+    n_way: Annotated[int, typer.Option(help="Classes in a test task.")] = 5,
+    n_shot: Annotated[int, typer.Option(help="Examples of each class in a test task.")] = 1,
+    n_query: Annotated[int, typer.Option(help="Queries of each class in a test task.")] = 15,
+    tasks: Annotated[
+        int, typer.Option(help="Number of test tasks, the same for all learners.")
+    ] = 600,
+    run: Annotated[
+        Path, typer.Option(help="Folder. An interrupted comparison in it is continued.")
+    ] = Path("runs/compare"),
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of weights and tasks.")] = 0,
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
-    """Train several learners by one protocol, and compare them on the same unseen tasks.
+    """Compare learners: the same training time, the same unseen test tasks.
 
-    All train on the same tasks for the same time, validation included; each has its recipe's
-    backbone and optimiser. The images of a folder keep their size (28 to 84 pixels) and colours.
+    Each learner has the backbone and optimiser of its recipe. Training time
+    includes validation. Images of a folder keep their colours and, between 28
+    and 84 pixels, their size.
     """
     from quickstudy.errors import require
     from quickstudy.experiments.compare import FEWEST_STEPS, compare, draw
@@ -547,7 +591,7 @@ app.command(epilog="Example: quickstudy serve --recommender runs/recommender")(s
 
 @data_app.command("list", epilog="Example: quickstudy data list")
 def data_list(as_json: Json = False) -> None:
-    """List the data sets, and whether they are here."""
+    """List the data sets, and which of them are on this machine."""
     from quickstudy.tasks.datasets import data_files
     from quickstudy.tasks.datasets.store import is_here
 
@@ -558,7 +602,7 @@ def data_list(as_json: Json = False) -> None:
 
 @data_app.command("get", epilog="Example: quickstudy data get omniglot")
 def data_get(name: DataSet, as_json: Json = False) -> None:
-    """Fetch a data set from its canonical place, and check its content."""
+    """Download a data set from its authors, and check its content."""
     from quickstudy.tasks.datasets.store import get
 
     path = get(name)
@@ -568,10 +612,10 @@ def data_get(name: DataSet, as_json: Json = False) -> None:
 @data_app.command("add", epilog="Example: quickstudy data add omniglot --from ~/Downloads")
 def data_add(
     name: DataSet,
-    source: Annotated[Path, typer.Option("--from", help="Folder that holds the files.")],
+    source: Annotated[Path, typer.Option("--from", help="Folder with the files.")],
     as_json: Json = False,
 ) -> None:
-    """Take a local copy of a data set, and check its content."""
+    """Add a data set from files that you have, and check their content."""
     from quickstudy.tasks.datasets.store import add
 
     path = add(name, source)
@@ -583,7 +627,7 @@ def data_path(
     name: Annotated[str | None, DATA_SET] = None,
     as_json: Json = False,
 ) -> None:
-    """Print where data sets lie, or where one of them does."""
+    """Print the folder of all data sets, or of one."""
     from quickstudy.errors import unknown
     from quickstudy.tasks.datasets import data_files
     from quickstudy.tasks.datasets.store import data_folder

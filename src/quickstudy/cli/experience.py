@@ -24,11 +24,13 @@ __all__ = ["Forget", "experience_app", "has_experience", "keep", "keeping"]
 T = TypeVar("T")
 
 experience_app = typer.Typer(
-    no_args_is_help=True, help="See and move what was learned from earlier runs."
+    no_args_is_help=True,
+    help="Look up, share and merge the results of earlier runs.",
+    epilog="Example: quickstudy experience list",
 )
 
 Forget = Annotated[
-    bool, typer.Option("--no-experience", help="Do not keep the results in the experience store.")
+    bool, typer.Option("--no-experience", help="Do not record this in the experience store.")
 ]
 What = Literal["trials", "tasks", "strategies", "runs"]
 PACKAGES = ("sqlalchemy", "alembic")
@@ -101,13 +103,15 @@ def _complete_id(incomplete: str) -> list[str]:
 @experience_app.command("list", epilog="Example: quickstudy experience list --task omniglot")
 def experience_list(
     what: Annotated[What, typer.Argument(help="What to list.")] = "trials",
-    kind: Annotated[str | None, typer.Option(help="Trials on tasks of this kind alone.")] = None,
-    task: Annotated[str | None, typer.Option(help="On this task: its name or id.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="Of this strategy: its name or id.")] = None,
-    metric: Annotated[str | None, typer.Option(help="With scores of this metric.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only trials on tasks of this kind.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only trials on this task (name or id).")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Only trials of this strategy (name or id).")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Only trials scored by this metric.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List trials with their task, strategy and score; or tasks, strategies or runs."""
+    """List what was tried: trials with task, strategy and score."""
     from quickstudy.experience import as_plain
 
     chosen = {"kind": kind, "task": task, "strategy": strategy, "metric": metric}
@@ -136,13 +140,13 @@ def experience_show(
     id: Annotated[
         str,
         typer.Argument(
-            help="The beginning of the id of a trial, task, strategy or run.",
+            help="Id of a trial, task, strategy or run, or its beginning.",
             autocompletion=_complete_id,
         ),
     ],
     as_json: Json = False,
 ) -> None:
-    """Show all that is known of a trial, task, strategy or run."""
+    """Show one record in full: a trial, task, strategy or run."""
     import json
 
     from quickstudy.experience import as_plain
@@ -162,11 +166,11 @@ def experience_show(
 @experience_app.command("export", epilog="Example: quickstudy experience export my-experience")
 def experience_export(
     place: Annotated[
-        Path, typer.Argument(help="A new folder; or a .parquet file, for the table of trials.")
+        Path, typer.Argument(help="A new folder, or a .parquet file for the trials only.")
     ],
     as_json: Json = False,
 ) -> None:
-    """Write the store into a folder that can be imported, or its table of trials into a file."""
+    """Export the store to a folder that can be imported, or the trials to a file."""
     path = _store().export(place)
     say({"path": str(path)}, as_json, str(path))
 
@@ -175,12 +179,17 @@ def experience_export(
 def experience_import(
     place: Annotated[
         str,
-        typer.Argument(help="A folder that `export` wrote; or a storage of Optuna, file or URL."),
+        typer.Argument(help="A folder that `export` wrote, or an Optuna storage (file or URL)."),
     ],
-    study: Annotated[str | None, typer.Option(help="This study of the storage alone.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Only this study of the Optuna storage.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Take in what was exported elsewhere, or found by Optuna; what is here is passed over."""
+    """Import an exported folder or an Optuna storage.
+
+    Records that are already in the store are skipped.
+    """
     if "://" in place or Path(place).is_file():
         require("optuna", "automl")
         from quickstudy.apps.automl.experience import import_studies
@@ -194,10 +203,13 @@ def experience_import(
 
 @experience_app.command("merge", epilog="Example: quickstudy experience merge ../lab/experience.db")
 def experience_merge(
-    other: Annotated[str, typer.Argument(help="Another store: a file, or a URL.")],
+    other: Annotated[str, typer.Argument(help="Another experience store (file or URL).")],
     as_json: Json = False,
 ) -> None:
-    """Take in another store; what is here already is passed over."""
+    """Merge another store into this one.
+
+    Records that are already in the store are skipped.
+    """
     _say_new(_store(create=True).merge(other), as_json)
 
 

@@ -26,7 +26,7 @@ MOST_SEED = 2**32 - 1
 """What NumPy and scikit-learn take."""
 
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what an earlier call left in the folder.")
+    bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")
 ]
 
 

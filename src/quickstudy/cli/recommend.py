@@ -17,41 +17,48 @@ if TYPE_CHECKING:
 __all__ = ["recommend_app"]
 
 recommend_app = typer.Typer(
-    no_args_is_help=True, help="Recommend to users of whom little is known."
+    no_args_is_help=True,
+    help="Recommend items to users with few ratings or clicks.",
+    epilog="Example: quickstudy recommend train --data ratings.csv",
 )
 
 Data = Annotated[
     str,
     typer.Option(
-        help="A CSV or Parquet file with user, item, rating and maybe time; a folder with "
-        "ratings.csv and movies.csv; ml-100k; or generated."
+        help="A CSV or Parquet file with the columns user, item, rating and maybe time; a "
+        "MovieLens folder with ratings.csv and movies.csv; ml-100k; or generated."
     ),
 ]
 Users = Annotated[
-    Path | None, typer.Option(help="A file with user, and what is known of each: age, ...")
+    Path | None, typer.Option(help="A file of users: a column user, and attributes such as age.")
 ]
 Items = Annotated[
-    Path | None, typer.Option(help="A file with item, and maybe title, genres (a|b), ...")
+    Path | None,
+    typer.Option(
+        help="A file of items: a column item, and attributes such as title or genres (a|b)."
+    ),
 ]
 ColumnNames = Annotated[
     str | None,
     typer.Option(
-        help="What the file calls its columns, as in user=reader,item=book,rating=stars,time=when."
+        help="Names of the columns in the file, such as user=reader,item=book. Likewise rating and "
+        "time."
     ),
 ]
 Scale = Annotated[
     str | None,
     typer.Option(
-        help="The lowest and highest rating that may be given, as in 1,10; by default those of "
-        "all ratings in the file."
+        help="The lowest and highest possible rating, such as 1,10. Default: the lowest and "
+        "highest in the file."
     ),
 ]
 Clicks = Annotated[
-    bool, typer.Option("--clicks", help="Learn what is chosen next, without ratings.")
+    bool,
+    typer.Option("--clicks", help="Learn from clicks what is chosen next; ratings are not used."),
 ]
 Unknown = Annotated[
     Literal["raise", "ignore"],
-    typer.Option(help="Whether to refuse items that training did not have, or leave them out."),
+    typer.Option(help="Items that training did not have: raise stops, ignore leaves them out."),
 ]
 Folder = Annotated[Path, typer.Argument(help="Folder of a trained recommender.")]
 Order = Literal["random", "chronological"]
@@ -103,25 +110,29 @@ def recommend_train(
         "runs/recommender"
     ),
     hold_out: Annotated[
-        float, typer.Option(help="Share of the users to leave out, for `evaluate`.")
+        float, typer.Option(help="Share of users to leave out of training, for `evaluate`.")
     ] = 0.2,
     columns: ColumnNames = None,
     scale: Scale = None,
     clicks: Clicks = False,
     meta: Annotated[
-        bool, typer.Option("--meta/--no-meta", help="Tune the bases to each user.")
+        bool,
+        typer.Option(
+            "--meta/--no-meta",
+            help="Weigh the base recommenders for each user, or use the best one for all.",
+        ),
     ] = True,
     also: Annotated[
         list[str] | None,
-        typer.Option(help="A network to meta-learn as a further base: melu, tanp, ..."),
+        typer.Option(
+            help="Add a meta-learned network as a base: melu, anil, metaemb, ... May be repeated."
+        ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MOST_SEED, help="Decides who is left out, and what is drawn.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of all random draws.")] = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Learn base recommenders, and the level above that tunes them to each user."""
+    """Train a recommender on ratings or clicks."""
     from quickstudy.apps.recommend import Recommender
     from quickstudy.apps.recommend.recommender import check_folder
 
@@ -156,22 +167,26 @@ def recommend_evaluate(
     items: Items = None,
     columns: ColumnNames = None,
     hold_out: Annotated[
-        float, typer.Option(help="As in training; 0 if all users of the data are new.")
+        float, typer.Option(help="The same as in training; 0 if all users of the data are new.")
     ] = 0.2,
     support: Annotated[
-        str, typer.Option(help="How many ratings of a user are known, separated by commas.")
+        str,
+        typer.Option(
+            help="How many ratings of a user are given, several numbers separated by commas."
+        ),
     ] = "0,1,3,5,10",
     n_query: Annotated[
-        int, typer.Option(help="Ratings of each user to predict, or choices that come next.")
+        int, typer.Option(help="How many ratings of each user to predict, or next choices.")
     ] = 10,
     order: Annotated[
         Order | None,
         typer.Option(
-            help="Which ratings are known: any, or the first in time, as clicks are by default."
+            help="Which ratings are given: random ones, or the first in time. Default: random; "
+            "chronological for clicks."
         ),
     ] = None,
     unknown: Unknown = "raise",
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="As in training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="The same as in training.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Score a recommender and its bases on users that training left out."""
@@ -215,28 +230,34 @@ def recommend_evaluate(
 def recommend_suggest(
     run: Folder = Path("runs/recommender"),
     rate: Annotated[
-        list[str] | None, typer.Option(help="A rating, as in --rate 'Alien=5'; may be repeated.")
+        list[str] | None,
+        typer.Option(help="A rating of the user, such as --rate 'Alien=5'. May be repeated."),
     ] = None,
     chose: Annotated[
         list[str] | None,
-        typer.Option(help="An item chosen, if training had no ratings; repeated, in order."),
+        typer.Option(
+            help="An item that the user chose, for a recommender of clicks. Repeat in order."
+        ),
     ] = None,
     history: Annotated[
         Path | None,
-        typer.Option(help="A CSV or Parquet file with the columns item and maybe rating."),
+        typer.Option(
+            help="A CSV or Parquet file of the user: a column item and, for ratings, rating."
+        ),
     ] = None,
     columns: ColumnNames = None,
     unknown: Unknown = "raise",
     attribute: Annotated[
-        list[str] | None, typer.Option(help="What is known of the user, as in age=30.")
+        list[str] | None,
+        typer.Option(help="An attribute of the user, such as age=30. May be repeated."),
     ] = None,
-    n: Annotated[int, typer.Option("-n", help="How many items.")] = 10,
+    n: Annotated[int, typer.Option("-n", help="How many items to suggest.")] = 10,
     ask: Annotated[
-        int, typer.Option(help="Instead, the so many items to ask the user about first.")
+        int, typer.Option(help="Instead, list this many items to ask the user about.")
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Suggest items to a user with some ratings or clicks, or none."""
+    """Suggest items to a user with a few ratings or clicks, or none."""
     from quickstudy.apps.recommend import Recommender
     from quickstudy.apps.recommend.reading import load_history
 

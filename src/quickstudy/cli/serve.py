@@ -28,27 +28,30 @@ def serve(
     recommender: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of a trained recommender; by default one of invented films is trained.",
+            help="Folder of a trained recommender. Default: invented films, learned in seconds.",
             autocompletion=_complete_run,
         ),
     ] = None,
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen at. One that other machines reach needs a token in the "
+            help="Address to listen on. If other machines can reach it, set a token in the "
             "environment variable QUICKSTUDY_TOKEN."
         ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+    ] = 8000,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="A name that clients may call the service by; may be repeated."),
+        typer.Option(help="Host name under which clients may call the service. May be repeated."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Serve a web page and HTTP endpoints that recommend, until Ctrl-C or SIGTERM (exit code 130).
+    """Serve a recommender as a web page and HTTP endpoints.
 
-    The endpoints are described at /api/openapi.json. Nothing of users is kept.
+    The endpoints are described at /api/openapi.json. The service stores nothing
+    about users. It runs until Ctrl-C or SIGTERM (exit code 130).
     """
     from quickstudy.apps.recommend import Recommender
     from quickstudy.serve import create_app, demo, is_local, listen, recommender_routes, run
