@@ -455,7 +455,7 @@ def test_every_command_has_help_with_an_example():
 
 
 def test_a_card_names_no_commit_where_the_package_is_installed(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("quickstudy.experiments.run._commit", lambda: None)
+    monkeypatch.setattr("quickstudy.experiments.provenance._commit", lambda: None)
     run(capsys, "train", "maml_sinusoid", "--set", "train.steps=0", "--run", tmp_path / "run")
     card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
     assert "torch" in card
