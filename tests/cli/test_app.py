@@ -444,10 +444,15 @@ def test_lists_are_text_or_json(capsys, words):
 
 def test_every_command_has_help_with_an_example():
     group = CliRunner()
-    for words in (
-        *[[c.name or c.callback.__name__] for c in commands.app.registered_commands],
-        *[["data", c.name] for c in commands.data_app.registered_commands],
-    ):
+    groups = [(g.name, g.typer_instance) for g in commands.app.registered_groups]
+    named = [*groups, (None, commands.app)]
+    every = [
+        [*([name] if name else []), c.name or c.callback.__name__]
+        for name, typer_app in named
+        for c in typer_app.registered_commands
+    ]
+    assert len(every) > 20
+    for words in every:
         result = group.invoke(commands.app, [*words, "--help"])
         assert result.exit_code == 0
         assert "Example: quickstudy" in result.output
@@ -482,8 +487,10 @@ def test_names_of_data_sets_are_completed(words):
 
 @pytest.mark.parametrize("before", ["", "maml,"])
 def test_learners_to_compare_are_completed_one_after_the_other(before):
-    told = commands._complete_learners(f"{before}prototypical_n")
-    assert told == [f"{before}prototypical_networks"]
+    from quickstudy.cli import compare
+
+    completed = compare._complete_learners(f"{before}prototypical_n")
+    assert completed == [f"{before}prototypical_networks"]
 
 
 def test_help_does_not_load_torch():

@@ -18,7 +18,17 @@ import typer
 from quickstudy.errors import RunError, UsageError
 from quickstudy.files import check_writable
 
-__all__ = ["MOST_SEED", "Json", "Overwrite", "check_new", "json_text", "say", "seconds_in", "table"]
+__all__ = [
+    "MOST_SEED",
+    "Json",
+    "Overwrite",
+    "check_new",
+    "json_text",
+    "results_text",
+    "say",
+    "seconds_in",
+    "table",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -111,3 +121,12 @@ def seconds_in(text: str) -> float:
     if not re.fullmatch(r"(\d+(\.\d*)?|\.\d+)[smh]", text, re.ASCII):
         raise UsageError(f"expected a time such as 90s, 10m or 1h, got {text!r}")
     return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
+
+
+def results_text(results: dict[str, Any], absent: list[str]) -> str:
+    """A table of the results of meta-testing, and what was left out."""
+    from quickstudy.experiments.report import INTERVALS, result_rows
+
+    lines = [table(*result_rows(results)), INTERVALS]
+    lines += [f"Left out, as its data is not here: {title}" for title in absent]
+    return "\n".join(lines)

@@ -24,6 +24,10 @@ def _complete_run(incomplete: str) -> list[str]:
     return sorted({str(path.parent) for path in Path().glob(f"{incomplete}*/step-*")})
 
 
+commands = typer.Typer()
+
+
+@commands.command(epilog="Example: quickstudy serve --recommender runs/recommender")
 def serve(
     recommender: Annotated[
         Path | None,

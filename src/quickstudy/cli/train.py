@@ -1,0 +1,199 @@
+"""Commands that meta-train and meta-test by recipes: recipes, train, reproduce, test."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from quickstudy.cli.experience import Forget, keep
+from quickstudy.cli.options import Overrides, Run, Seed, complete_recipe, with_seed
+from quickstudy.cli.output import Json, results_text, say, table
+
+if TYPE_CHECKING:
+    from quickstudy.recipes.schema import Recipe
+
+commands = typer.Typer()
+
+
+@commands.command(epilog="Example: quickstudy recipes")
+def recipes(as_json: Json = False) -> None:
+    """List the recipes: the experiments that come with quickstudy."""
+    from quickstudy.recipes import about
+
+    found = about()
+    say(found, as_json, table(["recipe", "about"], *map(list, found.items())))
+
+
+@commands.command(epilog="Example: quickstudy train prototypical_glyphs --set train.steps=300")
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a recipe, or a TOML file of your own.", autocompletion=complete_recipe
+        ),
+    ],
+    run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted training.")
+    ] = False,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write a log for TensorBoard too.")
+    ] = False,
+    forget: Forget = False,
+    as_json: Json = False,
+) -> None:
+    """Meta-train a learner by a recipe.
+
+    The weights, checkpoints and log are written to the run folder.
+
+    Ctrl-C and SIGTERM stop after the current step, with a checkpoint and exit
+    code 130. Continue with --resume.
+    """
+    from quickstudy.engine import Callback, TensorBoard
+    from quickstudy.experiments.remember import remember
+    from quickstudy.experiments.run import train_run
+    from quickstudy.files import read_json
+    from quickstudy.recipes.loading import load_recipe
+
+    began = datetime.now(UTC)
+    parsed = load_recipe(recipe, with_seed(overrides, seed))
+    folder = run or Path("runs") / Path(recipe).stem
+    callbacks: list[Callback] = [TensorBoard(folder / "tensorboard")] if tensorboard else []
+    _, report = train_run(parsed, folder, resume=resume, callbacks=callbacks)
+    place = shlex.quote(str(folder))
+    if report.stopped == "interrupted":
+        text = f"stopped after step {report.steps}; continue with --resume --run {place}"
+    else:
+        text = f"{report.steps} steps in {report.seconds:.0f} s; test with: quickstudy test {place}"
+    say({"run": str(folder), **vars(report)}, as_json, text)
+    if report.stopped == "interrupted":
+        raise typer.Exit(130)
+    kept = read_json(folder / "report.json")
+    keep(forget, lambda store: remember(parsed, kept, "train", store, began=began))
+
+
+@commands.command(
+    epilog="Example: quickstudy reproduce prototypical_omniglot; quickstudy reproduce --list"
+)
+def reproduce(
+    recipe: Annotated[
+        str | None, typer.Argument(help="Name of a recipe.", autocompletion=complete_recipe)
+    ] = None,
+    listing: Annotated[
+        bool, typer.Option("--list", help="List the published and measured scores of all recipes.")
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=1000, help="Repeat with this many seeds, from 0, and report the mean."
+        ),
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
+    forget: Forget = False,
+    as_json: Json = False,
+) -> None:
+    """Train and test a recipe, and compare its scores with the published ones.
+
+    If interrupted, the same command continues.
+
+    With --seeds, each seed has its own run folder, and scores are the mean over
+    seeds with its 95 % interval.
+    """
+    from quickstudy.errors import UsageError
+    from quickstudy.experiments.evaluate import check_has_tests
+    from quickstudy.experiments.reproduce import gaps, keep_over_seeds, reproductions
+    from quickstudy.recipes.loading import load_recipe
+
+    if listing == bool(recipe):
+        raise UsageError("expected a recipe, or --list")
+    if not recipe:
+        rows = reproductions()
+        head = ["recipe", "test", "published", "measured", "gap", "trained in", "why"]
+        lines = [[row["recipe"], *_gap(row), _minutes(row["minutes"]), row["why"]] for row in rows]
+        say(rows, as_json, table(head, *lines))
+        return
+    folder = run or Path("runs") / Path(recipe).stem
+    parsed = load_recipe(recipe)
+    check_has_tests(parsed)
+    if seeds is None:
+        report, absent = _reproduce(parsed, folder, forget)
+    else:
+        reports = []
+        for seed in range(seeds):
+            seeded = load_recipe(recipe, [f"seed={seed}"])
+            one, absent = _reproduce(seeded, folder / f"seed-{seed}", forget)
+            reports.append(one)
+        report = keep_over_seeds(folder, reports)
+    rows = gaps(parsed, report["test"]["results"]["score"])
+    text = table(["test", "published", "measured", "gap"], *map(_gap, rows))
+    text += "".join(f"\nLeft out, as its data is not here: {title}" for title in absent)
+    say({**report, "gaps": rows}, as_json, text)
+
+
+def _reproduce(recipe: Recipe, folder: Path, forget: bool) -> tuple[dict[str, Any], list[str]]:
+    """Train and test a recipe; its report, and the titles of tests whose data is not here."""
+    from quickstudy.experiments.evaluate import meta_test_all
+    from quickstudy.experiments.remember import remember
+    from quickstudy.experiments.report import keep_results
+    from quickstudy.experiments.run import train_run
+
+    began = datetime.now(UTC)
+    learner, trained = train_run(recipe, folder, resume=True)
+    if trained.stopped == "interrupted":
+        print(f"stopped after step {trained.steps}; the same command continues", file=sys.stderr)
+        raise typer.Exit(130)
+    results, absent = meta_test_all(recipe, {"score": learner})
+    report = keep_results(folder, recipe, results)
+    keep(forget, lambda store: remember(recipe, report, "train", store, began=began))
+    keep(forget, lambda store: remember(recipe, report, "test", store, began=began))
+    return report, absent
+
+
+def _gap(row: dict[str, Any]) -> list[str]:
+    from quickstudy.experiments.report import with_interval
+
+    published = "" if row["published"] is None else f"{row['published']:g}"
+    measured = "" if row["measured"] is None else with_interval(row["measured"], row["interval"])
+    return [row["test"], published, measured, "" if row["gap"] is None else f"{row['gap']:+.2f}"]
+
+
+def _minutes(minutes: float | None) -> str:
+    return "" if minutes is None else f"{minutes:.0f} min"
+
+
+@commands.command("test", epilog="Example: quickstudy test runs/prototypical_glyphs")
+def meta_test_run(
+    run: Run,
+    overrides: Overrides = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Test on other tasks, drawn by this seed.")
+    ] = None,
+    forget: Forget = False,
+    as_json: Json = False,
+) -> None:
+    """Meta-test a trained run on unseen classes.
+
+    Runs every test of its recipe, and writes report.json and MODEL_CARD.md to
+    the run folder.
+    """
+    from quickstudy.experiments.evaluate import check_has_tests, meta_test_all
+    from quickstudy.experiments.remember import remember
+    from quickstudy.experiments.report import keep_results
+    from quickstudy.experiments.run import load_run
+    from quickstudy.files import check_writable
+
+    began = datetime.now(UTC)
+    recipe, learner = load_run(run, with_seed(overrides, seed))
+    check_has_tests(recipe)
+    check_writable(run)
+    results, absent = meta_test_all(recipe, {"score": learner})
+    report = keep_results(run, recipe, results)
+    say(report, as_json, results_text(results, absent))
+    keep(forget, lambda store: remember(recipe, report, "test", store, began=began))
