@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from quickstudy.engine import EXECUTORS, Executor, executors, make_executor, meta_train
-from quickstudy.engine.executors import Auto, Compiled, Serial, Threads, Vmap, mean_gradient
+from quickstudy.engine import EXECUTORS, Executor, make_executor, meta_train
+from quickstudy.engine.executors import Auto, Compiled, Serial, Threads, Vmap, auto, mean_gradient
 from quickstudy.errors import UsageError
 from quickstudy.learners import MAML, PrototypicalNetworks
 from quickstudy.nn import MLP, Conv4
@@ -238,7 +238,7 @@ def test_auto_takes_the_fastest_and_remembers_it(times, steps, chosen, monkeypat
         asked.append(name)
         return times[name]
 
-    monkeypatch.setattr(executors, "_seconds", seconds)
+    monkeypatch.setattr(auto, "_seconds", seconds)
     for again in range(2):
         executor = Auto(steps)
         assert (executor._choose(learner, episodes) in ("threads", "serial")) == (chosen == "other")

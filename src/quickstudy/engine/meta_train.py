@@ -7,7 +7,6 @@ import math
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +20,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from quickstudy.engine import checkpoints
 from quickstudy.engine.callbacks import Callback, JsonLines, ProgressBar
 from quickstudy.engine.distributed import Ranks, ranks
-from quickstudy.engine.executors import Auto, Executor, make_executor
+from quickstudy.engine.executors import Executor, make_executor
 from quickstudy.engine.meta_test import TestReport, meta_test
 from quickstudy.engine.precision import autocast, bfloat16_is_faster
+from quickstudy.engine.training_state import TrainingState, error_of
 from quickstudy.errors import RunError, UsageError, check_option
 from quickstudy.files import disk_errors, locked, remove_leftovers
 from quickstudy.learners import Learner
@@ -32,6 +32,8 @@ from quickstudy.memory import tuned_malloc
 from quickstudy.tasks import Tasks
 
 __all__ = ["TrainReport", "meta_train"]
+
+Stopped = Literal["done", "early", "time", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -50,23 +52,8 @@ class TrainReport:
     steps: int
     seconds: float
     best: float | None
-    stopped: Literal["done", "early", "time", "interrupted"]
+    stopped: Stopped
     precision: str
-
-
-@dataclass
-class _Progress:
-    step: int = 0
-    seconds: float = 0.0
-    best: float | None = None
-    best_error: float | None = None
-    best_step: int = 0
-
-    def waited(self, validate_every: int) -> int:
-        """Validations since the best one."""
-        if self.best is None:
-            return 0
-        return self.step // validate_every - self.best_step // validate_every
 
 
 def fused_adam(parameters: Iterable[Tensor]) -> Adam:
@@ -154,131 +141,212 @@ def meta_train(
         >>> meta_train(learner, SinusoidTasks(n_shot=10, n_query=10), steps=2).steps
         2
     """
-    counts = (meta_batch_size, validate_every, checkpoint_every, keep_checkpoints, patience or 1)
-    if steps < 0 or min(counts) < 1:
-        raise UsageError(
-            "expected steps >= 0, and patience, keep_checkpoints and every size and interval >= 1"
-        )
-    if clip_norm is not None and clip_norm <= 0:
-        raise UsageError(f"expected clip_norm > 0, got {clip_norm}")
+    options = _Options(
+        steps=steps,
+        meta_batch_size=meta_batch_size,
+        clip_norm=clip_norm,
+        validation=validation,
+        validation_tasks=validation_tasks,
+        validate_every=validate_every,
+        patience=patience,
+        seconds=seconds,
+        run=None if run is None else Path(run),
+        checkpoint_every=checkpoint_every,
+        keep_checkpoints=keep_checkpoints,
+        resume=resume,
+    )
+    options.check()
     check_option("precision", precision, ("auto", "float32", "bfloat16"))
-    if seconds is not None and not seconds > 0:
-        raise UsageError(f"expected seconds > 0, got {seconds}")
-    if patience and validation is None:
-        raise UsageError("expected validation tasks with patience, got none")
-    if resume and run is None:
-        raise UsageError("expected a run folder to resume from, got run=None")
-    run = None if run is None else Path(run)
-    if run is not None and not resume and (run / "state").exists():
-        raise RunError(f"{run} holds a run already: resume it, or name another folder")
-    parameters, device = trainable(learner), device_of(learner)
+    parameters = trainable(learner)
     _check_own_memory(parameters)
     outer = optimizer(parameters.values()) if parameters else None
     if isinstance(outer, LBFGS):
         raise UsageError("expected an optimiser that steps by gradients alone, got LBFGS")
     scheduler = schedule(outer) if schedule and outer else None
-    plateau = scheduler if isinstance(scheduler, ReduceLROnPlateau) else None
-    if plateau and (validation is None or plateau.mode != "min"):
+    if isinstance(scheduler, ReduceLROnPlateau) and (validation is None or scheduler.mode != "min"):
         raise UsageError("expected validation tasks and mode='min' with ReduceLROnPlateau")
     with contextlib.ExitStack() as ending:
         ending.enter_context(tuned_malloc(tune_malloc))
         team = ending.enter_context(ranks())
         team.check(meta_batch_size, validation_tasks if validation else None)
-        own = team.count(meta_batch_size)
         compute = executor
         if not isinstance(compute, Executor):
             long = steps if seconds is None else 0  # compiling could take all the time
+            own = team.count(meta_batch_size)
             compute = make_executor(compute, learner, own, long, trial=team.size == 1)
             ending.callback(compute.close)
-        state = _State(learner, outer, scheduler, compute, precision)
+        state = TrainingState(learner, outer, scheduler, compute, precision)
         team.same_weights(learner)
         callbacks = [*callbacks, *([ProgressBar()] if show_progress else [])] if team.first else []
-        if run is not None:
+        if options.run is not None:
             if team.first:
-                ending.enter_context(_alone(run))
-                callbacks = [*callbacks, JsonLines(run / "metrics.jsonl")]
+                ending.enter_context(_alone(options.run))
+                callbacks = [*callbacks, JsonLines(options.run / "metrics.jsonl")]
             if resume:
-                state.restore(run / "state")
-                if state.progress.step > steps:
-                    raise RunError(f"{run} has {state.progress.step} steps already, not {steps}")
-                team.agree(state.progress.step)
-        progress = state.progress
-        stopped: Literal["done", "early", "time", "interrupted"] = "done"
-        began = time.perf_counter()
-        begun = progress.step
-        of_validation = 0.0  # seconds that the last one took
-
-        def tick() -> float:
-            nonlocal began
-            now = time.perf_counter()
-            took, began = now - began, now
-            progress.seconds += took
-            return took
-
-        def no_time_left(to_come: float) -> bool:
-            return seconds is not None and team.any(progress.seconds + to_come >= seconds)
-
+                state.restore(options.run / "state")
+                if (step := state.progress.step) > steps:
+                    raise RunError(f"{run} has {step} steps already, not {steps}")
+                team.agree(step)
+        training = _Training(tasks, state, team, options, callbacks)
         for callback in callbacks:
-            callback.on_start(progress.step, steps)
+            callback.on_start(state.progress.step, steps)
             ending.callback(callback.on_end)
         learner.train()
-        if state.precision == "auto":
-            faster = progress.step < steps and bfloat16_is_faster(
-                learner, tasks, progress.step * meta_batch_size + team.rank
-            )
-            state.precision = "float32" if team.any(not faster) else "bfloat16"
-        stop_requested = ending.enter_context(_stop_requests())
-        while progress.step < steps:
-            if patience and progress.waited(validate_every) >= patience:
-                stopped = "early"
-                break
-            if team.any(stop_requested.is_set()):
-                stopped = "interrupted"
-                break
-            first = progress.step * meta_batch_size + team.rank
-            episodes = [tasks[first + i * team.size].to(device) for i in range(own)]
-            for episode in episodes:
-                learner.check(episode.support)
-            seed = progress.step * team.size + team.rank
-            with _own_randomness(seed, device), autocast(state.precision, device):
-                result = compute(learner, episodes)
-            result = team.mean(result, own, meta_batch_size)
-            rate = _step(learner, parameters, result, outer, clip_norm, progress.step)
-            if scheduler and not isinstance(scheduler, ReduceLROnPlateau):
-                scheduler.step()
-            progress.step += 1
-            of_step = tick()
-            if progress.step == begun + 1:
-                of_step = 0.0  # the first one is no measure of the next
-            over = no_time_left(of_step + of_validation)
-            metrics = {
-                "loss": float(result.loss),
-                "lr": rate,
-                "seconds": round(progress.seconds, 3),
-            }
-            for callback in callbacks:
-                callback.on_step(progress.step, metrics)
-            last = over or progress.step == steps
-            if validation and (progress.step % validate_every == 0 or last):
-                report = _validate(learner, validation, validation_tasks, team)
-                state.keep_if_best(report)
-                if plateau:
-                    plateau.step(_error(report))
-                of_validation = tick()
-                over = over or no_time_left(of_step + of_validation)
-                for callback in callbacks:
-                    callback.on_validation(progress.step, {report.metric: report.mean})
-            if run is not None and team.first and progress.step % checkpoint_every == 0:
-                state.save(run, keep_checkpoints)
-            if over and progress.step < steps:
-                stopped = "time"
-                break
-        if run is not None and team.first:
-            state.save(run, keep_checkpoints)
+        training.choose_precision()
+        stopped = training.run(ending.enter_context(_stop_requests()))
+        if options.run is not None and team.first:
+            state.save(options.run, keep_checkpoints)
     if state.best is not None and stopped != "interrupted":
         checkpoints.load_weights(learner, state.best)
     learner.eval()
+    progress = state.progress
     return TrainReport(progress.step, progress.seconds, progress.best, stopped, state.precision)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Arguments of `meta_train`."""
+
+    steps: int
+    meta_batch_size: int
+    clip_norm: float | None
+    validation: Tasks | None
+    validation_tasks: int
+    validate_every: int
+    patience: int | None
+    seconds: float | None
+    run: Path | None
+    checkpoint_every: int
+    keep_checkpoints: int
+    resume: bool
+
+    def check(self) -> None:
+        """Refuse what cannot be used."""
+        counts = (
+            self.meta_batch_size,
+            self.validate_every,
+            self.checkpoint_every,
+            self.keep_checkpoints,
+            self.patience or 1,
+        )
+        if self.steps < 0 or min(counts) < 1:
+            raise UsageError(
+                "expected steps >= 0, and patience, keep_checkpoints and every size and interval "
+                ">= 1"
+            )
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise UsageError(f"expected clip_norm > 0, got {self.clip_norm}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise UsageError(f"expected seconds > 0, got {self.seconds}")
+        if self.patience and self.validation is None:
+            raise UsageError("expected validation tasks with patience, got none")
+        if self.resume and self.run is None:
+            raise UsageError("expected a run folder to resume from, got run=None")
+        if self.run is not None and not self.resume and (self.run / "state").exists():
+            raise RunError(f"{self.run} holds a run already: resume it, or name another folder")
+
+
+class _Training:
+    """The loop of meta-steps and validations."""
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        state: TrainingState,
+        team: Ranks,
+        options: _Options,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.tasks, self.state, self.team = tasks, state, team
+        self.options, self.callbacks = options, callbacks
+        self.learner, self.device = state.learner, device_of(state.learner)
+        self.parameters = trainable(state.learner)
+        self.own = team.count(options.meta_batch_size)  # episodes of a step for this process
+        self._lap_began = time.perf_counter()
+        self._validation_seconds = 0.0  # of the last one
+
+    def choose_precision(self) -> None:
+        """Settle "auto", where no checkpoint has, by trying the first task."""
+        if self.state.precision != "auto":
+            return
+        step = self.state.progress.step
+        is_faster = step < self.options.steps and bfloat16_is_faster(
+            self.learner, self.tasks, step * self.options.meta_batch_size + self.team.rank
+        )
+        self.state.precision = "float32" if self.team.any(not is_faster) else "bfloat16"
+
+    def run(self, stop_requested: threading.Event) -> Stopped:
+        """Train until the steps are done, or something ends it before."""
+        options, progress, team = self.options, self.state.progress, self.team
+        first_step = progress.step + 1
+        while progress.step < options.steps:
+            if options.patience and progress.waited(options.validate_every) >= options.patience:
+                return "early"
+            if team.any(stop_requested.is_set()):
+                return "interrupted"
+            metrics = self._step()
+            step_seconds = self._lap()
+            if progress.step == first_step:
+                step_seconds = 0.0  # the first one is no measure of the next
+            over = self._no_time_left(step_seconds + self._validation_seconds)
+            metrics["seconds"] = round(progress.seconds, 3)
+            for callback in self.callbacks:
+                callback.on_step(progress.step, metrics)
+            is_last = over or progress.step == options.steps
+            if options.validation and (progress.step % options.validate_every == 0 or is_last):
+                report = self._validate(options.validation)
+                over = over or self._no_time_left(step_seconds + self._validation_seconds)
+                for callback in self.callbacks:
+                    callback.on_validation(progress.step, {report.metric: report.mean})
+            if (
+                options.run is not None
+                and team.first
+                and progress.step % options.checkpoint_every == 0
+            ):
+                self.state.save(options.run, options.keep_checkpoints)
+            if over and progress.step < options.steps:
+                return "time"
+        return "done"
+
+    def _step(self) -> dict[str, float]:
+        """A meta-step; returns its loss and learning rate."""
+        state, team, size = self.state, self.team, self.options.meta_batch_size
+        step, scheduler = state.progress.step, state.scheduler
+        first = step * size + team.rank
+        episodes = [self.tasks[first + i * team.size].to(self.device) for i in range(self.own)]
+        for episode in episodes:
+            self.learner.check(episode.support)
+        seed = step * team.size + team.rank
+        with _own_randomness(seed, self.device), autocast(state.precision, self.device):
+            result = state.compute(self.learner, episodes)
+        result = team.mean(result, self.own, size)
+        rate = _step(
+            self.learner, self.parameters, result, state.outer, self.options.clip_norm, step
+        )
+        if scheduler and not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+        state.progress.step += 1
+        return {"loss": float(result.loss), "lr": rate}
+
+    def _validate(self, validation: Tasks) -> TestReport:
+        """Validate, and keep the weights if they are the best so far."""
+        report = _validate(self.learner, validation, self.options.validation_tasks, self.team)
+        self.state.keep_if_best(report)
+        if isinstance(self.state.scheduler, ReduceLROnPlateau):
+            self.state.scheduler.step(error_of(report))
+        self._validation_seconds = self._lap()
+        return report
+
+    def _lap(self) -> float:
+        """Count the seconds since the last lap."""
+        now = time.perf_counter()
+        seconds, self._lap_began = now - self._lap_began, now
+        self.state.progress.seconds += seconds
+        return seconds
+
+    def _no_time_left(self, seconds_to_come: float) -> bool:
+        seconds, so_far = self.options.seconds, self.state.progress.seconds
+        return seconds is not None and self.team.any(so_far + seconds_to_come >= seconds)
 
 
 def _check_own_memory(parameters: dict[str, Tensor]) -> None:
@@ -336,95 +404,6 @@ def _validate(learner: Learner, tasks: Tasks, n_tasks: int, team: Ranks) -> Test
         return report
     scores = team.scores(report.scores, n_tasks)
     return replace(report, mean=sum(scores) / n_tasks, scores=scores)
-
-
-def _error(report: TestReport) -> float:
-    """What validation minimises."""
-    return report.mean if report.metric == "mse" else 1 - report.mean
-
-
-class _State:
-    """All that a resumed run needs: weights, the best weights, optimiser, schedule, progress."""
-
-    def __init__(
-        self,
-        learner: Learner,
-        outer: Optimizer | None,
-        scheduler: LRScheduler | None,
-        compute: Executor,
-        precision: Literal["auto", "float32", "bfloat16"],
-    ) -> None:
-        self.learner, self.outer, self.scheduler = learner, outer, scheduler
-        self.compute = compute
-        self.precision: str = precision
-        self.progress = _Progress()
-        self.best: dict[str, Tensor] | None = None
-        self._saved_step = -1
-
-    def keep_if_best(self, report: TestReport) -> None:
-        progress = self.progress
-        if progress.best_error is None or _error(report) < progress.best_error:
-            progress.best, progress.best_error = report.mean, _error(report)
-            progress.best_step = progress.step
-            self.best = {k: v.clone() for k, v in self.learner.state_dict().items()}
-
-    def save(self, run: Path, keep: int) -> None:
-        if self._saved_step != self.progress.step:
-            tensors: dict[str, Tensor] = {}
-            outer = self.outer.state_dict() if self.outer else {}
-            rates = self.scheduler.state_dict() if self.scheduler else {}
-            plain = {
-                "progress": vars(self.progress),
-                "executor": self.compute.chosen if isinstance(self.compute, Auto) else None,
-                "precision": self.precision,
-                "threads": torch.get_num_threads(),
-                "optimizer": checkpoints.flatten(outer, tensors, "optimizer"),
-                "schedule": checkpoints.flatten(rates, tensors, "schedule"),
-            }
-            parts = {"weights": self.learner.state_dict(), "optimizer": tensors}
-            if self.best is not None:
-                parts["best"] = self.best
-            checkpoints.save_checkpoint(run / "state", self.progress.step, parts, plain, keep)
-            self._saved_step = self.progress.step
-        weights = self.learner.state_dict() if self.best is None else self.best
-        checkpoints.write_tensors(run / "weights.safetensors", weights)
-
-    def restore(self, folder: Path) -> None:
-        latest = checkpoints.latest_checkpoint(folder)
-        if latest is None:
-            return
-        tensors, plain, complaints = latest
-        before, now = plain.get("threads"), torch.get_num_threads()
-        if before not in (None, now):
-            complaints.append(
-                f"{folder} was written with {before} threads, and training goes on with {now}: its "
-                "weights will be those of an uninterrupted run to rounding, not bit for bit"
-            )
-        for complaint in complaints:
-            warnings.warn(complaint, stacklevel=3)
-        for part in ("weights", "best"):
-            checkpoints.check_weights(tensors.get(part, {}), folder)
-        try:
-            checkpoints.load_weights(self.learner, tensors["weights"])
-        except RuntimeError as error:
-            raise RunError(f"{folder} holds another learner's weights: {error}") from None
-        if self.outer:
-            optimizer_state = checkpoints.unflatten(plain["optimizer"], tensors["optimizer"])
-            self.outer.load_state_dict(optimizer_state)
-            for parameter, state in self.outer.state.items():
-                for name, value in state.items():  # lay it out in memory as it was
-                    if isinstance(value, Tensor) and value.shape == parameter.shape:
-                        state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        if self.scheduler:
-            schedule_state = checkpoints.unflatten(plain["schedule"], tensors["optimizer"])
-            self.scheduler.load_state_dict(schedule_state)
-        if isinstance(self.compute, Auto):  # a resumed run goes on as it began, bit for bit
-            self.compute.chosen = plain.get("executor")
-        if self.precision == "auto":
-            self.precision = plain.get("precision", "auto")
-        self.progress = _Progress(**plain["progress"])
-        self.best = tensors.get("best")
-        self._saved_step = self.progress.step
 
 
 @contextlib.contextmanager
