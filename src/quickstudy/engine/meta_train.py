@@ -157,14 +157,7 @@ def meta_train(
     )
     options.check()
     check_option("precision", precision, ("auto", "float32", "bfloat16"))
-    parameters = trainable(learner)
-    _check_own_memory(parameters)
-    outer = optimizer(parameters.values()) if parameters else None
-    if isinstance(outer, LBFGS):
-        raise UsageError("expected an optimiser that steps by gradients alone, got LBFGS")
-    scheduler = schedule(outer) if schedule and outer else None
-    if isinstance(scheduler, ReduceLROnPlateau) and (validation is None or scheduler.mode != "min"):
-        raise UsageError("expected validation tasks and mode='min' with ReduceLROnPlateau")
+    outer, scheduler = _outer_loop(learner, optimizer, schedule, validation)
     with contextlib.ExitStack() as ending:
         ending.enter_context(tuned_malloc(tune_malloc))
         team = ending.enter_context(ranks())
@@ -347,6 +340,24 @@ class _Training:
     def _no_time_left(self, seconds_to_come: float) -> bool:
         seconds, so_far = self.options.seconds, self.state.progress.seconds
         return seconds is not None and self.team.any(so_far + seconds_to_come >= seconds)
+
+
+def _outer_loop(
+    learner: Learner,
+    optimizer: Callable[[Iterable[Tensor]], Optimizer],
+    schedule: Callable[[Optimizer], LRScheduler] | None,
+    validation: Tasks | None,
+) -> tuple[Optimizer | None, LRScheduler | None]:
+    """The outer optimiser and its schedule, if the learner has weights to learn."""
+    parameters = trainable(learner)
+    _check_own_memory(parameters)
+    outer = optimizer(parameters.values()) if parameters else None
+    if isinstance(outer, LBFGS):
+        raise UsageError("expected an optimiser that steps by gradients alone, got LBFGS")
+    scheduler = schedule(outer) if schedule and outer else None
+    if isinstance(scheduler, ReduceLROnPlateau) and (validation is None or scheduler.mode != "min"):
+        raise UsageError("expected validation tasks and mode='min' with ReduceLROnPlateau")
+    return outer, scheduler
 
 
 def _check_own_memory(parameters: dict[str, Tensor]) -> None:
