@@ -16,7 +16,7 @@ from PIL import Image
 
 from quickstudy import FewShotClassifier
 from quickstudy.tasks.datasets import load_dataset
-from quickstudy.tasks.images import list_images
+from quickstudy.tasks.image_files import list_images
 
 SHOWN = 3
 

@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from quickstudy.experience import ExperienceStore, store
+from quickstudy.experience.database import revision_of
 from quickstudy.experience.schema import METADATA, SCHEMA
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -94,7 +95,7 @@ def test_an_older_store_is_upgraded_by_many_at_once_also_after_a_kill(place, tmp
     words = [sys.executable, "-c", OPEN, str(folder), place]
     monkeypatch.setenv("DIE", "1")
     assert subprocess.run(words).returncode == -9
-    assert ExperienceStore(place)._read(store._revision) == "0001"
+    assert ExperienceStore(place)._read(revision_of) == "0001"
     monkeypatch.delenv("DIE")
     workers = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(3)]
     assert [worker.communicate(timeout=120)[0] for worker in workers] == [b"0\n"] * 3

@@ -265,7 +265,7 @@ def test_sqlite_is_set_for_safety(tmp_path):
 
 def test_a_transaction_waits_its_turn(tmp_path, monkeypatch):
     """Also when SQLite itself has given up waiting."""
-    monkeypatch.setattr("quickstudy.experience.store.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("quickstudy.experience.database.BUSY_SECONDS", 0.01)
     store = ExperienceStore(tmp_path / "x.db")
     holder = sa.create_engine(f"sqlite:///{tmp_path / 'x.db'}").raw_connection()
     holder.driver_connection.isolation_level = None

@@ -11,15 +11,13 @@ import torch
 from PIL import Image
 
 from quickstudy.errors import DataError, MissingError, UsageError
+from quickstudy.tasks.image_files import SUFFIXES, content_hash, list_images
 from quickstudy.tasks.images import (
-    SUFFIXES,
     TURNS,
     Images,
     bit_depth,
-    content_hash,
     decode_image,
     folder_bit_depth,
-    list_images,
     load_image_folder,
 )
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import random
-import re
 import shutil
-import sqlite3
 import tempfile
 import time
 import uuid
@@ -19,22 +16,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from platformdirs import user_data_path
-from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from quickstudy.errors import (
     DataError,
-    DiskError,
     MissingError,
     QuickstudyError,
     UsageError,
     hide_passwords,
-    require,
+)
+from quickstudy.experience.database import (
+    RESTORE,
+    check_file,
+    database_url,
+    experience_place,
+    explained,
+    is_transient,
+    make_engine,
+    revision_of,
 )
 from quickstudy.experience.parquet import BATCH, TABLE, joined, read_records, types_of, write_rows
-from quickstudy.experience.records import Run, Strategy, Task, Trial, as_record, canonical_json
+from quickstudy.experience.records import Run, Strategy, Task, Trial, as_record
 from quickstudy.experience.schema import RECORDS, SCHEMA, UPGRADES, key_of
 from quickstudy.files import check_writable, disk_errors, make_folder, sync_folder
 
@@ -43,26 +46,10 @@ __all__ = ["ExperienceStore", "experience_place"]
 T = TypeVar("T")
 Record = Run | Task | Strategy | Trial
 
-BUSY_SECONDS = 60
-"""How long SQLite waits for another process's transaction before it gives up once."""
-
 ATTEMPTS = 10
 """How often a transaction is tried that another one is in the way of."""
 
-URL = r"://|^\w*:?/{0,2}[^/]*:[^/]*@"
-"""What is no path: a URL, or what looks like a misspelt one with a password."""
-
 MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-def experience_place() -> str | None:
-    """Where experience is kept: `QUICKSTUDY_EXPERIENCE` (a path or URL; None if it is "off"), or a
-    file in the user's data folder.
-    """
-    named = os.environ.get("QUICKSTUDY_EXPERIENCE")
-    if named == "off":
-        return None
-    return named or str(user_data_path("quickstudy") / "experience.db")
 
 
 class ExperienceStore:
@@ -96,14 +83,14 @@ class ExperienceStore:
     """
 
     def __init__(self, place: str | Path | None = None, *, create: bool = True) -> None:
-        url = _url(experience_place() if place is None else place)
+        url = database_url(experience_place() if place is None else place)
         self.place = url.database or ""
         if url.drivername != "sqlite":
             self.place = hide_passwords(url.render_as_string())
         if url.drivername == "sqlite":
-            _check_file(Path(self.place), create)
-        self._engine = _engine(url)
-        found = self._read(_revision)
+            check_file(Path(self.place), create)
+        self._engine = make_engine(url)
+        found = self._read(revision_of)
         if found is None and not create:
             raise MissingError(f"expected an experience store at {self.place}, found none")
         if found != SCHEMA:
@@ -312,14 +299,14 @@ class ExperienceStore:
                 with engine.begin() as conn:
                     return work(conn)
             except DBAPIError as error:
-                if attempt == ATTEMPTS or not _in_the_way(error):
-                    raise _explained(error, self.place) from error
+                if attempt == ATTEMPTS or not is_transient(error):
+                    raise explained(error, self.place) from error
                 time.sleep(random.uniform(0, 0.05 * attempt))
             except QuickstudyError:
                 raise
             except (SQLAlchemyError, ValueError, TypeError) as error:
                 reason = str(error).partition("\n")[0]
-                raise DataError(f"{self.place} is damaged ({reason}): {_RESTORE}") from error
+                raise DataError(f"{self.place} is damaged ({reason}): {RESTORE}") from error
         raise AssertionError
 
     def _upgrade(self, conn: sa.Connection) -> None:
@@ -330,7 +317,7 @@ class ExperienceStore:
 
         if conn.dialect.name == "postgresql":
             conn.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('quickstudy'))"))
-        found = _revision(conn)
+        found = revision_of(conn)
         if found == SCHEMA:
             return
         if found is not None and found > SCHEMA:
@@ -350,88 +337,9 @@ class ExperienceStore:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
-            raise DataError(f"{self.place} is damaged ({error}): {_RESTORE}") from None
+            raise DataError(f"{self.place} is damaged ({error}): {RESTORE}") from None
         now = {"quickstudy": version("quickstudy"), "at": datetime.now(UTC)}
         conn.execute(sa.insert(UPGRADES), {"revision": SCHEMA, **now})
-
-
-_RESTORE = "restore a copy, or move it away and import an export"
-
-
-def _url(place: str | Path | None) -> sa.URL:
-    if place is None:
-        raise UsageError(
-            'expected a store, but QUICKSTUDY_EXPERIENCE is "off": unset it, or name one'
-        )
-    if isinstance(place, Path) or not re.search(URL, place):
-        return sa.URL.create("sqlite", database=str(Path(place).absolute()))
-    try:
-        url = sa.make_url(place)
-    except (ArgumentError, ValueError):
-        url = None
-    if url is None or "@" in (url.host or ""):
-        raise UsageError(
-            "expected a path, or a URL such as postgresql://USER:PASSWORD@HOST/DATABASE, got what "
-            "is neither (not shown, as a password may be in it): in a password write %40 for @, "
-            "%2F for / and %3A for :"
-        )
-    backend = url.get_backend_name()
-    if backend in ("postgresql", "postgres"):
-        require("psycopg", "experience")
-        return url.set(drivername="postgresql+psycopg")
-    in_memory = not url.database or url.database == ":memory:"
-    if backend != "sqlite" or in_memory or url.host or url.query:
-        raise UsageError(
-            "expected a path, sqlite:///FILE or postgresql://HOST/DATABASE, got "
-            + hide_passwords(url.render_as_string())
-        )
-    return url.set(drivername="sqlite", database=str(Path(url.database or "").absolute()))
-
-
-def _check_file(path: Path, create: bool) -> None:
-    if path.is_dir():
-        raise UsageError(f"expected a file for the experience store, got the folder {path}")
-    if create:
-        with disk_errors(path):
-            make_folder(path.parent)
-    elif not path.exists():
-        raise MissingError(
-            f"expected an experience store at {path}, found none: `quickstudy train` and `test` "
-            "make one"
-        )
-
-
-def _engine(url: sa.URL) -> sa.Engine:
-    """An engine with a connection a transaction: none goes stale, or is carried across a fork."""
-    is_file = url.drivername == "sqlite"
-    engine = sa.create_engine(
-        url,
-        poolclass=sa.NullPool,
-        json_serializer=canonical_json,
-        connect_args={"timeout": BUSY_SECONDS} if is_file else {"connect_timeout": BUSY_SECONDS},
-    )
-    if is_file:
-
-        @event.listens_for(engine, "connect")
-        def connect(connection: Any, _record: Any) -> None:
-            connection.isolation_level = None  # the driver begins no transaction of its own
-            # EXTRA: as FULL, and a committed journal's removal is on the disk too.
-            for pragma in ("journal_mode = DELETE", "synchronous = EXTRA", "foreign_keys = ON"):
-                connection.execute(f"PRAGMA {pragma}")
-
-        @event.listens_for(engine, "begin")
-        def begin(conn: sa.Connection) -> None:
-            writes = conn.get_execution_options().get("writes")
-            conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _revision(conn: sa.Connection) -> str | None:
-    """The schema of a store; None if there is no store yet."""
-    if not sa.inspect(conn).has_table("experience_schema"):
-        return None
-    return conn.scalar(sa.text("SELECT version_num FROM experience_schema"))
 
 
 def _insert(
@@ -508,39 +416,3 @@ def _file(table: sa.Table) -> str:
 def _remove(made: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(made) if made.is_dir() else made.unlink()
-
-
-def _codes(error: DBAPIError) -> tuple[int | None, str | None]:
-    """SQLite's primary result code, or PostgreSQL's state."""
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF, getattr(error.orig, "sqlstate", None)
-
-
-def _in_the_way(error: DBAPIError) -> bool:
-    """Whether the same transaction may succeed later: a lock, a deadlock, too many clients."""
-    code, state = _codes(error)
-    return code in (5, 6) or state in ("40001", "40P01", "53300", "55P03")
-
-
-def _explained(error: DBAPIError, place: str) -> QuickstudyError:
-    """What happened in the database, why, and what to do."""
-    code, state = _codes(error)
-    reason = hide_passwords(str(error.orig).strip().partition("\n")[0])
-    if code == 19 or state == "23503":
-        return UsageError(
-            f"expected trials of tasks, strategies and runs that are in {place} ({reason}): give "
-            "them to record() together"
-        )
-    if _in_the_way(error):
-        return DiskError(
-            f"{place} is locked by another process ({reason}): end it, or try again later"
-        )
-    if code in (3, 8, 10, 13, 14) or state in ("25006", "42501", "53100"):
-        return DiskError(
-            f"cannot write to {place} ({reason}): make room or allow writing there, and try again, "
-            "or name another place in QUICKSTUDY_EXPERIENCE; what was written before is kept"
-        )
-    is_file = isinstance(error.orig, sqlite3.Error)
-    if not is_file and (state is None or state[:2] in ("08", "28", "3D", "57")):
-        return MissingError(f"cannot reach {place} ({reason}): start its server, or mend the URL")
-    return DataError(f"{place} is damaged or no experience store ({reason}): {_RESTORE}")

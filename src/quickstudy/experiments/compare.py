@@ -47,7 +47,8 @@ from quickstudy.recipes.loading import load_recipe, parse_recipe
 from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks import EpisodeSampler
 from quickstudy.tasks.families import FAMILIES
-from quickstudy.tasks.images import decode_image, list_images
+from quickstudy.tasks.image_files import list_images
+from quickstudy.tasks.images import decode_image
 
 __all__ = ["Comparison", "Pair", "compare", "draw", "holm", "recipe_of"]
 

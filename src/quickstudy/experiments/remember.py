@@ -19,7 +19,7 @@ from quickstudy.files import read_json, readable
 from quickstudy.recipes.loading import parse_recipe
 from quickstudy.recipes.schema import Data, Family, Recipe, Test
 from quickstudy.tasks import Tasks
-from quickstudy.tasks.images import content_hash
+from quickstudy.tasks.image_files import content_hash
 
 if TYPE_CHECKING:
     from quickstudy.experience import ExperienceStore, Run, Strategy, Task, Trial

@@ -17,7 +17,7 @@ from quickstudy.tasks.datasets import (
     store,
 )
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
-from quickstudy.tasks.images import content_hash, list_images
+from quickstudy.tasks.image_files import content_hash, list_images
 
 
 def test_glyphs_depend_on_the_seed_alone():

@@ -37,15 +37,8 @@ from quickstudy.progress import track
 from quickstudy.recipes.schema import Recipe
 from quickstudy.table_files import read_rows
 from quickstudy.tasks import ClassData, Support
-from quickstudy.tasks.images import (
-    Images,
-    Ink,
-    content_hash,
-    decode_image,
-    folder_bit_depth,
-    list_images,
-    load_image_folder,
-)
+from quickstudy.tasks.image_files import content_hash, list_images
+from quickstudy.tasks.images import Images, Ink, decode_image, folder_bit_depth, load_image_folder
 
 __all__ = ["Adaptation", "Prediction", "adapt", "as_table"]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from quickstudy.errors import DataError, MissingError
-from quickstudy.tasks.images import SUFFIXES
+from quickstudy.tasks.image_files import SUFFIXES
 
 __all__ = ["Kind", "kind_of"]
 

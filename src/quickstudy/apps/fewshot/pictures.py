@@ -8,7 +8,8 @@ from quickstudy.apps.fewshot.adapt import Adaptation
 from quickstudy.errors import UsageError
 from quickstudy.experiments.pictures import draw_frame
 from quickstudy.files import write_figure
-from quickstudy.tasks.images import decode_image, list_images
+from quickstudy.tasks.image_files import list_images
+from quickstudy.tasks.images import decode_image
 
 __all__ = ["draw_predictions"]
 

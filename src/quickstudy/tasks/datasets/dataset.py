@@ -18,7 +18,7 @@ class DataFiles:
     Args:
         title: What it holds, in a line.
         files: Files in the data folder, with the hash of their content
-            (`quickstudy.tasks.images.content_hash` of a zip of images, else SHA-256).
+            (`quickstudy.tasks.image_files.content_hash` of a zip of images, else SHA-256).
         url: Where the files can be fetched, with a slash at the end; None if nowhere.
     """
 

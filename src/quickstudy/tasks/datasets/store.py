@@ -96,7 +96,7 @@ def add(name: str, source: Path) -> Path:
 
 
 def _keep(name: str, file: str, content: bytes, digest: str) -> None:
-    from quickstudy.tasks.images import content_hash
+    from quickstudy.tasks.image_files import content_hash
 
     with tempfile.TemporaryDirectory() as scratch:
         candidate = Path(scratch) / file
