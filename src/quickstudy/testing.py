@@ -1,13 +1,19 @@
-"""The contract every learner keeps, as a pytest class that anyone can inherit.
+"""The contracts that learners and data sets keep, as pytest classes that anyone can inherit.
 
 class TestMine(LearnerContract):
     def make(self, n_way):
         return MyLearner(...)
+
+
+class TestFlowers(DatasetContract):
+    def make(self):
+        return FLOWERS
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from abc import ABC, abstractmethod
 from functools import partial
@@ -16,11 +22,13 @@ import torch
 from torch.optim import Adam
 
 from quickstudy.engine import meta_test, meta_train
+from quickstudy.engine.precision import autocast
 from quickstudy.errors import DataError
 from quickstudy.learners import Learner
-from quickstudy.tasks import ClassData, Episode, EpisodeSampler, GeneratedTasks, Tasks
+from quickstudy.tasks import ClassData, Episode, EpisodeSampler, GeneratedTasks, Tasks, TextData
+from quickstudy.tasks.datasets import Dataset
 
-__all__ = ["LearnerContract", "blob_classes"]
+__all__ = ["DatasetContract", "LearnerContract", "blob_classes"]
 
 
 def blob_classes(n_classes: int = 40, n_each: int = 20, *, d: int = 8, seed: int = 0) -> ClassData:
@@ -56,37 +64,45 @@ class LearnerContract(ABC):
         learner, episode = self.make(3).eval(), self.episode()
         before = copy.deepcopy(learner.state_dict())
         learner.adapt(episode.support)(episode.query.x)
-        assert all(torch.equal(v, before[k]) for k, v in learner.state_dict().items())
+        changed = [k for k, v in learner.state_dict().items() if not torch.equal(v, before[k])]
+        assert not changed, f"adapt changed {changed}: adapt a copy, or pass weights as arguments"
 
     def test_predictor_gives_a_finite_score_for_each_query_and_class(self) -> None:
         learner, episode = self.make(3).eval(), self.episode()
         scores = learner.adapt(episode.support)(episode.query.x)
-        assert scores.shape == (12, 3)
-        assert bool(torch.isfinite(scores).all())
+        assert scores.shape == (12, 3), (
+            f"expected a score a query and class, (12, 3): {scores.shape}"
+        )
+        assert bool(torch.isfinite(scores).all()), "a score is NaN or infinite: look at divisions"
 
     def test_no_query_gets_no_score(self) -> None:
         learner, episode = self.make(3).eval(), self.episode()
-        assert learner.adapt(episode.support)(episode.query.x[:0]).shape == (0, 3)
+        shape = tuple(learner.adapt(episode.support)(episode.query.x[:0]).shape)
+        assert shape == (0, 3), f"expected scores of shape (0, 3) of no queries, got {shape}"
 
     def test_it_takes_more_ways_than_it_was_made_for_or_says_why_not(self) -> None:
         learner = self.make(3).eval()
         episode = EpisodeSampler(blob_classes(), n_way=4, n_shot=1, n_query=2)[0]
         if learner.ways == "any":
-            assert learner.adapt(episode.support)(episode.query.x).shape == (8, 4)
+            shape = tuple(learner.adapt(episode.support)(episode.query.x).shape)
+            assert shape == (8, 4), f'got {shape}: set ways = "same" if it takes no other n_way'
             return
         refusal = ""
         try:
             learner.adapt(episode.support)
         except DataError as error:
             refusal = str(error)
-        assert "4-way" in refusal
+        assert "4-way" in refusal, 'refuse other ways in check(), or set ways = "any"'
 
     def test_a_query_is_judged_alone_unless_the_learner_is_transductive(self) -> None:
         learner, episode = self.make(3).eval(), self.episode()
         predict = learner.adapt(episode.support)
         alone = torch.cat([predict(x[None]) for x in episode.query.x])
         same = torch.allclose(alone, predict(episode.query.x), atol=1e-4)
-        assert same or self.transductive
+        assert same or self.transductive, (
+            "a query's scores depend on the other queries, as by batch statistics: predict each "
+            "alone, or set transductive = True in the test and say so in the docstring"
+        )
 
     def test_its_loss_makes_every_tensor_where_the_learner_is(self) -> None:
         """On the device "meta", which knows shapes alone, and refuses tensors of the CPU."""
@@ -97,14 +113,15 @@ class LearnerContract(ABC):
             if "item() cannot be called on meta" in str(error) or "no fake impl" in str(error):
                 return  # it looks at a value, of which there is none
             raise
-        assert loss.device.type == "meta"
+        assert loss.device.type == "meta", "make tensors where the learner is: x.new_zeros(...)"
 
     def test_meta_gradient_is_that_of_the_loss_and_touches_nothing(self) -> None:
         learner, episode = self.make(3).train(), self.episode()
         before = copy.deepcopy(learner.state_dict())
         result = learner.meta_gradient(episode)
-        assert all(torch.equal(v, before[k]) for k, v in learner.state_dict().items())
-        assert all(p.grad is None for p in learner.parameters())
+        changed = [k for k, v in learner.state_dict().items() if not torch.equal(v, before[k])]
+        assert not changed, f"meta_gradient changed {changed}: return new buffers instead"
+        assert all(p.grad is None for p in learner.parameters()), "use torch.autograd.grad"
         trainable = {n: p for n, p in learner.named_parameters() if p.requires_grad}
         assert result.gradients.keys() == trainable.keys()
         if not self.exact_gradient or not trainable:
@@ -125,7 +142,28 @@ class LearnerContract(ABC):
                 losses.append(float(learner.loss(episode)))
         slope = (losses[0] - losses[1]) / (2 * step)
         expected = sum(float((exact[name] * way[name]).sum()) for name in trainable)
-        assert math.isclose(slope, expected, rel_tol=1e-3, abs_tol=1e-6)
+        assert math.isclose(slope, expected, rel_tol=1e-3, abs_tol=1e-6), (
+            f"in float64 the meta-gradient along a direction is {expected:g}, and the loss changes "
+            f"by {slope:g}: look for detach() or in-place changes; of a first-order method set "
+            "exact_gradient = False"
+        )
+
+    def test_in_bfloat16_its_meta_gradient_is_finite_and_in_the_weights_own_precision(self) -> None:
+        """As `meta_train(precision="bfloat16")` computes it: networks in bfloat16, weights not."""
+        learner, episode = self.make(3).train(), self.episode()
+        with autocast("bfloat16", torch.device("cpu")):
+            result = learner.meta_gradient(episode)
+        assert bool(result.loss.isfinite()), (
+            "the loss is not finite in bfloat16: widen() its inputs"
+        )
+        for name, parameter in learner.named_parameters():
+            if name in result.gradients:
+                gradient = result.gradients[name]
+                assert gradient.dtype == parameter.dtype, f"the gradient of {name} is in bfloat16"
+                assert bool(gradient.isfinite().all()), (
+                    f"the gradient of {name} is not finite in bfloat16: compute what needs "
+                    "precision under quickstudy.nn.full_precision"
+                )
 
     def test_each_weight_and_buffer_has_memory_of_its_own(self) -> None:
         """Tensors that share memory would be changed once for each of their names.
@@ -134,7 +172,9 @@ class LearnerContract(ABC):
         """
         learner = self.make(3)
         tensors = {id(t): t for t in (*learner.parameters(), *learner.buffers()) if t.numel()}
-        assert len({t.data_ptr() for t in tensors.values()}) == len(tensors)
+        assert len({t.data_ptr() for t in tensors.values()}) == len(tensors), (
+            "two tensors share memory, so a step changes it twice: clone one, as after expand()"
+        )
 
     def train(self, tasks: Tasks) -> Learner:
         learner = self.make(3)
@@ -154,14 +194,16 @@ class LearnerContract(ABC):
             EpisodeSampler(blob_classes(n, seed=seed), n_way=3, n_shot=2, n_query=5, seed=seed)
             for n, seed in ((200, 0), (60, 1))
         )
-        assert meta_test(self.train(seen), unseen, 100).mean > 1 / 3 + 0.2
+        accuracy = meta_test(self.train(seen), unseen, 100).mean
+        assert accuracy > 1 / 3 + 0.2, f"got {accuracy:.0%}: change steps and lr of the test class"
 
     def test_it_can_learn_one_task_by_heart(self) -> None:
         if not self.steps:
             return
         episode = self.episode()
         learner = self.train(GeneratedTasks(lambda _: episode))
-        assert meta_test(learner, GeneratedTasks(lambda _: episode), 2).mean > 0.9
+        accuracy = meta_test(learner, GeneratedTasks(lambda _: episode), 2).mean
+        assert accuracy > 0.9, f"got {accuracy:.0%}: change steps and lr of the test class"
 
     def test_frozen_parameters_stay_frozen_and_get_no_gradient(self) -> None:
         learner = self.make(3).train()
@@ -181,4 +223,56 @@ class LearnerContract(ABC):
                 tensor.zero_()
         other.load_state_dict(learner.state_dict())
         predictions = [one.adapt(episode.support)(episode.query.x) for one in (learner, other)]
-        assert torch.equal(*predictions)
+        assert torch.equal(*predictions), "what is learned is not all in parameters and buffers"
+
+
+class DatasetContract(ABC):
+    """Inherit, and say which data set."""
+
+    image_size = 28
+
+    @abstractmethod
+    def make(self) -> Dataset:
+        """The data set, as it is registered."""
+
+    def load(self, split: str) -> ClassData | TextData:
+        return self.make().load(split, image_size=self.image_size, seed=0)
+
+    def test_each_split_has_two_classes_or_more_and_examples_of_each(self) -> None:
+        for split in self.make().splits:
+            data = self.load(split)
+            counts = data.y.bincount(minlength=len(data.names))
+            assert len(data.names) >= 2, f"{split} has fewer than two classes"
+            assert len(counts) == len(data.names), f"labels of {split} go beyond its names"
+            assert int(counts.min()) > 0, f"{split} has a class without examples"
+
+    def test_examples_have_the_shape_that_it_declares(self) -> None:
+        dataset = self.make()
+        for split in dataset.splits:
+            data = self.load(split)
+            if isinstance(data, TextData):
+                assert dataset.texts, "set texts=True, so that recipes ask for an encoder"
+                continue
+            shape, declared = tuple(data.x.shape[1:]), dataset.example_shape(self.image_size)
+            assert shape == declared, (
+                f"{split} has examples of shape {shape}, and the data set says {declared}: set "
+                "shape= for vectors and series, channels= for images"
+            )
+
+    def test_train_validation_and_test_share_no_class(self) -> None:
+        names = {
+            split: set(self.load(split).names)
+            for split in ("train", "validation", "test")
+            if split in self.make().splits
+        }
+        for one, other in itertools.combinations(names, 2):
+            common = names[one] & names[other]
+            assert not common, f"{one} and {other} share {sorted(common)[:3]}: split by classes"
+
+    def test_loaded_again_it_is_the_same(self) -> None:
+        split = self.make().splits[0]
+        first, again = self.load(split), self.load(split)
+        assert first.names == again.names, "the classes are in another order: sort them"
+        assert torch.equal(first.y, again.y), "the labels differ: draw by the seed"
+        if not isinstance(first, TextData) and not isinstance(again, TextData):
+            assert torch.equal(first.x, again.x), "the examples differ: draw by the seed"
