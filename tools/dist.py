@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterable
 from fnmatch import fnmatch
@@ -128,7 +129,9 @@ def try_out(folder: Path) -> None:
             environment = install(Path(place), sys.executable, f"{wheel}[{','.join(extras)}]")
             for block in blocks:
                 print(f"README.md:\n{block}", flush=True)
+            began = time.perf_counter()
             clean(environment, "-c", "\n".join(blocks), cwd=Path(place))
+            print(f"README.md: these lines took {time.perf_counter() - began:.0f} s", flush=True)
             clean(environment, "-m", "quickstudy", "--version", cwd=Path(place))
         with tempfile.TemporaryDirectory() as place:
             environment = install(Path(place), sys.executable, f"{sdist}[fewshot]", *FOR_TESTS)
