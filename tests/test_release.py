@@ -37,7 +37,7 @@ def filled(tmp_path):
     """The files that a release touches, with the table of pyproject.toml filled."""
     for name in ("pyproject.toml", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md"):
         shutil.copy(ROOT / name, tmp_path / name)
-    version = tmp_path / "src" / "quickstudy" / "__init__.py"
+    version = tmp_path / "src" / "quickstudy" / "version.py"
     version.parent.mkdir(parents=True)
     version.write_text('__version__ = "1.2.3"\n')
     table = (tmp_path / "pyproject.toml").read_text()

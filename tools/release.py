@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-VERSION_FILE = "src/quickstudy/__init__.py"
+VERSION_FILE = "src/quickstudy/version.py"
 NO_CONTACT = "The address comes with the first release on a package index."
 
 
