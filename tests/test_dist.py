@@ -86,6 +86,10 @@ def test_a_readme_whose_link_leads_nowhere_on_an_index_is_refused(tool, built):
         tool.check(built(readme="See [a page](docs/a.md).\n"))
 
 
+def test_the_fast_tests_are_there(tool):
+    assert [name for name in tool.FAST_TESTS if not (ROOT / name).is_file()] == []
+
+
 def test_two_wheels_in_a_folder_are_refused(tool, built):
     (built() / "quickstudy-2-py3-none-any.whl").touch()
     with pytest.raises(SystemExit, match=r"expected one \*.whl in .*, found 2"):
