@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check dist clean
+.PHONY: demo test check test-pythons dist dist-test clean
 
 demo: $(VENV)/installed-demo ## install, then meta-train, meta-test and draw a picture
 	$(BIN)/quickstudy demo
@@ -10,16 +10,25 @@ demo: $(VENV)/installed-demo ## install, then meta-train, meta-test and draw a p
 test: $(VENV)/installed-dev ## the tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/installed-dev ## all that CI runs: format, lint, types, imports, tests
+check: $(VENV)/installed-dev ## all that CI runs: format, lint, types, imports, Pythons, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python tools/pythons.py compile
 	$(MAKE) test
 
+test-pythons: $(VENV)/installed-dev ## the fast tests with every Python here that quickstudy takes
+	$(BIN)/python tools/pythons.py test
+
 dist: $(VENV)/installed-dev ## the source distribution and the wheel, their contents checked
-	$(BIN)/python -m pytest -n 0 tests/test_project.py
+	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python tools/dist.py check dist
+	$(BIN)/python -m pytest -n 0 tests/test_project.py
+
+dist-test: dist ## install both in new environments; run README's lines and the fast tests there
+	$(BIN)/python tools/dist.py test dist
 
 $(VENV)/installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -40,7 +40,12 @@ def test_the_source_distribution_is_the_checkout(dist):
         name for name in run("git", "ls-files", cwd=ROOT).splitlines() if (ROOT / name).exists()
     }
     assert here <= names
-    assert {"docs/results.md", "CHANGELOG.md", "Makefile", "constraints.txt"} <= names
+    assert {"docs/results.md", "CHANGELOG.md", "Makefile", "constraints.txt", "NOTICE"} <= names
+
+
+def test_what_is_built_passes_its_check(dist):
+    said = run(sys.executable, ROOT / "tools" / "dist.py", "check", dist)
+    assert said.count("PASSED") == 2
 
 
 def test_the_tests_run_from_the_unpacked_source_distribution(dist, tmp_path):

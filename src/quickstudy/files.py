@@ -140,12 +140,26 @@ def check_writable(folder: Path) -> None:
     """
     with disk_errors(folder):
         place = folder.absolute()
-        while not place.is_dir() and not place.exists() and place != place.parent:
+        while not _exists(place) and place != place.parent:
             place = place.parent
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(bytes(PROBE))
             file.flush()
             os.fsync(file.fileno())
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is at a path; a name that no file can have raises OSError.
+
+    From Python 3.14 on, `Path.exists` and `Path.is_dir` say no of such a name.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise
+    return True
 
 
 def check_output_file(path: Path) -> None:
@@ -156,7 +170,7 @@ def check_output_file(path: Path) -> None:
         DiskError: As `check_writable`.
     """
     with disk_errors(path):
-        if path.is_dir():
+        if _exists(path) and path.is_dir():
             raise UsageError(f"expected a file to write to, got the folder {path}")
         if not path.parent.is_dir():
             raise UsageError(
