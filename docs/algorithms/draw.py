@@ -12,6 +12,7 @@ import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -27,7 +28,9 @@ CLASSES = (BLUE, ORANGE, GREEN)
 Point = tuple[float, float]
 
 
-def text(ax: Axes, at: Point, words: str, color: str = INK, size: float = 9, **options) -> None:
+def text(
+    ax: Axes, at: Point, words: str, color: str = INK, size: float = 9, **options: Any
+) -> None:
     options = {"ha": "center", "va": "center", "linespacing": 1.3} | options
     ax.text(*at, words, color=color, fontsize=size, **options)
 
@@ -41,7 +44,7 @@ def box(ax: Axes, at: Point, size: Point, words: str = "", color: str = INK) -> 
     text(ax, at, words, color)
 
 
-def arrow(ax: Axes, start: Point, end: Point, color: str = INK, **options) -> None:
+def arrow(ax: Axes, start: Point, end: Point, color: str = INK, **options: Any) -> None:
     options = {"lw": 1.3, "shrinkA": 0, "shrinkB": 0} | options
     style = options.pop("style", "-|>")
     ax.add_patch(
@@ -49,8 +52,9 @@ def arrow(ax: Axes, start: Point, end: Point, color: str = INK, **options) -> No
     )
 
 
-def line(ax: Axes, points: Sequence[Point], color: str = INK, **options) -> None:
-    ax.plot(*zip(*points, strict=True), color=color, **({"lw": 1.3} | options))
+def line(ax: Axes, points: Sequence[Point], color: str = INK, **options: Any) -> None:
+    options = {"lw": 1.3} | options
+    ax.plot(*zip(*points, strict=True), color=color, **options)
 
 
 def dots(
@@ -291,10 +295,7 @@ def in_context_transformer(ax: Axes) -> None:
     mask[:, :n] = 0.6
     mask[np.arange(n, n + m), np.arange(n, n + m)] = 0.6
     side = 0.58
-    cells(ax, (5.6, 0.7), mask[:n], BLUE, side)
-    ax.patches[-1].set_zorder(1)
-    for patch in list(ax.patches):
-        patch.set_y(patch.get_y() + m * side)
+    cells(ax, (5.6, 0.7 + m * side), mask[:n], BLUE, side)
     cells(ax, (5.6, 0.7), mask[n:], ORANGE, side)
     text(ax, (4.6, 0.7 + side * (m + n / 2)), "support", BLUE)
     text(ax, (4.6, 0.7 + side * m / 2), "queries", ORANGE)
