@@ -84,6 +84,8 @@ def pages() -> dict[Path, str]:
                 made = _table({k: v for k, v in reports.items() if k.endswith("_caltech")})
             elif name == "chosen":
                 made = _beside_published({k: reports[k] for k in CHOSEN})
+            elif name == "guide":
+                made = _guide(reports)
             else:
                 made = _table({k: v for k, v in reports.items() if name in ("all", k)})
             return f"<!-- measured: {name} -->\n{made}<!-- end of measured -->"
@@ -148,6 +150,20 @@ def _beside_published(reports: dict[str, dict[str, Any]]) -> str:
             minutes = f"{report['train']['seconds'] / 60:.0f} min"
             about = f"{report['about']}, `{name}`{_provenance_mark(report)}"
             lines.append(f"| {about} | {'<br>'.join(scores)} | {minutes} |")
+    return _with_notes(lines)
+
+
+def _guide(reports: dict[str, dict[str, Any]]) -> str:
+    """A row a paper: one test of its recipe beside the paper's figure."""
+    lines = ["| paper | page | recipe | test | ours | the paper's |", "|---|---|---|---|---|---|"]
+    for page, paper, recipe, title in GUIDE:
+        (entries,) = reports[recipe]["test"]["results"].values()
+        entry = next(entry for entry in entries if entry["title"] == title)
+        score = result_rows({"": [entry]})[1][2] + _interval_mark(entry)
+        name = f"`{recipe}`{_provenance_mark(reports[recipe])}"
+        link = f"[{page.replace('_', ' ')}]({page}.md)"
+        theirs = entry.get("published", PUBLISHED.get(recipe, ""))
+        lines.append(f"| {paper} | {link} | {name} | {title} | {score} | {theirs} |")
     return _with_notes(lines)
 
 
@@ -218,6 +234,39 @@ def _line(name: str, mean: str, cells: list[str]) -> str:
 
 
 MADE = {"transfer_within": _within, "transfer_across": _across}
+
+GUIDE = (
+    ("siamese_networks", "Koch et al. 2015", "siamese_omniglot", "20-way 1-shot"),
+    ("matching_networks", "Vinyals et al. 2016", "matching_omniglot", "20-way 1-shot"),
+    ("prototypical_networks", "Snell et al. 2017", "prototypical_omniglot", "20-way 1-shot"),
+    ("relation_networks", "Sung et al. 2018", "relation_omniglot", "20-way 1-shot"),
+    ("local_matching", "Li et al. 2019", "local_matching_caltech", "5-way 1-shot"),
+    ("mann", "Santoro et al. 2016", "mann_omniglot", "5th instance"),
+    ("meta_networks", "Munkhdalai & Yu 2017", "meta_networks_omniglot", "5-way 1-shot"),
+    ("neural_processes", "Kim et al. 2019", "neural_process_sinusoid", "10-shot"),
+    ("neural_processes", "Kim et al. 2019", "neural_process_omniglot", "20-way 1-shot"),
+    ("snail", "Mishra et al. 2018", "snail_omniglot", "5-way 1-shot"),
+    (
+        "in_context_transformer",
+        "Müller et al. 2022",
+        "in_context_transformer_omniglot",
+        "20-way 1-shot",
+    ),
+    ("lstm_meta_learner", "Ravi & Larochelle 2017", "lstm_meta_learner_caltech", "5-way 1-shot"),
+    ("maml", "Finn et al. 2017", "maml_omniglot", "5-way 1-shot"),
+    ("maml", "Finn et al. 2017", "maml_omniglot_20way", "20-way 1-shot"),
+    ("maml", "ANIL, Raghu et al. 2020", "anil_omniglot_20way", "20-way 1-shot"),
+    ("maml", "Meta-SGD, Li et al. 2017", "meta_sgd_omniglot", "5-way 1-shot"),
+    ("maml", "MAML++, Antoniou et al. 2019", "maml_plus_plus_omniglot", "5-way 1-shot"),
+    ("maml", "ProtoMAML, Triantafillou et al. 2020", "proto_maml_omniglot", "5-way 1-shot"),
+    ("reptile", "Nichol et al. 2018", "reptile_omniglot", "5-way 1-shot, transductive"),
+    ("r2d2", "Bertinetto et al. 2019", "r2d2_omniglot", "5-way 1-shot"),
+    ("fine_tuning", "Baseline++, Chen et al. 2019", "baseline_plus_plus_caltech", "5-way 1-shot"),
+)
+"""Rows of the guide to the learners: page, paper, recipe and test."""
+
+PUBLISHED = {"snail_omniglot": 99.07, "meta_sgd_omniglot": 99.53}
+"""Figures of papers that their recipes do not have."""
 
 
 if __name__ == "__main__":

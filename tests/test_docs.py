@@ -1,5 +1,6 @@
 """What the documentation shows runs."""
 
+import functools
 import json
 import re
 import shlex
@@ -16,10 +17,12 @@ from command import run
 from drawings import draw_boxes
 from quickstudy.cli.app import app
 from quickstudy.cli.output import seconds_in
+from quickstudy.learners import LEARNERS
 from quickstudy.recipes.loading import load_recipe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+ALGORITHMS = sorted(p for p in (DOCS / "algorithms").glob("*.md") if p.name != "README.md")
 PAGES = [
     "automl.md",
     "experience.md",
@@ -28,6 +31,7 @@ PAGES = [
     "recommender.md",
     "serve.md",
     "training.md",
+    *(str(page.relative_to(DOCS)) for page in ALGORITHMS),
 ]
 QUICKSTUDY: Any = typer.main.get_command(app)
 PROGRAMS = ("quickstudy", "torchrun", "make", "pip", "python")
@@ -57,6 +61,57 @@ def test_the_code_of_a_page_runs_in_the_order_of_the_page(page, tmp_path, monkey
     for value in list(names.values()):
         if isinstance(value, type) and value.__module__ == "page" and "Test" in value.__name__:
             value().test_predictor_gives_a_finite_score_for_each_query_and_class()
+
+
+SHAPE = [
+    "Idea",
+    "Equation",
+    "Try it",
+    "In the code",
+    "What differs from the paper",
+    "Results",
+    "What the log shows",
+    "When not to use it",
+]
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """The parts of a page by their headings; what stands above the first is under its title."""
+    title, *parts = re.split(r"^## ", page, flags=re.MULTILINE)
+    return {"title": title} | dict(part.split("\n", 1) for part in parts)
+
+
+@pytest.mark.parametrize("page", ALGORITHMS, ids=lambda page: page.stem)
+def test_an_algorithm_page_has_the_shape_of_all(page):
+    sections = sections_of(page.read_text())
+    assert list(sections) == ["title", *SHAPE]
+    assert sections["title"].startswith("# ")
+    ((alt, picture),) = re.findall(r"!\[(.*?)\]\((.*?)\)", sections["title"])
+    assert len(alt) > 30
+    assert (page.parent / picture).is_file()
+    assert sections["Equation"].count("$$") >= 2
+    assert any(text.startswith("quickstudy ") for text in commands_of(sections["Try it"]))
+    assert "```python\n" in sections["Try it"]
+    assert all(text.strip() for text in sections.values())
+
+
+@pytest.mark.parametrize("page", ALGORITHMS, ids=lambda page: page.stem)
+def test_the_code_that_an_algorithm_page_names_is_in_the_source(page):
+    names = re.findall(r"`([A-Za-z_]\w+)`", sections_of(page.read_text())["In the code"])
+    assert names
+    assert set(names) <= words_of_the_source()
+
+
+@functools.cache
+def words_of_the_source() -> set[str]:
+    sources = (path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    return {word for source in sources for word in re.findall(r"\w+", source)}
+
+
+def test_every_learner_of_the_catalogue_has_a_page():
+    titles = [" ".join(sections_of(page.read_text())["title"].split()) for page in ALGORITHMS]
+    for name, kind in LEARNERS.items():
+        assert sum(f"`{name}`, class `{kind.__name__}`" in title for title in titles) == 1, name
 
 
 def commands_of(page: str) -> list[str]:

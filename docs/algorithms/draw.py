@@ -1,0 +1,487 @@
+"""Draw the picture of each algorithm page into docs/algorithms/pictures/.
+
+    python docs/algorithms/draw.py [NAME ...]
+
+Without names, all pictures are drawn. A picture is a small SVG without a background, in colours
+that read on white and on black. Needs matplotlib (`pip install 'quickstudy[demo]'`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
+
+PICTURES = Path(__file__).parent / "pictures"
+
+INK, BLUE, ORANGE, GREEN, PURPLE = "#797979", "#3b82f6", "#e07b00", "#16a34a", "#a855f7"
+CLASSES = (BLUE, ORANGE, GREEN)
+
+Point = tuple[float, float]
+
+
+def text(
+    ax: Axes, at: Point, words: str, color: str = INK, size: float = 9, **options: Any
+) -> None:
+    options = {"ha": "center", "va": "center", "linespacing": 1.3} | options
+    ax.text(*at, words, color=color, fontsize=size, **options)
+
+
+def box(ax: Axes, at: Point, size: Point, words: str = "", color: str = INK) -> None:
+    """A rounded box around a centre, with words in it."""
+    (x, y), (width, height) = at, size
+    corner = (x - width / 2, y - height / 2)
+    style = "round,pad=0,rounding_size=0.25"
+    ax.add_patch(FancyBboxPatch(corner, width, height, style, fc="none", ec=color, lw=1.3))
+    text(ax, at, words, color)
+
+
+def arrow(ax: Axes, start: Point, end: Point, color: str = INK, **options: Any) -> None:
+    options = {"lw": 1.3, "shrinkA": 0, "shrinkB": 0} | options
+    style = options.pop("style", "-|>")
+    ax.add_patch(
+        FancyArrowPatch(start, end, arrowstyle=style, mutation_scale=9, color=color, **options)
+    )
+
+
+def line(ax: Axes, points: Sequence[Point], color: str = INK, **options: Any) -> None:
+    options = {"lw": 1.3} | options
+    ax.plot(*zip(*points, strict=True), color=color, **options)
+
+
+def dots(
+    ax: Axes, points: Sequence[Point], color: str, marker: str = "o", size: float = 28
+) -> None:
+    places = zip(*points, strict=True)
+    ax.scatter(*places, color=color, marker=marker, s=size, linewidths=1.6, zorder=3)
+
+
+def cells(
+    ax: Axes, corner: Point, filled: np.ndarray, color: str = BLUE, side: float = 0.6
+) -> None:
+    """A grid of cells; `filled` says how strong each is, from 0 to 1."""
+    rows, columns = filled.shape
+    for i in range(rows):
+        for j in range(columns):
+            at = (corner[0] + j * side, corner[1] + (rows - 1 - i) * side)
+            ax.add_patch(Rectangle(at, side, side, fc=color, alpha=float(filled[i, j]), lw=0))
+            ax.add_patch(Rectangle(at, side, side, fc="none", ec=INK, lw=0.6))
+
+
+# Metric-based
+
+
+def siamese_networks(ax: Axes) -> None:
+    for y, name in ((4.4, "image 1"), (1.6, "image 2")):
+        text(ax, (1.3, y), name)
+        arrow(ax, (2.4, y), (3.6, y))
+        box(ax, (5.4, y), (3.6, 1.6), "network h", BLUE)
+        arrow(ax, (7.2, y), (8.8, 3.5 if y > 3 else 2.5))
+    line(ax, [(5.4, 2.4), (5.4, 3.6)], BLUE, ls=":")
+    text(ax, (5.6, 3), "same weights", BLUE, 8, ha="left")
+    box(ax, (10.5, 3), (3.4, 1.8), "weighted\n$|h(x_1) - h(x_2)|$")
+    arrow(ax, (12.2, 3), (13.4, 3))
+    text(ax, (14.6, 3), "p(same)", ORANGE, 11)
+
+
+def matching_networks(ax: Axes) -> None:
+    examples = [(2.0, 5.0), (3.2, 1.2), (9.6, 4.9), (10.6, 2.8), (8.2, 0.8)]
+    query, classes = (5.2, 3.2), (0, 0, 1, 1, 2)
+    near = np.array([-np.hypot(x - query[0], y - query[1]) for x, y in examples]) / 1.6
+    weights = np.exp(near) / np.exp(near).sum()
+    for at, label, weight in zip(examples, classes, weights, strict=True):
+        line(ax, [query, at], CLASSES[label], lw=1 + 9 * weight, alpha=0.75)
+        dots(ax, [at], CLASSES[label], size=60)
+    dots(ax, [query], INK, "s", 60)
+    text(ax, (5.4, 2.3), "query", INK)
+    text(ax, (13.6, 5.2), "p(class)", INK)
+    totals = [weights[[c == k for c in classes]].sum() for k in range(3)]
+    for k, total in enumerate(totals):
+        ax.add_patch(Rectangle((12.2, 3.8 - 1.2 * k), 3 * total, 0.7, fc=CLASSES[k], lw=0))
+    text(ax, (13.6, 0.5), "attention, summed by class", INK, 8)
+
+
+def three_classes() -> list[np.ndarray]:
+    rng = np.random.default_rng(4)
+    centres = ((2.6, 1.7), (6.6, 4.6), (10.6, 1.5))
+    return [rng.normal(centre, (0.8, 0.55), size=(5, 2)) for centre in centres]
+
+
+def prototypical_networks(ax: Axes) -> None:
+    means = []
+    for points, color in zip(three_classes(), CLASSES, strict=True):
+        mean = points.mean(0)
+        for point in points:
+            line(ax, [tuple(mean), tuple(point)], color, lw=0.7, alpha=0.7)
+        dots(ax, [tuple(p) for p in points], color)
+        dots(ax, [tuple(mean)], color, "X", 110)
+        means.append(mean)
+    query = (7.9, 2.5)
+    for mean, color in zip(means, CLASSES, strict=True):
+        arrow(ax, query, tuple(mean), color, lw=1, ls="--", shrinkA=5, shrinkB=7)
+    dots(ax, [query], INK, "s", 60)
+    text(ax, (7.9, 1.7), "query")
+    text(ax, (14.0, 4.2), "✕ prototype:\nmean of a class's\nembedded examples")
+    text(ax, (14.0, 1.6), "nearest\nprototype wins")
+
+
+def bayesian_prototypes(ax: Axes) -> None:
+    description, examples = np.array([0.9, 3.6]), np.array([[3.1, 2.2], [3.7, 3.3], [3.2, 2.9]])
+    for i, (n, name) in enumerate(((0, "no example"), (1, "one example"), (3, "three examples"))):
+        left = np.array([0.9 + 5.1 * i, 0])
+        mean = (description + examples[:n].sum(0)) / (1 + n)
+        spread = 1.5 * np.sqrt(1 + 1 / (1 + n))
+        ax.add_patch(Circle(left + mean, spread - 0.55, fc=BLUE, alpha=0.15, lw=0))
+        dots(ax, [tuple(left + description)], ORANGE, "D", 120)
+        if n:
+            dots(ax, [tuple(left + x) for x in examples[:n]], BLUE)
+            arrow(ax, tuple(left + description), tuple(left + mean), shrinkA=9, shrinkB=6)
+        dots(ax, [tuple(left + mean)], BLUE, "X", 70)
+        text(ax, (left[0] + 2.1, 5.7), name)
+    text(ax, (3, 0.5), "◆ description", ORANGE)
+    text(ax, (8, 0.5), "● examples", BLUE)
+    text(ax, (13, 0.5), "✕ posterior mean", BLUE)
+
+
+def relation_networks(ax: Axes) -> None:
+    rng = np.random.default_rng(0)
+    for y, name, color in ((3.4, "class: mean of its examples", BLUE), (0.7, "query", ORANGE)):
+        cells(ax, (1.2, y), rng.uniform(0.1, 0.9, (3, 3)), color)
+        text(ax, (2.1, y + 2.15), name, color, 8)
+    arrow(ax, (3.4, 4.3), (5.0, 3.5))
+    arrow(ax, (3.4, 1.6), (5.0, 2.5))
+    box(ax, (6.6, 3), (3.0, 1.8), "put one\nbehind the other")
+    arrow(ax, (8.1, 3), (9.2, 3))
+    box(ax, (10.9, 3), (3.2, 1.8), "comparator g\n(learned)", PURPLE)
+    arrow(ax, (12.5, 3), (13.5, 3))
+    text(ax, (14.7, 3), "relation\n0 to 1", PURPLE, 10)
+
+
+def local_matching(ax: Axes) -> None:
+    query, example = np.zeros((5, 5)), np.zeros((5, 5))
+    query[[0, 1, 2, 3, 3], [1, 1, 1, 1, 2]] = 0.55
+    example[[1, 2, 3, 4, 4], [2, 2, 2, 2, 3]] = 0.55
+    cells(ax, (1.6, 1.2), query, ORANGE, 0.75)
+    cells(ax, (9.6, 1.2), example, BLUE, 0.75)
+    text(ax, (3.5, 5.5), "map of the query", ORANGE)
+    text(ax, (11.5, 5.5), "map of an example", BLUE)
+    start = (1.6 + 1.5 * 0.75, 1.2 + 3.5 * 0.75)
+    ax.add_patch(Rectangle((9.6, 1.2 + 1.5), 2.25, 2.25, fc="none", ec=PURPLE, lw=2))
+    arrow(ax, start, (9.6 + 2.5 * 0.75, 1.2 + 3.5 * 0.75), PURPLE, connectionstyle="arc3,rad=-0.15")
+    text(ax, (8, 0.5), "each cell takes its best match in a window near the same place", PURPLE)
+
+
+# Model-based
+
+
+def mann(ax: Axes) -> None:
+    for i, (x, y) in enumerate((("x₁", "none"), ("x₂", "y₁"), ("x₃", "y₂"))):
+        left = 2 + 3.4 * i
+        text(ax, (left, 0.5), f"{x}, {y}", BLUE, 10)
+        arrow(ax, (left, 0.9), (left, 1.5))
+        box(ax, (left, 2.1), (2.4, 1.1), "controller")
+        if i:
+            arrow(ax, (left - 2.2, 2.1), (left - 1.2, 2.1))
+        arrow(ax, (left - 0.4, 2.7), (left - 0.4, 4.0), ORANGE)
+        arrow(ax, (left + 0.4, 4.0), (left + 0.4, 2.7), GREEN)
+    cells(ax, (0.8, 4.1), np.random.default_rng(1).uniform(0, 0.8, (2, 13)), PURPLE, 0.7)
+    text(ax, (13.2, 4.8), "memory, wiped\nfor each task", PURPLE)
+    text(ax, (13.2, 3.3), "↑ write", ORANGE)
+    text(ax, (13.2, 2.5), "↓ read", GREEN)
+    text(ax, (13.2, 1.0), "labels come\none step late", BLUE)
+
+
+def meta_networks(ax: Axes) -> None:
+    text(ax, (1.6, 4.6), "support\nexample", BLUE)
+    arrow(ax, (2.7, 4.6), (3.5, 4.6))
+    box(ax, (5.1, 4.6), (3.2, 1.4), "gradient of\nits loss")
+    arrow(ax, (6.7, 4.6), (7.7, 4.6))
+    box(ax, (9.3, 4.6), (3.2, 1.4), "meta-learner", PURPLE)
+    arrow(ax, (10.9, 4.6), (12.0, 4.6), PURPLE)
+    text(ax, (13.6, 4.6), "fast weights W*", PURPLE, 10)
+    arrow(ax, (13.6, 4.1), (10.0, 2.1), PURPLE, connectionstyle="arc3,rad=-0.2")
+    text(ax, (1.6, 1.5), "query", ORANGE)
+    arrow(ax, (2.6, 1.5), (5.0, 1.5))
+    box(ax, (8.0, 1.5), (6.0, 1.2), "ReLU(W h) + ReLU(W* h)")
+    arrow(ax, (11.0, 1.5), (12.4, 1.5))
+    text(ax, (13.6, 1.5), "scores", INK, 10)
+    text(ax, (8.0, 0.5), "slow weights W are the same for all tasks", size=8)
+
+
+def neural_processes(ax: Axes) -> None:
+    rng = np.random.default_rng(2)
+    x = np.array([0.1, 0.25, 0.42, 0.85])
+    for i in range(4):
+        y = 4.9 - 1.25 * i
+        text(ax, (1.4, y), f"(x{'₁₂₃₄'[i]}, y{'₁₂₃₄'[i]})", BLUE)
+        arrow(ax, (2.4, y), (3.3, y))
+        box(ax, (4.0, y), (1.3, 0.9), "h")
+        arrow(ax, (4.7, y), (6.1, 3.1 + 0.1 * (1.5 - i)))
+    box(ax, (7.0, 3.1), (1.7, 1.4), "mean or\nattention", PURPLE)
+    arrow(ax, (7.9, 3.1), (8.7, 3.1))
+    box(ax, (9.2, 3.1), (0.9, 0.9), "g")
+    arrow(ax, (9.7, 3.1), (10.4, 3.1))
+    grid = np.linspace(0, 1, 80)
+    near = np.exp(-(((np.append(grid, x)[:, None] - x) / 0.17) ** 2))  # a Gaussian process
+    y = np.sin(5 * x) + 0.1 * rng.normal(size=4)
+    solve = near[:80] @ np.linalg.inv(near[80:] + 0.01 * np.eye(4))
+    mean = 3 + 1.3 * solve @ y
+    band = 1.3 * np.sqrt((1 - (solve * near[:80]).sum(1)).clip(0))
+    left = 10.7 + 4.8 * grid
+    ax.fill_between(left, mean - band, mean + band, color=ORANGE, alpha=0.3, lw=0)
+    ax.plot(left, mean, color=ORANGE, lw=1.5)
+    dots(ax, list(zip(10.7 + 4.8 * x, 3 + 1.3 * y, strict=True)), BLUE)
+    text(ax, (13.1, 0.4), "mean and standard deviation at x", ORANGE, 8)
+
+
+def tanp(ax: Axes) -> None:
+    kinds = [(1.2, 4.6), (3.6, 5.0), (4.9, 3.6), (1.6, 2.4)]
+    task = (3.4, 3.5)
+    for kind in kinds:
+        nearness = 1 / (1 + np.hypot(kind[0] - task[0], kind[1] - task[1]) ** 2)
+        line(ax, [task, kind], PURPLE, lw=1 + 8 * nearness, alpha=0.6)
+    dots(ax, kinds, PURPLE, "D", 45)
+    dots(ax, [task], BLUE, "X", 110)
+    text(ax, (3.0, 1.4), "✕ this task\n◆ learned kinds of task", INK, 8)
+    arrow(ax, (5.5, 3.8), (7.0, 4.6), PURPLE)
+    text(ax, (9.2, 5.3), r"scale $\gamma$, shift $\beta$ of each layer", PURPLE)
+    text(ax, (7.0, 2.2), "query, r", ORANGE)
+    arrow(ax, (7.9, 2.2), (8.6, 2.2))
+    for left in (9.4, 11.8):
+        box(ax, (left, 2.2), (1.5, 1.2), "layer")
+        arrow(ax, (left, 4.8), (left, 2.9), PURPLE)
+        arrow(ax, (left + 0.8, 2.2), (left + 1.6, 2.2))
+    text(ax, (14.4, 2.2), "prediction")
+
+
+def snail(ax: Axes) -> None:
+    n, left, step = 6, 1.4, 1.9
+    xs = [left + step * i for i in range(n)]
+    heights = (1.3, 2.5, 3.7)
+    for level, (low, high) in enumerate(itertools.pairwise(heights)):
+        for i in range(n):
+            for j in (i, i - 2**level):
+                if j >= 0:
+                    strong = i == n - 1 or (level == 0 and i in (n - 1, n - 3))
+                    line(
+                        ax,
+                        [(xs[j], low), (xs[i], high)],
+                        BLUE,
+                        lw=1.4,
+                        alpha=0.9 if strong else 0.25,
+                    )
+    for height in heights:
+        dots(ax, [(x, height) for x in xs], BLUE if height > 2 else INK, size=34)
+    for i in range(n - 1):
+        arrow(ax, (xs[i], 3.9), (xs[-1], 3.9), PURPLE, connectionstyle="arc3,rad=-0.22", lw=0.9)
+    for i, x in enumerate(xs[:-1]):
+        text(ax, (x, 0.6), f"x{'₁₂₃₄₅'[i]}, y{'₁₂₃₄₅'[i]}", size=8)
+    text(ax, (xs[-1], 0.6), "query, ?", ORANGE, 8)
+    text(ax, (14.2, 4.8), "attention", PURPLE)
+    text(ax, (14.2, 2.6), "dilated causal\nconvolutions", BLUE)
+
+
+def in_context_transformer(ax: Axes) -> None:
+    n, m = 5, 3
+    mask = np.zeros((n + m, n + m))
+    mask[:, :n] = 0.6
+    mask[np.arange(n, n + m), np.arange(n, n + m)] = 0.6
+    side = 0.58
+    cells(ax, (5.6, 0.7 + m * side), mask[:n], BLUE, side)
+    cells(ax, (5.6, 0.7), mask[n:], ORANGE, side)
+    text(ax, (4.6, 0.7 + side * (m + n / 2)), "support", BLUE)
+    text(ax, (4.6, 0.7 + side * m / 2), "queries", ORANGE)
+    text(ax, (5.6 + side * n / 2, 5.65), "support", INK, 8)
+    text(ax, (5.6 + side * (n + m / 2), 5.65), "queries", INK, 8)
+    text(ax, (13.2, 4.2), "support attends\nto the support", BLUE)
+    text(ax, (13.2, 1.7), "a query attends to the\nsupport and to itself", ORANGE)
+    text(ax, (2.0, 3.0), "who attends\nto whom")
+
+
+def tabular_transformer(ax: Axes) -> None:
+    table = np.random.default_rng(3).uniform(0.05, 0.6, (6, 4))
+    cells(ax, (0.8, 1.3), table, BLUE, 0.65)
+    for i, color in enumerate((ORANGE, GREEN, ORANGE, GREEN)):
+        dots(ax, [(3.9, 1.3 + 0.65 * (5.5 - i))], color, "s", 40)
+    for i in (4, 5):
+        text(ax, (3.9, 1.3 + 0.65 * (5.5 - i)), "?", INK, 10)
+    text(ax, (2.3, 0.6), "a table, some rows labelled", size=8)
+    arrow(ax, (4.5, 4.2), (5.5, 4.6))
+    arrow(ax, (4.5, 2.4), (5.5, 1.9))
+    box(ax, (7.4, 4.7), (3.6, 1.4), "12 closed forms:\nridge, nearest, …", GREEN)
+    box(ax, (7.4, 1.8), (3.6, 1.4), "transformer\nover the rows", PURPLE)
+    arrow(ax, (7.4, 4.0), (7.4, 2.5), GREEN)
+    arrow(ax, (9.2, 4.7), (10.9, 3.7), GREEN)
+    arrow(ax, (9.2, 1.8), (10.9, 2.7), PURPLE)
+    box(ax, (12.4, 3.2), (2.8, 1.5), "weighted,\ncorrected")
+    arrow(ax, (13.8, 3.2), (14.5, 3.2))
+    text(ax, (15.1, 3.2), "p(y)", INK, 11)
+
+
+# Optimization-based
+
+
+def lstm_meta_learner(ax: Axes) -> None:
+    text(ax, (1.4, 4.2), r"$\theta_{t-1}$", BLUE, 12)
+    arrow(ax, (2.4, 4.2), (4.3, 4.2), BLUE)
+    box(ax, (5.0, 4.2), (1.2, 1.0), r"$\times\,f$")
+    arrow(ax, (5.6, 4.2), (8.4, 4.2), BLUE)
+    box(ax, (9.0, 4.2), (1.0, 1.0), "+")
+    arrow(ax, (9.5, 4.2), (11.6, 4.2), BLUE)
+    text(ax, (12.5, 4.2), r"$\theta_t$", BLUE, 12)
+    text(ax, (1.6, 1.6), "gradient, loss", ORANGE)
+    arrow(ax, (3.1, 1.6), (4.1, 1.6), ORANGE)
+    box(ax, (5.6, 1.6), (2.8, 1.3), "LSTM\nof the gates", PURPLE)
+    arrow(ax, (5.0, 2.3), (5.0, 3.7), PURPLE)
+    text(ax, (4.5, 3.0), "f", PURPLE)
+    arrow(ax, (7.0, 1.6), (8.2, 1.6), PURPLE)
+    text(ax, (7.6, 2.0), "i", PURPLE)
+    box(ax, (9.6, 1.6), (2.6, 1.1), r"$\times$ (-gradient)", ORANGE)
+    arrow(ax, (9.2, 2.2), (9.0, 3.7), ORANGE)
+    text(ax, (13.6, 1.8), "one LSTM,\nshared by\nall weights", PURPLE)
+
+
+def draw_optima(ax: Axes, start: Point, optima: Sequence[Point]) -> None:
+    """The best weights of each task, and where all of them start."""
+    for i, at in enumerate(optima):
+        dots(ax, [at], CLASSES[i], "*", 130)
+        text(ax, (at[0] + 0.5, at[1]), f"best for task {i + 1}", CLASSES[i], ha="left")
+    dots(ax, [start], INK, size=60)
+
+
+def maml(ax: Axes) -> None:
+    start = (7.2, 3.0)
+    ax.plot(
+        *zip(*[(1.0, 0.8), (2.6, 2.7), (4.8, 3.1), start], strict=True), color=INK, lw=2.2, zorder=1
+    )
+    arrow(ax, (6.2, 3.05), start, INK, lw=2.2, shrinkB=5)
+    optima = [(11.2, 5.2), (12.4, 3.0), (10.8, 0.9)]
+    draw_optima(ax, start, optima)
+    for at, color in zip(optima, CLASSES, strict=True):
+        way = (start[0] + 0.62 * (at[0] - start[0]), start[1] + 0.62 * (at[1] - start[1]))
+        arrow(ax, start, way, color, shrinkA=5, lw=2)
+        line(ax, [way, at], color, ls=":", lw=1)
+    text(ax, (7.2, 4.0), "θ")
+    text(ax, (3.4, 4.2), "meta-training moves\nthe initial weights θ")
+    text(ax, (5.4, 1.0), "a gradient step of each task\nis part of the objective", size=8)
+
+
+def reptile(ax: Axes) -> None:
+    start = (4.4, 3.0)
+    ends = []
+    rng = np.random.default_rng(1)
+    optima = [(11.2, 5.2), (10.8, 0.9)]
+    draw_optima(ax, start, optima)
+    for at, color in zip(optima, CLASSES, strict=False):
+        path = [np.array(start)]
+        for _ in range(5):
+            path.append(path[-1] + 0.28 * (np.array(at) - path[-1]) + rng.normal(0, 0.12, 2))
+        line(ax, [tuple(p) for p in path], color, marker=".", lw=1.4)
+        ends.append(path[-1])
+    middle = np.mean(ends, 0)
+    to = np.array(start) + 0.4 * (middle - np.array(start))
+    arrow(ax, start, tuple(to), INK, lw=3, shrinkA=5)
+    text(ax, (3.6, 3.6), "θ")
+    text(ax, (2.9, 1.6), "θ moves a part of the way\nto where the tasks ended")
+
+
+def r2d2(ax: Axes) -> None:
+    box(ax, (2.2, 4.2), (3.0, 1.4), "backbone", BLUE)
+    arrow(ax, (3.7, 4.2), (5.0, 4.2))
+    text(ax, (4.35, 4.65), "X", INK)
+    box(ax, (6.6, 4.2), (3.2, 1.4), "ridge regression\nin closed form", PURPLE)
+    arrow(ax, (8.2, 4.2), (9.5, 4.2))
+    text(ax, (8.85, 4.65), "W", INK)
+    box(ax, (10.9, 4.2), (2.8, 1.4), "scores of the\nqueries  Q W")
+    arrow(ax, (12.3, 4.2), (13.6, 4.2))
+    text(ax, (14.4, 4.2), "loss", ORANGE, 11)
+    line(ax, [(14.4, 3.7), (14.4, 1.8), (2.2, 1.8)], ORANGE, ls="--")
+    arrow(ax, (2.2, 1.8), (2.2, 3.4), ORANGE)
+    text(ax, (8.2, 1.2), "the gradient passes through the solution", ORANGE)
+
+
+# Transfer
+
+
+def fine_tuning(ax: Axes) -> None:
+    text(ax, (2.3, 5.4), "1. pretraining", INK, 10)
+    box(ax, (2.3, 3.6), (2.6, 1.5), "backbone", BLUE)
+    arrow(ax, (3.6, 3.6), (4.5, 3.6))
+    cells(ax, (4.7, 1.5), np.full((9, 1), 0.5), INK, 0.45)
+    text(ax, (5.0, 0.8), "all training classes", size=8)
+    arrow(ax, (6.0, 3.6), (7.6, 3.6), lw=2.2)
+    text(ax, (9.5, 5.4), "2. a new task", INK, 10)
+    box(ax, (9.5, 3.6), (2.6, 1.5), "backbone", BLUE)
+    arrow(ax, (10.8, 3.6), (11.7, 3.6))
+    cells(ax, (11.9, 2.4), np.full((5, 1), 0.8), ORANGE, 0.45)
+    text(ax, (12.2, 1.7), "new layer", ORANGE, 8)
+    text(ax, (14.4, 3.6), "trained on\nthe support set", ORANGE, 8)
+    text(ax, (9.5, 2.3), "kept, or trained along", BLUE, 8)
+
+
+def auto_adapt(ax: Axes) -> None:
+    text(ax, (1.8, 4.4), "task: ways, shots,\nseparation, distance,\nleft-out accuracies", BLUE, 8)
+    arrow(ax, (3.7, 4.4), (4.6, 4.4))
+    box(ax, (5.5, 4.4), (1.7, 1.2), "gate", PURPLE)
+    arrow(ax, (6.4, 4.4), (7.4, 4.4), PURPLE)
+    shares = (0.5, 0.1, 0.28, 0.12)
+    names = ("nearest mean", "nearest neighbour", "ridge", "linear probe")
+    for i, (share, name) in enumerate(zip(shares, names, strict=True)):
+        y = 4.9 - 1.1 * i
+        ax.add_patch(Rectangle((7.7, y - 0.3), 4 * share, 0.6, fc=PURPLE, alpha=0.6, lw=0))
+        text(ax, (7.8 + 4 * share, y), f" {name}", INK, 8, ha="left")
+    arrow(ax, (12.3, 3.2), (13.2, 3.2))
+    text(ax, (14.4, 3.2), "mixture of\ntheir answers", ORANGE)
+    text(ax, (2.6, 1.8), "the gate is learned\nover many tasks", PURPLE, 8)
+
+
+DRAWN: dict[str, Callable[[Axes], None]] = {
+    draw.__name__: draw
+    for draw in (
+        siamese_networks,
+        matching_networks,
+        prototypical_networks,
+        bayesian_prototypes,
+        relation_networks,
+        local_matching,
+        mann,
+        meta_networks,
+        neural_processes,
+        tanp,
+        snail,
+        in_context_transformer,
+        tabular_transformer,
+        lstm_meta_learner,
+        maml,
+        reptile,
+        r2d2,
+        fine_tuning,
+        auto_adapt,
+    )
+}
+
+
+def main(names: Sequence[str]) -> None:
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "quickstudy"  # the same bytes each time
+    PICTURES.mkdir(exist_ok=True)
+    for name in names or DRAWN:
+        figure, ax = plt.subplots(figsize=(6.4, 2.4))
+        figure.subplots_adjust(0, 0, 1, 1)
+        ax.set(xlim=(0, 16), ylim=(0, 6))
+        ax.axis("off")
+        DRAWN[name](ax)
+        figure.savefig(PICTURES / f"{name}.svg", transparent=True, metadata={"Date": None})
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
