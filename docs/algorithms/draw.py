@@ -443,6 +443,35 @@ def auto_adapt(ax: Axes) -> None:
     text(ax, (2.6, 1.8), "the gate is learned\nover many tasks", PURPLE, 8)
 
 
+# The architecture
+
+
+def way_of_a_task(ax: Axes) -> None:
+    steps = (
+        (1.8, "recipe\n(recipes)"),
+        (5.6, "build\n(experiments)"),
+        (14.2, "report\n(experiments)"),
+    )
+    for x, words in steps:
+        box(ax, (x, 4.9), (2.9, 1.4), words, BLUE)
+    box(ax, (9.9, 4.9), (3.2, 1.4), "meta-train, -test\n(engine)", BLUE)
+    for start, end in ((3.3, 4.1), (7.1, 8.2), (11.6, 12.7)):
+        arrow(ax, (start, 4.9), (end, 4.9))
+    line(ax, [(9.9, 4.1), (9.9, 3.4)], ls=":")
+    text(ax, (10.1, 3.75), "for each task", INK, 8, ha="left")
+    box(ax, (1.9, 1.7), (3.2, 1.4), "episode\n(tasks)", ORANGE)
+    box(ax, (6.3, 1.7), (3.2, 1.4), "learner.adapt\n(learners, nn)", ORANGE)
+    box(ax, (10.3, 1.7), (2.6, 1.4), "predictor", ORANGE)
+    arrow(ax, (3.6, 1.7), (4.6, 1.7))
+    text(ax, (4.1, 2.3), "support", ORANGE, 7)
+    arrow(ax, (8.0, 1.7), (8.9, 1.7))
+    arrow(ax, (11.7, 1.7), (12.9, 1.7))
+    text(ax, (14.4, 1.7), "scores, loss,\nmeta-gradient", GREEN)
+    line(ax, [(1.9, 0.9), (1.9, 0.4), (10.3, 0.4)], ORANGE)
+    arrow(ax, (10.3, 0.4), (10.3, 0.95), ORANGE)
+    text(ax, (6.3, 0.65), "query", ORANGE, 7)
+
+
 DRAWN: dict[str, Callable[[Axes], None]] = {
     draw.__name__: draw
     for draw in (
@@ -465,6 +494,7 @@ DRAWN: dict[str, Callable[[Axes], None]] = {
         r2d2,
         fine_tuning,
         auto_adapt,
+        way_of_a_task,
     )
 }
 
