@@ -121,7 +121,12 @@ def test_an_entry_point_of_an_installed_package_is_a_name(garden, monkeypatch):
     [
         (LEARNERS, "garden:Tiny", UsageError, "a subclass of Learner, to serve as learner"),
         (DATASETS, "garden:load", UsageError, "to be Dataset"),
-        (LEARNERS, "garden:Median", UsageError, "expected 'Median' in the module garden"),
+        (
+            LEARNERS,
+            "garden:Median",
+            UsageError,
+            "the module garden, got none; did you mean 'Medians'",
+        ),
         (LEARNERS, "meadow:Medians", MissingError, "cannot import meadow.*PYTHONPATH"),
         (LEARNERS, "os:system", UsageError, "Python's os"),
         (LEARNERS, "mamll", UsageError, "did you mean 'maml'"),

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
+from quickstudy.learners import Learner
 from quickstudy.tasks import ClassData, TextData
 from quickstudy.tasks.datasets import DATASETS, Dataset
-from quickstudy.testing import DatasetContract
+from quickstudy.testing import DatasetContract, LearnerContract
 
 
 class TestDigits(DatasetContract):
@@ -56,6 +58,37 @@ def test_a_data_set_that_breaks_its_contract_gets_a_message_that_says_what_to_do
     class Broken(DatasetContract):
         def make(self):
             return Dataset(title="broken", splits=("train", "test"), **options)
+
+    with pytest.raises(AssertionError, match=message):
+        getattr(Broken(), f"test_{check}")()
+
+
+class Unchecked(Learner):
+    """One gradient step from a linear layer, without the two lines that `adapt` needs."""
+
+    ways = "same"
+
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.n_outputs, self.linear = n_outputs, nn.Linear(8, n_outputs)
+
+    def adapt(self, support):
+        loss = nn.functional.cross_entropy(self.linear(support.x), support.y)
+        (step,) = torch.autograd.grad(loss, [self.linear.weight], create_graph=True)
+        return lambda query: nn.functional.linear(query, self.linear.weight - step)
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        ("it_takes_more_ways_than_it_was_made_for_or_says_why_not", r"self\.check\(support\)"),
+        ("it_adapts_where_gradients_are_turned_off", r"torch\.enable_grad\(\)"),
+    ],
+)
+def test_a_learner_that_breaks_its_contract_gets_a_message_that_says_what_to_do(check, message):
+    class Broken(LearnerContract):
+        def make(self, n_way):
+            return Unchecked(n_way)
 
     with pytest.raises(AssertionError, match=message):
         getattr(Broken(), f"test_{check}")()

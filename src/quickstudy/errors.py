@@ -59,9 +59,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     Example:
         >>> print(unknown("learner", "mamll", ["maml", "prototypical_networks"]))
         unknown learner 'mamll'; did you mean 'maml'? Known: maml, prototypical_networks
+        >>> print(unknown("optimizer", "adam", ["Adam", "SGD"]))
+        unknown optimizer 'adam'; did you mean 'Adam'? Known: Adam, SGD
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
+    if not near:
+        by_lower = {known_name.lower(): known_name for known_name in names}
+        near = [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, n=1)]
     hint = f"; did you mean {near[0]!r}?" if near else "."
     listed = ", ".join(names) or "none"
     if len(names) > MOST_LISTED:

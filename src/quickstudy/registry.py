@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import re
 import sys
@@ -102,7 +103,11 @@ class Registry(UserDict[str, T], Generic[T]):
             ) from None
         for part in filter(None, point.attr.split(".")):
             if not hasattr(found, part):
-                raise UsageError(f"expected {point.attr!r} in the module {point.module}, got none")
+                near = difflib.get_close_matches(part, dir(found), n=1)
+                raise UsageError(
+                    f"expected {point.attr!r} in the module {point.module}, got none"
+                    + "".join(f"; did you mean {one!r}?" for one in near)
+                )
             found = getattr(found, part)
         return found
 

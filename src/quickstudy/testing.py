@@ -92,7 +92,25 @@ class LearnerContract(ABC):
             learner.adapt(episode.support)
         except DataError as error:
             refusal = str(error)
-        assert "4-way" in refusal, 'refuse other ways in check(), or set ways = "any"'
+        except Exception as error:
+            raise AssertionError("begin adapt with self.check(support)") from error
+        assert "4-way" in refusal, (
+            'begin adapt with self.check(support), which refuses other ways, or set ways = "any"'
+        )
+
+    def test_it_adapts_where_gradients_are_turned_off(self) -> None:
+        """As in meta-testing, and for users."""
+        learner, episode = self.make(3).eval(), self.episode()
+        try:
+            with torch.no_grad():
+                learner.adapt(episode.support)(episode.query.x)
+        except RuntimeError as error:
+            if "does not require grad" not in str(error):
+                raise
+            raise AssertionError(
+                "run the inner loop of adapt under torch.enable_grad(): meta-testing turns "
+                "gradients off"
+            ) from error
 
     def test_a_query_is_judged_alone_unless_the_learner_is_transductive(self) -> None:
         learner, episode = self.make(3).eval(), self.episode()

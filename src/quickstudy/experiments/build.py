@@ -242,7 +242,7 @@ def _factory(namespace: Any, base: type, table: Options, where: str) -> Any:
         known = [
             n
             for n, k in vars(namespace).items()
-            if isinstance(k, type) and issubclass(k, base) and k is not base
+            if isinstance(k, type) and issubclass(k, base) and k is not base and n[0] != "_"
         ]
         raise unknown(where, table.name, known)
     _check_options(kind, table, where)

@@ -126,7 +126,10 @@ def recipe_of(learner: str, channels: int = 1) -> Recipe:
         if recipe.learner.name == learner and not recipe.data.family
     ]
     if not fit:
-        raise UsageError(f"expected a recipe that trains {learner} on images: write one")
+        raise UsageError(
+            f"expected a recipe that trains {learner} on classes, and none comes with quickstudy: "
+            "write one, and give its file (such as mine.toml) in place of the learner"
+        )
     return recipes[min(fit)[-1]]
 
 

@@ -10,7 +10,8 @@ from quickstudy.encoders import ENCODERS, Encoder
 from quickstudy.errors import DataError, unknown
 from quickstudy.recipes.schema import Data
 from quickstudy.tasks import ClassData, EpisodeSampler, InstanceTasks, Tasks, split_by_share
-from quickstudy.tasks.datasets import load_dataset
+from quickstudy.tasks.datasets import DATASETS, load_dataset
+from quickstudy.tasks.families import FAMILIES
 from quickstudy.tasks.images import load_image_folder
 
 __all__ = ["classes_of", "load_classes"]
@@ -25,6 +26,9 @@ def load_classes(data: Data, split: str, seed: int) -> ClassData:
         if data.folder:
             loaded = _load_folder(data, data.folder, split)
         else:
+            if data.name not in DATASETS.names() and ":" not in data.name:
+                known = {*DATASETS.names(), *FAMILIES.names(), "folder"}
+                raise unknown("data set or family of tasks", data.name, known)
             texts = _encoder(data.encoder) if data.encoder and data.of_texts else None
             loaded = load_dataset(
                 data.name, split, image_size=data.image_size, seed=seed, encoder=texts

@@ -62,13 +62,17 @@ def result_rows(columns: dict[str, Results]) -> list[list[str]]:
 
 
 def with_interval(mean: float, half: float) -> str:
-    """A score and the half-width of its interval, with two decimals, or more for a small half.
+    """A score and the half-width of its interval, with two decimals, or more for a small half; a
+    half that is rounding alone counts as zero.
 
     Example:
         >>> with_interval(98.736, 0.349), with_interval(0.00582, 0.00193)
         ('98.74 ± 0.35', '0.006 ± 0.002')
+        >>> with_interval(100.0, 2e-14)
+        '100.00 ± 0.00'
     """
-    decimals = max(2, -math.floor(math.log10(half))) if 0 < half < 1 else 2
+    small = 1e-12 * abs(mean) < half < 1
+    decimals = max(2, -math.floor(math.log10(half))) if small else 2
     return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
 
 

@@ -20,6 +20,9 @@ __all__ = ["load_recipe", "override", "parse_recipe"]
 MOST_TOML_BYTES = 64 * 1024
 """Of a recipe."""
 
+NAMED = ("data", "backbone", "learner", "optimizer", "schedule")
+"""Tables of a recipe that begin with a name."""
+
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Load a recipe by name or path, change keys, and check it.
@@ -98,7 +101,12 @@ def parse_recipe(plain: dict[str, Any]) -> Recipe:
             *place, name = map(str, first["loc"])
             if near := difflib.get_close_matches(name, map(str, first["input"]), n=1):
                 raise unknown("recipe key", ".".join([*place, near[0]]), [where]) from None
-        raise UsageError(f"recipe key {where}: {first['msg']}, got {first['input']!r}") from None
+        message = first["msg"]
+        if first["type"] == "model_type":
+            message = "expected a table of keys"
+            if isinstance(first["input"], str) and first["loc"][-1] in NAMED:
+                message = f'expected a table, as in {where} = {{ name = "{first["input"]}" }}'
+        raise UsageError(f"recipe key {where}: {message}, got {first['input']!r}") from None
 
 
 def override(plain: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:

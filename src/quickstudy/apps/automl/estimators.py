@@ -429,8 +429,8 @@ class _AutoML(BaseEstimator, ABC):
                 for e in self.leaderboard_
             ]
             self.notes_.append(
-                f"{len(late)} pipelines are left out of the ensemble, as the time budget did not "
-                "suffice to fit them on all rows"
+                f"left out of the ensemble, as the time budget did not suffice to fit them on all "
+                f"rows: {len(late)} pipeline{'s' * (len(late) > 1)}"
             )
         return bool(self.members_)
 

@@ -244,7 +244,10 @@ def _method(learner: str | Path | None, default: str) -> str:
     if learner is None:
         return default
     if learner not in METHODS:
-        raise UsageError(f"expected a method for vectors ({', '.join(METHODS)}), got {learner}")
+        raise UsageError(
+            f"expected a method for vectors ({', '.join(METHODS)}), got {learner}: to adapt a run "
+            "to numbers, use FewShotClassifier.from_run in Python"
+        )
     return str(learner)
 
 

@@ -326,7 +326,8 @@ class ColdUsers:
         if not len(users):
             raise DataError(
                 f"expected users with {need} ratings ({self.most} support + {self.n_query} query), "
-                f"got none: the most is {data.counts.max()}"
+                f"got none: the most is {data.counts.max()}; give fewer of them as support, or "
+                "predict fewer (on the command line --support and --n-query)"
             )
         rows = np.lexsort((lots, data.user))  # by user, then in order
         start = np.concatenate([[0], data.counts.cumsum()])
