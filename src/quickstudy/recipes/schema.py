@@ -120,6 +120,13 @@ class Data(_Table):
         return self.dataset is not None and self.dataset.texts
 
     @property
+    def of_images(self) -> bool:
+        """Whether examples are images, from a data set or a folder."""
+        if self.dataset:
+            return not (self.dataset.texts or self.dataset.shape)
+        return self.folder is not None
+
+    @property
     def n_channels(self) -> int:
         """Of an image: of the folder as asked for, or as the data set has them."""
         return self.dataset.channels if self.dataset else self.channels

@@ -32,8 +32,9 @@ from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.experiments.run import load_run, train_run
 from quickstudy.learners import LEARNERS, MAML, R2D2, BayesianPrototypes, PrototypicalNetworks
 from quickstudy.nn import MLP, Conv4
-from quickstudy.recipes.loading import load_recipe
+from quickstudy.recipes.loading import load_recipe, parse_recipe
 from quickstudy.tasks import Batch, Episode, EpisodeSampler, Images, SinusoidTasks, Support
+from quickstudy.tasks.datasets import DATASETS, Dataset
 from quickstudy.testing import blob_classes
 
 X = [[0.0, 0.1], [0.2, 0.0], [1.0, 1.1], [1.2, 1.0]]
@@ -419,6 +420,25 @@ def test_what_was_saved_predicts_the_same_and_learns_on(tmp_path):
     regressor = FewShotRegressor().fit(X, [0.0, 0.0, 1.0, 1.0])
     again = saved_and_loaded(regressor, tmp_path / "regressor")
     assert np.array_equal(again.predict(X), regressor.predict(X))
+
+
+def test_a_run_on_a_data_set_of_vectors_takes_vectors(tmp_path, monkeypatch):
+    data = blob_classes(12)
+    blobs = Dataset(title="blobs", splits=("train",), load=lambda *_, **__: data, shape=(8,))
+    monkeypatch.setitem(DATASETS.data, "blobs", blobs)
+    recipe = {
+        "about": "vectors",
+        "data": {"name": "blobs"},
+        "backbone": {"name": "mlp"},
+        "learner": {"name": "prototypical_networks"},
+        "tasks": {"n_way": 3, "n_query": 2},
+        "train": {"steps": 1},
+    }
+    train_run(parse_recipe(recipe), tmp_path / "run")
+    classifier = FewShotClassifier.from_run(tmp_path / "run").fit(data.x[:40], data.y[:40])
+    assert np.mean(classifier.predict(data.x[:40]) == data.y[:40].numpy()) > 0.7
+    with pytest.raises(UsageError, match="trained on images, got one on blobs"):
+        methods.images_of(parse_recipe(recipe))
 
 
 def test_a_run_saved_with_its_shots_needs_the_run_no_more(run, letters, tmp_path):

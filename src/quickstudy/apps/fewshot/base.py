@@ -126,7 +126,7 @@ class FewShotEstimator(BaseEstimator):
             self.recipe_, self.learner_ = load_run(learner)
             if encoder is None and (own := self.recipe_.data.encoder):
                 self._encoder_name, self.encoder_ = own, named_encoder(own)
-            elif encoder is None and not self.recipe_.data.family:
+            elif encoder is None and self.recipe_.data.of_images:
                 self.encoder_ = images_of(self.recipe_)
         else:
             raise UsageError(

@@ -135,11 +135,10 @@ def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:
     Raises:
         UsageError: If the recipe is not of images, or of what an encoder makes of them.
     """
-    if recipe.data.family:
-        name = recipe.data.name
-        raise UsageError(f"expected a run trained on images, got one on the family {name!r}")
     if encoder := recipe.data.encoder:
         raise UsageError(f"expected a run trained on images, got one on what {encoder} makes")
+    if not recipe.data.of_images:
+        raise UsageError(f"expected a run trained on images, got one on {recipe.data.name}")
     photographs = recipe.data.n_channels == 3 and recipe.data.folder is None
     ink = ink or ("bright" if photographs else recipe.data.ink)
     return Images(recipe.data.image_size, recipe.data.n_channels, ink)
