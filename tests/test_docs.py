@@ -182,8 +182,8 @@ def check_quickstudy(*words: str) -> None:
     for option in command.params:
         value = context.params.get(option.name)
         offered = {item.value for item in option.shell_complete(context, "")}
-        is_file = isinstance(value, str) and ("/" in value or value.endswith(".toml"))
-        if offered and isinstance(value, str) and not is_file:  # what completes has names
+        is_own = isinstance(value, str) and ("/" in value or ":" in value or ".toml" in value)
+        if offered and isinstance(value, str) and not is_own:  # what completes has names
             assert set(value.split(",")) <= offered
     recipe = str(context.params.get("recipe"))
     if "overrides" in context.params and "recipe" in context.params and "." not in recipe:

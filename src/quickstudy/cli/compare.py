@@ -32,14 +32,15 @@ def compare_learners(
     learners: Annotated[
         str,
         typer.Option(
-            help="Names of learners or recipes, separated by commas.",
+            help="Names of learners or recipes, or TOML files of your own, separated by commas.",
             autocompletion=_complete_learners,
         ),
     ],
     dataset: Annotated[
         str,
         typer.Option(
-            help="Name of a data set, or a folder of images.", autocompletion=complete_data_set
+            help="Name of a data set, module:name of your own, or a folder of images.",
+            autocompletion=complete_data_set,
         ),
     ] = "glyphs",
     encoder: Annotated[

@@ -66,7 +66,7 @@ class Learner(nn.Module, ABC):
 
     A new algorithm defines `adapt`; it overrides `loss` if it has an objective of its own,
     `meta_gradient` if its update is not the gradient of a loss, and `check` if there are tasks it
-    cannot do. The engine knows only these.
+    cannot do. The engine knows only these. A learner whose `ways` are not "any" sets `n_outputs`.
 
     In training mode, which a new learner is in as any module, batch norm uses and updates
     statistics; call `eval()` before adapting to a real task. `meta_train` ends so.
@@ -101,7 +101,9 @@ class Learner(nn.Module, ABC):
     def adapt(self, support: Support) -> Predictor:
         """Learn from a support set; in evaluation mode the learner is left as it was.
 
-        A predictor serves until its learner is trained further.
+        A predictor serves until its learner is trained further. An implementation begins with
+        `self.check(support)`, and takes gradients under `torch.enable_grad()`, since meta-testing
+        turns them off.
 
         Raises:
             DataError: If `check` refuses the support set.
