@@ -74,9 +74,9 @@ class BlobCache:
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """The entries there are of these keys."""
-        found: dict[bytes, bytes] = {}
+        values: dict[bytes, bytes] = {}
         if not cache_limit() or not self.path.exists():
-            return found
+            return values
         now, stale = int(time.time()), []
         with self._done_without(), self._connect("rw") as connection:
             remaining = iter(keys)
@@ -86,13 +86,13 @@ class BlobCache:
                     f"SELECT key, value, used FROM entries WHERE key IN ({marks})", part
                 )
                 for key, value, used in rows:
-                    found[key] = value
+                    values[key] = value
                     if used < now - RESOLUTION:
                         stale.append((now, key))
             if stale:
                 with _transaction(connection):
                     connection.executemany("UPDATE entries SET used = ? WHERE key = ?", stale)
-        return found
+        return values
 
     def put(self, entries: Mapping[bytes, bytes]) -> None:
         """Keep entries, and evict those used least recently if there is no room."""

@@ -31,7 +31,7 @@ USUAL = {
 """What glibc itself arrives at in a process that frees large blocks (its thresholds grow)."""
 
 RESERVED = 2**30
-"""Bytes of the heap, not in use yet, for which huge pages are asked for."""
+"""Bytes of the heap, not in use yet, for which huge pages are requested."""
 
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 

@@ -99,7 +99,7 @@ def adapt(
     if out and out.suffix == ".parquet":
         require("pyarrow", "experience")
     began = datetime.now(UTC)
-    found = adapting.adapt(
+    adaptation = adapting.adapt(
         support,
         query,
         learner=learner,
@@ -108,20 +108,20 @@ def adapt(
         ink=ink,
         overrides=overrides or [],
     )
-    print(f"learned {found.ways} classes by {found.learner}", file=sys.stderr)
-    if found.reason:
-        print(f"chosen: {found.reason}", file=sys.stderr)
-    if found.seen:
-        print(f"The encoder is {found.seen}.", file=sys.stderr)
+    print(f"learned {adaptation.ways} classes by {adaptation.learner}", file=sys.stderr)
+    if adaptation.reason:
+        print(f"chosen: {adaptation.reason}", file=sys.stderr)
+    if adaptation.seen:
+        print(f"The encoder is {adaptation.seen}.", file=sys.stderr)
     if picture:
         from quickstudy.apps.fewshot.pictures import draw_predictions
 
-        draw_predictions(found, support, query, picture)
+        draw_predictions(adaptation, support, query, picture)
         print(f"picture in {picture}", file=sys.stderr)
-    table = adapting.as_table(found)
+    table = adapting.as_table(adaptation)
     rows = [
-        {found.kind: p.example, "label": p.label, "probabilities": p.probabilities}
-        for p in found.predictions
+        {adaptation.kind: p.example, "label": p.label, "probabilities": p.probabilities}
+        for p in adaptation.predictions
     ]
     if out:
         if out.suffix == ".parquet":
@@ -134,7 +134,7 @@ def adapt(
         print(f"{len(rows)} predictions in {out}", file=sys.stderr)
     if as_json or not out:
         say(rows, as_json, as_csv(table).removesuffix("\n"))
-    keep(forget, lambda store: remember_adapting(found, support, store, began=began))
+    keep(forget, lambda store: remember_adapting(adaptation, support, store, began=began))
 
 
 def _parquet(table: dict[str, list[Any]]) -> bytes:

@@ -82,7 +82,7 @@ def compare_learners(
     seconds = seconds_in(budget)
     is_folder = dataset not in data_files() and ("/" in dataset or Path(dataset).exists())
     data = {"name": "folder", "folder": str(Path(dataset).absolute())} if is_folder else {}
-    found = compare(
+    comparison = compare(
         [name.strip() for name in learners.split(",")],
         {"name": dataset, **data, **({"encoder": encoder} if encoder else {})},
         run,
@@ -93,7 +93,7 @@ def compare_learners(
         n_tasks=tasks,
         seed=seed,
     )
-    picture = draw(found, run / "compare.png")
+    picture = draw(comparison, run / "compare.png")
     rows = [
         [
             entry["learner"],
@@ -103,7 +103,7 @@ def compare_learners(
             f"{1000 * entry['cost']['seconds']:.1f} ms",
             f"{entry['parameters']:,}",
         ]
-        for entry in found.learners
+        for entry in comparison.learners
     ]
     head = ["learner", "accuracy", "trained", "optimiser", "adapts in", "parameters"]
     pairs = [
@@ -112,10 +112,10 @@ def compare_learners(
             f"{100 * pair.difference:.2f}",
             "not tested" if pair.p is None else f"{pair.p:.2g}",
         ]
-        for pair in found.pairs
+        for pair in comparison.pairs
     ]
     notes = [f"Each had {seconds:g} s. {INTERVALS}"]
-    if short := [entry["learner"] for entry in found.learners if not entry["trained_enough"]]:
+    if short := [entry["learner"] for entry in comparison.learners if not entry["trained_enough"]]:
         notes.append(
             f"Not tested are pairs with {', '.join(short)}: fewer than {FEWEST_STEPS} steps, or "
             "more than 10 % over the budget."
@@ -125,7 +125,7 @@ def compare_learners(
         table(["pair", "points", "p (clustered by class, Holm)"], *pairs),
         "\n".join([*notes, f"Picture: {picture}"]),
     ]
-    say(found.as_dict(), as_json, "\n\n".join(parts))
+    say(comparison.as_dict(), as_json, "\n\n".join(parts))
     keep(forget, lambda store: remember_comparison(run, store, began=began))
 
 

@@ -48,8 +48,8 @@ RESTORE = "restore a copy, or move it away and import an export"
 
 
 def experience_place() -> str | None:
-    """Where experience is kept: `QUICKSTUDY_EXPERIENCE` (a path or URL; None if it is "off"), or a
-    file in the user's data folder.
+    """Where experience is stored: `QUICKSTUDY_EXPERIENCE` (a path or URL; None if it is "off"), or
+    a file in the user's data folder.
     """
     named = os.environ.get("QUICKSTUDY_EXPERIENCE")
     if named == "off":
@@ -76,7 +76,7 @@ def database_url(place: str | Path | None) -> sa.URL:
     if url is None or "@" in (url.host or ""):
         raise UsageError(
             "expected a path, or a URL such as postgresql://USER:PASSWORD@HOST/DATABASE, got what "
-            "is neither (not shown, as a password may be in it): in a password write %40 for @, "
+            "is neither (not printed, as a password may be in it): in a password write %40 for @, "
             "%2F for / and %3A for :"
         )
     backend = url.get_backend_name()

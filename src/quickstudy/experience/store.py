@@ -53,7 +53,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class ExperienceStore:
-    """Tasks, strategies, runs and trials, kept across runs and processes.
+    """Tasks, strategies, runs and trials, stored across runs and processes.
 
     What is in the store is never changed: a record whose id or fingerprint is there already is
     passed over, so writing again after a doubt is safe. Every write is one transaction, which is on
@@ -90,10 +90,10 @@ class ExperienceStore:
         if url.drivername == "sqlite":
             check_file(Path(self.place), create)
         self._engine = make_engine(url)
-        found = self._read(revision_of)
-        if found is None and not create:
+        revision = self._read(revision_of)
+        if revision is None and not create:
             raise MissingError(f"expected an experience store at {self.place}, found none")
-        if found != SCHEMA:
+        if revision != SCHEMA:
             self._write(self._upgrade)
 
     def __repr__(self) -> str:
@@ -178,20 +178,20 @@ class ExperienceStore:
         """
 
         def work(conn: sa.Connection) -> list[Record]:
-            found: list[Record] = []
+            matches: list[Record] = []
             for kind, table in RECORDS.items():
                 query = sa.select(table).where(key_of(table).startswith(id, autoescape=True))
-                found += [as_record(kind, row) for row in conn.execute(query.limit(2)).mappings()]
-            return found
+                matches += [as_record(kind, row) for row in conn.execute(query.limit(2)).mappings()]
+            return matches
 
-        found = self._read(work) if id and "\0" not in id else []
-        if len(found) != 1:
-            what = "several" if found else "none"
+        matches = self._read(work) if id and "\0" not in id else []
+        if len(matches) != 1:
+            what = "several" if matches else "none"
             raise UsageError(
                 f"expected the beginning of one id in {self.place}, got {id!r}, which is that of "
                 f"{what}: `quickstudy experience list` lists them"
             )
-        return found[0]
+        return matches[0]
 
     def export(self, place: str | Path) -> Path:
         """Write the store as it is now into a new folder, a Parquet file a kind of record; or,
@@ -317,19 +317,23 @@ class ExperienceStore:
 
         if conn.dialect.name == "postgresql":
             conn.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('quickstudy'))"))
-        found = revision_of(conn)
-        if found == SCHEMA:
+        revision = revision_of(conn)
+        if revision == SCHEMA:
             return
-        if found is not None and found > SCHEMA:
+        if revision is not None and revision > SCHEMA:
             made_by = conn.scalar(
-                sa.select(UPGRADES.c.quickstudy).where(UPGRADES.c.revision == found)
+                sa.select(UPGRADES.c.quickstudy).where(UPGRADES.c.revision == revision)
             )
             raise DataError(
-                f"expected schema {SCHEMA} or older in {self.place}, got {found} of quickstudy "
+                f"expected schema {SCHEMA} or older in {self.place}, got {revision} of quickstudy "
                 f"{made_by}: upgrade quickstudy to that version or newer, or name another store in "
                 "QUICKSTUDY_EXPERIENCE"
             )
-        if found is None and conn.dialect.name == "sqlite" and sa.inspect(conn).get_table_names():
+        if (
+            revision is None
+            and conn.dialect.name == "sqlite"
+            and sa.inspect(conn).get_table_names()
+        ):
             raise DataError(f"expected an experience store in {self.place}, got another database")
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))

@@ -91,7 +91,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found: an entry a learner, best first, and every pair of them."""
+    """The result of `compare`: an entry a learner, best first, and every pair of them."""
 
     about: dict[str, Any]
     learners: list[dict[str, Any]]
@@ -218,11 +218,11 @@ def compare(
         )
     entries.sort(key=lambda entry: -entry["mean"])
     enough = {entry["learner"] for entry in entries if entry["trained_enough"]}
-    found = Comparison({**about, **provenance(seed)}, entries, _pairs(reports, enough))
+    comparison = Comparison({**about, **provenance(seed)}, entries, _pairs(reports, enough))
     scores = {name: report.scores for name, report in reports.items()}
-    content = json.dumps({**found.as_dict(), "scores": scores}, indent=1)
+    content = json.dumps({**comparison.as_dict(), "scores": scores}, indent=1)
     write_atomically(folder / "compare.json", content.encode())
-    return found
+    return comparison
 
 
 def _image_options(folder: Path) -> dict[str, Any]:
@@ -379,8 +379,8 @@ def _keep_plan(recipes: dict[str, Recipe], folder: Path, about: dict[str, Any]) 
     """Keep the plan, since the timing it rests on would come out otherwise another time."""
     with disk_errors(folder):
         make_folder(folder)
-    kept = {"about": about, "recipes": {n: json.loads(r.as_json()) for n, r in recipes.items()}}
-    write_atomically(folder / "plan.json", json.dumps(kept, indent=1).encode())
+    plan = {"about": about, "recipes": {n: json.loads(r.as_json()) for n, r in recipes.items()}}
+    write_atomically(folder / "plan.json", json.dumps(plan, indent=1).encode())
 
 
 def _kept_plan(folder: Path, about: dict[str, Any]) -> dict[str, Recipe] | None:
@@ -389,10 +389,10 @@ def _kept_plan(folder: Path, about: dict[str, Any]) -> dict[str, Recipe] | None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise RunError(f"{folder} is there already, and no comparison: name another folder")
         return None
-    kept = read_json(path)
-    if kept.get("about") != about:
+    plan = read_json(path)
+    if plan.get("about") != about:
         raise RunError(f"{folder} holds another comparison: name another folder")
-    return {name: parse_recipe(plain) for name, plain in kept["recipes"].items()}
+    return {name: parse_recipe(plain) for name, plain in plan["recipes"].items()}
 
 
 def _curve(log: Path) -> list[tuple[float, float]]:

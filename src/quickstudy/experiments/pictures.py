@@ -32,7 +32,7 @@ def episodes_to_draw(recipe: Recipe) -> list[tuple[str, Episode]]:
     Raises:
         UsageError: If the recipe has no such test.
     """
-    found: list[tuple[str, Episode]] = []
+    episodes: list[tuple[str, Episode]] = []
     for test in recipe.test:
         dataset = (test.data or recipe.data).dataset
         is_fixed = dataset is not None and test.split in dataset.fixed_tasks
@@ -40,10 +40,10 @@ def episodes_to_draw(recipe: Recipe) -> list[tuple[str, Episode]]:
             changed = {} if is_fixed else {"n_query": PER_CLASS}
             with contextlib.suppress(MissingError):
                 tasks = tasks_of_test(recipe, test.model_copy(update=changed), stream=3)
-                found.append((test.title.partition(" (")[0], tasks[0]))
-    if not found:
+                episodes.append((test.title.partition(" (")[0], tasks[0]))
+    if not episodes:
         raise UsageError("expected a test of 5 ways and 1 shot to draw a picture of, got none")
-    return found
+    return episodes
 
 
 def draw_episodes(episodes: list[tuple[str, Episode]], learner: Learner, path: Path) -> Path:

@@ -52,26 +52,29 @@ def remember(
     """Keep a part of a run's report as a run with its tasks, strategies and trials.
 
     The training is a trial without scores on the training tasks; each test is one with a score a
-    task. The same part is kept once.
+    task. The same part is recorded once.
 
     Args:
         recipe: That of the run, with its overrides.
         report: As in `report.json`.
         began: When the command began.
     """
-    told = report[part]
+    part_report = report[part]
     run = run_record(
-        told, recipe.as_json(), {"about": report["about"], **_without_scores(told)}, began
+        part_report,
+        recipe.as_json(),
+        {"about": report["about"], **_without_scores(part_report)},
+        began,
     )
     if part == "train":
         strategy = strategy_of(recipe)
         task = task_of(recipe.data, recipe.tasks, make_tasks(recipe, recipe.tasks, recipe.data, 0))
         trial = trial_record(
-            run, 0, task, strategy, seconds=told["seconds"], cost=told.get("cost", {})
+            run, 0, task, strategy, seconds=part_report["seconds"], cost=part_report.get("cost", {})
         )
         store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
         return
-    left = list(told["results"]["score"])
+    left = list(part_report["results"]["score"])
     tasks, strategies, trials = [], [], []
     for test in recipe.test:
         if left and left[0]["title"] == test.title:  # the data of the others is not here
@@ -84,15 +87,15 @@ def remember(
 
 def remember_comparison(folder: Path, store: ExperienceStore, *, began: datetime) -> None:
     """Keep what `compare` left in its folder: a trial a learner, all on the same task."""
-    found, plan = read_json(folder / "compare.json"), read_json(folder / "plan.json")
-    told = found["about"]
-    run = run_record(told, json.dumps(plan["about"]), _without_scores(found), began)
+    comparison, plan = read_json(folder / "compare.json"), read_json(folder / "plan.json")
+    made_by = comparison["about"]
+    run = run_record(made_by, json.dumps(plan["about"]), _without_scores(comparison), began)
     tasks, strategies, trials = [], [], []
-    for entry in found["learners"]:
+    for entry in comparison["learners"]:
         recipe = parse_recipe(plan["recipes"][entry["learner"]])
         tasks.append(_tested(recipe, recipe.test[0]))
         strategies.append(strategy_of(recipe))
-        scored = {**entry, "scores": found["scores"][entry["learner"]]}
+        scored = {**entry, "scores": comparison["scores"][entry["learner"]]}
         trials.append(_scored(run, len(trials), tasks[-1], strategies[-1], scored))
     store.record(run=run, tasks=tasks, strategies=strategies, trials=trials)
 
@@ -175,18 +178,20 @@ def _words(size: int | tuple[int, int]) -> str:
     return f"{size[0]} to {size[1]}" if isinstance(size, tuple) else str(size)
 
 
-def run_record(told: dict[str, Any], recipe: str, report: dict[str, Any], began: datetime) -> Run:
-    """A run, told of by the provenance it kept."""
+def run_record(
+    made_by: dict[str, Any], recipe: str, report: dict[str, Any], began: datetime
+) -> Run:
+    """A run, from the provenance that was saved with it."""
     from quickstudy.experience import Run, canonical_json
 
     report = _finite(report)
     return Run(
-        command=told["command"],
+        command=made_by["command"],
         started=began,
         finished=datetime.now(UTC),
         recipe=json.loads(recipe),
-        commit=told["commit"],
-        machine=told["machine"],
+        commit=made_by["commit"],
+        machine=made_by["machine"],
         report=report,
         id=str(uuid.uuid5(REPORTS, canonical_json([json.loads(recipe), report]))),
     )

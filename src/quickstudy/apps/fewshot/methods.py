@@ -44,7 +44,7 @@ METHODS = ("gaussian_classes", "nearest_centroid", "nearest_neighbour", "ridge",
 
 NUMBERS, EMBEDDINGS = "gaussian_classes", "ridge"
 """The method if none is named. Features of columns differ in scale and depend on each other;
-embeddings compare by direction, and with one example a class their scales cannot be told."""
+embeddings compare by direction, and with one example a class their scales cannot be estimated."""
 
 SHARPNESS = {"nearest_centroid": 10.0, "nearest_neighbour": 10.0, "ridge": 16.0}
 """Factors for the softmax of scores that are cosines or targets of 0 and 1. The best ones were 8 to
