@@ -26,52 +26,62 @@ def _complete_learner(incomplete: str) -> list[str]:
     return [name for name in (*SHIPPED, *METHODS) if name.startswith(incomplete)] + folders
 
 
+LearnerName = Annotated[
+    str | None,
+    typer.Argument(
+        help="A run folder, a shipped run (handwriting, glyphs) or a method without "
+        "meta-training (ridge, gaussian_classes, ...). Default: chosen to fit the examples.",
+        autocompletion=_complete_learner,
+    ),
+]
+SupportPath = Annotated[
+    Path,
+    typer.Option(
+        help="The labelled examples: a folder (or zip) with a folder of images for each class, "
+        "or a .csv, .tsv or .parquet table of texts or numbers with a column of labels."
+    ),
+]
+QueryPath = Annotated[Path, typer.Option(help="What to predict: images, or a table.")]
+OutputPath = Annotated[
+    Path | None,
+    typer.Option(help="Write the predictions to this .csv, .json or .parquet file."),
+]
+PicturePath = Annotated[
+    Path | None,
+    typer.Option(help="Draw the images with their predicted classes to this .png file."),
+]
+EncoderName = Annotated[
+    str | None,
+    typer.Option(
+        help="Pretrained network that embeds the examples: minilm for texts, "
+        "efficientnet_lite0 for images. Default: the one that fits, or that of the run.",
+        autocompletion=complete_encoder,
+    ),
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Name of the column of labels. Default: label or class.")
+]
+InkOption = Annotated[
+    Ink | None,
+    typer.Option(
+        help="Whether strokes are darker or brighter than the paper. Default: as in training."
+    ),
+]
+
+
 @commands.command(
     epilog="Example: quickstudy adapt --support letters/ --query unknown/; "
     "quickstudy adapt ridge --support intents.csv --query new.csv --out answers.parquet"
 )
 def adapt(
-    learner: Annotated[
-        str | None,
-        typer.Argument(
-            help="A run folder, a shipped run (handwriting, glyphs) or a method without "
-            "meta-training (ridge, gaussian_classes, ...). Default: chosen to fit the examples.",
-            autocompletion=_complete_learner,
-        ),
-    ] = None,
-    support: Annotated[
-        Path,
-        typer.Option(
-            help="The labelled examples: a folder (or zip) with a folder of images for each class, "
-            "or a .csv, .tsv or .parquet table of texts or numbers with a column of labels."
-        ),
-    ] = ...,  # type: ignore[assignment]
-    query: Annotated[Path, typer.Option(help="What to predict: images, or a table.")] = ...,  # type: ignore[assignment]
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write the predictions to this .csv, .json or .parquet file."),
-    ] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(help="Draw the images with their predicted classes to this .png file."),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Pretrained network that embeds the examples: minilm for texts, "
-            "efficientnet_lite0 for images. Default: the one that fits, or that of the run.",
-            autocompletion=complete_encoder,
-        ),
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Name of the column of labels. Default: label or class.")
-    ] = None,
-    ink: Annotated[
-        Ink | None,
-        typer.Option(
-            help="Whether strokes are darker or brighter than the paper. Default: as in training."
-        ),
-    ] = None,
+    learner: LearnerName = None,
+    support: SupportPath = ...,  # type: ignore[assignment]
+    query: QueryPath = ...,  # type: ignore[assignment]
+    out: OutputPath = None,
+    picture: PicturePath = None,
+    encoder: EncoderName = None,
+    label: LabelColumn = None,
+    ink: InkOption = None,
     overrides: Overrides = None,
     forget: Forget = False,
     as_json: Json = False,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quickstudy.cli.experience import Forget, keep
 from quickstudy.cli.options import complete_data_set, complete_encoder
 from quickstudy.cli.output import MOST_SEED, Json, say, seconds_in, table
+
+if TYPE_CHECKING:
+    from quickstudy.experiments.compare import Comparison
 
 commands = typer.Typer()
 
@@ -72,9 +75,8 @@ def compare_learners(
     and 84 pixels, their size.
     """
     from quickstudy.errors import require
-    from quickstudy.experiments.compare import FEWEST_STEPS, compare, draw
+    from quickstudy.experiments.compare import compare, draw
     from quickstudy.experiments.remember import remember_comparison
-    from quickstudy.experiments.report import INTERVALS, score_interval, with_interval
     from quickstudy.tasks.datasets import data_files
 
     began = datetime.now(UTC)
@@ -94,6 +96,16 @@ def compare_learners(
         seed=seed,
     )
     picture = draw(comparison, run / "compare.png")
+    text = f"{_comparison_text(comparison, seconds)}\nPicture: {picture}"
+    say(comparison.as_dict(), as_json, text)
+    keep(forget, lambda store: remember_comparison(run, store, began=began))
+
+
+def _comparison_text(comparison: Comparison, seconds: float) -> str:
+    """Learners and pairs of a comparison as tables, and what to know of them."""
+    from quickstudy.experiments.compare import FEWEST_STEPS
+    from quickstudy.experiments.report import INTERVALS, score_interval, with_interval
+
     rows = [
         [
             entry["learner"],
@@ -123,10 +135,9 @@ def compare_learners(
     parts = [
         table(head, *rows),
         table(["pair", "points", "p (clustered by class, Holm)"], *pairs),
-        "\n".join([*notes, f"Picture: {picture}"]),
+        "\n".join(notes),
     ]
-    say(comparison.as_dict(), as_json, "\n\n".join(parts))
-    keep(forget, lambda store: remember_comparison(run, store, began=began))
+    return "\n\n".join(parts)
 
 
 def _training(entry: dict[str, Any], budget: float) -> str:
