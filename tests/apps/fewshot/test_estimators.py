@@ -28,6 +28,7 @@ from quickstudy.apps.fewshot import methods
 from quickstudy.apps.fewshot.adapt import adapt
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.encoders import ENCODERS, Pretrained
+from quickstudy.engine import checkpoints
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.experiments.run import load_run, train_run
 from quickstudy.learners import LEARNERS, MAML, R2D2, BayesianPrototypes, PrototypicalNetworks
@@ -778,3 +779,31 @@ def test_refused_descriptions_leave_what_was_learned():
         classifier.partial_fit([], [], descriptions={"far": [9.0]})
     assert classifier.classes_.tolist() == ["high", "low"]
     assert np.array_equal(classifier.predict_proba(X), before)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("options", None),
+        ("state", {"classes": ["a"], "temperature": -1.0, "threshold": None}),
+        ("learner", {"kind": "run"}),
+        ("encoder", {"kind": "named", "name": "minilm", "bits": 99}),
+        ("n_features", "two"),
+    ],
+)
+def test_a_saved_state_that_does_not_fit_the_schema_is_refused(tmp_path, key, value):
+    FewShotClassifier().fit(X, Y).save(tmp_path / "saved")
+    tensors, state, _ = checkpoints.latest_checkpoint(tmp_path / "saved")
+    state[key] = value
+    checkpoints.save_version(tmp_path / "saved", tensors, state)
+    with pytest.raises(RunError, match=f"no estimator of this version of quickstudy .{key}"):
+        FewShotClassifier.load(tmp_path / "saved")
+
+
+def test_a_saved_estimator_without_its_examples_is_refused(tmp_path):
+    FewShotClassifier().fit(X, Y).save(tmp_path / "saved")
+    tensors, state, _ = checkpoints.latest_checkpoint(tmp_path / "saved")
+    del tensors["support"]["y"]
+    checkpoints.save_version(tmp_path / "saved", tensors, state)
+    with pytest.raises(RunError, match="no 'y'"):
+        FewShotClassifier.load(tmp_path / "saved")
