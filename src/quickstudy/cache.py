@@ -25,13 +25,13 @@ __all__ = ["BlobCache", "FileCache", "cache_limit"]
 
 DEFAULT_MEGABYTES = 2000
 
-RESOLUTION = 60
+TIME_RESOLUTION = 60
 """Seconds after which another use of an entry is written down, so that most reads write nothing."""
 
 MOST_VARIABLES = 500
 """Of one SQL statement; SQLite of 2020 and before takes 999."""
 
-EVICTED = 10
+EVICTED_FRACTION = 10
 """A full cache loses one entry in so many at a time, so that not every write has to make room."""
 
 
@@ -87,7 +87,7 @@ class BlobCache:
                 )
                 for key, value, used in rows:
                     values[key] = value
-                    if used < now - RESOLUTION:
+                    if used < now - TIME_RESOLUTION:
                         stale.append((now, key))
             if stale:
                 with _transaction(connection):
@@ -161,7 +161,7 @@ def _evict(connection: sqlite3.Connection) -> int:
     return connection.execute(
         "DELETE FROM entries WHERE rowid IN "
         "(SELECT rowid FROM entries ORDER BY used, rowid LIMIT ?)",
-        (-(-count // EVICTED),),
+        (-(-count // EVICTED_FRACTION),),
     ).rowcount
 
 

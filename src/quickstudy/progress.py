@@ -14,10 +14,10 @@ __all__ = ["Progress", "duration", "track"]
 
 T = TypeVar("T")
 
-FIRST = 2.0
+SECONDS_BEFORE_DISPLAY = 2.0
 """Seconds before progress is displayed: what is faster needs none."""
 
-LOG_EVERY = 10.0
+LOG_SECONDS = 10.0
 """Seconds between two lines where there is no terminal."""
 
 
@@ -75,7 +75,7 @@ class Progress:
         """Show the present state, with a note such as the loss."""
         if note is not None:
             self.note = note
-        if self._display and self.elapsed >= FIRST:
+        if self._display and self.elapsed >= SECONDS_BEFORE_DISPLAY:
             self._display.show(self)
 
     @property
@@ -168,7 +168,7 @@ class _Lines:
 
     def show(self, progress: Progress) -> None:
         now = time.monotonic()
-        if self._last is None or now - self._last >= LOG_EVERY:
+        if self._last is None or now - self._last >= LOG_SECONDS:
             self._last = now
             self._write(progress.line())
 

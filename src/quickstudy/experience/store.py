@@ -27,7 +27,7 @@ from quickstudy.errors import (
     hide_passwords,
 )
 from quickstudy.experience.database import (
-    RESTORE,
+    RESTORE_ADVICE,
     check_file,
     database_url,
     experience_place,
@@ -36,7 +36,14 @@ from quickstudy.experience.database import (
     make_engine,
     revision_of,
 )
-from quickstudy.experience.parquet import BATCH, TABLE, joined, read_records, types_of, write_rows
+from quickstudy.experience.parquet import (
+    ROWS_PER_BATCH,
+    TABLE_COLUMNS,
+    joined,
+    read_records,
+    types_of,
+    write_rows,
+)
 from quickstudy.experience.records import Run, Strategy, Task, Trial, as_record
 from quickstudy.experience.schema import RECORDS, SCHEMA, UPGRADES, key_of
 from quickstudy.files import check_writable, disk_errors, make_folder, sync_folder
@@ -216,7 +223,7 @@ class ExperienceStore:
             with disk_errors(place):
                 try:
                     if is_table:
-                        write_rows(made, TABLE, _joined_rows(conn, _chosen()))
+                        write_rows(made, TABLE_COLUMNS, _joined_rows(conn, _chosen()))
                         return made
                     made.mkdir()
                     for kind, table in RECORDS.items():
@@ -306,7 +313,7 @@ class ExperienceStore:
                 raise
             except (SQLAlchemyError, ValueError, TypeError) as error:
                 reason = str(error).partition("\n")[0]
-                raise DataError(f"{self.place} is damaged ({reason}): {RESTORE}") from error
+                raise DataError(f"{self.place} is damaged ({reason}): {RESTORE_ADVICE}") from error
         raise AssertionError
 
     def _upgrade(self, conn: sa.Connection) -> None:
@@ -341,7 +348,7 @@ class ExperienceStore:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
-            raise DataError(f"{self.place} is damaged ({error}): {RESTORE}") from None
+            raise DataError(f"{self.place} is damaged ({error}): {RESTORE_ADVICE}") from None
         now = {"quickstudy": version("quickstudy"), "at": datetime.now(UTC)}
         conn.execute(sa.insert(UPGRADES), {"revision": SCHEMA, **now})
 
@@ -364,7 +371,7 @@ def _insert(
 
 def _batches(conn: sa.Connection, kind: type[Any], table: sa.Table) -> Iterator[list[Any]]:
     """All records of a kind, by key, some at a time."""
-    query = sa.select(table).order_by(key_of(table)).execution_options(yield_per=BATCH)
+    query = sa.select(table).order_by(key_of(table)).execution_options(yield_per=ROWS_PER_BATCH)
     for rows in conn.execute(query).mappings().partitions():
         yield [as_record(kind, row) for row in rows]
 
@@ -380,7 +387,7 @@ def _joined_rows(conn: sa.Connection, query: sa.Select[Any]) -> Iterator[list[di
         strategy.configuration,
     )
     names = [str(column.key) for column in query.selected_columns][len(RECORDS[Trial].c) :]
-    result = conn.execute(query.execution_options(yield_per=BATCH)).mappings()
+    result = conn.execute(query.execution_options(yield_per=ROWS_PER_BATCH)).mappings()
     for rows in result.partitions():
         yield [joined(as_record(Trial, row), {n: row[n] for n in names}) for row in rows]
 

@@ -52,7 +52,7 @@ from quickstudy.tasks.images import decode_image
 
 __all__ = ["Comparison", "Pair", "compare", "draw", "holm", "recipe_of"]
 
-CHECKS = 5
+N_VALIDATIONS = 5
 """Validations of each learner within its budget."""
 
 VALIDATION_SHARE = 0.2
@@ -64,10 +64,10 @@ VALIDATION_TASKS = (10, 100)
 FEWEST_STEPS = 50
 """With fewer meta-steps a learner has hardly begun, and a comparison says nothing of it."""
 
-OVERRUN = 1.1
+MAX_OVERRUN = 1.1
 """A training that took more than this times the budget is not compared."""
 
-IMAGE_SIDES = (28, 84)
+IMAGE_SIZES = (28, 84)
 """The smallest and largest side at which a folder's images are compared."""
 
 
@@ -236,7 +236,7 @@ def _image_options(folder: Path) -> dict[str, Any]:
         colours = colours or int(np.ptp(small, axis=0).max()) > 32  # more than compression leaves
         with Image.open(io.BytesIO(content)) as image:
             sides.append(max(image.size))
-    low, high = IMAGE_SIDES
+    low, high = IMAGE_SIZES
     size = min(max(round(statistics.median(sides)), low), high)
     return {"image_size": size, "channels": 3 if colours else 1, "ink": "bright"}
 
@@ -289,7 +289,7 @@ def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:
     needed = {
         name: max(
             FEWEST_STEPS * of_step / (1 - VALIDATION_SHARE),
-            fewest * CHECKS * of_task / VALIDATION_SHARE,
+            fewest * N_VALIDATIONS * of_task / VALIDATION_SHARE,
         )
         for name, (of_step, of_task) in timed.items()
         if recipes[name].train.steps
@@ -304,14 +304,14 @@ def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:
     of_task = max((timed[name][1] for name in needed), default=0.0)
     n_validation = most
     if of_task:
-        n_validation = min(most, math.floor(VALIDATION_SHARE * seconds / CHECKS / of_task))
+        n_validation = min(most, math.floor(VALIDATION_SHARE * seconds / N_VALIDATIONS / of_task))
     planned = {}
     for name, recipe in recipes.items():
         plain = json.loads(recipe.as_json())
         plain["validation"]["n_tasks"] = n_validation
         if name in needed:
             of_step, of_task = timed[name]
-            left = seconds - CHECKS * n_validation * of_task
+            left = seconds - N_VALIDATIONS * n_validation * of_task
             _shorten(plain, math.floor(left / of_step))
         planned[name] = parse_recipe(plain)
     return planned
@@ -352,7 +352,7 @@ def _shorten(plain: dict[str, Any], steps: int) -> None:
         schedule[key] = max(1, round(schedule[key] * factor))
     if "milestones" in schedule:
         schedule["milestones"] = [max(1, round(step * factor)) for step in schedule["milestones"]]
-    every = max(1, steps // CHECKS)
+    every = max(1, steps // N_VALIDATIONS)
     most = schedule.get("total_steps", 2 * steps)  # OneCycleLR refuses to go on
     train.update(steps=most, validate_every=every, checkpoint_every=every)
 
@@ -372,7 +372,7 @@ def _trained_enough(recipe: Recipe, trained: dict[str, Any], seconds: float) -> 
     """Whether a learner trained long enough, and within its budget; a baseline need not train."""
     if not recipe.train.steps:
         return True
-    return trained["steps"] >= FEWEST_STEPS and trained["seconds"] <= OVERRUN * seconds
+    return trained["steps"] >= FEWEST_STEPS and trained["seconds"] <= MAX_OVERRUN * seconds
 
 
 def _keep_plan(recipes: dict[str, Recipe], folder: Path, about: dict[str, Any]) -> None:

@@ -19,10 +19,10 @@ from quickstudy.tasks import Episode
 
 __all__ = ["draw_episodes", "draw_frame", "episodes_to_draw"]
 
-RIGHT, WRONG = "#2a9d43", "#d62828"
+CORRECT_COLOUR, WRONG_COLOUR = "#2a9d43", "#d62828"
 """Colours of frames."""
 
-PER_CLASS = 6
+QUERIES_PER_CLASS = 6
 
 
 def episodes_to_draw(recipe: Recipe) -> list[tuple[str, Episode]]:
@@ -37,7 +37,7 @@ def episodes_to_draw(recipe: Recipe) -> list[tuple[str, Episode]]:
         dataset = (test.data or recipe.data).dataset
         is_fixed = dataset is not None and test.split in dataset.fixed_tasks
         if is_fixed or (test.n_way == 5 and test.n_shot == 1):
-            changed = {} if is_fixed else {"n_query": PER_CLASS}
+            changed = {} if is_fixed else {"n_query": QUERIES_PER_CLASS}
             with contextlib.suppress(MissingError):
                 tasks = tasks_of_test(recipe, test.model_copy(update=changed), stream=3)
                 episodes.append((test.title.partition(" (")[0], tasks[0]))
@@ -86,7 +86,7 @@ def _draw_task(panel: Any, title: str, episode: Episode, learner: Learner) -> No
         example = episode.support.x[episode.support.y == way][0, 0]
         _cell(cells[0], example, "black", ascii_uppercase[way])
         for k, i in enumerate((episode.query.y == way).nonzero().flatten()):
-            colour = RIGHT if right[i] else WRONG
+            colour = CORRECT_COLOUR if right[i] else WRONG_COLOUR
             note = "" if right[i] else ascii_uppercase[int(named[i])]
             _cell(cells[1 + k], episode.query.x[i, 0], colour, note)
 

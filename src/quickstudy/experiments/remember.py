@@ -34,10 +34,10 @@ __all__ = [
     "trial_record",
 ]
 
-REPORTS = uuid.UUID("6d1c3d4c-5a0f-4b57-9d2f-1e6d1b3b8f0a")
+REPORT_NAMESPACE = uuid.UUID("6d1c3d4c-5a0f-4b57-9d2f-1e6d1b3b8f0a")
 """The namespace of runs' ids: the same report is the same run."""
 
-HOW_NOT_WHAT = {"device", "executor", "checkpoint_every", "keep_checkpoints"}
+OPTIONS_WITHOUT_EFFECT = {"device", "executor", "checkpoint_every", "keep_checkpoints"}
 """Options of training that leave what is learned as it is, to rounding."""
 
 
@@ -110,7 +110,7 @@ def strategy_of(recipe: Recipe, test: Test | None = None) -> Strategy:
 
     parts = {"backbone", "learner", "tasks", "curriculum", "validation", "train"}
     plain = recipe.model_dump(mode="json", exclude_defaults=True, include=parts)
-    plain["train"] = {k: v for k, v in plain["train"].items() if k not in HOW_NOT_WHAT}
+    plain["train"] = {k: v for k, v in plain["train"].items() if k not in OPTIONS_WITHOUT_EFFECT}
     if start := recipe.train.start:
         weights = start / "weights.safetensors"
         here = weights.exists()
@@ -193,7 +193,7 @@ def run_record(
         commit=made_by["commit"],
         machine=made_by["machine"],
         report=report,
-        id=str(uuid.uuid5(REPORTS, canonical_json([json.loads(recipe), report]))),
+        id=str(uuid.uuid5(REPORT_NAMESPACE, canonical_json([json.loads(recipe), report]))),
     )
 
 

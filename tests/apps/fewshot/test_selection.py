@@ -30,7 +30,7 @@ def small_encoder(monkeypatch, tmp_path):
         return torch.nn.functional.normalize(torch.stack([down, across], 1) + 1e-9, dim=1)
 
     encoder = Encoder(slopes, "slopes", "1")
-    monkeypatch.setitem(ENCODERS, methods.PHOTOGRAPHS, Pretrained(lambda: encoder, 2, side=16))
+    monkeypatch.setitem(ENCODERS, methods.IMAGE_ENCODER, Pretrained(lambda: encoder, 2, side=16))
 
 
 def shaded(n):
@@ -97,7 +97,7 @@ def prepared(images):
 
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize(
-    ("make", "expected"), [(drawn, methods.DRAWINGS), (shaded, "ridge on efficientnet_lite0")]
+    ("make", "expected"), [(drawn, methods.DRAWINGS_RUN), (shaded, "ridge on efficientnet_lite0")]
 )
 def test_drawings_and_grey_photographs_are_told_apart(make, expected, n):
     images, labels = make(n)
@@ -129,7 +129,7 @@ def test_without_the_encoder_drawings_are_learned_and_photographs_refused(monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     images, _ = drawn(2)
     chosen = select_for_images(prepared(images), torch.tensor([0, 0, 1, 1]))
-    assert chosen.name == methods.DRAWINGS
+    assert chosen.name == methods.DRAWINGS_RUN
     assert "efficientnet_lite0 not tried: expected efficientnet_lite_pytorch" in chosen.reason
     images, _ = shaded(2)
     with pytest.raises(MissingError, match=r"quickstudy\[images\]"):

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from quickstudy.apps.fewshot.methods import (
-    DRAWINGS,
-    EMBEDDINGS,
+    DRAWINGS_RUN,
+    IMAGE_ENCODER,
+    METHOD_FOR_EMBEDDINGS,
+    METHOD_FOR_NUMBERS,
     METHODS,
-    NUMBERS,
-    PHOTOGRAPHS,
-    TEXTS,
+    TEXT_ENCODER,
     EncodedImages,
     images_of,
     make_method,
@@ -44,11 +44,11 @@ __all__ = ["Adaptation", "Prediction", "adapt", "as_table"]
 
 _E = TypeVar("_E")
 
-TABLES = (".csv", ".tsv", ".parquet")
-LABELS = ("label", "class")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+LABEL_COLUMNS = ("label", "class")
 """Names that the column of labels has, if none is given."""
 
-MOST = 1e30
+MAX_NUMBER = 1e30
 """What numbers may be at most: products of larger ones overflow."""
 
 
@@ -124,7 +124,7 @@ def adapt(
     for path in (support, query):
         if not path.exists():
             raise MissingError(f"expected examples at {path}, found nothing")
-    tables = [path.suffix.lower() in TABLES for path in (support, query)]
+    tables = [path.suffix.lower() in TABLE_SUFFIXES for path in (support, query)]
     if any(tables) != all(tables):
         raise UsageError(f"expected two tables or two places of images, got {support} and {query}")
     if all(tables):
@@ -159,11 +159,11 @@ def _adapt_to_images(
     bits = folder_bit_depth(support)
     if encoder is None and learner is None and not (ink or overrides):
         selection = _select(support, bits)
-        learner = DRAWINGS if selection.name == DRAWINGS else EMBEDDINGS
+        learner = DRAWINGS_RUN if selection.name == DRAWINGS_RUN else METHOD_FOR_EMBEDDINGS
         reason = selection.reason
     run = None
     if encoder is None and learner not in METHODS:
-        run = load_run(learner or DRAWINGS, overrides)
+        run = load_run(learner or DRAWINGS_RUN, overrides)
     if run and not run[0].data.encoder:
         recipe, made = run
         how = vars(images_of(recipe, ink))
@@ -171,7 +171,7 @@ def _adapt_to_images(
     elif ink or (overrides and run is None):
         raise UsageError("expected --ink and --set only with a run of images, got an encoder")
     else:
-        adapter, known = _encoded(learner, encoder or PHOTOGRAPHS, EncodedImages, run)
+        adapter, known = _encoded(learner, encoder or IMAGE_ENCODER, EncodedImages, run)
         how = vars(known.images)
     how["bits"] = bits
     shots = load_image_folder(support, **how)
@@ -224,7 +224,7 @@ def _adapt_to_table(
     if not is_text:
         if encoder:
             raise UsageError(f"expected an encoder only with texts, got {encoder} with numbers")
-        method = _method(learner, NUMBERS)
+        method = _method(learner, METHOD_FOR_NUMBERS)
         adapter = _Adapter(method, lambda x: x, method)
         rows = [
             _numbers(table, columns, path)
@@ -233,7 +233,7 @@ def _adapt_to_table(
         names = [str(i + 1) for i in range(len(rows[1]))]
         return _adapt_and_predict("row", adapter, rows[0], y, classes, rows[1], names, content)
     run = None if learner is None or learner in METHODS or encoder else load_run(learner)
-    adapter, _ = _encoded(learner, encoder or TEXTS, Encoder, run)
+    adapter, _ = _encoded(learner, encoder or TEXT_ENCODER, Encoder, run)
     texts = [table[columns[0]] for table in (support_table, query_table)]
     for path, column in zip((support, query), texts, strict=True):
         if blank := [i for i, text in enumerate(column) if not text.strip()]:
@@ -258,7 +258,7 @@ def _encoded(
     """A method of what a named encoder makes, or a run's learner of what that of its training
     makes."""
     if run is None:
-        recipe, method = None, _method(learner, EMBEDDINGS)
+        recipe, method = None, _method(learner, METHOD_FOR_EMBEDDINGS)
     else:
         recipe, method = run
         if recipe.data.encoder is None:
@@ -273,7 +273,7 @@ def _encoded(
         raise UsageError(f"expected an encoder of {what}, got {encoder}")
     embed: Any = known.encoder if isinstance(known, EncodedImages) else known
     return _Adapter(
-        method, embed, f"{learner or EMBEDDINGS} on {encoder}", recipe, embed.seen
+        method, embed, f"{learner or METHOD_FOR_EMBEDDINGS} on {encoder}", recipe, embed.seen
     ), known
 
 
@@ -327,7 +327,7 @@ def _cell(value: Any) -> str:
 
 
 def _label_column(table: dict[str, list[str]], label: str | None, path: Path) -> str:
-    candidates = [label] if label else [name for name in table if name.lower() in LABELS]
+    candidates = [label] if label else [name for name in table if name.lower() in LABEL_COLUMNS]
     if len(candidates) != 1 or candidates[0] not in table:
         raise UsageError(
             f"expected a column {label or 'label'!r} in {path}, got {', '.join(table)}: name the "
@@ -355,9 +355,9 @@ def _numbers(table: dict[str, list[str]], columns: list[str], path: Path) -> Ten
                     f"expected numbers, or one column of texts, beside the labels, got {cell!r} in "
                     f"column {name!r}, row {i + 1} of {path}"
                 )
-            if abs(float(cell)) > MOST:
+            if abs(float(cell)) > MAX_NUMBER:
                 raise DataError(
-                    f"expected numbers of {MOST:g} at most, got {cell} in column {name!r}, "
+                    f"expected numbers of {MAX_NUMBER:g} at most, got {cell} in column {name!r}, "
                     f"row {i + 1} of {path}: scale the column"
                 )
     return torch.tensor([[float(c) for c in table[name]] for name in columns]).T.double()

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from quickstudy.apps.fewshot.labels import plain
 from quickstudy.apps.fewshot.methods import (
-    DRAWINGS,
-    PHOTOGRAPHS,
+    DRAWINGS_RUN,
+    IMAGE_ENCODER,
     EncodedImages,
     default_encoder,
     images_of,
@@ -65,9 +65,9 @@ except ImportError:
     require("sklearn", "fewshot")
     raise
 
-__all__ = ["BATCH", "Encoder", "FewShotEstimator", "dtype_of"]
+__all__ = ["QUERY_BATCH", "Encoder", "FewShotEstimator", "dtype_of"]
 
-BATCH = 1000
+QUERY_BATCH = 1000
 """Queries that are predicted at once."""
 
 Encoder = Callable[[Sequence[Any]], Any]
@@ -109,13 +109,13 @@ class FewShotEstimator(BaseEstimator):
         learner, encoder = self.learner, self.encoder
         if encoder is None and self._is_closed and X is not None:
             encoder = default_encoder(X)
-            if encoder == PHOTOGRAPHS and learner is None and labels is not None:
+            if encoder == IMAGE_ENCODER and learner is None and labels is not None:
                 check_consistent_length(X, labels)
                 y = torch.from_numpy(np.unique(labels, return_inverse=True)[1])
                 self.selection_ = select_for_images(lambda images: images(X), y)
                 print(f"chosen: {self.selection_.reason}", file=sys.stderr)
-                if self.selection_.name == DRAWINGS:
-                    learner, encoder = DRAWINGS, None
+                if self.selection_.name == DRAWINGS_RUN:
+                    learner, encoder = DRAWINGS_RUN, None
         self._encoder_name = encoder if isinstance(encoder, str) else None
         self.encoder_: Any = named_encoder(encoder) if isinstance(encoder, str) else encoder
         if learner is None or learner in self._methods:
@@ -187,7 +187,7 @@ class FewShotEstimator(BaseEstimator):
         def predict(x: Tensor) -> Tensor:
             with torch.no_grad():
                 try:
-                    scores = torch.cat([predictor(part) for part in x.split(BATCH)]).cpu()
+                    scores = torch.cat([predictor(part) for part in x.split(QUERY_BATCH)]).cpu()
                 except (RuntimeError, IndexError) as error:
                     raise refuse(error) from error
             return check_finite(scores, learner).double()

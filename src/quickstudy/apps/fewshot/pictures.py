@@ -13,10 +13,10 @@ from quickstudy.tasks.images import decode_image
 
 __all__ = ["draw_predictions"]
 
-PREDICTED = "#2f6fb3"
+PREDICTED_COLOUR = "#2f6fb3"
 """The colour of frames: a prediction whose label is not known is neither right nor wrong."""
 
-MOST_CLASSES, EXAMPLES, QUERIES = 30, 3, 8
+MOST_CLASSES, EXAMPLES_PER_CLASS, QUERIES_PER_CLASS = 30, 3, 8
 
 
 def draw_predictions(adaptation: Adaptation, support: Path, query: Path, path: Path) -> Path:
@@ -54,8 +54,8 @@ def draw_predictions(adaptation: Adaptation, support: Path, query: Path, path: P
         )
         for name in classes
     }
-    left = min(EXAMPLES, max(map(len, examples.values())))
-    columns = max(5, left + min(QUERIES, max(map(len, named.values()))))
+    left = min(EXAMPLES_PER_CLASS, max(map(len, examples.values())))
+    columns = max(5, left + min(QUERIES_PER_CLASS, max(map(len, named.values()))))
     figure = Figure((1.0 * columns + 1.2, 1.25 * len(classes) + 0.6), layout="constrained")
     figure.suptitle("Examples (black), and queries predicted as the same (blue), the surest first")
     for row, name in zip(
@@ -68,7 +68,7 @@ def draw_predictions(adaptation: Adaptation, support: Path, query: Path, path: P
             _image(axis, decode_image(read(), file, size=96, channels=3), "black")
         for axis, p in zip(row[left:], named[name], strict=False):
             file = decode_image(query_images[p.example](), p.example, size=96, channels=3)
-            _image(axis, file, PREDICTED)
+            _image(axis, file, PREDICTED_COLOUR)
             axis.set_title(f"{100 * p.probabilities[name]:.0f} %", fontsize=8)
     return write_figure(path, figure)
 

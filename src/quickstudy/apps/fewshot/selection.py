@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from quickstudy.apps.fewshot.methods import (
-    DRAWINGS,
-    EMBEDDINGS,
-    PHOTOGRAPHS,
+    DRAWINGS_RUN,
+    IMAGE_ENCODER,
+    METHOD_FOR_EMBEDDINGS,
     EncodedImages,
     images_of,
     in_colour,
@@ -39,7 +39,7 @@ to 0.32, and 0.31 in one set of twenty; five photographs of hands (sign_digits) 
 
 LARGEST_LOG_ODDS = 5.0
 
-SIDE = 64
+STATISTICS_SIZE = 64
 """Of the images that statistics are taken of, in pixels."""
 
 
@@ -122,8 +122,8 @@ def photograph_log_odds(images: Tensor) -> tuple[float, str]:
 
 
 def select_for_images(prepare: Callable[[Images], Tensor], y: Tensor) -> Selection:
-    """Choose between the run for drawn characters, `DRAWINGS`, and ridge regression of what the
-    encoder `PHOTOGRAPHS` makes.
+    """Choose between the run for drawn characters, `DRAWINGS_RUN`, and ridge regression of what the
+    encoder `IMAGE_ENCODER` makes.
 
     Args:
         prepare: Makes the support set's images (n, channels, size, size) in 0..1.
@@ -132,21 +132,23 @@ def select_for_images(prepare: Callable[[Images], Tensor], y: Tensor) -> Selecti
     Raises:
         MissingError: If the images look like photographs, and the encoder is not installed.
     """
-    log_odds, about = photograph_log_odds(prepare(Images(SIDE, 3, fit="stretch")))
-    recipe, learner = load_run(DRAWINGS)
+    log_odds, about = photograph_log_odds(prepare(Images(STATISTICS_SIZE, 3, fit="stretch")))
+    recipe, learner = load_run(DRAWINGS_RUN)
     drawings = images_of(recipe)
-    candidates = [Candidate(DRAWINGS, learner.adapt, lambda: prepare(drawings))]
+    candidates = [Candidate(DRAWINGS_RUN, learner.adapt, lambda: prepare(drawings))]
     try:
-        known = named_encoder(PHOTOGRAPHS)
+        known = named_encoder(IMAGE_ENCODER)
     except MissingError as error:
         if log_odds > 0:
             raise
-        return Selection(DRAWINGS, f"{DRAWINGS}, since {about}; {PHOTOGRAPHS} not tried: {error}")
+        return Selection(
+            DRAWINGS_RUN, f"{DRAWINGS_RUN}, since {about}; {IMAGE_ENCODER} not tried: {error}"
+        )
     assert isinstance(known, EncodedImages)
     candidates.append(
         Candidate(
-            f"{EMBEDDINGS} on {PHOTOGRAPHS}",
-            make_method(EMBEDDINGS).adapt,
+            f"{METHOD_FOR_EMBEDDINGS} on {IMAGE_ENCODER}",
+            make_method(METHOD_FOR_EMBEDDINGS).adapt,
             lambda: known.encoder(prepare(known.images)).double(),
             log_odds,
         )
