@@ -77,7 +77,7 @@ def test_loading_a_run(name):
     load_run(name)
 
 
-def test_a_recipe():
+def test_a_recipe(few_glyphs):
     recipe = load_recipe("prototypical_glyphs", ["test=[]"])
     make_learner(recipe)
 

@@ -14,19 +14,12 @@ from quickstudy.engine import TestReport
 from quickstudy.engine.meta_test import ClassScores
 from quickstudy.errors import DataError, RunError, UsageError
 from quickstudy.experiments import compare as comparing
-from quickstudy.experiments import data as classes
 from quickstudy.experiments.build import make_tasks
 from quickstudy.experiments.compare import compare, holm, recipe_of
 from quickstudy.experiments.run import load_run
 from quickstudy.files import read_json
 from quickstudy.recipes.loading import load_recipe, parse_recipe
 from quickstudy.tasks.datasets import glyphs
-
-
-@pytest.fixture
-def few_glyphs(monkeypatch):
-    monkeypatch.setattr(classes, "_LOADED", {})
-    monkeypatch.setattr(glyphs, "_PARTS", {"train": (3, 0), "validation": (2, 1), "test": (2, 2)})
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
+from drawings import draw_few_glyphs
 from quickstudy import FewShotClassifier, FewShotRegressor
 from quickstudy.apps.fewshot import methods
 from quickstudy.apps.fewshot.adapt import adapt
@@ -78,7 +79,9 @@ def digits():
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "glyphs"
     changes = ["train.steps=2", "validation.n_tasks=2", "test=[]", "tasks.n_way=5"]
-    train_run(load_recipe("prototypical_glyphs", changes), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_few_glyphs(patch)
+        train_run(load_recipe("prototypical_glyphs", changes), folder)
     return folder
 
 

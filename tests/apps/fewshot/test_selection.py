@@ -16,7 +16,7 @@ from quickstudy.apps.fewshot.selection import (
 from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import MissingError
 from quickstudy.learners.transfer.closed_form import GaussianClasses
-from quickstudy.tasks.datasets import load_dataset
+from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 
 
 @pytest.fixture(autouse=True)
@@ -47,11 +47,11 @@ def shaded(n):
 
 def drawn(n):
     """Dark ink on white paper, of two invented characters."""
-    data = load_dataset("glyphs", "test")
+    glyphs = draw_glyphs(1, seed=2)  # the first alphabet of the data set's test split
     images = [
-        Image.fromarray(255 - data.x[row, 0].numpy())
+        Image.fromarray(255 - image)
         for c in (0, 1)
-        for row in (data.y == c).nonzero().flatten()[:n].tolist()
+        for image in glyphs.images[glyphs.labels == c][:n]
     ]
     return images, ["x"] * n + ["y"] * n
 
