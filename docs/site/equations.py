@@ -1,4 +1,4 @@
-"""Equations as pictures in the page: no script, no font, nothing to fetch, alike in all browsers."""
+"""Equations as pictures: no script, no font, nothing to fetch, and alike in all browsers."""
 
 from __future__ import annotations
 
