@@ -810,3 +810,21 @@ def test_a_saved_estimator_without_its_examples_is_refused(tmp_path):
     checkpoints.save_version(tmp_path / "saved", tensors, state)
     with pytest.raises(RunError, match="no 'y'"):
         FewShotClassifier.load(tmp_path / "saved")
+
+
+def test_a_notebook_shows_learner_encoder_and_sizes_and_no_tensor():
+    learner = PrototypicalNetworks(nn.Flatten())
+    html = FewShotClassifier(learner, encoder=lambda rows: np.array(rows)).fit(X, Y)._html_repr()
+    for shown in ("PrototypicalNetworks", "&lt;lambda&gt;", "<td>4</td>", "<td>2</td>"):
+        assert shown in html.partition("sk-top-container")[0]
+    assert "tensor(" not in html
+    assert "<td>ridge</td>" in FewShotClassifier("ridge").fit(X, Y)._html_repr()
+    assert (
+        "classes" not in FewShotRegressor().fit(X, [1.0, 2, 3, 4])._html_repr().partition("sk-")[0]
+    )
+
+
+def test_a_notebook_shows_an_estimator_that_is_not_fitted_as_scikit_learn_does():
+    html = FewShotClassifier("<b>bold</b>")._html_repr()
+    assert "sk-top-container" in html
+    assert "<b>bold" not in html

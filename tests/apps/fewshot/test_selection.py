@@ -9,6 +9,7 @@ from quickstudy.apps.fewshot import methods
 from quickstudy.apps.fewshot.classifier import FewShotClassifier
 from quickstudy.apps.fewshot.selection import (
     Candidate,
+    Selection,
     photograph_log_odds,
     select,
     select_for_images,
@@ -146,3 +147,19 @@ def test_queries_of_16_bits_are_scaled_as_the_support(tmp_path):
     dim = [Image.fromarray(np.asarray(image) // 8) for image in deep]
     assert classifier.predict(dim).tolist() == labels
     assert isinstance(FewShotClassifier().fit([[0.0], [1.0]], [0, 1]).learner_, GaussianClasses)
+
+
+def test_a_notebook_shows_the_candidates_with_how_many_each_had_right():
+    y = torch.arange(5).repeat_interleave(3)
+    x = y[:, None].float()
+    names = {"<b>": fixed(2), "better": fixed(4)}
+    chosen = select([Candidate(n, f, lambda: x) for n, f in names.items()], y, "the weather")
+    html = chosen._repr_html_()
+    assert "<td>better</td><td>12</td><td>chosen</td>" in html
+    assert "<td>&lt;b&gt;</td><td>6</td><td></td>" in html
+    assert "correct of 15 left out" in html
+    assert "<b>" not in html
+
+
+def test_a_notebook_shows_why_where_nothing_was_left_out():
+    assert "<td>a</td><td>a, since &lt;i&gt;</td>" in Selection("a", "a, since <i>")._repr_html_()

@@ -46,6 +46,7 @@ from quickstudy.apps.fewshot.selection import Selection, select_for_images
 from quickstudy.engine import checkpoints
 from quickstudy.errors import DataError, UsageError, require
 from quickstudy.experiments.run import load_run
+from quickstudy.html import html_table
 from quickstudy.learners import Learner, Predictor
 from quickstudy.learners.base import check_finite, device_of
 from quickstudy.recipes.loading import parse_recipe
@@ -55,6 +56,7 @@ from quickstudy.tasks.images import Images
 
 try:
     from sklearn.base import BaseEstimator
+    from sklearn.utils import estimator_html_repr
     from sklearn.utils.validation import (
         check_array,
         check_consistent_length,
@@ -205,6 +207,22 @@ class FewShotEstimator(BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "support_")
 
+    def _html_repr(self) -> str:
+        """What adapts, to what, above scikit-learn's own picture."""
+        shown: str = estimator_html_repr(self)
+        if not self.__sklearn_is_fitted__():
+            return shown
+        rows = [
+            ["learner", self.learner if isinstance(self.learner, str) else _name(self.learner_)],
+            ["encoder", self._encoder_name or _name(self.encoder_)],
+            ["examples", len(self.support_)],
+        ]
+        if self.support_.n_way is not None:
+            rows.append(["classes", self.support_.n_way])
+        if self.selection_ is not None:
+            rows.append(["chosen", self.selection_.reason])
+        return html_table([type(self).__name__, ""], rows) + shown
+
     def __getstate__(self) -> dict[str, Any]:
         """A copy adapts again, since a predictor is any function."""
         state: Any = super().__getstate__()
@@ -321,6 +339,13 @@ class FewShotEstimator(BaseEstimator):
     def _restore(self, support: dict[str, Tensor], state: Any) -> None:
         """Take up what `_state` gave, and adapt to the examples again."""
         raise NotImplementedError
+
+
+def _name(part: Any) -> str:
+    """A learner or an encoder in a word."""
+    if part is None:
+        return "none"
+    return getattr(part, "__name__", type(part).__name__)
 
 
 def dtype_of(learner: Learner) -> torch.dtype:

@@ -4,7 +4,7 @@ what the images themselves say beforehand."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from quickstudy.apps.fewshot.methods import (
 from quickstudy.engine.calibration import scores_left_out
 from quickstudy.errors import MissingError
 from quickstudy.experiments.run import load_run
+from quickstudy.html import html_table
 from quickstudy.learners.base import Predictor
 from quickstudy.tasks import Support
 from quickstudy.tasks.images import Images
@@ -62,10 +63,27 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen, and a line that says why."""
+    """What was chosen, and why. A notebook shows it as a table.
+
+    Args:
+        name: The candidate that was chosen.
+        reason: Why, in a line.
+        correct: How many left-out examples each candidate predicted correctly, the chosen one
+            first; empty where none was left out.
+        n_left_out: Of how many.
+    """
 
     name: str
     reason: str
+    correct: dict[str, int] = field(default_factory=dict)
+    n_left_out: int = 0
+
+    def _repr_html_(self) -> str:
+        if not self.correct:
+            return html_table(["chosen", "because"], [[self.name, self.reason]])
+        rows = [[name, n, "chosen" * (name == self.name)] for name, n in self.correct.items()]
+        header = ["candidate", f"correct of {self.n_left_out} left out", ""]
+        return html_table(header, rows, self.reason)
 
 
 def select(candidates: Sequence[Candidate], y: Tensor, about: str) -> Selection:
@@ -93,7 +111,7 @@ def select(candidates: Sequence[Candidate], y: Tensor, about: str) -> Selection:
     counts = ", ".join(f"{candidate.name} {n}" for candidate, n in ranked)
     best = ranked[0][0].name
     reason = f"{best}: of {len(y)} examples left out, right were {counts}; and {about}"
-    return Selection(best, reason)
+    return Selection(best, reason, {c.name: n for c, n in ranked}, len(y))
 
 
 def photograph_log_odds(images: Tensor) -> tuple[float, str]:
