@@ -30,7 +30,7 @@ from quickstudy.apps.recommend import (
     load_ml_100k,
     user_folds,
 )
-from quickstudy.apps.recommend.click_bases import CLICK_BASES
+from quickstudy.apps.recommend.bases.clicks import CLICK_BASES
 from quickstudy.apps.recommend.evaluate import SUPPORTS
 from quickstudy.apps.recommend.measures import interval, ranking
 from quickstudy.experiments.provenance import provenance

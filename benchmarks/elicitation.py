@@ -21,7 +21,7 @@ from scipy import sparse
 
 from quickstudy.apps.recommend import load_ml_100k, user_folds
 from quickstudy.apps.recommend.attributes import AttributeEncoder
-from quickstudy.apps.recommend.bases import BayesUser
+from quickstudy.apps.recommend.bases.ratings import BayesUser
 from quickstudy.apps.recommend.measures import interval
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track

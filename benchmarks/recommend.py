@@ -23,8 +23,8 @@ import numpy as np
 from quickstudy.apps.recommend import Interactions, Recommender, load_ml_100k, user_folds
 from quickstudy.apps.recommend.evaluate import SUPPORTS, evaluate
 from quickstudy.apps.recommend.measures import interval
-from quickstudy.apps.recommend.meta_level import predictions
-from quickstudy.apps.recommend.rating_level import RatingLevel
+from quickstudy.apps.recommend.meta_level.base import predictions
+from quickstudy.apps.recommend.meta_level.rating_level import RatingLevel
 from quickstudy.apps.recommend.recommender import action_name
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track

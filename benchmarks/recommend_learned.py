@@ -28,12 +28,12 @@ from quickstudy.apps.recommend import (
     user_folds,
 )
 from quickstudy.apps.recommend.attributes import AttributeEncoder
-from quickstudy.apps.recommend.bases import BASES, Base
+from quickstudy.apps.recommend.bases.meta_learned import NEURAL_BASES
+from quickstudy.apps.recommend.bases.ratings import BASES, Base
 from quickstudy.apps.recommend.evaluate import SUPPORTS
 from quickstudy.apps.recommend.measures import interval, ndcg
-from quickstudy.apps.recommend.meta_level import Drawn, Seen
-from quickstudy.apps.recommend.neural import NEURAL_BASES
-from quickstudy.apps.recommend.rating_level import RatingLevel, median
+from quickstudy.apps.recommend.meta_level.base import Drawn, Seen
+from quickstudy.apps.recommend.meta_level.rating_level import RatingLevel, median
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 

@@ -14,7 +14,7 @@ from quickstudy.apps.automl.estimators import AutoMLClassifier
 from quickstudy.apps.automl.transformer import TransformerClassifier
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.recommend import Interactions, Recommender
-from quickstudy.apps.recommend.neural import NEURAL_BASES
+from quickstudy.apps.recommend.bases.meta_learned import NEURAL_BASES
 from quickstudy.encoders import efficientnet, minilm_l6
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.experiments.build import make_learner

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickstudy.apps.recommend.bases import Matrix
+from quickstudy.apps.recommend.bases.ratings import Matrix
 from quickstudy.apps.recommend.identifiers import Unknown
 from quickstudy.apps.recommend.interactions import ColdUsers, Interactions, Order
 from quickstudy.apps.recommend.measures import ndcg, ranking
 from quickstudy.apps.recommend.memory import chunks
-from quickstudy.apps.recommend.meta_level import MetaLevel, Seen
-from quickstudy.apps.recommend.rating_level import median
+from quickstudy.apps.recommend.meta_level.base import MetaLevel, Seen
+from quickstudy.apps.recommend.meta_level.rating_level import median
 from quickstudy.apps.recommend.recommender import Recommender, action_name
 
 __all__ = ["SUPPORTS", "Scores", "evaluate"]

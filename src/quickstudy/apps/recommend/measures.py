@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quickstudy.apps.recommend.bases import Matrix
+from quickstudy.apps.recommend.bases.ratings import Matrix
 
 __all__ = ["interval", "ndcg", "ranking"]
 

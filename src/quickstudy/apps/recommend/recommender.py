@@ -16,14 +16,21 @@ from scipy import sparse
 
 from quickstudy import errors
 from quickstudy.apps.recommend.attributes import AttributeEncoder
-from quickstudy.apps.recommend.bases import Base, BayesUser, Matrix
-from quickstudy.apps.recommend.choice_level import ChoiceLevel, UnorderedChoiceLevel
+from quickstudy.apps.recommend.bases.meta_learned import NEURAL_BASES
+from quickstudy.apps.recommend.bases.ratings import Base, BayesUser, Matrix
 from quickstudy.apps.recommend.identifiers import Catalogue, Unknown, identifier
 from quickstudy.apps.recommend.interactions import Interactions, check_on_scale, user_folds
 from quickstudy.apps.recommend.memory import check_memory, chunks
-from quickstudy.apps.recommend.meta_level import Action, Drawn, Kind, MetaLevel, Seen, actions_of
-from quickstudy.apps.recommend.neural import NEURAL_BASES
-from quickstudy.apps.recommend.rating_level import RatingLevel
+from quickstudy.apps.recommend.meta_level.base import (
+    Action,
+    Drawn,
+    Kind,
+    MetaLevel,
+    Seen,
+    actions_of,
+)
+from quickstudy.apps.recommend.meta_level.choice_level import ChoiceLevel, UnorderedChoiceLevel
+from quickstudy.apps.recommend.meta_level.rating_level import RatingLevel
 from quickstudy.engine import checkpoints
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, check_option
 from quickstudy.learners.base import check_finite

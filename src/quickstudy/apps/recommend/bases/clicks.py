@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 from scipy import sparse
 
-from quickstudy.apps.recommend.bases import Base, Matrix, stored, sum_squares
+from quickstudy.apps.recommend.bases.ratings import Base, Matrix, stored, sum_squares
 
 __all__ = [
     "CLICK_BASES",

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quickstudy.apps.recommend.bases import Base, Matrix, item_means, residuals
+from quickstudy.apps.recommend.bases.ratings import Base, Matrix, item_means, residuals
 from quickstudy.engine import checkpoints, meta_train
 from quickstudy.learners import MAML, Learner, Predictor, Reptile, TaNP
 from quickstudy.nn import MLP

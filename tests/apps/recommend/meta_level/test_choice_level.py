@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from quickstudy.apps.recommend.choice_level import N_NEXT, NEVER, ChoiceLevel
-from quickstudy.apps.recommend.meta_level import Drawn, Seen
+from quickstudy.apps.recommend.meta_level.base import Drawn, Seen
+from quickstudy.apps.recommend.meta_level.choice_level import N_NEXT, NEVER, ChoiceLevel
 
 ACTIONS = [("neighbours", np.inf), ("popularity", np.inf)]
 

@@ -6,8 +6,8 @@ from typing import Self
 
 import numpy as np
 
-from quickstudy.apps.recommend.bases import BayesUser, Matrix, regress, stored
-from quickstudy.apps.recommend.click_bases import ChoiceFactors
+from quickstudy.apps.recommend.bases.clicks import ChoiceFactors
+from quickstudy.apps.recommend.bases.ratings import BayesUser, Matrix, regress, stored
 
 __all__ = ["BayesChooser", "BayesGains"]
 

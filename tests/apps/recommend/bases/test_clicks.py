@@ -3,7 +3,7 @@ import pytest
 from scipy import sparse
 
 from quickstudy.apps.recommend import ColdUsers, generated
-from quickstudy.apps.recommend.click_bases import (
+from quickstudy.apps.recommend.bases.clicks import (
     CLICK_BASES,
     ChoiceFactors,
     ChoiceNeighbours,

@@ -4,7 +4,7 @@ import torch
 from scipy import sparse
 
 from quickstudy.apps.recommend import Interactions, Recommender, generated
-from quickstudy.apps.recommend.neural import NEURAL_BASES, LearnedBase, UserTasks
+from quickstudy.apps.recommend.bases.meta_learned import NEURAL_BASES, LearnedBase, UserTasks
 from quickstudy.errors import UsageError
 
 DATA = generated(n_users=90, n_items=30, seed=1)

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quickstudy.apps.recommend.bases import Base, Matrix
-from quickstudy.apps.recommend.click_bases import CLICK_BASES, UNORDERED_CLICK_BASES
+from quickstudy.apps.recommend.bases.clicks import CLICK_BASES, UNORDERED_CLICK_BASES
+from quickstudy.apps.recommend.bases.ratings import Base, Matrix
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.memory import chunks
-from quickstudy.apps.recommend.meta_level import (
+from quickstudy.apps.recommend.meta_level.base import (
     Drawn,
     MetaLevel,
     Seen,

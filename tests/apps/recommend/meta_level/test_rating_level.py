@@ -1,7 +1,7 @@
 import numpy as np
 
-from quickstudy.apps.recommend.meta_level import SIZES, Drawn, Seen
-from quickstudy.apps.recommend.rating_level import RatingLevel
+from quickstudy.apps.recommend.meta_level.base import SIZES, Drawn, Seen
+from quickstudy.apps.recommend.meta_level.rating_level import RatingLevel
 
 LEVELS = np.arange(1.0, 6)
 ACTIONS = [("user_bias", np.inf), ("bayes", 1.0)]

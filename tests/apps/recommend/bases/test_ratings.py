@@ -3,7 +3,13 @@ import pytest
 from scipy import sparse
 
 from quickstudy.apps.recommend import ColdUsers, generated
-from quickstudy.apps.recommend.bases import BASES, BayesUser, FactorModel, ItemNeighbours, UserBias
+from quickstudy.apps.recommend.bases.ratings import (
+    BASES,
+    BayesUser,
+    FactorModel,
+    ItemNeighbours,
+    UserBias,
+)
 
 DATA = generated(n_users=150, n_items=40, seed=1)
 USERS, ITEMS = np.ones((150, 1)), np.ones((40, 1))

@@ -3,8 +3,8 @@ import pytest
 from scipy import sparse
 
 from quickstudy.apps.recommend import Interactions, Recommender
-from quickstudy.apps.recommend.bases import BayesUser
-from quickstudy.apps.recommend.choosing import BayesChooser, BayesGains
+from quickstudy.apps.recommend.bases.implicit_feedback import BayesChooser, BayesGains
+from quickstudy.apps.recommend.bases.ratings import BayesUser
 
 rng = np.random.default_rng(0)
 ITEMS = np.ones((40, 1))

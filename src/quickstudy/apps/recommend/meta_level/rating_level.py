@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quickstudy.apps.recommend.bases import BASES, Base, BayesUser, Matrix
-from quickstudy.apps.recommend.choosing import BayesChooser, BayesGains
+from quickstudy.apps.recommend.bases.implicit_feedback import BayesChooser, BayesGains
+from quickstudy.apps.recommend.bases.ratings import BASES, Base, BayesUser, Matrix
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.measures import ndcg
 from quickstudy.apps.recommend.memory import chunks
-from quickstudy.apps.recommend.meta_level import (
+from quickstudy.apps.recommend.meta_level.base import (
     Drawn,
     MetaLevel,
     Seen,

@@ -18,7 +18,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from quickstudy.apps.recommend.bases import Base, Matrix
+from quickstudy.apps.recommend.bases.ratings import Base, Matrix
 from quickstudy.apps.recommend.interactions import Interactions
 
 __all__ = [

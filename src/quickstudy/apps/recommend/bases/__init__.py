@@ -1,0 +1,1 @@
+"""Base recommenders: from what is known of a user to a score of every item."""

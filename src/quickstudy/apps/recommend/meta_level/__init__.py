@@ -1,0 +1,1 @@
+"""The level above the base recommenders, which blends what they predict for each user."""
