@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from quickstudy.apps.recommend import Adapted, Interactions, Recommender, generated
+from quickstudy.apps.recommend import AdaptedRecommender, Interactions, Recommender, generated
 from quickstudy.apps.recommend.identifiers import Unknown, plain
 from quickstudy.errors import UsageError
 
@@ -234,7 +234,7 @@ class _Catalogue:
     """Items by the words of their titles, whatever their capitals and accents."""
 
     def __init__(self, recommender: Recommender) -> None:
-        popular = np.argsort(-recommender.counts, kind="stable").tolist()
+        popular = np.argsort(-recommender.item_counts, kind="stable").tolist()
         self.titles = [(i, plain(recommender.titles_[i])) for i in popular]
 
     def find(self, text: str, n: int) -> list[int]:
@@ -247,9 +247,8 @@ class _Catalogue:
 
 
 def _about(recommender: Recommender, name: str, is_demo: bool) -> About:
-    scale = recommender.levels_.tolist()
+    scale = recommender.rating_values_.tolist()
     told = json.dumps([recommender.items_, recommender.titles_, scale]).encode()
-    base, setting = recommender.single_
     return About(
         name=name,
         demo=is_demo,
@@ -260,7 +259,7 @@ def _about(recommender: Recommender, name: str, is_demo: bool) -> About:
         numbers=list(recommender.encoder_.numbers),
         words=recommender.encoder_.words,
         meta=recommender.meta,
-        best_for_all=f"{base} {setting:g}",
+        best_for_all=str(recommender.best_configuration_),
     )
 
 
@@ -268,7 +267,7 @@ def _item(recommender: Recommender, place: int) -> Item:
     return Item(item=recommender.items_[place], title=recommender.catalogue_.labels[place])
 
 
-def _adapt(recommender: Recommender, user: User) -> tuple[Adapted, list[str]]:
+def _adapt(recommender: Recommender, user: User) -> tuple[AdaptedRecommender, list[str]]:
     """The user, and what was left out as it is unknown."""
     _, ignored = _known(recommender, [told.item for told in user.ratings], user.unknown)
     left_out = set(ignored)

@@ -1,257 +1,200 @@
-"""The level above: for each user, how far to trust which base recommender, and how to read it.
+"""The meta-level: how far to trust which base recommender, for each user.
 
-An action is a base recommender with a setting. From a user's few ratings or clicks and attributes
-the meta-level decides on a blend of the actions. It is learned across training users, on what
-neither the bases nor the support had seen. `RatingLevel` reads the blend as a rating, `ChoiceLevel`
-as what is chosen next.
+The meta-level blends the predictions of all configurations (a base recommender with a setting). The
+weights are linear in meta-features of the user, as in Sill et al., "Feature-Weighted Linear
+Stacking", 2009. It is learned across training users, on interactions that neither the bases nor the
+support sets contain. `RatingLevel` turns the blend into a rating, `ChoiceLevel` into what is chosen
+next.
+
+Shapes: N examples, M items, C configurations, F meta-features of a user, G meta-features of an
+item, V rating values (1 for clicks).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
-from quickstudy.apps.recommend.bases.ratings import Base, Matrix
+from quickstudy.apps.recommend.bases.base import Base, Matrix
 from quickstudy.apps.recommend.interactions import Interactions
+from quickstudy.apps.recommend.meta_level.inputs import Configuration, MetaExamples, MetaInputs
 
-__all__ = [
-    "Action",
-    "Drawn",
-    "Kind",
-    "MetaLevel",
-    "Seen",
-    "actions_of",
-    "predictions",
-    "tasks",
-    "tensor",
-]
-
-Action = tuple[str, float]
+__all__ = ["Kind", "MetaLevel", "tensor"]
 
 Kind = Literal["single", "blend", "meta"]
 
-SIZES = (0, 1, 3, 5, 10, 20)
-"""Support sets that the meta-level is trained on."""
-
-
-def actions_of(bases: Mapping[str, Base | type[Base]]) -> list[Action]:
-    """Each base with each of its settings."""
-    return [(name, setting) for name, base in bases.items() for setting in base.SETTINGS]
-
-
-def predictions(bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray) -> np.ndarray:
-    """What each action expects, (n_users, n_items, n_actions)."""
-    found = np.concatenate([base.predict(ratings, users) for base in bases.values()])
-    return np.moveaxis(found, 0, -1)
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What a level decides by.
-
-    Args:
-        expected: By each action, (n, n_items, n_actions).
-        users: Described, (n, d); the first value is log(1 + number of ratings or clicks).
-        items: What else is known of each item for the user, (n, n_items, e).
-    """
-
-    expected: np.ndarray
-    users: np.ndarray
-    items: np.ndarray
-
-    def at(self, rows: np.ndarray, items: np.ndarray) -> Seen:
-        """Of some users some items: `rows` and `items` are (n, c), and so are the rows' users."""
-        return Seen(self.expected[rows, items], self.users[rows[:, 0]], self.items[rows, items])
-
-
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """What training users did, held out, and what is known of them without it.
-
-    Args:
-        seen: Of n cases and c items each.
-        target: Their ratings, or of clicks 1 where chosen, (n, c).
-        group: The same number for cases of one user with one support set, from 0, (n,).
-    """
-
-    seen: Seen
-    target: np.ndarray
-    group: np.ndarray
-
-    @classmethod
-    def of(cls, parts: Sequence[Drawn]) -> Drawn:
-        """All in one; groups of different parts stay apart."""
-        s = [part.seen for part in parts]
-        counts = [int(part.group.max(initial=-1)) + 1 for part in parts]
-        shifts = np.cumsum([0, *counts[:-1]])
-        groups = [part.group + shift for part, shift in zip(parts, shifts, strict=True)]
-        seen = Seen(
-            np.concatenate([one.expected for one in s]),
-            np.concatenate([one.users for one in s]),
-            np.concatenate([one.items for one in s]),
-        )
-        return cls(seen, np.concatenate([part.target for part in parts]), np.concatenate(groups))
-
 
 class MetaLevel(ABC):
-    """Blends the actions with weights that are linear in the description of the user.
+    """Blends the predictions of the configurations, with weights that are linear in meta-features
+    of the user.
 
-    A subclass says which bases there are to blend, which action to begin with, and which base tells
-    reasons; it describes users, draws cases to learn from, and turns the blend into probabilities.
+    A subclass says which bases to blend, where the weights start and which base explains
+    suggestions; it computes meta-features, builds training examples, and turns the blend into
+    probabilities.
 
     Args:
-        levels: The different ratings, ascending; of clicks [1].
-        actions: What to blend.
-        kind: "meta" as told; "blend", the same for all users; "single", one action for all.
-        action: Of "single", and what the weights of others begin at.
+        rating_values: The different ratings, ascending, (V,); of clicks [1].
+        configurations: What to blend.
+        kind: "meta", weights by user; "blend", the same weights for all users; "single", one
+            configuration for all.
+        configuration: That of "single"; for the other kinds, the one the weights start at.
+
+    Attributes:
+        parameters: Learned tensors by name.
     """
 
     BASES: ClassVar[dict[str, type[Base]]]
-    START: ClassVar[Action]
-    REASONS: ClassVar[str]
-    LEARNED: ClassVar[tuple[str, ...]]
-    """Parameters that are learned even of a single action."""
-    BLENDED: ClassVar[tuple[str, ...]] = ("weights",)
-    """Those that are learned of a blend."""
+    DEFAULT_CONFIGURATION: ClassVar[Configuration]
+    EXPLAINING_BASE: ClassVar[str]
+    """The base whose `contributions` explain suggestions."""
 
-    STEPS = 60
-    RIDGE = 1e-3
+    LEARNED_ALWAYS: ClassVar[tuple[str, ...]]
+    """Parameters that are learned for every kind."""
+    LEARNED_IN_BLENDS: ClassVar[tuple[str, ...]] = ("weights",)
+    """Parameters that are learned for "blend" and "meta"."""
+    LEARNED_BY_USER: ClassVar[tuple[str, ...]] = ("weights_by_user",)
+    """Effects of meta-features, which are learned for "meta"."""
+
+    LBFGS_ITERATIONS, LBFGS_HISTORY = 60, 20
+    L2_PENALTY = 1e-3
+    """On the effects of meta-features."""
 
     def __init__(
         self,
-        levels: np.ndarray,
-        actions: Sequence[Action],
+        rating_values: np.ndarray,
+        configurations: Sequence[Configuration],
         kind: Kind = "meta",
-        action: Action | None = None,
+        configuration: Configuration | None = None,
     ) -> None:
-        self.levels = levels
-        self.actions = list(actions)
+        self.rating_values = rating_values
+        self.configurations = list(configurations)
         self.kind: Kind = kind
-        self.action = action or self.START
+        self.configuration = configuration or self.DEFAULT_CONFIGURATION
         self.parameters: dict[str, Tensor] = {}
 
     @classmethod
     @abstractmethod
-    def see(
-        cls, bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray, levels: np.ndarray
-    ) -> Seen:
-        """What is known of users with these ratings and attributes."""
+    def inputs(
+        cls,
+        bases: Mapping[str, Base],
+        ratings: Matrix,
+        users: np.ndarray,
+        rating_values: np.ndarray,
+    ) -> MetaInputs:
+        """Predict the ratings of all items by the bases, and compute the meta-features.
+
+        Args:
+            bases: Fitted.
+            ratings: What is known of the users, (N, I).
+            users: Their attributes, (N, D).
+            rating_values: (V,).
+        """
 
     @classmethod
     @abstractmethod
-    def draw(
+    def examples(
         cls,
         bases: Mapping[str, Base],
         data: Interactions,
         users: np.ndarray,
-        levels: np.ndarray,
+        rating_values: np.ndarray,
         rng: np.random.Generator,
-    ) -> Drawn:
-        """Support sets of each size for users whom the bases have not seen, and what they did
-        else."""
+    ) -> MetaExamples:
+        """Build training examples from users whom the bases have not seen, for support sets of each
+        size."""
 
     @abstractmethod
-    def error(self, drawn: Drawn) -> float:
-        """What the best single action has least of."""
+    def selection_error(self, examples: MetaExamples) -> float:
+        """The error by which the best single configuration is selected."""
 
-    def fit(self, drawn: Drawn) -> Self:
-        """Learn from what training users did."""
-        s, target = drawn.seen, torch.tensor(drawn.target, dtype=torch.float32)
-        n_actions, n_users = s.expected.shape[-1], s.users.shape[1]
-        weights = torch.zeros(n_actions)
-        weights[self.actions.index(self.action)] = 1.0
+    def fit(self, examples: MetaExamples) -> Self:
+        """Learn the parameters by maximum likelihood, with L-BFGS."""
+        inputs, targets = examples.inputs, tensor(examples.targets)
+        n_configurations, n_features = inputs.predictions.shape[-1], inputs.user_features.shape[1]
+        weights = torch.zeros(n_configurations)
+        weights[self.configurations.index(self.configuration)] = 1.0
         self.parameters = {
-            "middle": tensor(s.users.mean(0)),
-            "scale": tensor(s.users.std(0)) + 1e-6,
+            "user_feature_means": tensor(inputs.user_features.mean(0)),
+            "user_feature_stds": tensor(inputs.user_features.std(0)) + 1e-6,
             "weights": weights,
-            "weights_by_user": torch.zeros(n_users, n_actions),
-            **self._start(drawn),
+            "weights_by_user": torch.zeros(n_features, n_configurations),
+            **self._initial_parameters(examples),
         }
-        learned = [*self.LEARNED, *(self.BLENDED if self.kind != "single" else [])]
-        by_user = [name for name in self.parameters if "_by" in name] if self.kind == "meta" else []
-        chosen = [self.parameters[name].requires_grad_() for name in learned + by_user]
-        data = [tensor(a) for a in (s.expected, s.users, s.items)]
+        by_user = list(self.LEARNED_BY_USER) if self.kind == "meta" else []
+        in_blends = self.LEARNED_IN_BLENDS if self.kind != "single" else ()
+        learned = [*self.LEARNED_ALWAYS, *in_blends, *by_user]
         optimizer = torch.optim.LBFGS(
-            chosen, max_iter=self.STEPS, history_size=20, line_search_fn="strong_wolfe"
+            [self.parameters[name].requires_grad_() for name in learned],
+            max_iter=self.LBFGS_ITERATIONS,
+            history_size=self.LBFGS_HISTORY,
+            line_search_fn="strong_wolfe",
         )
+        as_tensors = _tensors(inputs)
 
-        def loss() -> Tensor:
+        def closure() -> Tensor:
             optimizer.zero_grad()
-            value = self._loss(self._distribution(*data), target)
+            loss = self._loss(self._probabilities(*as_tensors), targets)
             for name in by_user:
-                value = value + self.RIDGE * self.parameters[name].square().sum()
-            value.backward()
-            return value
+                loss = loss + self.L2_PENALTY * self.parameters[name].square().sum()
+            loss.backward()
+            return loss
 
-        optimizer.step(loss)
+        optimizer.step(closure)
         self.parameters = {name: p.detach() for name, p in self.parameters.items()}
         return self
 
-    def distribution(self, seen: Seen) -> np.ndarray:
-        """A probability for each level, (n, n_items, n_levels)."""
-        return self._distribution(
-            *(tensor(a) for a in (seen.expected, seen.users, seen.items))
-        ).numpy()
+    def probabilities(self, inputs: MetaInputs) -> np.ndarray:
+        """The probability of each rating value, (N, M, V); of clicks, of being chosen next,
+        (N, M, 1)."""
+        return self._probabilities(*_tensors(inputs)).numpy()
 
-    def decision(self, users: np.ndarray | None = None) -> dict[str, list[float]]:
-        """What is decided for one user, described, (1, d), or for the average training user:
-        "weights" of the actions, and whatever else."""
+    def decision(self, user_features: np.ndarray | None = None) -> dict[str, list[float]]:
+        """What is decided for one user with these meta-features, (1, F), or for the average
+        training user: the "weights" of the configurations, and what a subclass adds."""
+        if user_features is None:
+            features = self.parameters["user_feature_means"][None]
+        else:
+            features = tensor(user_features)
+        return {name: [float(x) for x in row[0]] for name, row in self._decide(features).items()}
+
+    def _decide(self, user_features: Tensor) -> dict[str, Tensor]:
+        return {"weights": self._weights(self._standardised(user_features))}
+
+    @abstractmethod
+    def _initial_parameters(self, examples: MetaExamples) -> dict[str, Tensor]:
+        """The parameters beside the weights."""
+
+    @abstractmethod
+    def _probabilities(
+        self, predictions: Tensor, user_features: Tensor, item_features: Tensor
+    ) -> Tensor:
+        """(N, M, C), (N, F) and (N, M, G) -> (N, M, V)."""
+
+    @abstractmethod
+    def _loss(self, probabilities: Tensor, targets: Tensor) -> Tensor:
+        """The mean negative log-likelihood of targets (N, M)."""
+
+    def _weights(self, standardised: Tensor) -> Tensor:
+        """The weights of the configurations, (N, C), from standardised meta-features (N, F)."""
+        return self.parameters["weights"] + standardised @ self.parameters["weights_by_user"]
+
+    def _standardised(self, user_features: Tensor) -> Tensor:
         p = self.parameters
-        described = p["middle"][None] if users is None else tensor(users)
-        return {
-            name: [float(x) for x in found[0]] for name, found in self._decide(described).items()
-        }
-
-    def _decide(self, users: Tensor) -> dict[str, Tensor]:
-        return {"weights": self._weights(self._standard(users))}
-
-    @abstractmethod
-    def _start(self, drawn: Drawn) -> dict[str, Tensor]:
-        """Parameters beside the weights; those with "_by" in their names tell users apart."""
-
-    @abstractmethod
-    def _distribution(self, expected: Tensor, users: Tensor, items: Tensor) -> Tensor: ...
-
-    @abstractmethod
-    def _loss(self, probabilities: Tensor, target: Tensor) -> Tensor: ...
-
-    def _weights(self, users: Tensor) -> Tensor:
-        p = self.parameters
-        return p["weights"] + users @ p["weights_by_user"]
-
-    def _standard(self, users: Tensor) -> Tensor:
-        return (users - self.parameters["middle"]) / self.parameters["scale"]
-
-
-def tasks(
-    data: Interactions, lots: Callable[[], np.ndarray], n_query: int
-) -> Iterator[tuple[Matrix, np.ndarray]]:
-    """For each size of support set, those of all users, users by items, and the rows of up to
-    `n_query` interactions of each that come after.
-
-    Args:
-        lots: Decides the order of interactions, anew for each size.
-    """
-    start = np.concatenate([[0], data.counts.cumsum()])
-    for size in SIZES:
-        rows = np.lexsort((lots(), data.user))
-        at = np.arange(len(rows)) - start[data.user[rows]]  # the place in the user's order
-        able = data.counts[data.user[rows]] > size
-        shown, asked = rows[able & (at < size)], rows[able & (at >= size) & (at < size + n_query)]
-        values = at[able & (at < size)] + 1.0 if data.clicks else data.rating[shown]
-        ratings = sparse.csr_matrix(
-            (values, (data.user[shown], data.item[shown])),
-            shape=(len(data.users), len(data.items)),
-        )
-        yield ratings, asked
+        return (user_features - p["user_feature_means"]) / p["user_feature_stds"]
 
 
 def tensor(values: np.ndarray) -> Tensor:
     return torch.tensor(values, dtype=torch.float32)
+
+
+def _tensors(inputs: MetaInputs) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        tensor(inputs.predictions),
+        tensor(inputs.user_features),
+        tensor(inputs.item_features),
+    )

@@ -1,4 +1,8 @@
-"""The level above bases of what is chosen next."""
+"""The meta-level of clicks: a conditional logit of what is chosen next.
+
+Shapes: U users, I items, N examples or users, M items of an example, C configurations, F
+meta-features of a user. An item has one meta-feature, an offset that is added to its logit.
+"""
 
 from __future__ import annotations
 
@@ -8,142 +12,186 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quickstudy.apps.recommend.bases.base import Base, Matrix, users_of_entries
 from quickstudy.apps.recommend.bases.clicks import CLICK_BASES, UNORDERED_CLICK_BASES
-from quickstudy.apps.recommend.bases.ratings import Base, Matrix
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.memory import chunks
-from quickstudy.apps.recommend.meta_level.base import (
-    Drawn,
-    MetaLevel,
-    Seen,
-    predictions,
-    tasks,
-    tensor,
+from quickstudy.apps.recommend.meta_level.base import MetaLevel, tensor
+from quickstudy.apps.recommend.meta_level.inputs import (
+    Configuration,
+    MetaExamples,
+    MetaInputs,
+    base_predictions,
+    rows_of_users,
+    support_query_splits,
 )
 
 __all__ = ["ChoiceLevel", "UnorderedChoiceLevel"]
 
-N_NEXT = 10
-"""Choices of a user, at most, that the meta-level is trained on, for each support set."""
+N_POSITIVES = 10
+"""Clicks after the support set, at most, that are targets of an example."""
 
-N_OTHERS = 300
-"""Items that these are told from."""
+N_NEGATIVES = 300
+"""Items that are sampled into the denominator of the softmax, for each example."""
 
-NEVER = -1e9
-"""Log-odds of what was chosen already."""
+EXCLUDED = -1e9
+"""The logit offset of items that cannot be chosen, as they were before."""
+
+NDCG_CUTOFF = 10
 
 
 class ChoiceLevel(MetaLevel):
-    """P(item i is next) = exp(x_i) / sum_j exp(x_j) over what was not chosen yet: a conditional
-    logit (McFadden, "Conditional logit analysis of qualitative choice behavior", 1974), where
-    x = sum_a w_a x_a blends the scores of the actions with weights linear in the description of the
-    user.
+    """P(item i is next) = exp(x_i) / sum_j exp(x_j) over the items not chosen yet: a conditional
+    logit (McFadden, "Conditional Logit Analysis of Qualitative Choice Behavior", 1974).
+    x = sum_c w_c x_c blends the scores of the configurations with weights that are linear in the
+    meta-features of the user.
 
-    It learns from a sample of items, drawn the more often the more popular they are, whose
-    exponentials count accordingly more.
+    It is trained with a sampled softmax: `N_NEGATIVES` items are drawn with probability q_j, and
+    -log(n q_j) is added to their logits (Bengio & Senécal, "Adaptive Importance Sampling to
+    Accelerate Training of a Neural Probabilistic Language Model", 2008).
     """
 
     BASES = CLICK_BASES
-    START = ("neighbours", np.inf)
-    REASONS = "linear"
-    LEARNED = ("sharpness",)
+    DEFAULT_CONFIGURATION = Configuration("neighbours", np.inf)
+    EXPLAINING_BASE = "ease"
+    LEARNED_ALWAYS = ("log_inverse_temperature",)
 
     @classmethod
-    def see(
-        cls, bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray, levels: np.ndarray
-    ) -> Seen:
-        """The users are described by the number of choices, and whether there are any; how popular
-        these are, and how differently so; attributes. Of items there is the log-odds to add."""
-        n = np.diff(ratings.indptr)
-        of = np.repeat(np.arange(len(n)), n)
-        popular = np.log1p(bases["popularity"].state()["counts"])
-        usual = float(np.average(popular, weights=np.expm1(popular)))
+    def inputs(
+        cls,
+        bases: Mapping[str, Base],
+        ratings: Matrix,
+        users: np.ndarray,
+        rating_values: np.ndarray,
+    ) -> MetaInputs:
+        """Meta-features of a user: the number of clicks, as logarithm and root, and whether there
+        are any; mean and deviation of the log popularity of the items clicked; the user's
+        attributes. Of an item: the logit offset, 0 or `EXCLUDED`."""
+        n_clicks, user = np.diff(ratings.indptr), users_of_entries(ratings)
+        log_popularity = np.log1p(bases["popularity"].state()["counts"])  # (I,)
+        usual = float(np.average(log_popularity, weights=np.expm1(log_popularity)))
 
-        def mean(values: np.ndarray) -> np.ndarray:
-            return np.bincount(of, values, len(n)) / np.maximum(n, 1)
+        def user_mean(values: np.ndarray) -> np.ndarray:
+            """The mean of each user's values, one a click; 0 without clicks."""
+            return np.bincount(user, values, len(n_clicks)) / np.maximum(n_clicks, 1)
 
-        middle = mean(popular[ratings.indices] - usual)
-        spread = mean((popular[ratings.indices] - usual - middle[of]) ** 2)
-        described = np.column_stack(
-            [np.log1p(n), np.sqrt(n), n > 0, middle, np.sqrt(spread), users[:, 1:]]
-        )
-        odds = np.zeros((len(users), len(popular), 1))
-        odds[ratings.nonzero()] = NEVER
-        return Seen(predictions(bases, ratings, users), described, odds)
+        relative_popularity = log_popularity[ratings.indices] - usual
+        mean = user_mean(relative_popularity)
+        variance = user_mean((relative_popularity - mean[user]) ** 2)
+        user_features = np.column_stack(
+            [
+                np.log1p(n_clicks),
+                np.sqrt(n_clicks),
+                n_clicks > 0,
+                mean,
+                np.sqrt(variance),
+                users[:, 1:],
+            ]
+        )  # (N, F)
+        offsets = np.zeros((len(users), len(log_popularity), 1))
+        offsets[ratings.nonzero()] = EXCLUDED
+        return MetaInputs(base_predictions(bases, ratings, users), user_features, offsets)
 
     @classmethod
-    def draw(
+    def examples(
         cls,
         bases: Mapping[str, Base],
         data: Interactions,
         users: np.ndarray,
-        levels: np.ndarray,
+        rating_values: np.ndarray,
         rng: np.random.Generator,
-    ) -> Drawn:
-        order = cls.order(data, rng)
-        share = np.sqrt(bases["popularity"].state()["counts"] + 1)
-        share /= share.sum()
+    ) -> MetaExamples:
+        sampling = np.sqrt(bases["popularity"].state()["counts"] + 1)
+        sampling /= sampling.sum()  # q, (I,)
         parts = []
-        for ratings, asked in tasks(data, order, N_NEXT):
-            for users_at in chunks(len(users), len(share)):
-                of = data.user[asked] - users_at.start
-                rows = asked[(of >= 0) & (of < users_at.stop - users_at.start)]
-                user, item = data.user[rows] - users_at.start, data.item[rows]
-                who = np.unique(user)
-                seen = cls.see(bases, ratings[users_at], users[users_at], levels)
-                chosen = np.zeros((len(seen.users), len(share)), bool)
-                chosen[user, item] = True
-                others = rng.choice(len(share), (len(who), N_OTHERS), p=share)
-                found = np.full((len(who), N_NEXT), -1)
-                place = np.arange(len(rows)) - np.searchsorted(user, user)
-                found[np.searchsorted(who, user), place] = item
-                items = np.concatenate([found, others], 1)
-                part = seen.at(np.broadcast_to(who[:, None], items.shape), items)
-                target = np.zeros(items.shape)
-                target[:, :N_NEXT] = found >= 0
-                part.items[:, :N_NEXT][found < 0] = NEVER
-                part.items[:, N_NEXT:, 0] -= np.log(N_OTHERS * share[others])
-                part.items[:, N_NEXT:][chosen[who[:, None], others]] = NEVER
-                parts.append(Drawn(part, target, np.arange(len(who))))
-        return Drawn.of(parts)
+        splits = support_query_splits(data, cls.sort_keys(data, rng), N_POSITIVES)
+        for support, query_rows in splits:
+            for chunk in chunks(len(users), len(sampling)):
+                rows = rows_of_users(data, query_rows, chunk)
+                inputs = cls.inputs(bases, support[chunk], users[chunk], rating_values)
+                user, item = data.user[rows] - chunk.start, data.item[rows]
+                parts.append(_with_sampled_negatives(inputs, user, item, sampling, rng))
+        return MetaExamples.concatenate(parts)
 
     @classmethod
-    def order(cls, data: Interactions, rng: np.random.Generator) -> Callable[[], np.ndarray]:
-        """Gives what interactions are ordered by for each size of support set."""
-        places = data.places()
-        return lambda: places
+    def sort_keys(cls, data: Interactions, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+        """Returns what the interactions are ordered by, for each support size: time."""
+        positions = data.positions()
+        return lambda: positions
 
-    def error(self, drawn: Drawn) -> float:
-        """What nDCG@10 of all items is short of 1. Of those ahead of a choice, each that is sampled
-        stands for as many as it counts for."""
-        seen = drawn.seen
-        scores = self._scores(tensor(seen.expected), tensor(seen.users))[..., 0].numpy()
-        counts, chosen = np.exp(seen.items[..., 0]), drawn.target[:, :N_NEXT]
-        ahead = scores[:, None] > scores[:, :N_NEXT, None]  # (n, N_NEXT, n_items)
-        rank = (ahead @ counts[:, :, None])[..., 0]
-        gain = np.where(rank < 10, chosen / np.log2(rank + 2), 0).sum(1)
-        most = np.cumsum(1 / np.log2(np.arange(2, N_NEXT + 2)))
-        return 1 - float((gain / most[chosen.sum(1).astype(int) - 1]).mean())
+    def selection_error(self, examples: MetaExamples) -> float:
+        """1 - nDCG@10 among all items, estimated: a sampled item that is ranked above a positive
+        counts for 1 / (n q) items."""
+        inputs = examples.inputs
+        scores = self._scores(tensor(inputs.predictions), tensor(inputs.user_features))
+        scores = scores[..., 0].numpy()  # (N, M)
+        importance = np.exp(inputs.item_features[..., 0])  # (N, M)
+        is_positive = examples.targets[:, :N_POSITIVES]
+        above = scores[:, None] > scores[:, :N_POSITIVES, None]  # (N, N_POSITIVES, M)
+        rank = (above @ importance[:, :, None])[..., 0]  # (N, N_POSITIVES)
+        gains = np.where(rank < NDCG_CUTOFF, is_positive / np.log2(rank + 2), 0).sum(1)
+        ideal_gains = np.cumsum(1 / np.log2(np.arange(2, N_POSITIVES + 2)))
+        return 1 - float((gains / ideal_gains[is_positive.sum(1).astype(int) - 1]).mean())
 
-    def _start(self, drawn: Drawn) -> dict[str, Tensor]:
-        return {"sharpness": torch.zeros(())}
+    def _initial_parameters(self, examples: MetaExamples) -> dict[str, Tensor]:
+        return {"log_inverse_temperature": torch.zeros(())}
 
-    def _distribution(self, expected: Tensor, users: Tensor, items: Tensor) -> Tensor:
-        return torch.softmax(self._scores(expected, users) + items, 1)
+    def _probabilities(
+        self, predictions: Tensor, user_features: Tensor, item_features: Tensor
+    ) -> Tensor:
+        return torch.softmax(self._scores(predictions, user_features) + item_features, 1)
 
-    def _scores(self, expected: Tensor, users: Tensor) -> Tensor:
-        weights = self._weights(self._standard(users)) * self.parameters["sharpness"].exp()
-        return expected @ weights[:, :, None]
+    def _scores(self, predictions: Tensor, user_features: Tensor) -> Tensor:
+        """x, (N, M, 1)."""
+        weights = self._weights(self._standardised(user_features))  # (N, C)
+        weights = weights * self.parameters["log_inverse_temperature"].exp()
+        return predictions @ weights[:, :, None]
 
-    def _loss(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        return -(target * probabilities[..., 0].clamp_min(1e-12).log()).sum() / target.sum()
+    def _loss(self, probabilities: Tensor, targets: Tensor) -> Tensor:
+        log_likelihood = probabilities[..., 0].clamp_min(1e-12).log()
+        return -(targets * log_likelihood).sum() / targets.sum()
 
 
 class UnorderedChoiceLevel(ChoiceLevel):
-    """The same above bases that know of no order: what is chosen else, not what is next."""
+    """`ChoiceLevel` of clicks whose order is not known: it predicts other clicks, not the next."""
 
     BASES = UNORDERED_CLICK_BASES
 
     @classmethod
-    def order(cls, data: Interactions, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+    def sort_keys(cls, data: Interactions, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+        """Returns a random order for each support size."""
         return lambda: rng.random(len(data.rating))
+
+
+def _with_sampled_negatives(
+    inputs: MetaInputs,
+    user: np.ndarray,
+    item: np.ndarray,
+    sampling: np.ndarray,
+    rng: np.random.Generator,
+) -> MetaExamples:
+    """An example for each user with queries: the positives, padded to `N_POSITIVES`, then the
+    sampled items.
+
+    Args:
+        inputs: Of all users of the chunk and all items.
+        user, item: The queries, sorted by user.
+        sampling: q, (I,).
+        rng: Draws the negatives.
+    """
+    users = np.unique(user)  # those with queries, (N,)
+    positives = np.full((len(users), N_POSITIVES), -1)
+    column = np.arange(len(user)) - np.searchsorted(user, user)
+    positives[np.searchsorted(users, user), column] = item
+    negatives = rng.choice(len(sampling), (len(users), N_NEGATIVES), p=sampling)
+    is_query = np.zeros((len(inputs.user_features), len(sampling)), bool)
+    is_query[user, item] = True
+    items = np.concatenate([positives, negatives], 1)  # (N, M)
+    selected = inputs.select(np.broadcast_to(users[:, None], items.shape), items)
+    offsets = selected.item_features  # (N, M, 1), a copy
+    offsets[:, :N_POSITIVES][positives < 0] = EXCLUDED
+    offsets[:, N_POSITIVES:, 0] -= np.log(N_NEGATIVES * sampling[negatives])
+    offsets[:, N_POSITIVES:][is_query[users[:, None], negatives]] = EXCLUDED
+    targets = np.zeros(items.shape)
+    targets[:, :N_POSITIVES] = positives >= 0
+    return MetaExamples(selected, targets, np.arange(len(users)))
