@@ -45,6 +45,7 @@ class ColdUsers:
         DataError: If no user has ratings enough, or times are needed and not known.
 
     Example:
+        >>> from quickstudy.apps.recommend import generated
         >>> cold = ColdUsers(generated(n_users=50), n_query=5, max_support=5)
         >>> cold.query_items.shape[1], cold.support(3).getnnz(axis=1).max()
         (5, np.int32(3))

@@ -35,6 +35,7 @@ class UserBias(Base):
     item.
 
     Example:
+        >>> from scipy import sparse
         >>> train = sparse.csr_matrix([[5.0, 3.0], [4.0, 2.0]])
         >>> base = UserBias().fit(train, np.ones((2, 1)), np.ones((2, 1)))
         >>> base.predict(sparse.csr_matrix([[5.0, 0.0]]), np.ones((1, 1)))[1].round(2).tolist()
