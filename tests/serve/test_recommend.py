@@ -30,7 +30,9 @@ def test_suggestions_are_those_of_the_library(client, recommender):
     for suggestion in found:
         probabilities = np.array(suggestion["probabilities"])
         assert probabilities.sum() == pytest.approx(1, abs=1e-5)
-        assert probabilities @ recommender.rating_values_ == pytest.approx(suggestion["rating"], abs=1e-4)
+        assert probabilities @ recommender.rating_values_ == pytest.approx(
+            suggestion["rating"], abs=1e-4
+        )
 
 
 def test_a_user_of_whom_nothing_is_known_gets_suggestions(client):
