@@ -109,7 +109,8 @@ def test_a_task_without_examples_or_of_one_feature_is_shown():
 
 def test_pictures_need_no_matplotlib():
     code = (
-        "import sys; from quickstudy import SinusoidTasks; SinusoidTasks(n_shot=5, n_query=9)[0]._repr_html_(); "
+        "import sys; from quickstudy import SinusoidTasks; "
+        "SinusoidTasks(n_shot=5, n_query=9)[0]._repr_html_(); "
         "assert 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
