@@ -75,7 +75,8 @@ def compare_learners(
     and 84 pixels, their size.
     """
     from quickstudy.errors import require
-    from quickstudy.experiments.compare import compare, draw
+    from quickstudy.experiments.compare import compare
+    from quickstudy.experiments.pictures import draw_comparison
     from quickstudy.experiments.remember import remember_comparison
     from quickstudy.tasks.datasets import data_files
 
@@ -95,7 +96,7 @@ def compare_learners(
         n_tasks=tasks,
         seed=seed,
     )
-    picture = draw(comparison, run / "compare.png")
+    picture = draw_comparison(comparison, run / "compare.png")
     text = f"{_comparison_text(comparison, seconds)}\nPicture: {picture}"
     say(comparison.as_dict(), as_json, text)
     keep(forget, lambda store: remember_comparison(run, store, began=began))

@@ -1,4 +1,4 @@
-"""Pictures of episodes of images: the support set, the queries, and the predictions."""
+"""Pictures of episodes of images, and of comparisons."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import torch
 
 from quickstudy.errors import MissingError, UsageError
 from quickstudy.experiments.build import tasks_of_test
+from quickstudy.experiments.compare import Comparison
 from quickstudy.files import write_figure
 from quickstudy.learners import Learner
 from quickstudy.learners.base import check_finite
 from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks import Episode
 
-__all__ = ["draw_episodes", "draw_frame", "episodes_to_draw"]
+__all__ = ["draw_comparison", "draw_episodes", "draw_frame", "episodes_to_draw"]
 
 CORRECT_COLOUR, WRONG_COLOUR = "#2a9d43", "#d62828"
 """Colours of frames."""
@@ -114,3 +115,22 @@ def draw_frame(axis: Any, colour: str) -> None:
     for spine in axis.spines.values():
         spine.set_color(colour)
         spine.set_linewidth(2.5)
+
+
+def draw_comparison(comparison: Comparison, path: Path) -> Path:
+    """Plot validation score against training time, a line a learner."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained", facecolor="white")
+    axis = figure.subplots()
+    for i, entry in enumerate(comparison.learners):
+        seconds, scores = zip(*entry["curve"], strict=True)
+        label = f"{entry['learner']} (test {100 * entry['mean']:.1f} %)"
+        marker = "osD^v"[i // 10 % 5]  # colours come again after ten
+        axis.plot(seconds, [100 * s for s in scores], marker=marker, ms=4, label=label)
+    axis.axvline(comparison.about["seconds"], color="grey", linestyle=":", label="budget")
+    axis.set_xlabel("training time with validation, seconds")
+    axis.set_ylabel("validation accuracy, %")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return write_figure(path, figure)
