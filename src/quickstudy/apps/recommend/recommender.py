@@ -145,8 +145,10 @@ class Recommender:
             configuration: self.fit_meta_level(self.examples_, "single", configuration)
             for configuration in track(self.configurations_, "settings")
         }
-        errors_ = {c: m.selection_error(self.examples_) for c, m in self.single_levels_.items()}
-        self.best_configuration_ = min(errors_, key=lambda configuration: errors_[configuration])
+        errors = {
+            c: level.selection_error(self.examples_) for c, level in self.single_levels_.items()
+        }
+        self.best_configuration_ = min(errors, key=lambda configuration: errors[configuration])
         if self.meta:
             self.meta_level_ = self.fit_meta_level(self.examples_, "meta")
         else:
