@@ -35,13 +35,13 @@ from scipy import stats
 
 from quickstudy.apps.automl import MetaLearner
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
-from quickstudy.apps.automl.knowledge import Knowledge, read_knowledge
-from quickstudy.apps.automl.learn import read_log
-from quickstudy.apps.automl.metafeatures import Goal, meta_features
-from quickstudy.apps.automl.own import with_experience
-from quickstudy.apps.automl.pipelines import FAMILIES
+from quickstudy.apps.automl.meta.collect import read_log
+from quickstudy.apps.automl.meta.knowledge import Knowledge, read_knowledge
+from quickstudy.apps.automl.meta.own_tables import with_experience
+from quickstudy.apps.automl.pipelines.pipelines import FAMILIES
 from quickstudy.apps.automl.remember import remember_automl
-from quickstudy.apps.automl.tables import PUBLIC_TABLES, PublicTable
+from quickstudy.apps.automl.tables.meta_features import Goal, meta_features
+from quickstudy.apps.automl.tables.public import PUBLIC_TABLES, PublicTable
 from quickstudy.experience import ExperienceStore, Strategy, Task, Trial
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track

@@ -25,8 +25,13 @@ import pandas as pd
 from sklearn import datasets
 
 from quickstudy.apps.automl import estimators
-from quickstudy.apps.automl.budget import Deadline, fit_pipeline
-from quickstudy.apps.automl.pipelines import FAMILIES, as_parameters, make_model, suggest_options
+from quickstudy.apps.automl.pipelines.budget import Deadline, fit_pipeline
+from quickstudy.apps.automl.pipelines.pipelines import (
+    FAMILIES,
+    as_parameters,
+    make_model,
+    suggest_options,
+)
 from quickstudy.experiments.provenance import provenance
 
 ROOT = Path(__file__).parent.parent

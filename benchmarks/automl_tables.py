@@ -38,22 +38,22 @@ from sklearn.pipeline import make_pipeline
 
 from quickstudy.apps.automl import Advisor, History, MetaLearner, Portfolio, RandomOrder
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
-from quickstudy.apps.automl.knowledge import (
+from quickstudy.apps.automl.meta.collect import Split, Worker, read_log
+from quickstudy.apps.automl.meta.knowledge import (
     Knowledge,
     parse_pipeline,
     pipeline_name,
     read_knowledge,
 )
-from quickstudy.apps.automl.learn import Split, Worker, read_log
-from quickstudy.apps.automl.metafeatures import meta_features
-from quickstudy.apps.automl.pipelines import (
+from quickstudy.apps.automl.meta.sampler import MetaSampler
+from quickstudy.apps.automl.pipelines.pipelines import (
     FAMILIES,
     TableEncoder,
     as_parameters,
     suggest_options,
 )
-from quickstudy.apps.automl.sampler import MetaSampler
-from quickstudy.apps.automl.tables import PUBLIC_TABLES, PublicTable
+from quickstudy.apps.automl.tables.meta_features import meta_features
+from quickstudy.apps.automl.tables.public import PUBLIC_TABLES, PublicTable
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 

@@ -37,9 +37,9 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from quickstudy.apps.automl.columns import as_frame
-from quickstudy.apps.automl.pipelines import TableEncoder
-from quickstudy.apps.automl.transformer import TransformerClassifier
+from quickstudy.apps.automl.pipelines.pipelines import TableEncoder
+from quickstudy.apps.automl.pipelines.transformer import TransformerClassifier
+from quickstudy.apps.automl.tables.columns import as_frame
 from quickstudy.experiments.provenance import provenance
 from quickstudy.learners import TabularTransformer
 from quickstudy.nn import Flatten

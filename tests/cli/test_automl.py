@@ -19,11 +19,13 @@ optuna = pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
 import command  # noqa: E402
-from quickstudy.apps.automl import learn, runs, tables  # noqa: E402
-from quickstudy.apps.automl.columns import learn_columns, read_columns  # noqa: E402
-from quickstudy.apps.automl.knowledge import read_knowledge  # noqa: E402
-from quickstudy.apps.automl.pipelines import FAMILIES  # noqa: E402
+from quickstudy.apps.automl import runs  # noqa: E402
+from quickstudy.apps.automl.meta import collect  # noqa: E402
+from quickstudy.apps.automl.meta.knowledge import read_knowledge  # noqa: E402
+from quickstudy.apps.automl.pipelines.pipelines import FAMILIES  # noqa: E402
 from quickstudy.apps.automl.runs import goal_of, read_frame, split_target  # noqa: E402
+from quickstudy.apps.automl.tables import public  # noqa: E402
+from quickstudy.apps.automl.tables.columns import learn_columns, read_columns  # noqa: E402
 from quickstudy.cli import app as commands  # noqa: E402
 from quickstudy.cli import main  # noqa: E402
 from quickstudy.errors import DataError, DiskError, MissingError, RunError, UsageError  # noqa: E402
@@ -171,9 +173,9 @@ def test_what_comes_with_quickstudy_suggests_pipelines(file):
 
 def test_what_pipelines_do_on_tables_is_learned_and_gone_on_with(tmp_path, monkeypatch):
     pytest.importorskip("pyarrow")
-    wine = tables.PublicTable("sklearn/wine", "classification", "target", "wine")
-    monkeypatch.setattr(tables, "PUBLIC_TABLES", (wine,))
-    monkeypatch.setattr(learn, "configurations", lambda: [("linear", {"C": 1.0})])
+    wine = public.PublicTable("sklearn/wine", "classification", "target", "wine")
+    monkeypatch.setattr(public, "PUBLIC_TABLES", (wine,))
+    monkeypatch.setattr(collect, "configurations", lambda: [("linear", {"C": 1.0})])
     out = tmp_path / "knowledge.parquet"
     words = ["learn", out, "--splits", "1", "--rows", "100", "--limit", "1m", "--json"]
     assert json.loads(call(*words)) == {"tables": 1, "cells": 1, "failed": 0}

@@ -101,8 +101,8 @@ def automl_fit(
     """
     started = time.monotonic()
     _require()
-    from quickstudy.apps.automl.budget import Deadline
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+    from quickstudy.apps.automl.pipelines.budget import Deadline
     from quickstudy.apps.automl.remember import remember_automl
     from quickstudy.apps.automl.runs import (
         RunWriter,
@@ -249,9 +249,9 @@ def automl_suggest(
     _require()
     from quickstudy.apps.automl import Advisor, MetaLearner, read_results
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
-    from quickstudy.apps.automl.knowledge import parse_pipeline
-    from quickstudy.apps.automl.metafeatures import meta_features
+    from quickstudy.apps.automl.meta.knowledge import parse_pipeline
     from quickstudy.apps.automl.runs import goal_of, read_frame, split_target
+    from quickstudy.apps.automl.tables.meta_features import meta_features
 
     if history is None and (features or lower_is_better):
         raise UsageError("expected --history with --features or --lower-is-better, got none")
@@ -303,9 +303,9 @@ def automl_learn(
     continues.
     """
     _require()
-    from quickstudy.apps.automl.knowledge import write_knowledge
-    from quickstudy.apps.automl.learn import learn
-    from quickstudy.apps.automl.tables import PUBLIC_TABLES
+    from quickstudy.apps.automl.meta.collect import learn
+    from quickstudy.apps.automl.meta.knowledge import write_knowledge
+    from quickstudy.apps.automl.tables.public import PUBLIC_TABLES
     from quickstudy.experiments.provenance import provenance
     from quickstudy.files import check_output_file
 

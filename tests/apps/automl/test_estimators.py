@@ -13,9 +13,9 @@ from sklearn.base import clone  # noqa: E402
 
 from quickstudy.apps.automl import estimators  # noqa: E402
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor  # noqa: E402
-from quickstudy.apps.automl.history import History  # noqa: E402
-from quickstudy.apps.automl.knowledge import pipeline_name  # noqa: E402
-from quickstudy.apps.automl.pipelines import TableEncoder  # noqa: E402
+from quickstudy.apps.automl.meta.history import History  # noqa: E402
+from quickstudy.apps.automl.meta.knowledge import pipeline_name  # noqa: E402
+from quickstudy.apps.automl.pipelines.pipelines import TableEncoder  # noqa: E402
 from quickstudy.errors import DataError, RunError, UsageError  # noqa: E402
 
 RNG = np.random.default_rng(0)

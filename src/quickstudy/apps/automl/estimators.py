@@ -35,15 +35,27 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 
-from quickstudy.apps.automl.advisors import Advisor
-from quickstudy.apps.automl.budget import (
+from quickstudy.apps.automl.meta.advisors import Advisor
+from quickstudy.apps.automl.meta.history import History
+from quickstudy.apps.automl.meta.knowledge import parse_pipeline, shipped_meta_learner
+from quickstudy.apps.automl.meta.meta_learner import MetaLearner
+from quickstudy.apps.automl.meta.sampler import MetaSampler
+from quickstudy.apps.automl.pipelines.budget import (
     Deadline,
     OutOfTime,
     fit_pipeline,
     forecast,
     predict_in_parts,
 )
-from quickstudy.apps.automl.columns import (
+from quickstudy.apps.automl.pipelines.pipelines import (
+    FAMILIES,
+    HUGE,
+    as_parameters,
+    can_make,
+    make_model,
+    suggest_options,
+)
+from quickstudy.apps.automl.tables.columns import (
     CALLED,
     FEWEST_IDS,
     NUMBERED,
@@ -60,19 +72,7 @@ from quickstudy.apps.automl.columns import (
     read_columns,
     unreadable_cells,
 )
-from quickstudy.apps.automl.history import History
-from quickstudy.apps.automl.knowledge import parse_pipeline, shipped_meta_learner
-from quickstudy.apps.automl.meta import MetaLearner
-from quickstudy.apps.automl.metafeatures import Goal, meta_features
-from quickstudy.apps.automl.pipelines import (
-    FAMILIES,
-    HUGE,
-    as_parameters,
-    can_make,
-    make_model,
-    suggest_options,
-)
-from quickstudy.apps.automl.sampler import MetaSampler
+from quickstudy.apps.automl.tables.meta_features import Goal, meta_features
 from quickstudy.errors import (
     DataError,
     QuickstudyError,
@@ -370,7 +370,7 @@ class _AutoML(BaseEstimator, ABC):
         meta = MetaLearner.restore(meta.learned(), meta.history_.only(names), meta.own_)
         features = meta_features(frame, target, self._goal, columns=columns)
         if self.history == "experience":
-            from quickstudy.apps.automl.own import own_store, with_experience
+            from quickstudy.apps.automl.meta.own_tables import own_store, with_experience
 
             try:
                 if store := own_store():

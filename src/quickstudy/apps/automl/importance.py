@@ -10,9 +10,9 @@ from sklearn.base import clone
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import train_test_split
 
-from quickstudy.apps.automl.budget import Deadline, OutOfTime
-from quickstudy.apps.automl.columns import as_column, as_frame, as_target_numbers
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+from quickstudy.apps.automl.pipelines.budget import Deadline, OutOfTime
+from quickstudy.apps.automl.tables.columns import as_column, as_frame, as_target_numbers
 
 __all__ = ["column_importance"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from quickstudy.apps.automl.budget import Deadline
-from quickstudy.apps.automl.columns import as_column, as_target_numbers
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
+from quickstudy.apps.automl.pipelines.budget import Deadline
+from quickstudy.apps.automl.tables.columns import as_column, as_target_numbers
 from quickstudy.errors import require
 from quickstudy.files import write_figure
 

@@ -42,7 +42,7 @@ def remember_automl(
     """
     from sklearn.base import is_classifier
 
-    from quickstudy.apps.automl.experience import table_task
+    from quickstudy.apps.automl.meta.experience import table_task
     from quickstudy.experience import Strategy
 
     kept: list[tuple[Task, Run]] = []

@@ -28,17 +28,17 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from quickstudy.apps.automl.budget import Deadline, OutOfTime
-from quickstudy.apps.automl.columns import (
+from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
+from quickstudy.apps.automl.importance import column_importance
+from quickstudy.apps.automl.pipelines.budget import Deadline, OutOfTime
+from quickstudy.apps.automl.tables.columns import (
     as_frame,
     as_numbers,
     columns_from_json,
     columns_to_json,
     number_format_of,
 )
-from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
-from quickstudy.apps.automl.importance import column_importance
-from quickstudy.apps.automl.metafeatures import Goal
+from quickstudy.apps.automl.tables.meta_features import Goal
 from quickstudy.errors import DataError, MissingError, RunError, UsageError, require, unknown
 from quickstudy.experiments.provenance import provenance
 from quickstudy.files import disk_errors, locked, remove_leftovers, write_atomically

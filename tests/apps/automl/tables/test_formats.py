@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from quickstudy.apps.automl.formats import guess_date_format, guess_number_format
+from quickstudy.apps.automl.tables.formats import guess_date_format, guess_number_format
 
 NUMBERS = {
     "plain": (["1", "2.5", "-3e2"], [1, 2.5, -300]),

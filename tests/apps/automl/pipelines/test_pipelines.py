@@ -11,7 +11,7 @@ from optuna.trial import FixedTrial  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import cross_val_score  # noqa: E402
 
-from quickstudy.apps.automl.pipelines import (  # noqa: E402
+from quickstudy.apps.automl.pipelines.pipelines import (  # noqa: E402
     FAMILIES,
     ColumnSelector,
     TableEncoder,

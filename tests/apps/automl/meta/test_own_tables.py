@@ -17,12 +17,12 @@ pytest.importorskip("pyarrow")
 
 from quickstudy.apps.automl import History, MetaLearner  # noqa: E402
 from quickstudy.apps.automl.estimators import AutoMLClassifier  # noqa: E402
-from quickstudy.apps.automl.knowledge import (  # noqa: E402
+from quickstudy.apps.automl.meta.knowledge import (  # noqa: E402
     parse_pipeline,
     pipeline_name,
     shipped_meta_learner,
 )
-from quickstudy.apps.automl.own import join, own_store, with_experience  # noqa: E402
+from quickstudy.apps.automl.meta.own_tables import join, own_store, with_experience  # noqa: E402
 from quickstudy.apps.automl.remember import remember_automl  # noqa: E402
 from quickstudy.errors import DataError  # noqa: E402
 from quickstudy.experience import (  # noqa: E402

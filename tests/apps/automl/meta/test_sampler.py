@@ -7,9 +7,9 @@ import pytest
 
 optuna = pytest.importorskip("optuna")
 
-from quickstudy.apps.automl.history import History  # noqa: E402
-from quickstudy.apps.automl.meta import MetaLearner  # noqa: E402
-from quickstudy.apps.automl.sampler import MetaSampler  # noqa: E402
+from quickstudy.apps.automl.meta.history import History  # noqa: E402
+from quickstudy.apps.automl.meta.meta_learner import MetaLearner  # noqa: E402
+from quickstudy.apps.automl.meta.sampler import MetaSampler  # noqa: E402
 from quickstudy.errors import UsageError  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -8,7 +8,7 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 
-from quickstudy.apps.automl.columns import (  # noqa: E402
+from quickstudy.apps.automl.tables.columns import (  # noqa: E402
     Column,
     as_column,
     as_frame,

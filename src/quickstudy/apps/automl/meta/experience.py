@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from quickstudy.apps.automl.columns import as_frame, as_numbers, learn_columns, read_columns
-from quickstudy.apps.automl.history import History
-from quickstudy.apps.automl.knowledge import pipeline_name
-from quickstudy.apps.automl.metafeatures import Goal, meta_features
+from quickstudy.apps.automl.meta.history import History
+from quickstudy.apps.automl.meta.knowledge import pipeline_name
+from quickstudy.apps.automl.tables.columns import as_frame, as_numbers, learn_columns, read_columns
+from quickstudy.apps.automl.tables.meta_features import Goal, meta_features
 from quickstudy.errors import (
     DataError,
     MissingError,

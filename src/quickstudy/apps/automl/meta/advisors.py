@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import ndtr
 
-from quickstudy.apps.automl.history import History
+from quickstudy.apps.automl.meta.history import History
 from quickstudy.errors import UsageError, check_option, unknown
 
 __all__ = ["Advisor", "MixtureAdvisor", "Portfolio", "RandomOrder", "Scale"]

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
-from quickstudy.apps.automl.learn import (
+from quickstudy.apps.automl.meta.collect import (
     Split,
     Worker,
     configurations,
@@ -19,8 +19,8 @@ from quickstudy.apps.automl.learn import (
     read_log,
     run_pipeline,
 )
-from quickstudy.apps.automl.pipelines import FAMILIES, make_model
-from quickstudy.apps.automl.tables import PublicTable
+from quickstudy.apps.automl.pipelines.pipelines import FAMILIES, make_model
+from quickstudy.apps.automl.tables.public import PublicTable
 from quickstudy.errors import RunError, UsageError
 
 WINE = PublicTable("sklearn/wine", "classification", "target", "wine")

@@ -32,9 +32,9 @@ from quickstudy.apps.automl.estimators import (
     REGRESSION_METRICS,
     class_probabilities,
 )
-from quickstudy.apps.automl.metafeatures import Goal, meta_features
-from quickstudy.apps.automl.pipelines import FAMILIES, make_model
-from quickstudy.apps.automl.tables import PublicTable
+from quickstudy.apps.automl.pipelines.pipelines import FAMILIES, make_model
+from quickstudy.apps.automl.tables.meta_features import Goal, meta_features
+from quickstudy.apps.automl.tables.public import PublicTable
 from quickstudy.errors import RunError, UsageError
 from quickstudy.files import disk_errors
 from quickstudy.progress import track

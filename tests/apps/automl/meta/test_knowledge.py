@@ -6,14 +6,14 @@ import pytest
 pytest.importorskip("pyarrow")
 pytest.importorskip("optuna")
 
-from quickstudy.apps.automl.knowledge import (
+from quickstudy.apps.automl.meta.knowledge import (
     SHIPPED,
     parse_pipeline,
     pipeline_name,
     read_knowledge,
     write_knowledge,
 )
-from quickstudy.apps.automl.pipelines import FAMILIES, make_model
+from quickstudy.apps.automl.pipelines.pipelines import FAMILIES, make_model
 from quickstudy.errors import DataError, MissingError, UsageError
 
 

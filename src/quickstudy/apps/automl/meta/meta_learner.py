@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from quickstudy.apps.automl.advisors import (
+from quickstudy.apps.automl.meta.advisors import (
     Advisor,
     MixtureAdvisor,
     Portfolio,
     RandomOrder,
     complete,
 )
-from quickstudy.apps.automl.history import History
+from quickstudy.apps.automl.meta.history import History
 from quickstudy.errors import DataError, UsageError, check_option
 
 __all__ = ["MetaLearner", "regret_curve"]

@@ -17,7 +17,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from quickstudy.apps.automl.columns import (
+from quickstudy.apps.automl.pipelines.transformer import TransformerClassifier
+from quickstudy.apps.automl.tables.columns import (
     Column,
     as_frame,
     as_numbers,
@@ -25,8 +26,7 @@ from quickstudy.apps.automl.columns import (
     match_columns,
     read_columns,
 )
-from quickstudy.apps.automl.metafeatures import Goal, shares_of_information
-from quickstudy.apps.automl.transformer import TransformerClassifier
+from quickstudy.apps.automl.tables.meta_features import Goal, shares_of_information
 from quickstudy.errors import UsageError, require, unknown
 
 for _package in ("sklearn", "optuna", "lightgbm"):

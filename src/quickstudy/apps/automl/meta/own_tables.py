@@ -21,12 +21,12 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from quickstudy.apps.automl.advisors import MixtureAdvisor, complete
-from quickstudy.apps.automl.history import History
-from quickstudy.apps.automl.knowledge import WORST, parse_pipeline, pipeline_name
-from quickstudy.apps.automl.meta import MetaLearner
-from quickstudy.apps.automl.metafeatures import Goal
-from quickstudy.apps.automl.pipelines import FAMILIES, PREPARATION, can_make
+from quickstudy.apps.automl.meta.advisors import MixtureAdvisor, complete
+from quickstudy.apps.automl.meta.history import History
+from quickstudy.apps.automl.meta.knowledge import WORST, parse_pipeline, pipeline_name
+from quickstudy.apps.automl.meta.meta_learner import MetaLearner
+from quickstudy.apps.automl.pipelines.pipelines import FAMILIES, PREPARATION, can_make
+from quickstudy.apps.automl.tables.meta_features import Goal
 from quickstudy.experience import ExperienceStore, Strategy, Task, Trial, experience_place
 from quickstudy.experience.schema import RECORDS
 

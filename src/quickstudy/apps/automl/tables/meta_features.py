@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from quickstudy.apps.automl.columns import (
+from quickstudy.apps.automl.tables.columns import (
     Column,
     Kind,
     as_column,

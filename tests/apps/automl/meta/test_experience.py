@@ -13,7 +13,7 @@ pytest.importorskip("sqlalchemy")
 
 from quickstudy.apps.automl import MetaLearner  # noqa: E402
 from quickstudy.apps.automl.estimators import AutoMLClassifier  # noqa: E402
-from quickstudy.apps.automl.experience import (  # noqa: E402
+from quickstudy.apps.automl.meta.experience import (  # noqa: E402
     history_of,
     import_studies,
     table_task,

@@ -9,17 +9,18 @@ pd = pytest.importorskip("pandas")
 pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
-from quickstudy.apps.automl import budget, estimators  # noqa: E402
-from quickstudy.apps.automl.budget import (  # noqa: E402
+from quickstudy.apps.automl import estimators  # noqa: E402
+from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor  # noqa: E402
+from quickstudy.apps.automl.importance import column_importance  # noqa: E402
+from quickstudy.apps.automl.pipelines import budget  # noqa: E402
+from quickstudy.apps.automl.pipelines.budget import (  # noqa: E402
     Deadline,
     OutOfTime,
     fit_pipeline,
     forecast,
     predict_in_parts,
 )
-from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor  # noqa: E402
-from quickstudy.apps.automl.importance import column_importance  # noqa: E402
-from quickstudy.apps.automl.pipelines import FAMILIES, make_model  # noqa: E402
+from quickstudy.apps.automl.pipelines.pipelines import FAMILIES, make_model  # noqa: E402
 
 RNG = np.random.default_rng(0)
 X = pd.DataFrame({"a": RNG.normal(size=120), "b": RNG.normal(size=120), "c": list("xyz") * 40})

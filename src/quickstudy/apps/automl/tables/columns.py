@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from quickstudy.apps.automl.formats import (
+from quickstudy.apps.automl.tables.formats import (
     MISSING_WORDS,
     DateFormat,
     NumberFormat,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 import quickstudy
-from quickstudy.apps.automl.history import History
-from quickstudy.apps.automl.meta import MetaLearner
+from quickstudy.apps.automl.meta.history import History
+from quickstudy.apps.automl.meta.meta_learner import MetaLearner
 from quickstudy.errors import DataError, MissingError, check_option, require
 from quickstudy.files import write_atomically
 from quickstudy.table_files import read_parquet

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from quickstudy.apps.automl.columns import as_frame, as_numbers
-from quickstudy.apps.automl.metafeatures import Goal
+from quickstudy.apps.automl.tables.columns import as_frame, as_numbers
+from quickstudy.apps.automl.tables.meta_features import Goal
 from quickstudy.errors import DataError, MissingError, require
 
 require("pandas", "automl")
