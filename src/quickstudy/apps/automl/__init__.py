@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from quickstudy.apps.automl.estimators import AutoMLRegressor as AutoMLRegressor
     from quickstudy.apps.automl.importance import column_importance as column_importance
     from quickstudy.apps.automl.meta.advisors import Advisor as Advisor
-    from quickstudy.apps.automl.meta.advisors import MixtureAdvisor as MixtureAdvisor
     from quickstudy.apps.automl.meta.advisors import Portfolio as Portfolio
     from quickstudy.apps.automl.meta.advisors import RandomOrder as RandomOrder
     from quickstudy.apps.automl.meta.experience import history_of as history_of
@@ -24,12 +23,17 @@ if TYPE_CHECKING:
     from quickstudy.apps.automl.meta.history import read_results as read_results
     from quickstudy.apps.automl.meta.meta_learner import MetaLearner as MetaLearner
     from quickstudy.apps.automl.meta.meta_learner import regret_curve as regret_curve
+    from quickstudy.apps.automl.meta.mixture import MixtureAdvisor as MixtureAdvisor
     from quickstudy.apps.automl.meta.sampler import MetaSampler as MetaSampler
+    from quickstudy.apps.automl.meta.studies import import_studies as import_studies
+    from quickstudy.apps.automl.pipelines.config import PipelineConfig as PipelineConfig
+    from quickstudy.apps.automl.pipelines.encoder import TableEncoder as TableEncoder
     from quickstudy.apps.automl.pipelines.transformer import (
         TransformerClassifier as TransformerClassifier,
     )
     from quickstudy.apps.automl.remember import remember_automl as remember_automl
     from quickstudy.apps.automl.runs import load_automl as load_automl
+    from quickstudy.apps.automl.search.leaderboard import LeaderboardEntry as LeaderboardEntry
     from quickstudy.apps.automl.tables.meta_features import meta_features as meta_features
 
 _MODULES = {
@@ -37,14 +41,18 @@ _MODULES = {
     "AutoMLRegressor": "estimators",
     "Advisor": "meta.advisors",
     "History": "meta.history",
+    "LeaderboardEntry": "search.leaderboard",
     "MetaLearner": "meta.meta_learner",
     "MetaSampler": "meta.sampler",
-    "MixtureAdvisor": "meta.advisors",
+    "MixtureAdvisor": "meta.mixture",
+    "PipelineConfig": "pipelines.config",
     "Portfolio": "meta.advisors",
     "RandomOrder": "meta.advisors",
+    "TableEncoder": "pipelines.encoder",
     "TransformerClassifier": "pipelines.transformer",
     "column_importance": "importance",
     "history_of": "meta.experience",
+    "import_studies": "meta.studies",
     "load_automl": "runs",
     "meta_features": "tables.meta_features",
     "read_oboe": "meta.history",

@@ -19,7 +19,8 @@ from quickstudy.apps.automl.meta.collect import (
     read_log,
     run_pipeline,
 )
-from quickstudy.apps.automl.pipelines.pipelines import FAMILIES, make_model
+from quickstudy.apps.automl.pipelines.build import make_model
+from quickstudy.apps.automl.pipelines.families import FAMILIES
 from quickstudy.apps.automl.tables.public import PublicTable
 from quickstudy.errors import RunError, UsageError
 

@@ -13,11 +13,8 @@ pytest.importorskip("sqlalchemy")
 
 from quickstudy.apps.automl import MetaLearner  # noqa: E402
 from quickstudy.apps.automl.estimators import AutoMLClassifier  # noqa: E402
-from quickstudy.apps.automl.meta.experience import (  # noqa: E402
-    history_of,
-    import_studies,
-    table_task,
-)
+from quickstudy.apps.automl.meta.experience import history_of, table_task  # noqa: E402
+from quickstudy.apps.automl.meta.studies import import_studies  # noqa: E402
 from quickstudy.apps.automl.remember import remember_automl  # noqa: E402
 from quickstudy.errors import DataError, MissingError, UsageError  # noqa: E402
 from quickstudy.experience import ExperienceStore  # noqa: E402
@@ -35,12 +32,12 @@ def store(tmp_path):
 
 def remember(store, X, y, **options):
     model = AutoMLClassifier(time_budget=None, families=FAST, history=None, **options)
-    tell = remember_automl(model, X, y, store, name="table", began=datetime.now(UTC))
-    return model.fit(X, y, told=tell), tell
+    callback = remember_automl(model, X, y, store, name="table", began=datetime.now(UTC))
+    return model.fit(X, y, callback=callback), callback
 
 
 def test_a_search_is_remembered_once_with_its_folds_and_failures(store):
-    model, tell = remember(store, X, Y, n_trials=12)
+    model, callback = remember(store, X, Y, n_trials=12)
     (task,), (run,) = store.tasks(), store.runs()
     assert (task.kind, task.features["log_rows"]) == ("table", pytest.approx(np.log(60)))
     assert run.recipe["automl"]["table"] == task.fingerprint
@@ -52,27 +49,27 @@ def test_a_search_is_remembered_once_with_its_folds_and_failures(store):
     }
     for entry in model.leaderboard_:
         strategy = tried[entry.family, str(dict(sorted(entry.options.items())))]
-        kept = [t for t in trials.values() if t.strategy == strategy]
-        assert any(t.scores == entry.scores and t.failure == entry.failure for t in kept)
+        of_strategy = [t for t in trials.values() if t.strategy == strategy]
+        assert any(t.scores == entry.scores and t.failure == entry.failure for t in of_strategy)
     assert any(trial.failure and "pruned" in trial.failure for trial in trials.values())
     for entry in model.leaderboard_:
-        tell(entry)
+        callback(entry)
     assert len(store.trials()) == 12
     remember(store, X, Y, n_trials=1)  # another run on the same table
     assert (len(store.tasks()), len(store.runs()), len(store.trials())) == (1, 2, 13)
 
 
-def test_each_pipeline_is_kept_as_it_ends(store):
+def test_each_pipeline_is_recorded_as_it_ends(store):
     model = AutoMLClassifier(n_trials=3, families=FAST, history=None)
-    tell = remember_automl(model, X, Y, store, name="table", began=datetime.now(UTC))
-    kept = []
+    callback = remember_automl(model, X, Y, store, name="table", began=datetime.now(UTC))
+    n_trials = []
 
-    def told(entry):
-        tell(entry)
-        kept.append(len(store.trials()))
+    def count(entry):
+        callback(entry)
+        n_trials.append(len(store.trials()))
 
-    model.fit(X, Y, told=told)
-    assert kept == [1, 2, 3]
+    model.fit(X, Y, callback=count)
+    assert n_trials == [1, 2, 3]
 
 
 def test_a_table_is_its_content():

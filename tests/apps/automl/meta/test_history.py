@@ -83,8 +83,8 @@ def test_the_matrix_of_oboe_is_read_with_its_sizes(tmp_path):
     assert history.scores.tolist() == [[0.75, 0.5]]
     assert history.features == {}
     (tmp_path / "dataset_sizes.csv").write_text(",0,1\n3,100,1\n")
-    found = read_oboe(tmp_path).features["00003"]
-    assert found == {"log_rows": pytest.approx(4.605, abs=1e-3), "log_columns": 0}
+    features = read_oboe(tmp_path).features["00003"]
+    assert features == {"log_rows": pytest.approx(4.605, abs=1e-3), "log_columns": 0}
 
 
 def test_guesses_stand_for_what_is_missing_and_go_with_their_data_sets():

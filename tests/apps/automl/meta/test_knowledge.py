@@ -8,12 +8,12 @@ pytest.importorskip("optuna")
 
 from quickstudy.apps.automl.meta.knowledge import (
     SHIPPED,
-    parse_pipeline,
-    pipeline_name,
     read_knowledge,
     write_knowledge,
 )
-from quickstudy.apps.automl.pipelines.pipelines import FAMILIES, make_model
+from quickstudy.apps.automl.pipelines.build import make_model
+from quickstudy.apps.automl.pipelines.config import PipelineConfig
+from quickstudy.apps.automl.pipelines.families import FAMILIES
 from quickstudy.errors import DataError, MissingError, UsageError
 
 
@@ -64,7 +64,7 @@ def test_what_is_written_is_read(tmp_path):
     for knowledge in (written, read):
         history = knowledge.history("classification", "accuracy", worst=0.0)
         assert history.datasets == ["a", "b"]
-        assert [parse_pipeline(name) for name in history.configs] == [
+        assert [PipelineConfig.from_name(name) for name in history.configs] == [
             ("linear", {"C": 1.0}),
             ("linear", {"C": 2.0}),
         ]
@@ -90,10 +90,10 @@ def test_how_bad_the_worst_are_does_not_matter(tmp_path):
     assert scores.scores.max() == 1.0
 
 
-def test_what_was_learned_is_kept(tmp_path):
+def test_what_was_learned_is_stored(tmp_path):
     meta = read_after_write(tmp_path).meta_learner("classification", "accuracy")
     assert meta.chosen_ == "portfolio"
-    assert parse_pipeline(meta.advise().suggest()[0]) == ("linear", {"C": 1.0})
+    assert PipelineConfig.from_name(meta.advise().suggest()[0]) == ("linear", {"C": 1.0})
 
 
 def read_after_write(tmp_path):
@@ -120,9 +120,11 @@ def test_a_file_that_is_not_there_or_damaged_is_refused(tmp_path):
 
 
 def test_the_name_of_a_pipeline_says_what_it_is():
-    name = pipeline_name("linear", {"C": 0.5})
-    assert parse_pipeline(name) == ("linear", {"C": 0.5})
-    assert [parse_pipeline(text) for text in ("tree", "3", '["a"]', "[1,{}]")] == [None] * 4
+    name = PipelineConfig("linear", {"C": 0.5}).name
+    assert PipelineConfig.from_name(name) == ("linear", {"C": 0.5})
+    assert [PipelineConfig.from_name(text) for text in ("tree", "3", '["a"]', "[1,{}]")] == [
+        None
+    ] * 4
 
 
 def test_what_ships_advises_pipelines_that_can_be_made():
@@ -133,12 +135,12 @@ def test_what_ships_advises_pipelines_that_can_be_made():
         meta = knowledge.meta_learner(goal, metric)
         assert len(meta.history_.datasets) >= 15
         for name in meta.advise({}).suggest(5):
-            make_model(*(parse_pipeline(name) or ("", {})), goal)
+            make_model(*(PipelineConfig.from_name(name) or ("", {})), goal)
 
 
 def test_the_transformer_is_known_where_it_serves_and_absent_elsewhere():
     knowledge = read_knowledge()
-    name = pipeline_name("transformer", FAMILIES["transformer"].default)
+    name = PipelineConfig("transformer", FAMILIES["transformer"].default).name
     cells = [cell for cell in knowledge.cells if cell["pipeline"] == name]
     assert len(cells) >= 40
     assert all(cell["goal"] == "classification" and not cell["failure"] for cell in cells)
@@ -150,7 +152,7 @@ def test_the_transformer_is_known_where_it_serves_and_absent_elsewhere():
         is_small = features["log_columns"] < few[0] and features["log_classes"] < few[1]
         assert is_small or table not in seen
     assert "transformer" in {
-        (parse_pipeline(c) or ("",))[0]
+        (PipelineConfig.from_name(c) or ("",))[0]
         for c in knowledge.meta_learner("classification", "accuracy").advise({}).suggest(5)
     }
     assert name not in knowledge.history("regression", "r2").configs

@@ -17,12 +17,13 @@ pytest.importorskip("pyarrow")
 
 from quickstudy.apps.automl import History, MetaLearner  # noqa: E402
 from quickstudy.apps.automl.estimators import AutoMLClassifier  # noqa: E402
-from quickstudy.apps.automl.meta.knowledge import (  # noqa: E402
-    parse_pipeline,
-    pipeline_name,
-    shipped_meta_learner,
+from quickstudy.apps.automl.meta.knowledge import shipped_meta_learner  # noqa: E402
+from quickstudy.apps.automl.meta.own_tables import (  # noqa: E402
+    join_histories,
+    own_store,
+    with_experience,
 )
-from quickstudy.apps.automl.meta.own_tables import join, own_store, with_experience  # noqa: E402
+from quickstudy.apps.automl.pipelines.config import PipelineConfig  # noqa: E402
 from quickstudy.apps.automl.remember import remember_automl  # noqa: E402
 from quickstudy.errors import DataError  # noqa: E402
 from quickstudy.experience import (  # noqa: E402
@@ -34,7 +35,7 @@ from quickstudy.experience import (  # noqa: E402
 )
 
 GOAL = ("classification", "accuracy")
-NEW = ("svm", {"C": 7.7, "gamma": 0.033})
+NEW = PipelineConfig("svm", {"C": 7.7, "gamma": 0.033})
 """A pipeline that no public table has."""
 
 
@@ -55,10 +56,10 @@ def features_of(seed=0, near=None, by=0.0):
 
 
 def tried(store, features, scores, *, name="mine (y)", metric="accuracy", failures=()):
-    """Keep what pipelines scored on a table."""
+    """Record what pipelines scored on a table."""
     about = {"goal": "classification" if metric == "accuracy" else "regression"}
     task = Task(fingerprint_of([name, sorted(features.items())]), "table", name, features, about)
-    strategies = {key: Strategy("pipeline", *parse_pipeline(key)) for key in scores}
+    strategies = {key: Strategy("pipeline", *PipelineConfig.from_name(key)) for key in scores}
     trials = [
         Trial(
             task.fingerprint,
@@ -88,29 +89,29 @@ def test_what_was_best_on_the_same_table_comes_first_again(store):
     best = max(scores, key=scores.__getitem__)
     tried(store, features_of(), scores)
     alone = shipped_meta_learner(*GOAL).advise(features_of()).suggest(1)
-    found, meta = advised(store, features_of())
-    assert found[0] == best != alone[0]
+    suggested, meta = advised(store, features_of())
+    assert suggested[0] == best != alone[0]
     reason = meta.advise(features_of()).reason(best)
     assert reason == "the best of 6 on the table most like this one: your mine (y)"
 
 
 def test_so_does_a_pipeline_that_only_that_table_has_and_on_a_near_copy_too(store):
-    tried(store, features_of(), {**some(), pipeline_name(*NEW): 0.9})
+    tried(store, features_of(), {**some(), NEW.name: 0.9})
     for features in (features_of(), features_of(near=features_of(), by=0.2)):
-        assert advised(store, features, 1)[0] == [pipeline_name(*NEW)]
+        assert advised(store, features, 1)[0] == [NEW.name]
 
 
 def test_tables_unlike_the_new_one_change_little(store):
     other = shipped_meta_learner(*GOAL).history_.features["keel/vehicle"]
     before = shipped_meta_learner(*GOAL).advise(other).suggest(2)
-    tried(store, features_of(), {**some(), pipeline_name(*NEW): 0.9})
-    found, meta = advised(store, other, 3)
-    assert set(before) <= set(found)
-    assert pipeline_name(*NEW) not in found
+    tried(store, features_of(), {**some(), NEW.name: 0.9})
+    suggested, meta = advised(store, other, 3)
+    assert set(before) <= set(suggested)
+    assert NEW.name not in suggested
     assert meta.prior(other)[-1] < 0.1
 
 
-def test_a_table_that_misleads_is_found_out_by_scores():
+def test_scores_speak_against_a_table_that_misleads():
     """A copy by its meta-features whose scores are the wrong way round."""
     public = shipped_meta_learner(*GOAL).history_
     i = public.datasets.index("keel/vehicle")
@@ -120,7 +121,7 @@ def test_a_table_that_misleads_is_found_out_by_scores():
     lies = [[low + high - truth[public.configs.index(name)] for name in names]]
     liar = History(["your copy"], names, lies, {"your copy": features})
     meta = shipped_meta_learner(*GOAL)
-    misled = MetaLearner.restore(meta.learned(), join(meta, liar), ["your copy"])
+    misled = MetaLearner.restore(meta.learned(), join_histories(meta, liar), ["your copy"])
     advisor, best = misled.advise(features), -np.inf
     assert advisor.neighbours(1)[0][0] == "your copy"
     for _ in range(8):
@@ -139,36 +140,44 @@ def test_what_failed_counts_as_the_worst_and_what_was_not_tried_as_no_better_tha
     _, meta = advised(store, features_of())
     history = meta.history_
     row = history.datasets.index("your mine (y)")
-    known = history.scores[row]
-    assert known[history.configs.index(first)] == np.nanmin(known)
-    assert history.filled[row].max() == known[history.configs.index(best)]
+    on_own = history.scores[row]
+    assert on_own[history.configs.index(first)] == np.nanmin(on_own)
+    assert history.filled[row].max() == on_own[history.configs.index(best)]
     assert np.isfinite(history.filled).all()
 
 
 def test_a_pipeline_tried_once_is_like_its_like_elsewhere(store):
-    tried(store, features_of(), {**some(), pipeline_name(*NEW): 0.99})
+    tried(store, features_of(), {**some(), NEW.name: 0.99})
     history = advised(store, features_of())[1].history_
     public = shipped_meta_learner(*GOAL).history_
-    new = history.configs.index(pipeline_name(*NEW))
+    new = history.configs.index(NEW.name)
     n = len(public.datasets)
     assert np.isnan(history.scores[:n, new]).all()
-    like = history.configs.index(pipeline_name("svm", {"C": 34.37, "gamma": 0.02215}))
+    like = history.configs.index(PipelineConfig("svm", {"C": 34.37, "gamma": 0.02215}).name)
     assert (history.guesses[:n, new] < history.filled[:n, like]).all()
 
 
 def test_only_what_can_be_tried_of_the_right_goal_and_metric_is_advised(store):
-    strange = {pipeline_name("svm", {"C": 1e9, "gamma": 1.0}): 0.99, pipeline_name("x", {}): 0.98}
-    tried(store, features_of(), {**some(), **strange, pipeline_name(*NEW): 0.9})
-    tried(store, features_of(), {pipeline_name("svm", {"C": 3.3, "gamma": 3.0}): 0.9}, metric="r2")
+    invalid = {
+        PipelineConfig("svm", {"C": 1e9, "gamma": 1.0}).name: 0.99,
+        PipelineConfig("x", {}).name: 0.98,
+    }
+    tried(store, features_of(), {**some(), **invalid, NEW.name: 0.9})
+    tried(
+        store,
+        features_of(),
+        {PipelineConfig("svm", {"C": 3.3, "gamma": 3.0}).name: 0.9},
+        metric="r2",
+    )
     _, meta = advised(store, features_of())
-    assert not set(strange) & set(meta.history_.configs)
-    assert pipeline_name(*NEW) in meta.history_.configs
+    assert not set(invalid) & set(meta.history_.configs)
+    assert NEW.name in meta.history_.configs
     assert len(meta.history_.datasets) == len(shipped_meta_learner(*GOAL).history_.datasets) + 1
     _, meta = advised(store, features_of(), serves=lambda family: family != "svm")
-    assert pipeline_name(*NEW) not in meta.history_.configs
+    assert NEW.name not in meta.history_.configs
 
 
-def test_of_many_tables_the_nearest_are_looked_at_and_the_same_name_is_told_apart(store):
+def test_of_many_tables_the_nearest_are_read_and_the_same_name_gets_two_titles(store):
     for i in range(30):
         tried(store, features_of(i, near=features_of(), by=0.1 * i), some())
     _, meta = advised(store, features_of())
@@ -199,8 +208,8 @@ Y = np.where(X["a"] + X["b"] ** 2 + RNG.normal(size=80) > 1, "yes", "no")
 def test_a_second_fit_begins_with_what_was_best_and_a_damaged_store_costs_a_warning(store):
     options = {"families": ["linear", "svm"], "time_budget": None, "history": "experience"}
     model = AutoMLClassifier(n_trials=6, seed=1, **options)
-    told = remember_automl(model, X, Y, store, name="t (y)", began=pd.Timestamp.now("UTC"))
-    best, second, *_ = model.fit(X, Y, told=told).leaderboard_
+    callback = remember_automl(model, X, Y, store, name="t (y)", began=pd.Timestamp.now("UTC"))
+    best, second, *_ = model.fit(X, Y, callback=callback).leaderboard_
     assert best.mean > second.mean
     again = AutoMLClassifier(n_trials=1, seed=2, **options).fit(X, Y).leaderboard_[0]
     assert (again.family, again.options) == (best.family, best.options)
@@ -227,12 +236,12 @@ from quickstudy.experience import ExperienceStore
 x = np.random.default_rng(0).normal(size=(60, 3))
 y = x[:, 0] > 0
 model = AutoMLClassifier(n_trials=10_000, time_budget=None, history=None, families=["linear"])
-tell = remember_automl(model, x, y, ExperienceStore(), name="t (y)", began=datetime.now(UTC))
-model.fit(x, y, told=tell)
+callback = remember_automl(model, x, y, ExperienceStore(), name="t (y)", began=datetime.now(UTC))
+model.fit(x, y, callback=callback)
 """
 
 
-def test_a_search_that_is_killed_keeps_what_had_ended(store):
+def test_a_search_that_is_killed_has_recorded_what_had_ended(store):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-c", KILLED], env=environment)
     try:

@@ -89,15 +89,15 @@ def test_good_advice_keeps_its_turns():
     study = study_of(
         MetaSampler(History(list("abcdefghijkl"), list(params), scores), params), hill(1.0), 11
     )
-    told = ["by search" in t.user_attrs["reasons"][0] for t in study.trials]
+    is_searched = ["by search" in t.user_attrs["reasons"][0] for t in study.trials]
     if "promise" not in str([t.user_attrs for t in study.trials]):
-        assert told == [False] * 7 + [True, False, False, True]
+        assert is_searched == [False] * 7 + [True, False, False, True]
 
 
 def test_where_no_configuration_is_in_the_range_the_reason_says_so():
     study = study_of(MetaSampler(RIGHT, PARAMS), lambda t: t.suggest_float("x", 5, 6), 1)
     (why,) = study.trials[0].user_attrs["reasons"]
-    assert why == "found by search: no configuration left fits what the study asks for"
+    assert why == "found by search: no configuration left fits the study's parameters"
 
 
 def test_configurations_out_of_the_range_are_passed_over():

@@ -1,4 +1,4 @@
-"""The time of a search: what is kept of it, and that watching the clock changes no model."""
+"""The time of a search: budgets hold, and watching the clock changes no model."""
 
 import time
 
@@ -9,7 +9,6 @@ pd = pytest.importorskip("pandas")
 pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
-from quickstudy.apps.automl import estimators  # noqa: E402
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor  # noqa: E402
 from quickstudy.apps.automl.importance import column_importance  # noqa: E402
 from quickstudy.apps.automl.pipelines import budget  # noqa: E402
@@ -20,7 +19,9 @@ from quickstudy.apps.automl.pipelines.budget import (  # noqa: E402
     forecast,
     predict_in_parts,
 )
-from quickstudy.apps.automl.pipelines.pipelines import FAMILIES, make_model  # noqa: E402
+from quickstudy.apps.automl.pipelines.build import make_model  # noqa: E402
+from quickstudy.apps.automl.pipelines.families import FAMILIES  # noqa: E402
+from quickstudy.apps.automl.search import problem  # noqa: E402
 
 RNG = np.random.default_rng(0)
 X = pd.DataFrame({"a": RNG.normal(size=120), "b": RNG.normal(size=120), "c": list("xyz") * 40})
@@ -46,7 +47,7 @@ def clock(monkeypatch):
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "transformer"])
 @pytest.mark.parametrize("goal", ["classification", "regression"])
-def test_a_deadline_that_is_kept_changes_no_prediction(family, goal):
+def test_a_deadline_that_is_met_changes_no_prediction(family, goal):
     target = Y if goal == "classification" else X["a"].to_numpy() ** 2
     models = [make_model(family, FAMILIES[family].default, goal) for _ in range(3)]
     models[0].fit(X, target)
@@ -74,7 +75,7 @@ def test_trees_end_when_the_time_does(family, clock, monkeypatch):
 
 
 def test_predictions_end_when_the_time_does(monkeypatch):
-    monkeypatch.setattr(budget, "PART", 10)
+    monkeypatch.setattr(budget, "ROWS_AT_ONCE", 10)
     with pytest.raises(OutOfTime):
         predict_in_parts(len, np.zeros((100, 2)), Deadline(0))
 
@@ -113,13 +114,13 @@ def slow_fits(clock, monkeypatch):
         model[-1].set_params(**({"n_estimators": 3} if family != "linear" else {}))
         return plain(model, frame, target, Deadline(None))
 
-    monkeypatch.setattr(estimators, "fit_pipeline", fit)
+    monkeypatch.setattr(problem, "fit_pipeline", fit)
     return fitted
 
 
 @pytest.mark.parametrize("budget_seconds", [3.0, 10.0, 60.0])
 @pytest.mark.parametrize("goal", ["classification", "regression"])
-def test_a_budget_is_kept_on_many_rows(budget_seconds, goal, slow_fits, clock):
+def test_a_budget_holds_on_many_rows(budget_seconds, goal, slow_fits, clock):
     automl = AutoMLClassifier if goal == "classification" else AutoMLRegressor
     target = SIGN if goal == "classification" else BIG["a"]
     model = automl(time_budget=budget_seconds, families=list(SLOW), history=None)
@@ -143,10 +144,10 @@ def test_an_ensemble_fitted_on_a_part_is_fitted_again_alike(slow_fits):
 
 
 def test_each_class_is_in_the_part_that_is_learned_from():
-    model = AutoMLClassifier(n_trials=1)
     target = np.array([0] * 5000 + [1] * 5 + [2])
+    table = problem.Problem(pd.DataFrame({"a": target}), target, (), n_classes=3)
     for n in (3, 10, 1000):
-        rows = model._drawn(target, n)
+        rows = table.draw(n)
         assert len(set(rows)) == len(rows) == n
         assert set(target[rows]) == {0, 1, 2}
 
@@ -168,9 +169,9 @@ def test_a_checkpoint_comes_with_the_first_pipeline_and_can_predict():
     assert len(seen[1]) > 1
 
 
-def test_columns_are_worth_what_fewer_shuffles_tell_and_nothing_without_time(clock, monkeypatch):
+def test_importance_takes_fewer_shuffles_in_less_time_and_raises_without_time(clock, monkeypatch):
     model = AutoMLClassifier(n_trials=1, families=["linear"], history=None).fit(BIG, SIGN)
-    worth = column_importance(model, BIG, SIGN)
+    importance = column_importance(model, BIG, SIGN)
     plain = AutoMLClassifier.score
 
     def score(self, *data):
@@ -179,7 +180,7 @@ def test_columns_are_worth_what_fewer_shuffles_tell_and_nothing_without_time(clo
 
     monkeypatch.setattr(AutoMLClassifier, "score", score)
     some = column_importance(model, BIG, SIGN, Deadline(12.5))  # a pass is five scores
-    assert set(some) == set(worth)
-    assert next(iter(some)) == next(iter(worth)) == "a"
+    assert set(some) == set(importance)
+    assert next(iter(some)) == next(iter(importance)) == "a"
     with pytest.raises(OutOfTime):
         column_importance(model, BIG, SIGN, Deadline(3))

@@ -11,14 +11,14 @@ from optuna.trial import FixedTrial  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import cross_val_score  # noqa: E402
 
-from quickstudy.apps.automl.pipelines.pipelines import (  # noqa: E402
-    FAMILIES,
-    ColumnSelector,
-    TableEncoder,
+from quickstudy.apps.automl.pipelines.build import make_model  # noqa: E402
+from quickstudy.apps.automl.pipelines.encoder import TableEncoder  # noqa: E402
+from quickstudy.apps.automl.pipelines.families import FAMILIES  # noqa: E402
+from quickstudy.apps.automl.pipelines.parameters import (  # noqa: E402
     as_parameters,
-    make_model,
-    suggest_options,
+    suggest_config,
 )
+from quickstudy.apps.automl.pipelines.selector import ColumnSelector  # noqa: E402
 from quickstudy.errors import DataError, UsageError  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_a_raw_table_becomes_finite_numbers(scaled):
 
 def test_new_rows_may_hold_what_was_never_seen():
     encoder = TableEncoder("classification").fit(TABLE, LABELS)
-    strange = pd.DataFrame(
+    unseen = pd.DataFrame(
         {
             "colour": ["green", None],
             "number": ["many", np.inf],
@@ -64,11 +64,11 @@ def test_new_rows_may_hold_what_was_never_seen():
             "nothing": ["something", 1],
         }
     )
-    assert np.isfinite(encoder.transform(strange)).all()
+    assert np.isfinite(encoder.transform(unseen)).all()
     with pytest.raises(DataError, match="called 'colour'"):
-        encoder.transform(strange.drop(columns="colour"))
-    without = encoder.transform(strange.drop(columns=["id", "nothing"]))
-    np.testing.assert_array_equal(without, encoder.transform(strange))
+        encoder.transform(unseen.drop(columns="colour"))
+    without = encoder.transform(unseen.drop(columns=["id", "nothing"]))
+    np.testing.assert_array_equal(without, encoder.transform(unseen))
 
 
 def test_a_table_of_nothing_becomes_a_constant():
@@ -79,9 +79,9 @@ def test_a_table_of_nothing_becomes_a_constant():
 
 def test_words_of_one_row_change_nothing_and_texts_without_a_common_word_are_a_constant():
     texts = [f"say {'fine' if i % 2 else 'bad'} to the number{i}" for i in range(40)]
-    shown = pd.DataFrame({"it": texts})
+    frame = pd.DataFrame({"it": texts})
     encoder = TableEncoder("classification")
-    x = encoder.fit_transform(shown, np.arange(40) % 2)
+    x = encoder.fit_transform(frame, np.arange(40) % 2)
     new = encoder.transform(pd.DataFrame({"it": ["say fine to the unknown", "say bad to the"]}))
     np.testing.assert_allclose(new, x[[1, 0]], atol=1e-9)
     unlike = pd.DataFrame({"it": [" ".join(f"w{i}x{j}" for j in range(5)) for i in range(9)]})
@@ -115,9 +115,9 @@ def test_each_family_learns_from_a_raw_table(name, goal):
             make_model(name, options, goal)
         return
     model = clone(make_model(name, options, goal))
-    shown, asked = np.arange(N) % 4 != 0, np.arange(N) % 4 == 0
-    shown[:2], asked[:2] = True, False
-    score = model.fit(TABLE[shown], y[shown]).score(TABLE[asked], y[asked])
+    train, test = np.arange(N) % 4 != 0, np.arange(N) % 4 == 0
+    train[:2], test[:2] = True, False
+    score = model.fit(TABLE[train], y[train]).score(TABLE[test], y[test])
     assert score > (0.7 if goal == "classification" else 0.2)
 
 
@@ -191,7 +191,7 @@ def test_columns_chosen_from_noise_gain_nothing_inside_the_fold(options):
 )
 def test_a_pipeline_is_the_parameters_it_was_made_of(options):
     parameters = as_parameters("linear", options)
-    assert suggest_options(FixedTrial(parameters), ["linear", "svm"]) == ("linear", options)
+    assert suggest_config(FixedTrial(parameters), ["linear", "svm"]) == ("linear", options)
     plain = make_model("linear", {"C": 1.0}, "classification")
     assert [name for name, _ in plain.steps] == ["encoder", "model"]
 

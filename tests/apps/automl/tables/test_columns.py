@@ -8,19 +8,18 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 
+from quickstudy.apps.automl.tables.column_inference import learn_columns  # noqa: E402
 from quickstudy.apps.automl.tables.columns import (  # noqa: E402
     Column,
-    as_column,
-    as_frame,
     as_numbers,
-    as_target_numbers,
     columns_from_json,
     columns_to_json,
-    learn_columns,
     match_columns,
     read_columns,
-    unreadable_cells,
 )
+from quickstudy.apps.automl.tables.frames import as_column, as_frame  # noqa: E402
+from quickstudy.apps.automl.tables.notes import unreadable_cells  # noqa: E402
+from quickstudy.apps.automl.tables.targets import as_target_numbers  # noqa: E402
 from quickstudy.errors import DataError  # noqa: E402
 
 
@@ -116,8 +115,8 @@ def test_spans_of_time_are_numbers():
 )
 def test_dates_are_read_alike_whatever_comes_first(values, moments):
     for order in (slice(None), slice(None, None, -1)):
-        found = dates(values[order]).to_numpy("datetime64[us]")
-        np.testing.assert_array_equal(found, np.array(moments[order], dtype="datetime64[us]"))
+        times = dates(values[order]).to_numpy("datetime64[us]")
+        np.testing.assert_array_equal(times, np.array(moments[order], dtype="datetime64[us]"))
 
 
 def test_a_column_that_leaves_its_format_open_follows_the_others():
@@ -249,8 +248,8 @@ def test_targets_of_any_library_are_taken(library):
 
 def test_targets_may_have_units_but_no_limits():
     assert as_target_numbers(pd.Series(["$1,234", "$5"])).tolist() == [1234, 5]
-    found = as_target_numbers(pd.Series(["<5", "7", "8", "9"]))
-    np.testing.assert_array_equal(found, [np.nan, 7, 8, 9])
+    target = as_target_numbers(pd.Series(["<5", "7", "8", "9"]))
+    np.testing.assert_array_equal(target, [np.nan, 7, 8, 9])
 
 
 def test_arrays_go_by_position_and_frames_by_name():

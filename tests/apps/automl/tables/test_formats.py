@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from quickstudy.apps.automl.tables.formats import guess_date_format, guess_number_format
+from quickstudy.apps.automl.tables.date_formats import guess_date_format
+from quickstudy.apps.automl.tables.number_formats import guess_number_format
 
 NUMBERS = {
     "plain": (["1", "2.5", "-3e2"], [1, 2.5, -300]),
@@ -124,9 +125,9 @@ def test_marks_that_may_be_either_are_said_and_follow_the_rest_of_the_table():
         assert form is not None
         assert form.ambiguous
         assert [form.read(text) for text in texts] == values
-        told = guess_number_format(texts, other)
-        assert told is not None
-        assert told.read(texts[0]) == pytest.approx(1.234 if texts[0][1] == "," else 1234)
+        form = guess_number_format(texts, other)
+        assert form is not None
+        assert form.read(texts[0]) == pytest.approx(1.234 if texts[0][1] == "," else 1234)
     thousands = guess_number_format(["1.234", "2.500", "999", "12"])
     assert thousands is not None
     assert (thousands.ambiguous, thousands.read("2.500")) == (True, 2500)
@@ -135,7 +136,7 @@ def test_marks_that_may_be_either_are_said_and_follow_the_rest_of_the_table():
     assert (many.ambiguous, many.read("1,370")) == (False, 1370)
 
 
-def test_new_cells_are_read_by_the_format_that_was_found():
+def test_new_cells_are_read_by_the_format_of_the_column():
     kg = guess_number_format(["12 kg", "8 kg", "9 kg"])
     assert kg is not None
     assert [kg.read(t) for t in ("500 g", "3", "12 kg")] == [0.5, 3, 12]
@@ -228,6 +229,6 @@ def test_an_order_that_may_be_either_is_said_and_follows_the_rest_of_the_table()
     assert dashes is not None
     assert (slashes.order, slashes.ambiguous) == ("month first", True)
     assert (dashes.order, dashes.ambiguous) == ("day first", True)
-    told = guess_date_format(["01/02/2024", "03/04/2024"], "day first")
-    assert told is not None
-    assert told.order == "day first"
+    form = guess_date_format(["01/02/2024", "03/04/2024"], "day first")
+    assert form is not None
+    assert form.order == "day first"

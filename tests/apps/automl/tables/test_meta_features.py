@@ -18,17 +18,17 @@ LABELS = np.where(X[:, 0] > 0, "yes", "no")
 
 
 def test_a_known_table_has_its_known_features():
-    found = meta_features(X, LABELS, "classification")
-    assert found["log_rows"] == math.log(400)
-    assert found["log_columns"] == math.log(5)
-    assert found["log_classes"] == math.log(2)
-    assert found["share_number"] == 1
-    assert found["skewness"] < 0.2
-    assert found["kurtosis"] == pytest.approx(math.log(4), abs=0.1)  # of a Gaussian: 3
-    assert found["correlation"] < 0.1
-    assert found["first_component"] == pytest.approx(0.2, abs=0.05)
-    assert found["stump"] > 0.95
-    assert found["nearest"] < found["linear"]
+    features = meta_features(X, LABELS, "classification")
+    assert features["log_rows"] == math.log(400)
+    assert features["log_columns"] == math.log(5)
+    assert features["log_classes"] == math.log(2)
+    assert features["share_number"] == 1
+    assert features["skewness"] < 0.2
+    assert features["kurtosis"] == pytest.approx(math.log(4), abs=0.1)  # of a Gaussian: 3
+    assert features["correlation"] < 0.1
+    assert features["first_component"] == pytest.approx(0.2, abs=0.05)
+    assert features["stump"] > 0.95
+    assert features["nearest"] < features["linear"]
 
 
 def test_information_is_1_for_the_target_itself_and_0_for_noise():
@@ -39,11 +39,11 @@ def test_information_is_1_for_the_target_itself_and_0_for_noise():
     assert meta_features(X, coin, "classification")["most_information"] < 0.05
 
 
-def test_what_only_a_tree_can_learn_is_told_from_what_a_line_can():
+def test_landmarks_distinguish_what_only_a_tree_can_learn():
     corners = (X[:, 0] > 0) != (X[:, 1] > 0)
-    found = meta_features(X[:, :2], corners, "classification")
-    assert found["tree"] > 0.7
-    assert found["linear"] < 0.4
+    features = meta_features(X[:, :2], corners, "classification")
+    assert features["tree"] > 0.7
+    assert features["linear"] < 0.4
 
 
 def test_regression_has_landmarks_and_the_shape_of_its_target():
@@ -73,22 +73,22 @@ def test_a_messy_table_has_finite_features():
         }
     )
     for y, goal in ((["a", "b", "c"] * (n // 3), "classification"), (range(n), "regression")):
-        found = meta_features(frame, list(y), goal)
-        assert all(math.isfinite(value) for value in found.values())
-        assert found["share_text"] == pytest.approx(1 / 11)
-        assert found["share_date"] == pytest.approx(2 / 11)
-        assert found["share_empty"] == pytest.approx(2 / 11)
-        assert found["share_identifier"] == pytest.approx(1 / 11)
-        assert found["share_missing"] > 0.2
-        assert set(found) == set(
+        features = meta_features(frame, list(y), goal)
+        assert all(math.isfinite(value) for value in features.values())
+        assert features["share_text"] == pytest.approx(1 / 11)
+        assert features["share_date"] == pytest.approx(2 / 11)
+        assert features["share_empty"] == pytest.approx(2 / 11)
+        assert features["share_identifier"] == pytest.approx(1 / 11)
+        assert features["share_missing"] > 0.2
+        assert set(features) == set(
             meta_features(X, RNG.permutation(400) if goal == "regression" else LABELS, goal)
         )
 
 
 @pytest.mark.parametrize("table", [np.ones((9, 2)), np.full((9, 1), np.nan), np.arange(9)[:, None]])
 def test_tables_with_nothing_in_them_or_one_column_have_finite_features(table):
-    found = meta_features(table, [0, 1, 2] * 3, "classification")
-    assert all(math.isfinite(value) for value in found.values())
+    features = meta_features(table, [0, 1, 2] * 3, "classification")
+    assert all(math.isfinite(value) for value in features.values())
 
 
 def test_large_tables_are_sampled_the_same_way_each_time():
@@ -128,13 +128,13 @@ def test_rich_features_are_those_of_pymfe_too(goal):
     pytest.importorskip("pymfe")
     table = pd.DataFrame({"a": range(40), "b": ["x", "y", None, "z"] * 10, "c": [1] * 40})
     y = np.arange(40) // 20 if goal == "classification" else np.arange(40) ** 2
-    found = meta_features(table, y, goal, rich=True)
-    assert meta_features(table, y, goal).items() <= found.items()
-    assert np.isfinite(list(found.values())).all()
-    assert found == meta_features(table, y, goal, rich=True)
-    added = {name for name in found if name.startswith("pymfe.")}
+    features = meta_features(table, y, goal, rich=True)
+    assert meta_features(table, y, goal).items() <= features.items()
+    assert np.isfinite(list(features.values())).all()
+    assert features == meta_features(table, y, goal, rich=True)
+    added = {name for name in features if name.startswith("pymfe.")}
     assert len(added) > 90
-    assert found["pymfe.nr_inst"] == pytest.approx(np.log1p(40))
+    assert features["pymfe.nr_inst"] == pytest.approx(np.log1p(40))
 
 
 def test_rich_features_without_pymfe_say_what_to_install(monkeypatch):

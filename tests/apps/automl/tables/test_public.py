@@ -9,7 +9,11 @@ pd = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
 
 from quickstudy.apps.automl.tables import public  # noqa: E402
-from quickstudy.apps.automl.tables.public import PUBLIC_TABLES, PublicTable, same_content  # noqa: E402
+from quickstudy.apps.automl.tables.public import (  # noqa: E402
+    PUBLIC_TABLES,
+    PublicTable,
+    same_content,
+)
 from quickstudy.errors import DataError, MissingError  # noqa: E402
 
 

@@ -1,8 +1,8 @@
-"""Build meta-knowledge: run the same pipelines over many tables, and keep what came of them.
+"""Collect meta-knowledge: run the same pipelines over many tables, and write their scores to a log.
 
-Each table is cut in three, several times: a pipeline learns from three fifths of the rows, a fifth
-is for a search to judge by, and a fifth to judge the search by. What was measured goes to a log
-line by line, so a run that was killed goes on where it was, with other tables or pipelines too.
+Each table is cut in three, several times: three fifths of the rows are for training, a fifth for
+the validation by which a search chooses, and a fifth for testing. Results go to a log line by line,
+so a run that was killed goes on where it was, with other tables or pipelines too.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from optuna.distributions import (
 )
 from scipy.stats import qmc
 
-from quickstudy.apps.automl.estimators import (
-    CLASSIFICATION_METRICS,
-    REGRESSION_METRICS,
-    class_probabilities,
-)
-from quickstudy.apps.automl.pipelines.pipelines import FAMILIES, make_model
-from quickstudy.apps.automl.tables.meta_features import Goal, meta_features
+from quickstudy.apps.automl.pipelines.build import make_model
+from quickstudy.apps.automl.pipelines.config import PipelineConfig
+from quickstudy.apps.automl.pipelines.families import FAMILIES
+from quickstudy.apps.automl.pipelines.metrics import CLASSIFICATION_METRICS, REGRESSION_METRICS
+from quickstudy.apps.automl.pipelines.prediction import class_probabilities
+from quickstudy.apps.automl.tables.meta_features import meta_features
 from quickstudy.apps.automl.tables.public import PublicTable
+from quickstudy.apps.automl.tables.targets import Goal
 from quickstudy.errors import RunError, UsageError
 from quickstudy.files import disk_errors
 from quickstudy.progress import track
@@ -60,40 +60,37 @@ N_DRAWN = {
 }
 """Random draws from each family's space, beside its default; none of others."""
 
-MOST = {"n_estimators": 300, "width": 100}
-"""Draws with more than these are passed over, as they are slow."""
-
-Pipeline = tuple[str, dict[str, Any]]
-"""A family with its options."""
+SLOWEST_OPTIONS = {"n_estimators": 300, "width": 100}
+"""Draws with greater values of these are passed over, as they are slow."""
 
 
-def configurations(seed: int = 0) -> list[Pipeline]:
+def configurations(seed: int = 0) -> list[PipelineConfig]:
     """The pipelines that are run on each table: each family's default, and draws from its space.
 
     The draws are of a scrambled Halton sequence, which leaves no part of the space out.
 
     Example:
         >>> len(configurations()), configurations()[0]
-        (46, ('linear', {'C': 1.0}))
+        (46, PipelineConfig(family='linear', options={'C': 1.0}))
     """
-    found: list[Pipeline] = []
+    configs: list[PipelineConfig] = []
     for name, family in FAMILIES.items():
-        found.append((name, dict(family.default)))
+        configs.append(PipelineConfig(name, dict(family.default)))
         points = qmc.Halton(len(family.space), rng=seed)
-        wanted = len(found) + N_DRAWN.get(name, 0)
-        while len(found) < wanted:
+        n_configs = len(configs) + N_DRAWN.get(name, 0)
+        while len(configs) < n_configs:
             options = {
-                option: _at(float(place), allowed)
+                option: _value_at(float(place), allowed)
                 for place, (option, allowed) in zip(
                     points.random()[0], family.space.items(), strict=True
                 )
             }
-            if all(options.get(option, 0) <= most for option, most in MOST.items()):
-                found.append((name, options))
-    return found
+            if all(options.get(option, 0) <= most for option, most in SLOWEST_OPTIONS.items()):
+                configs.append(PipelineConfig(name, options))
+    return configs
 
 
-def _at(place: float, allowed: BaseDistribution) -> Any:
+def _value_at(place: float, allowed: BaseDistribution) -> Any:
     """The value at a place from 0 to 1 of a range."""
     if isinstance(allowed, CategoricalDistribution):
         return allowed.choices[int(place * len(allowed.choices))]
@@ -133,7 +130,7 @@ class Cell:
 
 
 class Split:
-    """A table cut into three, and what encoders made of the parts.
+    """A table cut into three parts, and the parts as encoders turn them into numbers.
 
     Args:
         table: Where the rows come from.
@@ -142,7 +139,7 @@ class Split:
 
     Attributes:
         frame, target: All rows.
-        parts: The numbers of the rows to learn from, to search by, and to judge by.
+        parts: The numbers of the rows for training, validation and testing.
     """
 
     def __init__(self, table: PublicTable, number: int, most_rows: int | None) -> None:
@@ -150,19 +147,19 @@ class Split:
         self.number = number
         self.frame, self.target = table.load(most_rows)
         self.n_classes = int(self.target.max()) + 1 if table.goal == "classification" else 0
-        mixed = np.random.default_rng(number).permutation(len(self.target))
-        mixed = mixed[np.argsort(self.target[mixed], kind="stable")]  # parts of like targets
-        places = np.arange(len(mixed)) % 5
-        self.parts = [np.sort(mixed[np.isin(places, p)]) for p in ([0, 2, 4], [1], [3])]
+        rows = np.random.default_rng(number).permutation(len(self.target))
+        rows = rows[np.argsort(self.target[rows], kind="stable")]  # parts of like targets
+        fifths = np.arange(len(rows)) % 5
+        self.parts = [np.sort(rows[np.isin(fifths, some)]) for some in ([0, 2, 4], [1], [3])]
         self._encoded: dict[str, list[np.ndarray]] = {}
 
-    def fits(self, family: str) -> bool:
+    def serves(self, family: str) -> bool:
         """Whether a family can learn from such a table."""
         size = len(self.parts[0]), self.frame.shape[1]
         return FAMILIES[family].serves(*size, self.n_classes or None)
 
     def encode(self, encoder: Any) -> list[np.ndarray]:
-        """The three parts as an encoder of a pipeline has them, fitted on the first, and kept."""
+        """The three parts by an encoder that is fitted on the first one, once."""
         if (key := repr(encoder)) not in self._encoded:
             rows = [self.frame.iloc[part] for part in self.parts]
             first = encoder.fit_transform(rows[0], self.target[self.parts[0]])
@@ -211,7 +208,7 @@ def learn(
     most_rows: int = 800,
     cell_limit: float = 15.0,
     time_budget: float | None = None,
-    pipelines: Sequence[Pipeline] | None = None,
+    pipelines: Sequence[tuple[str, dict[str, Any]]] | None = None,
 ) -> list[dict[str, Any]]:
     """Run pipelines over tables, and give back all lines of the log.
 
@@ -222,7 +219,7 @@ def learn(
         most_rows: Of a table.
         cell_limit: Seconds for a pipeline on a split; then it is ended, and not tried there again.
         time_budget: Seconds for all; what is left is not run. None for no limit.
-        pipelines: None for `configurations()`.
+        pipelines: Families with their options; None for `configurations()`.
 
     Raises:
         UsageError: If an option is out of its range.
@@ -240,54 +237,69 @@ def learn(
     lines = read_log(log)
     if any(line["most_rows"] != most_rows for line in lines if "most_rows" in line):
         raise RunError(f"{log} was made with another number of rows: name another file")
-    done = {_key(line) for line in lines if "split" in line}
-    slow = {_key(line)[:-1] for line in lines if line.get("failure") == _LATE}
-    known = {(line["table"], line["goal"]) for line in lines if "features" in line}
-    mixed = np.random.default_rng(0).permutation(len(tables))
     pipelines = configurations() if pipelines is None else pipelines
-    todo = [
-        (tables[i], number, family, options)
-        for number in range(n_splits)
-        for i in mixed.tolist()
-        for family, options in pipelines
-        if (*_place(tables[i].name, tables[i].goal, family, options), number) not in done
-    ]
+    cells = _cells_to_run(tables, pipelines, n_splits, lines)
+    too_slow = {_key(line)[:-1] for line in lines if line.get("failure") == TOO_SLOW}
+    described = {(line["table"], line["goal"]) for line in lines if "features" in line}
     with disk_errors(log), log.open("a", encoding="utf-8") as file, Worker(cell_limit) as worker:
 
-        def keep(line: dict[str, Any]) -> None:
+        def write(line: dict[str, Any]) -> None:
             file.write(json.dumps(line) + "\n")
             file.flush()
             lines.append(line)
 
         split: Split | None = None
-        for table, number, family, options in track(todo, "learning from tables"):
+        for table, number, family, options in track(cells, "learning from tables"):
             if time.monotonic() > ends:
                 break
             if split is None or (split.table, split.number) != (table, number):
                 split = Split(table, number, most_rows)
-            if (table.name, table.goal) not in known:
-                known.add((table.name, table.goal))
-                keep(
-                    {
-                        "table": table.name,
-                        "goal": table.goal,
-                        "family_of_tables": table.family,
-                        "origin": origins[table.name],
-                        "most_rows": most_rows,
-                        "features": meta_features(split.frame, split.target, table.goal),
-                    }
-                )
+            if (table.name, table.goal) not in described:
+                described.add((table.name, table.goal))
+                write(_description(split, origins[table.name], most_rows))
             place = _place(table.name, table.goal, family, options)
-            if not split.fits(family) or place in slow:
+            if not split.serves(family) or place in too_slow:
                 continue
             cell = worker.run(table, number, most_rows, family, options)
-            if cell.failure == _LATE:
-                slow.add(place)
-            keep(asdict(cell))
+            if cell.failure == TOO_SLOW:
+                too_slow.add(place)
+            write(asdict(cell))
     return lines
 
 
-_LATE = "took too long"
+TOO_SLOW = "took too long"
+"""The failure of a pipeline that was ended for its time."""
+
+
+def _cells_to_run(
+    tables: Sequence[PublicTable],
+    pipelines: Sequence[tuple[str, dict[str, Any]]],
+    n_splits: int,
+    lines: Sequence[Mapping[str, Any]],
+) -> list[tuple[PublicTable, int, str, dict[str, Any]]]:
+    """Tables, splits and pipelines that the log does not have, tables in random order."""
+    done = {_key(line) for line in lines if "split" in line}
+    order = np.random.default_rng(0).permutation(len(tables)).tolist()
+    return [
+        (tables[i], number, family, options)
+        for number in range(n_splits)
+        for i in order
+        for family, options in pipelines
+        if (*_place(tables[i].name, tables[i].goal, family, options), number) not in done
+    ]
+
+
+def _description(split: Split, origin: str, most_rows: int) -> dict[str, Any]:
+    """The line of a table in the log."""
+    table = split.table
+    return {
+        "table": table.name,
+        "goal": table.goal,
+        "family_of_tables": table.family,
+        "origin": origin,
+        "most_rows": most_rows,
+        "features": meta_features(split.frame, split.target, table.goal),
+    }
 
 
 def _place(table: str, goal: str, family: str, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -321,7 +333,7 @@ def read_log(log: Path) -> list[dict[str, Any]]:
 
 
 class Worker:
-    """A process that runs pipelines, and is ended if one takes too long: C does not listen.
+    """A process that runs pipelines, and is killed if one takes too long, since C code runs on.
 
     Args:
         limit: Seconds for a pipeline on a split.
@@ -343,16 +355,16 @@ class Worker:
         """What came of a pipeline; a failure if it took too long or the process broke down."""
         if self._process is None:
             context = multiprocessing.get_context("spawn")
-            self._end_here, there = context.Pipe()
-            self._process = context.Process(target=_serve, args=(there,), daemon=True)
+            self._connection, child = context.Pipe()
+            self._process = context.Process(target=_serve, args=(child,), daemon=True)
             self._process.start()
-            there.close()
-            self._end_here.recv()  # once it has imported what it needs
-        began, failure = time.monotonic(), _LATE
+            child.close()
+            self._connection.recv()  # once it has imported what it needs
+        began, failure = time.monotonic(), TOO_SLOW
         try:
-            self._end_here.send((table, number, most_rows, family, options))
-            if self._end_here.poll(self._limit):
-                return self._end_here.recv()
+            self._connection.send((table, number, most_rows, family, options))
+            if self._connection.poll(self._limit):
+                return self._connection.recv()
         except (EOFError, OSError):
             failure = "the process broke down"
         self._end()
@@ -363,12 +375,12 @@ class Worker:
         if self._process is not None:
             self._process.kill()
             self._process.join()
-            self._end_here.close()
+            self._connection.close()
             self._process = None
 
 
 def _serve(connection: Connection) -> None:
-    """What the process does: for each pipeline it is told, say what came of it."""
+    """The loop of the process: run each pipeline that it receives, and send its `Cell` back."""
     connection.send(None)
     split: Split | None = None
     for table, number, most_rows, family, options in _received(connection):

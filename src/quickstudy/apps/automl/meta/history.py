@@ -1,4 +1,4 @@
-"""What is known of other data sets: a table of results, data set by configuration."""
+"""Results on other data sets: a matrix of scores, data set by configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from quickstudy.errors import DataError
 from quickstudy.table_files import read_rows
 
-__all__ = ["History", "read_oboe", "read_results"]
+__all__ = ["History", "impute_regret", "read_oboe", "read_results"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class History:
         scores: Of shape (n, c), greater is better; NaN where a configuration was not tried or
             failed.
         features: Meta-features of data sets, by name; those that are missing are unknown.
-        guesses: What missing scores are expected to be, of shape (n, c); None or NaN for no idea.
+        guesses: What missing scores are expected to be, of shape (n, c); None or NaN if unknown.
 
     Raises:
         DataError: If the sizes differ, a name is there twice, a score is infinite, or a data set
@@ -89,8 +89,8 @@ class History:
             ['b']
         """
         left_out = set(datasets)
-        keep = [i for i, name in enumerate(self.datasets) if name not in left_out]
-        return self._part(keep, list(range(len(self.configs))))
+        rows = [i for i, name in enumerate(self.datasets) if name not in left_out]
+        return self._part(rows, list(range(len(self.configs))))
 
     def only(self, configs: Iterable[str]) -> History:
         """The history of some configurations alone, and of the data sets that have scores of them.
@@ -99,8 +99,8 @@ class History:
             >>> History(["a"], ["x", "y"], [[0.1, 0.2]]).only(["y"]).scores.tolist()
             [[0.2]]
         """
-        kept = set(configs)
-        columns = [j for j, name in enumerate(self.configs) if name in kept]
+        selected = set(configs)
+        columns = [j for j, name in enumerate(self.configs) if name in selected]
         scores = self.scores[:, columns]
         return self._part(np.flatnonzero(~np.isnan(scores).all(1)).tolist(), columns)
 
@@ -113,6 +113,31 @@ class History:
             self.features,
             None if self.guesses is None else self.guesses[place],
         )
+
+
+def impute_regret(regret: np.ndarray, rounds: int = 5) -> np.ndarray:
+    """Regrets of shape (n, c) without gaps: a missing one is its mean given the others of its data
+    set, under a Gaussian over configurations that is fitted again each round.
+
+    Args:
+        regret: As `History.regret`, NaN where it is missing.
+        rounds: Of fitting; none with fewer than three data sets.
+    """
+    is_missing = np.isnan(regret)
+    if not is_missing.any():
+        return regret
+    is_known = ~is_missing
+    totals = np.where(is_known, regret, 0.0).sum(0)
+    means = (totals + 0.5) / (is_known.sum(0) + 1)  # a config nobody tried is neither good nor bad
+    filled = np.where(is_missing, means, regret)
+    for _ in range(rounds if len(regret) > 2 else 0):
+        mean = filled.mean(0)
+        covariance = np.cov(filled.T) + 0.01 * np.eye(len(mean))
+        for i in np.flatnonzero(is_missing.any(1)):
+            out, given = is_missing[i], is_known[i]
+            step = np.linalg.solve(covariance[np.ix_(given, given)], filled[i, given] - mean[given])
+            filled[i, out] = mean[out] + covariance[np.ix_(out, given)] @ step
+    return np.clip(filled, 0.0, 1.0)
 
 
 def read_oboe(folder: str | Path) -> History:
@@ -160,14 +185,14 @@ def read_results(
         DataError: If a table is damaged, or holds what is no number.
     """
     datasets, configs, results = _table(Path(path))
-    known: dict[str, dict[str, float]] = {}
+    features_of: dict[str, dict[str, float]] = {}
     if features is not None:
         names, columns, values = _table(Path(features))
-        known = {
+        features_of = {
             name: {c: float(v) for c, v in zip(columns, row, strict=True) if math.isfinite(v)}
             for name, row in zip(names, values, strict=True)
         }
-    return History(datasets, configs, -results if lower_is_better else results, known)
+    return History(datasets, configs, -results if lower_is_better else results, features_of)
 
 
 def _table(path: Path) -> tuple[list[str], list[str], np.ndarray]:
@@ -193,21 +218,21 @@ def _numbers(lines: list[list[str | float | None]] | list[list[str]], path: Path
 def _oboe_name(text: str) -> str:
     """A configuration's name, such as "kNN(n_neighbors=5, p=2)"."""
     try:
-        found = ast.literal_eval(text)
-        options = ", ".join(f"{k}={v}" for k, v in found["hyperparameters"].items())
-        return f"{found['algorithm']}({options})"
+        config = ast.literal_eval(text)
+        options = ", ".join(f"{k}={v}" for k, v in config["hyperparameters"].items())
+        return f"{config['algorithm']}({options})"
     except (ValueError, SyntaxError, TypeError, KeyError, AttributeError):
         return text
 
 
 def _regret(scores: np.ndarray) -> np.ndarray:
-    best, worst = _ends(scores)
+    best, worst = _best_and_worst(scores)
     return (best - scores) / np.where(best > worst, best - worst, 1.0)
 
 
-def _ends(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _best_and_worst(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best and the worst known score of each data set, of shape (n, 1)."""
-    known = ~np.isnan(scores)
-    best = np.where(known, scores, -np.inf).max(1, keepdims=True, initial=-np.inf)
-    worst = np.where(known, scores, np.inf).min(1, keepdims=True, initial=np.inf)
+    is_known = ~np.isnan(scores)
+    best = np.where(is_known, scores, -np.inf).max(1, keepdims=True, initial=-np.inf)
+    worst = np.where(is_known, scores, np.inf).min(1, keepdims=True, initial=np.inf)
     return best, worst

