@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from quickstudy.experiments.provenance import provenance
-from quickstudy.experiments.remember import run_record, trial_record
+from quickstudy.experiments.records import run_record, trial_record
 from quickstudy.files import readable
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def _task_and_run(model: AutoML, X: Any, y: Any, name: str, began: datetime) -> 
     from quickstudy.apps.automl.meta.experience import table_task
 
     goal = "classification" if is_classifier(model) else "regression"
-    task = table_task(X, y, goal, name=readable(name), features=model.meta_features_)
+    features, columns = model.meta_features_, model.columns_  # learned from these rows already
+    task = table_task(X, y, goal, name=readable(name), features=features, columns=columns)
     options = {k: v for k, v in model.get_params().items() if k not in ("storage", "history")}
     recipe = {"estimator": type(model).__name__, "table": task.fingerprint, **options}
     results = {"began": began.isoformat(), "notes": model.notes_}

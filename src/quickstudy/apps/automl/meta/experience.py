@@ -9,7 +9,7 @@ Needs the packages of quickstudy's extras `automl` and `experience`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from quickstudy.apps.automl.meta.history import History
 from quickstudy.apps.automl.pipelines.config import PipelineConfig
 from quickstudy.apps.automl.tables.column_inference import learn_columns
-from quickstudy.apps.automl.tables.columns import as_numbers, read_columns
+from quickstudy.apps.automl.tables.columns import Column, as_numbers, read_columns
 from quickstudy.apps.automl.tables.frames import as_frame
 from quickstudy.apps.automl.tables.meta_features import meta_features
 from quickstudy.apps.automl.tables.targets import Goal
@@ -31,7 +31,13 @@ __all__ = ["history_of", "table_task"]
 
 
 def table_task(
-    X: Any, y: Any, goal: Goal, *, name: str, features: Mapping[str, float] | None = None
+    X: Any,
+    y: Any,
+    goal: Goal,
+    *,
+    name: str,
+    features: Mapping[str, float] | None = None,
+    columns: Sequence[Column] | None = None,
 ) -> Task:
     """A table with its target as a task of the experience store.
 
@@ -44,6 +50,7 @@ def table_task(
         goal: "classification" or "regression".
         name: For people.
         features: Its meta-features; None to compute them.
+        columns: What its columns hold; None to learn it (`learn_columns`).
 
     Raises:
         DataError: If the table or target cannot serve.
@@ -55,10 +62,10 @@ def table_task(
         ('table', 2)
     """
     frame = as_frame(X)
-    if not features:
-        features = meta_features(frame, y, goal)
+    columns = learn_columns(frame) if columns is None else columns
+    features = features or meta_features(frame, y, goal, columns=columns)
     digest = hashlib.sha256()
-    table = read_columns(frame, learn_columns(frame))  # a file and a frame are the same table
+    table = read_columns(frame, columns)  # a file and a frame are the same table
     for column in (*(table[name] for name in frame), pd.Series(np.asarray(y), name="")):
         digest.update(canonical_json(str(column.name)).encode())
         digest.update(_content(column))

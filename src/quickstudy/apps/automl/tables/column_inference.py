@@ -212,7 +212,8 @@ def _are_plain_numbers(values: pd.Series) -> bool:
     if not values.str.fullmatch(PLAIN_NUMBER).all():
         return False
     if values.str.contains(".", regex=False).any():
-        return bool(values.str.fullmatch(SURELY_DECIMAL).any())
+        some = (_sample(values), values)  # most often a few cells suffice
+        return any(cells.str.fullmatch(SURELY_DECIMAL).any() for cells in some)
     return not _may_be_compact(_sample(values))
 
 
