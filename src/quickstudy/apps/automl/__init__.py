@@ -36,6 +36,31 @@ if TYPE_CHECKING:
     from quickstudy.apps.automl.search.leaderboard import LeaderboardEntry as LeaderboardEntry
     from quickstudy.apps.automl.tables.meta_features import meta_features as meta_features
 
+__all__ = [
+    "Advisor",
+    "AutoMLClassifier",
+    "AutoMLRegressor",
+    "History",
+    "LeaderboardEntry",
+    "MetaLearner",
+    "MetaSampler",
+    "MixtureAdvisor",
+    "PipelineConfig",
+    "Portfolio",
+    "RandomOrder",
+    "TableEncoder",
+    "TransformerClassifier",
+    "column_importance",
+    "history_of",
+    "import_studies",
+    "load_automl",
+    "meta_features",
+    "read_oboe",
+    "read_results",
+    "regret_curve",
+    "remember_automl",
+]
+
 _MODULES = {
     "AutoMLClassifier": "estimators",
     "AutoMLRegressor": "estimators",
@@ -70,4 +95,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*(name for name in globals() if name.startswith("__")), *_MODULES]
+    return [*(name for name in globals() if name.startswith("__")), *__all__]
