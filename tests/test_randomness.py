@@ -11,7 +11,7 @@ from scipy import sparse
 
 from quickstudy import FewShotClassifier, FewShotRegressor
 from quickstudy.apps.automl.estimators import AutoMLClassifier
-from quickstudy.apps.automl.transformer import TransformerClassifier
+from quickstudy.apps.automl.pipelines.transformer import TransformerClassifier
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.recommend import Interactions, Recommender
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES

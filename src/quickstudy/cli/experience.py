@@ -192,7 +192,7 @@ def experience_import(
     """
     if "://" in place or Path(place).is_file():
         require("optuna", "automl")
-        from quickstudy.apps.automl.experience import import_studies
+        from quickstudy.apps.automl.meta.studies import import_studies
 
         _say_new(import_studies(place, _store(create=True), study=study), as_json)
     elif study:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from quickstudy.experiments.build import data_of_test, make_tasks, tasks_of_test
 from quickstudy.experiments.data import classes_of
+from quickstudy.experiments.records import run_record, trial_record
 from quickstudy.files import read_json, readable
 from quickstudy.recipes.loading import parse_recipe
 from quickstudy.recipes.schema import Data, Family, Recipe, Test
@@ -33,9 +32,6 @@ __all__ = [
     "task_of",
     "trial_record",
 ]
-
-REPORT_NAMESPACE = uuid.UUID("6d1c3d4c-5a0f-4b57-9d2f-1e6d1b3b8f0a")
-"""The namespace of runs' ids: the same report is the same run."""
 
 OPTIONS_WITHOUT_EFFECT = {"device", "executor", "checkpoint_every", "keep_checkpoints"}
 """Options of training that leave what is learned as it is, to rounding."""
@@ -178,37 +174,6 @@ def _words(size: int | tuple[int, int]) -> str:
     return f"{size[0]} to {size[1]}" if isinstance(size, tuple) else str(size)
 
 
-def run_record(
-    made_by: dict[str, Any], recipe: str, report: dict[str, Any], began: datetime
-) -> Run:
-    """A run, from the provenance that was saved with it."""
-    from quickstudy.experience import Run, canonical_json
-
-    report = _finite(report)
-    return Run(
-        command=made_by["command"],
-        started=began,
-        finished=datetime.now(UTC),
-        recipe=json.loads(recipe),
-        commit=made_by["commit"],
-        machine=made_by["machine"],
-        report=report,
-        id=str(uuid.uuid5(REPORT_NAMESPACE, canonical_json([json.loads(recipe), report]))),
-    )
-
-
-def trial_record(run: Run, number: int, task: Task, strategy: Strategy, **more: Any) -> Trial:
-    from quickstudy.experience import Trial
-
-    return Trial(
-        task.fingerprint,
-        strategy.fingerprint,
-        run.id,
-        id=str(uuid.uuid5(uuid.UUID(run.id), str(number))),
-        **{"at": run.finished, **_finite(more)},
-    )
-
-
 def _scored(run: Run, number: int, task: Task, strategy: Strategy, entry: dict[str, Any]) -> Trial:
     return trial_record(
         run,
@@ -227,12 +192,3 @@ def _without_scores(plain: Any) -> Any:
     if isinstance(plain, dict):
         return {k: _without_scores(v) for k, v in plain.items() if k != "scores"}
     return [_without_scores(v) for v in plain] if isinstance(plain, list) else plain
-
-
-def _finite(plain: Any) -> Any:
-    """A report with None for numbers that are not finite, which JSON does not have."""
-    if isinstance(plain, dict):
-        return {k: _finite(v) for k, v in plain.items()}
-    if isinstance(plain, list | tuple):
-        return [_finite(v) for v in plain]
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
