@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check test-pythons dist dist-test clean
+.PHONY: demo test check docs test-pythons dist dist-test clean
 
 demo: $(VENV)/installed-demo ## install, then meta-train, meta-test and draw a picture
 	$(BIN)/quickstudy demo
@@ -17,6 +17,9 @@ check: $(VENV)/installed-dev ## all that CI runs: format, lint, types, imports, 
 	$(BIN)/lint-imports
 	$(BIN)/python tools/pythons.py compile
 	$(MAKE) test
+
+docs: $(VENV)/installed-dev ## the site, into build/site/html: runs the tutorials
+	$(BIN)/python docs/site/build.py
 
 test-pythons: $(VENV)/installed-dev ## the fast tests with every Python here that quickstudy takes
 	$(BIN)/python tools/pythons.py test

@@ -35,13 +35,14 @@ from scipy import stats
 
 from quickstudy.apps.automl import MetaLearner
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
-from quickstudy.apps.automl.knowledge import Knowledge, read_knowledge
-from quickstudy.apps.automl.learn import read_log
-from quickstudy.apps.automl.metafeatures import Goal, meta_features
-from quickstudy.apps.automl.own import with_experience
-from quickstudy.apps.automl.pipelines import FAMILIES
+from quickstudy.apps.automl.meta.collect import read_log
+from quickstudy.apps.automl.meta.knowledge import Knowledge, read_knowledge
+from quickstudy.apps.automl.meta.own_tables import with_experience
+from quickstudy.apps.automl.pipelines.families import FAMILIES
 from quickstudy.apps.automl.remember import remember_automl
-from quickstudy.apps.automl.tables import PUBLIC_TABLES, PublicTable
+from quickstudy.apps.automl.tables.meta_features import meta_features
+from quickstudy.apps.automl.tables.public import PUBLIC_TABLES, PublicTable
+from quickstudy.apps.automl.tables.targets import Goal
 from quickstudy.experience import ExperienceStore, Strategy, Task, Trial
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
@@ -108,7 +109,7 @@ def estimator(goal: Goal, meta: MetaLearner, n_trials: int) -> Any:
 
 def store_of(folder: str, stores: Iterable[ExperienceStore]) -> ExperienceStore:
     """One store with what others hold."""
-    found = ExperienceStore(Path(folder) / f"{time.monotonic_ns()}.db")
+    joined = ExperienceStore(Path(folder) / f"{time.monotonic_ns()}.db")
     for store in stores:
         strategies = [r for r in store.strategies() if isinstance(r, Strategy)]
         tasks = [r for r in store.tasks() if isinstance(r, Task)]
@@ -116,8 +117,8 @@ def store_of(folder: str, stores: Iterable[ExperienceStore]) -> ExperienceStore:
             Trial(t.task, t.strategy, metric=t.metric, scores=t.scores, failure=t.failure, at=t.at)
             for t in store.trials()
         ]
-        found.record(tasks=tasks, strategies=strategies, trials=trials)
-    return found
+        joined.record(tasks=tasks, strategies=strategies, trials=trials)
+    return joined
 
 
 def after(case: Related, new: Rows, meta: MetaLearner) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def after(case: Related, new: Rows, meta: MetaLearner) -> dict[str, Any]:
     return {"best": best.tolist(), "first": [tried[0].family, tried[0].options, tried[0].reasons]}
 
 
-def told(lines: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over families, and Wilcoxon's p of the differences."""
     found: dict[str, Any] = {}
     for kind in ("same origin", "halves", "all"):
@@ -170,13 +171,14 @@ def main(log: Path, minutes: float) -> None:
         made = place.with_suffix(".tmp")
         made.unlink(missing_ok=True)
         began = datetime.now(UTC)
-        tell = remember_automl(model, *before, ExperienceStore(made), name=case.name, began=began)
-        model.fit(*before, told=tell)
+        store = ExperienceStore(made)
+        callback = remember_automl(model, *before, store, name=case.name, began=began)
+        model.fit(*before, callback=callback)
         made.rename(place)
     stores = {place.stem: ExperienceStore(place) for place in sorted(folder.glob("*.db"))}
     lines = read_log(log)
     done = {(line["table"], line["goal"]) for line in lines}
-    with tempfile.TemporaryDirectory() as scratch, log.open("a") as kept:
+    with tempfile.TemporaryDirectory() as scratch, log.open("a") as file:
         for case in track(cases, "new tables"):
             own = f"{case.name.replace('/', '-')}-{case.goal}"
             if (case.name, case.goal) in done or own not in stores or time.monotonic() > ends:
@@ -194,11 +196,11 @@ def main(log: Path, minutes: float) -> None:
                 joined = with_experience(meta, store, case.goal, METRIC[case.goal], features)
                 line[way] = after(case, new, joined)
             lines.append(line)
-            kept.write(json.dumps(line) + "\n")
-            kept.flush()
+            file.write(json.dumps(line) + "\n")
+            file.flush()
     found = {
         "about": {**provenance(0), "tables_in_the_store": len(stores), "before": N_BEFORE},
-        **told(lines),
+        **summarise(lines),
         "each": [{**line, **{w: line[w]["best"] for w in WAYS}} for line in lines],
     }
     path = ROOT / "benchmarks" / "results" / "automl_experience.json"

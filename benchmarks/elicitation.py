@@ -21,7 +21,7 @@ from scipy import sparse
 
 from quickstudy.apps.recommend import load_ml_100k, user_folds
 from quickstudy.apps.recommend.attributes import AttributeEncoder
-from quickstudy.apps.recommend.bases import BayesUser
+from quickstudy.apps.recommend.bases.bayesian import BayesianMF
 from quickstudy.apps.recommend.measures import interval
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
@@ -31,25 +31,25 @@ N_FOLDS, SEEDS, QUESTIONS, N_QUERY, ENOUGH = 5, (0, 1, 2), (5, 10, 20, 40), 10, 
 HOW = ("in turn", "a list", "popular")
 
 
-def asked_in_turn(
-    bayes: BayesUser, answers: np.ndarray, user: np.ndarray, questions: int
+def ask_in_turn(
+    bayes: BayesianMF, answers: np.ndarray, user: np.ndarray, questions: int
 ) -> list[int]:
-    """What one user is asked: each time what tells most, given what they answered before."""
-    asked: list[int] = []
+    """The questions to one user, each the best given the answers to those before."""
+    asked_items: list[int] = []
     for _ in range(questions):
         known = np.zeros_like(answers)
-        known[asked] = answers[asked]
-        asked += bayes.ask(sparse.csr_matrix(known[None]), user[None], 1, skip=asked)
-    return asked
+        known[asked_items] = answers[asked_items]
+        asked_items += bayes.ask(sparse.csr_matrix(known[None]), user[None], 1, skip=asked_items)
+    return asked_items
 
 
 def measure() -> dict[str, Any]:
     data = load_ml_100k()
-    scale = data.levels
+    scale = data.rating_values
     items = AttributeEncoder().fit(data.item_columns, len(data.items))(
         data.item_columns, len(data.items)
     )
-    able = np.flatnonzero(data.counts >= ENOUGH)
+    able = np.flatnonzero(data.user_counts >= ENOUGH)
     shape = (len(SEEDS), len(data.users))
     errors = {(how, n): np.zeros(shape) for how in HOW for n in QUESTIONS}
     answers = {key: np.zeros(shape) for key in errors}
@@ -57,14 +57,14 @@ def measure() -> dict[str, Any]:
         rng = np.random.default_rng(seed)
         for fold in track(user_folds(len(data.users), N_FOLDS, seed), f"seed {seed}"):
             warm = np.setdiff1d(np.arange(len(data.users)), fold)
-            told = data.of_users(warm).user_columns
-            encoder = AttributeEncoder().fit(told, len(warm))
+            columns = data.of_users(warm).user_columns
+            encoder = AttributeEncoder().fit(columns, len(warm))
             users = encoder(data.user_columns, len(data.users))
-            bayes = BayesUser().fit(data.of_users(warm).matrix(), users[warm], items, seed)
+            bayes = BayesianMF().fit(data.of_users(warm).matrix(), users[warm], items, seed)
             cold = np.intersect1d(fold, able)
             rated = data.of_users(cold).matrix().toarray()  # no rating of ml-100k is 0
-            lots = np.where(rated > 0, rng.random(rated.shape), 2.0)
-            query = lots.argsort(1)[:, :N_QUERY]
+            sort_keys = np.where(rated > 0, rng.random(rated.shape), 2.0)
+            query = sort_keys.argsort(1)[:, :N_QUERY]
             true = np.take_along_axis(rated, query, 1)
             np.put_along_axis(rated, query, 0.0, 1)
             nobody = sparse.csr_matrix((1, len(data.items)))
@@ -72,18 +72,18 @@ def measure() -> dict[str, Any]:
             most = max(QUESTIONS)
             lists = {
                 "in turn": np.array(
-                    [asked_in_turn(bayes, rated[i], users[u], most) for i, u in enumerate(cold)]
+                    [ask_in_turn(bayes, rated[i], users[u], most) for i, u in enumerate(cold)]
                 ),
                 "a list": np.array([bayes.ask(nobody, usual, most)]),
-                "popular": np.argsort(-bayes.counts, kind="stable")[None, :most],
+                "popular": np.argsort(-bayes.item_counts, kind="stable")[None, :most],
             }
             rows = np.arange(len(cold))[:, None]
             for how, n in errors:
                 answered = np.zeros_like(rated)
                 answered[rows, lists[how][:, :n]] = rated[rows, lists[how][:, :n]]
                 expected = bayes.predict(sparse.csr_matrix(answered), users[cold])[1]
-                found = np.take_along_axis(expected, query, 1).clip(scale[0], scale[-1])
-                errors[how, n][seed, cold] = np.abs(found - true).mean(1)
+                predicted = np.take_along_axis(expected, query, 1).clip(scale[0], scale[-1])
+                errors[how, n][seed, cold] = np.abs(predicted - true).mean(1)
                 answers[how, n][seed, cold] = (answered > 0).sum(1)
     mean = {key: e[:, able].mean(0) for key, e in errors.items()}
     table = []
@@ -105,6 +105,6 @@ def measure() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    found = json.dumps(measure(), indent=1)
-    (ROOT / "benchmarks" / "results" / "elicitation.json").write_text(found + "\n")
-    print(found)
+    text = json.dumps(measure(), indent=1)
+    (ROOT / "benchmarks" / "results" / "elicitation.json").write_text(text + "\n")
+    print(text)

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from quickstudy.apps.fewshot.methods import (
-    DRAWINGS,
+    DRAWINGS_RUN,
     EncodedImages,
     images_of,
     make_method,
@@ -59,7 +59,7 @@ def accuracies(images: list[list[Image.Image]], n_shot: int) -> dict[str, float]
     targets = torch.arange(N_WAY).repeat_interleave(N_QUERY)
     encode = named_encoder("efficientnet_lite0")
     assert isinstance(encode, EncodedImages)
-    recipe, drawings = load_run(DRAWINGS)
+    recipe, drawings = load_run(DRAWINGS_RUN)
     found = {}
     with torch.no_grad():
         for name, prepare in (("drawings", images_of(recipe)), ("photographs", encode)):
@@ -68,7 +68,7 @@ def accuracies(images: list[list[Image.Image]], n_shot: int) -> dict[str, float]
             scores = learner.adapt(Support(x, y, N_WAY))(queries)
             found[name] = float((scores.argmax(1) == targets).float().mean())
     chosen = select_for_images(lambda how: how(shown), y).name
-    found["chosen"] = found["drawings" if chosen == DRAWINGS else "photographs"]
+    found["chosen"] = found["drawings" if chosen == DRAWINGS_RUN else "photographs"]
     found["log_odds"] = photograph_log_odds(Images(64, 3, fit="stretch")(shown))[0]
     return found
 

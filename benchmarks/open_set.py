@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from quickstudy import ClassData, FewShotClassifier
-from quickstudy.apps.fewshot.methods import EMBEDDINGS
+from quickstudy.apps.fewshot.methods import METHOD_FOR_EMBEDDINGS
 from quickstudy.encoders import Encoder, efficientnet_lite0, minilm
 from quickstudy.engine.calibration import OPEN_SET_QUANTILE
 from quickstudy.experiments.provenance import provenance
@@ -40,7 +40,7 @@ def refused(data: ClassData, n_shot: int, i: int) -> dict[str, float]:
     known = torch.cat([r[n_shot : n_shot + N_QUERY] for r in rows[:N_WAY]])
     others = torch.cat(rows[N_WAY:])
     others = others[torch.randperm(len(others), generator=generator)[: N_WAY * N_QUERY]]
-    classifier = FewShotClassifier(EMBEDDINGS, unknown=UNKNOWN)
+    classifier = FewShotClassifier(METHOD_FOR_EMBEDDINGS, unknown=UNKNOWN)
     classifier.fit(data.x[shown].double(), data.y[shown])
     scores = {name: classifier._scores(data.x[r]) for name, r in (("k", known), ("o", others))}
     best = np.quantile(scores["k"].amax(1), OPEN_SET_QUANTILE)

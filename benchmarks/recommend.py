@@ -21,17 +21,16 @@ from typing import Any
 import numpy as np
 
 from quickstudy.apps.recommend import Interactions, Recommender, load_ml_100k, user_folds
-from quickstudy.apps.recommend.evaluate import SUPPORTS, evaluate
+from quickstudy.apps.recommend.evaluate import SUPPORT_SIZES, evaluate
 from quickstudy.apps.recommend.measures import interval
-from quickstudy.apps.recommend.meta_level import predictions
-from quickstudy.apps.recommend.rating_level import RatingLevel
-from quickstudy.apps.recommend.recommender import action_name
+from quickstudy.apps.recommend.meta_level import Configuration, RatingLevel
+from quickstudy.apps.recommend.meta_level.inputs import base_predictions
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent
 N_FOLDS, SEEDS, SPLITS = 5, (0, 1, 2), 10
-ENOUGH = 30
+LEAST_RATINGS = 30
 """Ratings of a user: 20 to learn from at most, 10 to be judged on."""
 
 ITEM_MEAN = "user_bias inf"
@@ -43,15 +42,15 @@ def others(data: Interactions, fold: np.ndarray) -> Interactions:
     return data.of_users(np.setdiff1d(np.arange(len(data.users)), fold))
 
 
-def best_raw(recommender: Recommender, name: str) -> str:
-    """The setting of a base whose expectations are best for training users."""
-    drawn, scale = recommender.drawn_, recommender.levels_
+def best_setting(recommender: Recommender, base: str) -> str:
+    """The configuration of a base, or of all if it is "", that predicts best for training users."""
+    examples, values = recommender.examples_, recommender.rating_values_
     errors = {
-        action_name(action): np.abs(
-            drawn.seen.expected[..., i].clip(scale[0], scale[-1]) - drawn.target
+        str(configuration): np.abs(
+            examples.inputs.predictions[..., i].clip(values[0], values[-1]) - examples.targets
         ).mean()
-        for i, action in enumerate(recommender.actions_)
-        if name in ("", action[0]) and action_name(action) != ITEM_MEAN
+        for i, configuration in enumerate(recommender.configurations_)
+        if base in ("", configuration.base) and str(configuration) != ITEM_MEAN
     }
     return min(errors, key=lambda name: errors[name])
 
@@ -62,21 +61,21 @@ def one_fold(data: Interactions, fold: np.ndarray, seed: int) -> tuple[list[Any]
     recommender = Recommender(seed=seed).fit(others(data, fold))
     seconds = {"fit": time.process_time() - began}
     cold = data.of_users(fold)
-    levels = {f"read {action_name(a)}": level for a, level in recommender.singles_.items()}
-    levels["one blend"] = recommender.level(recommender.drawn_, "blend")
-    scores = evaluate(recommender, cold, seed=seed, levels=levels)
+    meta_levels = {f"read {c}": level for c, level in recommender.single_levels_.items()}
+    meta_levels["one blend"] = recommender.fit_meta_level(recommender.examples_, "blend")
+    scores = evaluate(recommender, cold, seed=seed, meta_levels=meta_levels)
     by = {(s.system, s.support): s for s in scores}
     rows = []
-    shown = {"item mean": ITEM_MEAN}
-    shown |= {name: best_raw(recommender, name) for name in RatingLevel.BASES}
-    shown["best single setting"] = best_raw(recommender, "")
-    shown["best single setting, read"] = f"read {action_name(recommender.single_)}"
-    shown |= {"one blend for all, read": "one blend", "meta-level": "recommender"}
-    for size in SUPPORTS:
-        for name, system in shown.items():
+    systems = {"item mean": ITEM_MEAN}
+    systems |= {name: best_setting(recommender, name) for name in RatingLevel.BASES}
+    systems["best single setting"] = best_setting(recommender, "")
+    systems["best single setting, read"] = f"read {recommender.best_configuration_}"
+    systems |= {"one blend for all, read": "one blend", "meta-level": "recommender"}
+    for size in SUPPORT_SIZES:
+        for name, system in systems.items():
             rows.append((name, size, *by[system, size].measures.values()))
         for name, prefix in (("oracle", ""), ("oracle, read", "read ")):
-            each = [by[prefix + action_name(a), size].measures for a in recommender.actions_]
+            each = [by[f"{prefix}{c}", size].measures for c in recommender.configurations_]
             best = np.min([m["mae"] for m in each], 0), np.max([m["ndcg@5"] for m in each], 0)
             rows.append((name, size, *best))
     began = time.process_time()
@@ -91,7 +90,7 @@ def one_fold(data: Interactions, fold: np.ndarray, seed: int) -> tuple[list[Any]
 
 
 def cold_users(data: Interactions) -> dict[str, Any]:
-    found: Errors = {}
+    errors: Errors = {}
     times = []
     for seed in SEEDS:
         parts: Errors = {}
@@ -104,12 +103,12 @@ def cold_users(data: Interactions) -> dict[str, Any]:
                 entry["mae"].append(mae)
                 entry["ndcg"].append(ndcg)
         users = np.concatenate(folds)
-        order = np.argsort(users[data.counts[users] >= ENOUGH])
+        order = np.argsort(users[data.user_counts[users] >= LEAST_RATINGS])
         for key, entry in parts.items():
             for metric, arrays in entry.items():
-                kept = found.setdefault(key, {"mae": [], "ndcg": []})
-                kept[metric].append(np.concatenate(arrays)[order])
-    mean = {key: {m: np.mean(a, 0) for m, a in entry.items()} for key, entry in found.items()}
+                of_system = errors.setdefault(key, {"mae": [], "ndcg": []})
+                of_system[metric].append(np.concatenate(arrays)[order])
+    mean = {key: {m: np.mean(a, 0) for m, a in entry.items()} for key, entry in errors.items()}
     n_users = len(mean["item mean", 0]["mae"])
     table = [
         {
@@ -123,7 +122,7 @@ def cold_users(data: Interactions) -> dict[str, Any]:
         for (name, size), entry in mean.items()
     ]
     pairs = []
-    for size in SUPPORTS:
+    for size in SUPPORT_SIZES:
         meta = mean["meta-level", size]["mae"]
         for name, oracle in (
             ("best single setting", "oracle"),
@@ -146,7 +145,8 @@ def cold_users(data: Interactions) -> dict[str, Any]:
     everywhere = {}
     for name in ("best single setting", "best single setting, read", "one blend for all, read"):
         single, meta = (
-            np.mean([mean[n, size]["mae"] for size in SUPPORTS], 0) for n in (name, "meta-level")
+            np.mean([mean[n, size]["mae"] for size in SUPPORT_SIZES], 0)
+            for n in (name, "meta-level")
         )
         everywhere[name] = {
             "lower_by": float((single - meta).mean() / single.mean()),
@@ -165,31 +165,34 @@ def cold_users(data: Interactions) -> dict[str, Any]:
 
 
 def metarec(data: Interactions) -> dict[str, Any]:
-    able = data.of_users(np.flatnonzero((data.counts >= 13) & (data.counts <= 100)))
-    found: dict[str, list[tuple[float, float]]] = {}
+    able = data.of_users(np.flatnonzero((data.user_counts >= 13) & (data.user_counts <= 100)))
+    results: dict[str, list[tuple[float, float]]] = {}
     for split in track(range(SPLITS), "MetaRec's metric"):
         rng = np.random.default_rng(split)
         held = user_folds(len(able.users), 10, split)[0]
         recommender = Recommender(seed=split).fit(others(able, held))
-        known, attributes = recommender.known(able.of_users(held))
+        known, attributes = recommender.align(able.of_users(held))
         order = np.lexsort((rng.random(len(known.rating)), known.user))
-        end = known.counts.cumsum()
-        asked = order[np.stack([np.arange(e - 10, e) for e in end])]  # (n, 10)
-        rest = np.setdiff1d(np.arange(len(order)), asked)
-        shown = Interactions(
+        end = known.user_counts.cumsum()
+        query_rows = order[np.stack([np.arange(e - 10, e) for e in end])]  # (n, 10)
+        rest = np.setdiff1d(np.arange(len(order)), query_rows)
+        support = Interactions(
             known.users, known.items, known.user[rest], known.item[rest], known.rating[rest]
         )
-        ratings = shown.matrix()
-        at = np.arange(len(held))[:, None], known.item[asked]
-        rated = known.rating[asked]
+        ratings = support.matrix()
+        at = np.arange(len(held))[:, None], known.item[query_rows]
+        rated = known.rating[query_rows]
         scores = {
-            "meta-level": recommender.probabilities(ratings, attributes) @ recommender.levels_
+            "meta-level": recommender.probabilities(ratings, attributes)
+            @ recommender.rating_values_
         }
-        expected = predictions(recommender.bases_, ratings, attributes)
-        scores["item mean"] = expected[..., 0]
-        for name in ("bayes", "chooser"):
-            scores[name] = expected[..., recommender.actions_.index((name, 1.0))]
-        scores["random"] = rng.random(expected.shape[:2])
+        predictions = base_predictions(recommender.bases_, ratings, attributes)
+        scores["item mean"] = predictions[..., 0]
+        for name in ("bayes", "implicit_feedback"):
+            scores[name] = predictions[
+                ..., recommender.configurations_.index(Configuration(name, 1.0))
+            ]
+        scores["random"] = rng.random(predictions.shape[:2])
         best = np.argsort(-rated, 1, kind="stable")[:, :5]
         relevant = np.zeros(rated.shape)
         np.put_along_axis(relevant, best, np.ones(best.shape), axis=1)
@@ -198,7 +201,7 @@ def metarec(data: Interactions) -> dict[str, Any]:
             top = np.argsort(-score[at], 1, kind="stable")[:, :5]
             hits = np.take_along_axis(relevant, top, 1)
             ndcg = (hits * discount).sum(1) / discount.sum()
-            found.setdefault(name, []).append((float(hits.mean()), float(ndcg.mean())))
+            results.setdefault(name, []).append((float(hits.mean()), float(ndcg.mean())))
     return {
         "splits": SPLITS,
         "table": {
@@ -207,7 +210,7 @@ def metarec(data: Interactions) -> dict[str, Any]:
                 "ndcg@5": float(np.mean([g for _, g in pairs])),
                 "deviation": [float(x) for x in np.std(pairs, 0, ddof=1)],
             }
-            for name, pairs in found.items()
+            for name, pairs in results.items()
         },
     }
 

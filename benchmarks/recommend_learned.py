@@ -28,30 +28,34 @@ from quickstudy.apps.recommend import (
     user_folds,
 )
 from quickstudy.apps.recommend.attributes import AttributeEncoder
-from quickstudy.apps.recommend.bases import BASES, Base
-from quickstudy.apps.recommend.evaluate import SUPPORTS
+from quickstudy.apps.recommend.bases import RATING_BASES, Base
+from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
+from quickstudy.apps.recommend.evaluate import SUPPORT_SIZES
 from quickstudy.apps.recommend.measures import interval, ndcg
-from quickstudy.apps.recommend.meta_level import Drawn, Seen
-from quickstudy.apps.recommend.neural import NEURAL_BASES
-from quickstudy.apps.recommend.rating_level import RatingLevel, median
+from quickstudy.apps.recommend.meta_level import MetaExamples, MetaInputs, RatingLevel
+from quickstudy.apps.recommend.meta_level.rating_level import median
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent
 N_FOLDS, SEEDS = 5, (0, 1, 2)
 ALSO = ("melu", "metaemb", "tanp")
-ENOUGH = 30
+LEAST_RATINGS = 30
 """Ratings: 20 to learn from at most, 10 to be judged on."""
 
-USERS: dict[str, type[Base]] = {**BASES, **NEURAL_BASES}
+CLOSED_FORMS = ("user_bias", "factors", "neighbours", "bayes")
+USERS: dict[str, type[Base]] = {
+    **{name: RATING_BASES[name] for name in CLOSED_FORMS},
+    **META_LEARNED_BASES,
+}
 ITEMS: dict[str, type[Base]] = {n: USERS[n] for n in ("user_bias", "bayes", "metaemb")}
 
-Found = dict[tuple[str, int], dict[str, np.ndarray]]
+Measures = dict[tuple[str, int], dict[str, np.ndarray]]
 
 
 def one_fold(
     data: Interactions, fold: np.ndarray, bases: dict[str, type[Base]], seed: int
-) -> tuple[Found, dict[str, float]]:
+) -> tuple[Measures, dict[str, float]]:
     """Measures by system and support, and seconds to fit each base on one core."""
     warm = data.of_users(np.setdiff1d(np.arange(len(data.users)), fold))
     new = data.of_users(fold)
@@ -59,39 +63,39 @@ def one_fold(
     n_items = len(data.items)
     items = AttributeEncoder().fit(data.item_columns, n_items)(data.item_columns, n_items)
     cold = ColdUsers(new, seed=seed)
-    told = encoder(new.user_columns, len(new.users))[cold.users]
-    known = warm.matrix(), encoder(warm.user_columns, len(warm.users)), items
-    asked = np.arange(len(cold))[:, None], cold.query
-    scale = data.levels
-    found: Found = {}
+    attributes = encoder(new.user_columns, len(new.users))[cold.users]
+    training = warm.matrix(), encoder(warm.user_columns, len(warm.users)), items
+    queries = np.arange(len(cold))[:, None], cold.query_items
+    scale = data.rating_values
+    measured: Measures = {}
     seconds = {}
     for name, base in bases.items():
         began = time.process_time()
-        fitted = base().fit(*known, seed)
+        fitted = base().fit(*training, seed)
         seconds[name] = time.process_time() - began
-        for size in SUPPORTS:
-            expected = fitted.predict(cold.support(size), told)
+        for size in SUPPORT_SIZES:
+            expected = fitted.predict(cold.support(size), attributes)
             for setting, x in zip(base.SETTINGS, expected, strict=True):
-                x = x[asked]
-                found[f"{name} {setting:g}", size] = {
-                    "mae": np.abs(x.clip(scale[0], scale[-1]) - cold.rating).mean(1),
-                    "ndcg@5": ndcg(x, cold.rating),
+                x = x[queries]
+                measured[f"{name} {setting:g}", size] = {
+                    "mae": np.abs(x.clip(scale[0], scale[-1]) - cold.query_ratings).mean(1),
+                    "ndcg@5": ndcg(x, cold.query_ratings),
                 }
-    return found, seconds
+    return measured, seconds
 
 
 def measure(data: Interactions, bases: dict[str, type[Base]]) -> dict[str, Any]:
-    total: Found = {}
+    total: Measures = {}
     times = []
     for seed in SEEDS:
         folds = user_folds(len(data.users), N_FOLDS, seed)
         parts = []
         for fold in track(folds, f"seed {seed}"):
-            found, seconds = one_fold(data, fold, bases, seed)
-            parts.append(found)
+            measured, seconds = one_fold(data, fold, bases, seed)
+            parts.append(measured)
             times.append(seconds)
         users = np.concatenate(folds)
-        order = np.argsort(users[data.counts[users] >= ENOUGH])
+        order = np.argsort(users[data.user_counts[users] >= LEAST_RATINGS])
         for key in parts[0]:
             entry = total.setdefault(key, {})
             for m in parts[0][key]:
@@ -110,43 +114,45 @@ def measure(data: Interactions, bases: dict[str, type[Base]]) -> dict[str, Any]:
 
 def also(data: Interactions) -> dict[str, Any]:
     """Measures with networks less those without."""
-    more: Found = {}
+    more: Measures = {}
     for seed in track(SEEDS, "also"):
         fold = user_folds(len(data.users), N_FOLDS, seed)[0]
         warm = data.of_users(np.setdiff1d(np.arange(len(data.users)), fold))
         recommender = Recommender(also=ALSO, seed=seed).fit(warm)
-        kept = [i for i, action in enumerate(recommender.actions_) if action[0] not in ALSO]
+        closed_forms = [i for i, c in enumerate(recommender.configurations_) if c.base not in ALSO]
 
-        def without(seen: Seen, kept: list[int] = kept) -> Seen:
-            return replace(seen, expected=seen.expected[..., kept])
+        def without(inputs: MetaInputs, indices: list[int] = closed_forms) -> MetaInputs:
+            return replace(inputs, predictions=inputs.predictions[..., indices])
 
-        drawn = recommender.drawn_
-        actions = [recommender.actions_[i] for i in kept]
-        plain = RatingLevel(recommender.levels_, actions)
-        plain.fit(Drawn(without(drawn.seen), drawn.target, drawn.group))
-        known, attributes = recommender.known(data.of_users(fold))
-        cold = ColdUsers(known, seed=seed)
-        rows = np.broadcast_to(np.arange(len(cold))[:, None], cold.query.shape)
-        for size in SUPPORTS:
-            seen = recommender.see(cold.support(size), attributes[cold.users])
-            seen = seen.at(rows, cold.query)
+        examples = recommender.examples_
+        configurations = [recommender.configurations_[i] for i in closed_forms]
+        plain = RatingLevel(recommender.rating_values_, configurations)
+        plain.fit(MetaExamples(without(examples.inputs), examples.targets, examples.groups))
+        aligned, attributes = recommender.align(data.of_users(fold))
+        cold = ColdUsers(aligned, seed=seed)
+        rows = np.broadcast_to(np.arange(len(cold))[:, None], cold.query_items.shape)
+        for size in SUPPORT_SIZES:
+            inputs = recommender.meta_inputs(cold.support(size), attributes[cold.users])
+            inputs = inputs.select(rows, cold.query_items)
             for system, level, given in (
-                ("with", recommender.level_, seen),
-                ("without", plain, without(seen)),
+                ("with", recommender.meta_level_, inputs),
+                ("without", plain, without(inputs)),
             ):
-                p = level.distribution(given)
+                p = level.probabilities(given)
                 measured = {
-                    "mae": np.abs(median(p, recommender.levels_) - cold.rating).mean(1),
-                    "ndcg@5": ndcg(p @ 2**recommender.levels_, cold.rating),
+                    "mae": np.abs(median(p, recommender.rating_values_) - cold.query_ratings).mean(
+                        1
+                    ),
+                    "ndcg@5": ndcg(p @ 2**recommender.rating_values_, cold.query_ratings),
                 }
                 entry = more.setdefault((system, size), {})
                 for m, values in measured.items():
                     entry[m] = np.concatenate([entry.get(m, values[:0]), values])
     table = []
-    for size in (*SUPPORTS, "all"):
+    for size in (*SUPPORT_SIZES, "all"):
         entry: dict[str, Any] = {"support": size}
         for m in ("mae", "ndcg@5"):
-            sizes = SUPPORTS if size == "all" else (size,)
+            sizes = SUPPORT_SIZES if size == "all" else (size,)
             own, other = (
                 np.mean([more[name, s][m] for s in sizes], 0) for name in ("with", "without")
             )
@@ -165,7 +171,7 @@ if __name__ == "__main__":
     result = {
         **provenance(0),
         "new_users": measure(movielens, USERS),
-        "new_items": measure(movielens.swapped(), ITEMS),
+        "new_items": measure(movielens.transpose(), ITEMS),
         "also": also(movielens),
     }
     text = json.dumps(result, indent=1)

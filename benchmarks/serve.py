@@ -63,7 +63,7 @@ def bodies(n_ratings: int) -> list[str]:
     data = load_ml_100k()
     rng = np.random.default_rng(0)
     made = []
-    for user in rng.choice(np.flatnonzero(data.counts >= n_ratings), 100, replace=False):
+    for user in rng.choice(np.flatnonzero(data.user_counts >= n_ratings), 100, replace=False):
         rows = rng.choice(np.flatnonzero(data.user == user), n_ratings, replace=False)
         rated = [{"item": data.items[data.item[r]], "rating": data.rating[r]} for r in rows]
         made.append(json.dumps({"ratings": rated}))

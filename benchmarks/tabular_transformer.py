@@ -6,7 +6,7 @@
 Tables of at most 20 columns and 10 classes; of larger ones, 1000 rows are drawn. Each is split 3
 times, stratified, 70 % to learn from; text becomes numbers by AutoML's encoder, fitted on these.
 Models are those of scikit-learn and LightGBM as they come, on scaled columns where needed. What was
-found is kept model by model in benchmarks/results/small_tables.json, so an interrupted
+found is written model by model to benchmarks/results/small_tables.json, so an interrupted
 benchmark goes on; a model that is named is measured anew.
 
 The tables of scikit-learn (iris, wine, breast_cancer, digits) were looked at while the prior was
@@ -37,9 +37,9 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from quickstudy.apps.automl.columns import as_frame
-from quickstudy.apps.automl.pipelines import TableEncoder
-from quickstudy.apps.automl.transformer import TransformerClassifier
+from quickstudy.apps.automl.pipelines.encoder import TableEncoder
+from quickstudy.apps.automl.pipelines.transformer import TransformerClassifier
+from quickstudy.apps.automl.tables.frames import as_frame
 from quickstudy.experiments.provenance import provenance
 from quickstudy.learners import TabularTransformer
 from quickstudy.nn import Flatten
@@ -174,18 +174,18 @@ def measure(name: str, frame: pd.DataFrame, y: np.ndarray) -> dict[str, list[flo
     make, scaled = MODELS[name]
     found: dict[str, list[float]] = {"accuracy": [], "brier": [], "seconds": []}
     splits = StratifiedShuffleSplit(N_SPLITS, test_size=0.3, random_state=0)
-    for shown, asked in splits.split(frame, y):
+    for train, test in splits.split(frame, y):
         encoder = TableEncoder("classification", scaled=scaled)
-        x = encoder.fit_transform(frame.iloc[shown], y[shown])
-        x_new = encoder.transform(frame.iloc[asked])
+        x = encoder.fit_transform(frame.iloc[train], y[train])
+        x_new = encoder.transform(frame.iloc[test])
         model, began = make(), time.process_time()
-        model.fit(x, y[shown])
+        model.fit(x, y[train])
         if name == "SVM":
-            right = model.predict(x_new) == y[asked]
+            right = model.predict(x_new) == y[test]
         else:
             p = model.predict_proba(x_new)
-            right = model.classes_[p.argmax(1)] == y[asked]
-            error = np.square(p - (y[asked][:, None] == model.classes_)).sum(1)
+            right = model.classes_[p.argmax(1)] == y[test]
+            error = np.square(p - (y[test][:, None] == model.classes_)).sum(1)
             found["brier"].append(round(float(error.mean()), 5))
         found["seconds"].append(round(time.process_time() - began, 4))
         found["accuracy"].append(round(float(right.mean()), 5))
@@ -194,7 +194,7 @@ def measure(name: str, frame: pd.DataFrame, y: np.ndarray) -> dict[str, list[flo
 
 def summary(tables: dict[str, Any]) -> dict[str, Any]:
     """Mean ranks, and the transformer against each other model, over tables."""
-    told: dict[str, Any] = {}
+    summarised: dict[str, Any] = {}
     for metric, sign in (("accuracy", -1), ("brier", 1)):
         models = [m for m in MODELS if all(t["models"][m][metric] for t in tables.values())]
         means = np.array(
@@ -202,7 +202,7 @@ def summary(tables: dict[str, Any]) -> dict[str, Any]:
         )
         ranks = stats.rankdata(sign * means, axis=1).mean(0)
         ours = means[:, models.index(OURS)]
-        told[metric] = {
+        summarised[metric] = {
             model: {
                 "mean_rank": round(float(rank), 3),
                 "mean": round(float(column.mean()), 4),
@@ -211,8 +211,8 @@ def summary(tables: dict[str, Any]) -> dict[str, Any]:
             for model, rank, column in zip(models, ranks, means.T, strict=True)
         }
     seconds = [s for t in tables.values() for s in t["models"][OURS]["seconds"]]
-    told["seconds"] = {"mean": round(float(np.mean(seconds)), 3), "most": max(seconds)}
-    return told
+    summarised["seconds"] = {"mean": round(float(np.mean(seconds)), 3), "most": max(seconds)}
+    return summarised
 
 
 def against(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
@@ -226,18 +226,18 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     anew = sys.argv[1:]
-    kept = json.loads(PATH.read_text())["tables"] if PATH.exists() else {}
-    for entry in kept.values():
+    tables = json.loads(PATH.read_text())["tables"] if PATH.exists() else {}
+    for entry in tables.values():
         for model in anew:
             entry["models"].pop(model, None)
     for line in track(TABLES.strip().splitlines(), "tables"):
         frame, y = load(line)
         shape = {"rows": len(y), "columns": frame.shape[1], "classes": int(y.max()) + 1}
-        entry = kept.setdefault(line.partition(" ")[0], {**shape, "models": {}})
+        entry = tables.setdefault(line.partition(" ")[0], {**shape, "models": {}})
         for model in MODELS:
             if model not in entry["models"]:
                 entry["models"][model] = measure(model, frame, y)
-        PATH.write_text(json.dumps({"tables": kept}) + "\n")
-    told = {"about": provenance(0), **summary(kept)}
-    PATH.write_text(json.dumps({**told, "tables": kept}, indent=1) + "\n")
-    print(json.dumps(told, indent=1))
+        PATH.write_text(json.dumps({"tables": tables}) + "\n")
+    summarised = {"about": provenance(0), **summary(tables)}
+    PATH.write_text(json.dumps({**summarised, "tables": tables}, indent=1) + "\n")
+    print(json.dumps(summarised, indent=1))

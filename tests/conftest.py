@@ -39,3 +39,11 @@ def own_cache(tmp_path_factory, monkeypatch):
 def no_experience(monkeypatch):
     """Keep the user's experience out of the tests."""
     monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", "off")
+
+
+@pytest.fixture
+def few_glyphs(monkeypatch):
+    """Fewer alphabets of glyphs than the data set has (see `draw_few_glyphs`)."""
+    from drawings import draw_few_glyphs
+
+    draw_few_glyphs(monkeypatch)

@@ -1,11 +1,15 @@
-"""Drawings for tests, a folder a class."""
+"""Drawings for tests: of classes of images, a folder a class, and of a few glyphs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from PIL import Image
+
+from quickstudy.experiments import data
+from quickstudy.tasks.datasets import glyphs
 
 
 def draw_boxes(folder: Path, boxes: Mapping[str, tuple[int, int, int, int]]) -> None:
@@ -16,3 +20,12 @@ def draw_boxes(folder: Path, boxes: Mapping[str, tuple[int, int, int, int]]) -> 
             image = Image.new("L", (28, 28), 255)
             image.paste(0, (left + shift, top + shift, right + shift, bottom + shift))
             image.save(folder / name / f"{shift}.png")
+
+
+_DRAWN = {}
+
+
+def draw_few_glyphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let recipes draw their tasks from a few alphabets, drawn once: all take ten seconds."""
+    monkeypatch.setattr(glyphs, "_PARTS", {"train": (3, 0), "validation": (2, 1), "test": (2, 2)})
+    monkeypatch.setattr(data, "_LOADED", _DRAWN)

@@ -71,7 +71,7 @@ def test_nested_uses_end_with_the_outermost(monkeypatch):
     monkeypatch.setattr(memory, "_release", lambda libc: calls.append("release"))
     with pytest.raises(KeyError), memory.tuned_malloc(), memory.tuned_malloc():
         raise KeyError
-    assert calls == [memory.TUNED, "reserve", memory.USUAL, "release"]
+    assert calls == [memory.TUNED_SETTINGS, "reserve", memory.DEFAULT_SETTINGS, "release"]
 
 
 def test_without_glibc_nothing_happens(monkeypatch):

@@ -108,7 +108,7 @@ def test_a_terminal_gets_a_bar_with_a_name_and_time_left(columns):
     code = """
 from quickstudy import progress
 import time
-progress.FIRST = 0.0
+progress.SECONDS_BEFORE_DISPLAY = 0.0
 with progress.Progress("training", total=4) as job:
     for _ in range(4):
         time.sleep(0.15)

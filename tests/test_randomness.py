@@ -11,10 +11,10 @@ from scipy import sparse
 
 from quickstudy import FewShotClassifier, FewShotRegressor
 from quickstudy.apps.automl.estimators import AutoMLClassifier
-from quickstudy.apps.automl.transformer import TransformerClassifier
+from quickstudy.apps.automl.pipelines.transformer import TransformerClassifier
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.recommend import Interactions, Recommender
-from quickstudy.apps.recommend.neural import NEURAL_BASES
+from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
 from quickstudy.encoders import efficientnet, minilm_l6
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.experiments.build import make_learner
@@ -77,7 +77,7 @@ def test_loading_a_run(name):
     load_run(name)
 
 
-def test_a_recipe():
+def test_a_recipe(few_glyphs):
     recipe = load_recipe("prototypical_glyphs", ["test=[]"])
     make_learner(recipe)
 
@@ -115,8 +115,8 @@ def test_recommending(tmp_path):
     Recommender.load(tmp_path / "saved").adapt({"i3": 5}).top_n(2)
 
 
-@pytest.mark.parametrize("kind", NEURAL_BASES.values())
-def test_neural_bases_of_a_recommender(kind, monkeypatch):
+@pytest.mark.parametrize("kind", META_LEARNED_BASES.values())
+def test_meta_learned_bases_of_a_recommender(kind, monkeypatch):
     monkeypatch.setattr(kind, "STEPS", 2)
     ratings = sparse.csr_array(np.random.default_rng(0).integers(1, 6, (40, 12)).astype(float))
     base = kind().fit(ratings, np.zeros((40, 1)), np.zeros((12, 1)))

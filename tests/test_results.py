@@ -25,7 +25,7 @@ def report(entry=None, commit="0123456789ab"):
     return {"about": "x", "train": train, "test": {"commit": commit, "results": {"score": [score]}}}
 
 
-def test_readme_and_docs_hold_the_tables_of_the_kept_results(results):
+def test_readme_and_docs_hold_the_tables_of_the_saved_results(results):
     for page, text in results.pages().items():
         assert page.read_text() == text, f"run `python benchmarks/results.py write` for {page}"
 

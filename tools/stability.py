@@ -23,7 +23,7 @@ import quickstudy
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "stability.md"
 MARKS = re.compile("(<!-- names -->\n).*?(<!-- end of names -->)", flags=re.DOTALL)
-WHOLE = ("quickstudy.apps.automl.estimators", "quickstudy.errors", "quickstudy.testing")
+WHOLE = ("quickstudy.errors", "quickstudy.testing")
 """Modules that are public as a whole, though they are not packages."""
 
 NOT_AN_API = ("quickstudy.cli", "quickstudy.experience.migrations")

@@ -25,13 +25,13 @@ __all__ = ["BlobCache", "FileCache", "cache_limit"]
 
 DEFAULT_MEGABYTES = 2000
 
-RESOLUTION = 60
+TIME_RESOLUTION = 60
 """Seconds after which another use of an entry is written down, so that most reads write nothing."""
 
 MOST_VARIABLES = 500
 """Of one SQL statement; SQLite of 2020 and before takes 999."""
 
-EVICTED = 10
+EVICTED_FRACTION = 10
 """A full cache loses one entry in so many at a time, so that not every write has to make room."""
 
 
@@ -74,9 +74,9 @@ class BlobCache:
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """The entries there are of these keys."""
-        found: dict[bytes, bytes] = {}
+        values: dict[bytes, bytes] = {}
         if not cache_limit() or not self.path.exists():
-            return found
+            return values
         now, stale = int(time.time()), []
         with self._done_without(), self._connect("rw") as connection:
             remaining = iter(keys)
@@ -86,13 +86,13 @@ class BlobCache:
                     f"SELECT key, value, used FROM entries WHERE key IN ({marks})", part
                 )
                 for key, value, used in rows:
-                    found[key] = value
-                    if used < now - RESOLUTION:
+                    values[key] = value
+                    if used < now - TIME_RESOLUTION:
                         stale.append((now, key))
             if stale:
                 with _transaction(connection):
                     connection.executemany("UPDATE entries SET used = ? WHERE key = ?", stale)
-        return found
+        return values
 
     def put(self, entries: Mapping[bytes, bytes]) -> None:
         """Keep entries, and evict those used least recently if there is no room."""
@@ -161,7 +161,7 @@ def _evict(connection: sqlite3.Connection) -> int:
     return connection.execute(
         "DELETE FROM entries WHERE rowid IN "
         "(SELECT rowid FROM entries ORDER BY used, rowid LIMIT ?)",
-        (-(-count // EVICTED),),
+        (-(-count // EVICTED_FRACTION),),
     ).rowcount
 
 

@@ -83,7 +83,7 @@ def readable(name: str) -> str:
 MOST_JSON_BYTES = 100_000_000
 """Of a JSON file that is read: reports with the scores of all tasks have some megabytes."""
 
-PROBE = 4096
+PROBE_BYTES = 4096
 """Bytes that are written to learn whether a place can be written."""
 
 
@@ -143,7 +143,7 @@ def check_writable(folder: Path) -> None:
         while not _exists(place) and place != place.parent:
             place = place.parent
         with tempfile.TemporaryFile(dir=place) as file:
-            file.write(bytes(PROBE))
+            file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())
 

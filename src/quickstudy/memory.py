@@ -17,11 +17,11 @@ __all__ = ["tuned_malloc"]
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -3, -4, -8
 MADV_HUGEPAGE, MADV_NOHUGEPAGE = 14, 15
 
-TUNED = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**26, M_ARENA_MAX: 2}
+TUNED_SETTINGS = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**26, M_ARENA_MAX: 2}
 """Large blocks come from the heap, which is not given back in between; few threads have their own
 heap, since what is free in one does not serve the others."""
 
-USUAL = {
+DEFAULT_SETTINGS = {
     M_MMAP_MAX: 65536,
     M_TRIM_THRESHOLD: 2**26,
     M_TOP_PAD: 2**17,
@@ -30,8 +30,8 @@ USUAL = {
 }
 """What glibc itself arrives at in a process that frees large blocks (its thresholds grow)."""
 
-RESERVED = 2**30
-"""Bytes of the heap, not in use yet, for which huge pages are asked for."""
+RESERVED_BYTES = 2**30
+"""Bytes of the heap, not in use yet, for which huge pages are requested."""
 
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -67,7 +67,7 @@ def tuned_malloc(tune: bool = True) -> Iterator[None]:
     with _lock:
         _users += 1
         if _users == 1:
-            _set(libc, TUNED)
+            _set(libc, TUNED_SETTINGS)
             _reserve(libc)
     try:
         yield
@@ -75,7 +75,7 @@ def tuned_malloc(tune: bool = True) -> Iterator[None]:
         with _lock:
             _users -= 1
             if _users == 0:
-                _set(libc, USUAL)
+                _set(libc, DEFAULT_SETTINGS)
                 _release(libc)
 
 
@@ -108,11 +108,11 @@ def _reserve(libc: Any) -> None:
     global _huge
     if not _HUGE_PAGES.exists() or "[madvise]" not in _HUGE_PAGES.read_text():
         return  # the kernel grants them always, or never
-    block = libc.malloc(RESERVED)
+    block = libc.malloc(RESERVED_BYTES)
     if not block:
         return
     page = 2**21
-    start, end = -(-block // page) * page, (block + RESERVED) // page * page
+    start, end = -(-block // page) * page, (block + RESERVED_BYTES) // page * page
     heap = _heap()
     if (
         heap

@@ -14,10 +14,10 @@ __all__ = ["Progress", "duration", "track"]
 
 T = TypeVar("T")
 
-FIRST = 2.0
-"""Seconds before anything is shown: what is faster needs no progress."""
+SECONDS_BEFORE_DISPLAY = 2.0
+"""Seconds before progress is displayed: what is faster needs none."""
 
-LOG_EVERY = 10.0
+LOG_SECONDS = 10.0
 """Seconds between two lines where there is no terminal."""
 
 
@@ -25,7 +25,7 @@ class Progress:
     """Show on standard error how far a slow job is, and the time left.
 
     In a terminal it is a bar, which disappears at the end. In a notebook it is one line that
-    changes. Elsewhere, as in a log, it is a line about every ten seconds. Nothing is shown of
+    changes. Elsewhere, as in a log, it is a line about every ten seconds. Nothing is displayed of
     what takes less than two seconds, within another `Progress`, or where the environment variable
     `QUICKSTUDY_PROGRESS` is 0.
 
@@ -75,7 +75,7 @@ class Progress:
         """Show the present state, with a note such as the loss."""
         if note is not None:
             self.note = note
-        if self._display and self.elapsed >= FIRST:
+        if self._display and self.elapsed >= SECONDS_BEFORE_DISPLAY:
             self._display.show(self)
 
     @property
@@ -168,7 +168,7 @@ class _Lines:
 
     def show(self, progress: Progress) -> None:
         now = time.monotonic()
-        if self._last is None or now - self._last >= LOG_EVERY:
+        if self._last is None or now - self._last >= LOG_SECONDS:
             self._last = now
             self._write(progress.line())
 
@@ -210,7 +210,7 @@ class _Bar:
     """A bar in a terminal, as wide as that is; in a narrow one the note is left out."""
 
     WIDE = 70
-    """Columns of a terminal from which on notes are shown."""
+    """Columns of a terminal from which on notes are displayed."""
 
     def __init__(self) -> None:
         self._bar: Any = None

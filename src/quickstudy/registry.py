@@ -72,15 +72,15 @@ class Registry(UserDict[str, T], Generic[T]):
         return name in self.data or (isinstance(name, str) and self._accepts(self._load(name)))
 
     def __missing__(self, name: str) -> T:
-        found = self._load(name)
-        if not self._accepts(found):
+        loaded = self._load(name)
+        if not self._accepts(loaded):
             raise KeyError(name)
-        return found
+        return loaded
 
-    def _accepts(self, found: Any) -> bool:
+    def _accepts(self, loaded: Any) -> bool:
         if self.classes:
-            return isinstance(found, type) and issubclass(found, self.base)
-        return isinstance(found, self.base)
+            return isinstance(loaded, type) and issubclass(loaded, self.base)
+        return isinstance(loaded, self.base)
 
     def _load(self, name: str) -> Any:
         """What an entry point or `module:name` leads to; None if the name is neither."""
@@ -95,21 +95,21 @@ class Registry(UserDict[str, T], Generic[T]):
                 f"Python's {point.module}"
             )
         try:
-            found: Any = importlib.import_module(point.module)
+            loaded: Any = importlib.import_module(point.module)
         except ImportError as error:
             raise MissingError(
                 f"cannot import {point.module}, which {self.kind} {name!r} needs ({error}): "
                 "install it, or put its folder on Python's path, as in `PYTHONPATH=. quickstudy …`"
             ) from None
         for part in filter(None, point.attr.split(".")):
-            if not hasattr(found, part):
-                near = difflib.get_close_matches(part, dir(found), n=1)
+            if not hasattr(loaded, part):
+                near = difflib.get_close_matches(part, dir(loaded), n=1)
                 raise UsageError(
                     f"expected {point.attr!r} in the module {point.module}, got none"
                     + "".join(f"; did you mean {one!r}?" for one in near)
                 )
-            found = getattr(found, part)
-        return found
+            loaded = getattr(loaded, part)
+        return loaded
 
 
 @cache

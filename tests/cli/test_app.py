@@ -355,10 +355,7 @@ def test_a_run_folder_in_the_way_is_left_alone(capsys, trained, recipe, tmp_path
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
 
 
-def test_the_demo_tests_beside_its_baselines_and_draws_a_picture(capsys, tmp_path, monkeypatch):
-    from quickstudy.tasks.datasets import glyphs
-
-    monkeypatch.setattr(glyphs, "_PARTS", {"train": (2, 0), "validation": (2, 1), "test": (2, 2)})
+def test_the_demo_tests_beside_its_baselines_and_draws_a_picture(capsys, tmp_path, few_glyphs):
     small = [
         f"--set={change}"
         for change in (
@@ -406,14 +403,12 @@ def test_reproduce_sets_measured_beside_published(capsys, tmp_path):
     refused(capsys, "expected a recipe, or --list", "reproduce")
 
 
-def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypatch):
+def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypatch, few_glyphs):
     from quickstudy.experiments import compare
-    from quickstudy.tasks.datasets import glyphs
 
     monkeypatch.setattr(compare, "FEWEST_STEPS", 2)
     monkeypatch.setattr(compare, "VALIDATION_TASKS", (2, 4))
     monkeypatch.setattr(compare, "_seconds", lambda *_: (0.02, 0.002))
-    monkeypatch.setattr(glyphs, "_PARTS", {"train": (3, 0), "validation": (2, 1), "test": (2, 2)})
     (tmp_path / "pixels.toml").write_text(
         'about = ""\ndata = { name = "glyphs" }\nbackbone = { name = "flatten" }\n'
         'learner = { name = "nearest_centroid" }\ntasks = { n_way = 5 }\ntrain = { steps = 9 }\n'

@@ -19,11 +19,15 @@ optuna = pytest.importorskip("optuna")
 pytest.importorskip("lightgbm")
 
 import command  # noqa: E402
-from quickstudy.apps.automl import learn, runs, tables  # noqa: E402
-from quickstudy.apps.automl.columns import learn_columns, read_columns  # noqa: E402
-from quickstudy.apps.automl.knowledge import read_knowledge  # noqa: E402
-from quickstudy.apps.automl.pipelines import FAMILIES  # noqa: E402
-from quickstudy.apps.automl.runs import goal_of, read_frame, split_target  # noqa: E402
+from quickstudy.apps.automl import reports, runs  # noqa: E402
+from quickstudy.apps.automl.meta import collect  # noqa: E402
+from quickstudy.apps.automl.meta.knowledge import read_knowledge  # noqa: E402
+from quickstudy.apps.automl.pipelines.families import FAMILIES  # noqa: E402
+from quickstudy.apps.automl.tables import public  # noqa: E402
+from quickstudy.apps.automl.tables.column_inference import learn_columns  # noqa: E402
+from quickstudy.apps.automl.tables.columns import read_columns  # noqa: E402
+from quickstudy.apps.automl.tables.files import read_frame  # noqa: E402
+from quickstudy.apps.automl.tables.targets import goal_of, split_target  # noqa: E402
 from quickstudy.cli import app as commands  # noqa: E402
 from quickstudy.cli import main  # noqa: E402
 from quickstudy.errors import DataError, DiskError, MissingError, RunError, UsageError  # noqa: E402
@@ -59,18 +63,18 @@ def test_a_table_is_fitted_reported_and_predicted(tmp_path, file, suffix):
         file = tmp_path / "table.parquet"
         TABLE.to_parquet(file)
     run = tmp_path / "run"
-    told = call("fit", file, "--target", "kind", "--trials", "1", "--run", run)
-    assert "AutoMLClassifier for 'kind'" in told
-    assert "1 number, 1 category, 1 date" in told
-    assert call("report", run) in told
-    assert "Tried 1 pipelines" in told
-    assert "most like this one" in told
-    assert "lost where shuffled: size (" in told
-    kept = json.loads(call("report", run, "--json"))
+    output = call("fit", file, "--target", "kind", "--trials", "1", "--run", run)
+    assert "AutoMLClassifier for 'kind'" in output
+    assert "1 number, 1 category, 1 date" in output
+    assert call("report", run) in output
+    assert "Tried 1 pipelines" in output
+    assert "most like this one" in output
+    assert "lost where shuffled: size (" in output
+    report = json.loads(call("report", run, "--json"))
     if importlib.util.find_spec("matplotlib"):
-        assert "search.png, leaderboard.png, confusion.png" in told
-        assert {*kept["pictures"]} == {path.name for path in run.glob("*.png")}
-    assert kept["leaderboard"][0]["mean"] > 0.8
+        assert "search.png, leaderboard.png, confusion.png" in output
+        assert {*report["pictures"]} == {path.name for path in run.glob("*.png")}
+    assert report["leaderboard"][0]["mean"] > 0.8
     new = tmp_path / "new.csv"
     TABLE.drop(columns="kind").head(7).to_csv(new, index=False)
     text = call("predict", run, new)
@@ -80,8 +84,8 @@ def test_a_table_is_fitted_reported_and_predicted(tmp_path, file, suffix):
     assert (predicted["kind"] == TABLE["kind"].head(7)).mean() > 0.8
     call("predict", run, new, "--out", tmp_path / "out.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out.csv"), predicted)
-    told = json.loads(call("predict", run, new, "--out", tmp_path / "out.csv", "--json"))
-    assert [row["kind"] for row in told] == predicted["kind"].tolist()
+    rows = json.loads(call("predict", run, new, "--out", tmp_path / "out.csv", "--json"))
+    assert [row["kind"] for row in rows] == predicted["kind"].tolist()
 
 
 def test_predictions_hold_no_formula_for_a_spreadsheet(tmp_path):
@@ -95,21 +99,21 @@ def test_predictions_hold_no_formula_for_a_spreadsheet(tmp_path):
     predicted = pd.read_csv(io.StringIO(text))
     assert predicted.columns.tolist() == ["'@kind", "p(=1+1)", "p(small)"]
     assert set(predicted["'@kind"]) == {"'=1+1", "small"}
-    told = json.loads(call("predict", run, tmp_path / "t.csv", "--json"))
-    assert {row["@kind"] for row in told} == {"=1+1", "small"}
+    rows = json.loads(call("predict", run, tmp_path / "t.csv", "--json"))
+    assert {row["@kind"] for row in rows} == {"=1+1", "small"}
 
 
 def test_numbers_are_regression_and_rows_without_a_target_are_left_out(tmp_path):
     TABLE.assign(size=TABLE["size"].where(TABLE.index > 2)).to_csv(tmp_path / "t.csv", index=False)
     run = tmp_path / "run"
-    told = call("fit", tmp_path / "t.csv", "--target", "size", "--trials", "1", "--run", run)
-    assert "AutoMLRegressor" in told
-    assert "3 rows without a target are left out" in told
+    output = call("fit", tmp_path / "t.csv", "--target", "size", "--trials", "1", "--run", run)
+    assert "AutoMLRegressor" in output
+    assert "3 rows without a target are left out" in output
     numbers = call("predict", run, tmp_path / "t.csv").split()[1:]
     assert max(len(number.strip("-0.")) for number in numbers) <= 9
 
 
-def test_what_a_fit_tries_is_kept_unless_it_is_not_to(tmp_path, file, monkeypatch):
+def test_what_a_fit_tries_is_recorded_unless_switched_off(tmp_path, file, monkeypatch):
     experience = pytest.importorskip("quickstudy.experience")
     monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
     words = ["fit", file, "--target", "kind", "--trials", "1", "--run", tmp_path / "run"]
@@ -124,7 +128,7 @@ def test_what_a_fit_tries_is_kept_unless_it_is_not_to(tmp_path, file, monkeypatc
     assert len(row["scores"]) == 5
 
 
-def test_a_password_in_the_storages_url_is_kept_nowhere(tmp_path, file, monkeypatch, capsys):
+def test_a_password_in_the_storages_url_is_stored_nowhere(tmp_path, file, monkeypatch, capsys):
     experience = pytest.importorskip("quickstudy.experience")
     monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
     create, run = optuna.create_study, tmp_path / "run"
@@ -135,13 +139,13 @@ def test_a_password_in_the_storages_url_is_kept_nowhere(tmp_path, file, monkeypa
     words = ["fit", file, "--target", "kind", "--trials", "1", "--run", run, "--storage", url]
     code, out, err = command.run(capsys, "automl", *words, "--json")
     assert code == 0
-    (kept,) = experience.ExperienceStore().runs()
-    for text in (out, err, (run / "automl.json").read_text(), repr(kept)):
+    (recorded,) = experience.ExperienceStore().runs()
+    for text in (out, err, (run / "automl.json").read_text(), repr(recorded)):
         assert "cret" not in text
-    assert "postgresql://ann:***@localhost/studies" in kept.command
+    assert "postgresql://ann:***@localhost/studies" in recorded.command
 
 
-def test_what_a_fit_found_is_suggested_for_its_table_unless_it_is_not_to(
+def test_the_best_of_a_fit_is_suggested_for_its_table_unless_switched_off(
     tmp_path, file, monkeypatch
 ):
     pytest.importorskip("quickstudy.experience")
@@ -150,8 +154,8 @@ def test_what_a_fit_found_is_suggested_for_its_table_unless_it_is_not_to(
     before = call(*words)
     call("fit", file, "--target", "kind", "--trials", "1", "--run", tmp_path / "run")
     (tmp_path / "experience.db").chmod(0o400)  # it is read alone
-    told = call(*words)
-    assert "the best of 1 on the table most like this one: your table (kind)" in told
+    output = call(*words)
+    assert "the best of 1 on the table most like this one: your table (kind)" in output
     assert call(*words, "--no-experience") == before
     (tmp_path / "experience.db").chmod(0o600)
     (tmp_path / "experience.db").write_text("no database")
@@ -160,20 +164,20 @@ def test_what_a_fit_found_is_suggested_for_its_table_unless_it_is_not_to(
 
 def test_what_comes_with_quickstudy_suggests_pipelines(file):
     pytest.importorskip("pyarrow")
-    found = json.loads(call("suggest", file, "--target", "kind", "--k", "3", "--json"))
-    assert len(found["suggested"]) == 3
-    assert found["datasets"] >= 50
-    told = call("suggest", file, "--target", "size", "--goal", "regression")
-    assert "among the best on " in told
+    suggestions = json.loads(call("suggest", file, "--target", "kind", "--k", "3", "--json"))
+    assert len(suggestions["suggested"]) == 3
+    assert suggestions["datasets"] >= 50
+    output = call("suggest", file, "--target", "size", "--goal", "regression")
+    assert "among the best on " in output
     with pytest.raises(UsageError, match="expected --history with"):
         call("suggest", file, "--target", "kind", "--lower-is-better")
 
 
 def test_what_pipelines_do_on_tables_is_learned_and_gone_on_with(tmp_path, monkeypatch):
     pytest.importorskip("pyarrow")
-    wine = tables.PublicTable("sklearn/wine", "classification", "target", "wine")
-    monkeypatch.setattr(tables, "PUBLIC_TABLES", (wine,))
-    monkeypatch.setattr(learn, "configurations", lambda: [("linear", {"C": 1.0})])
+    wine = public.PublicTable("sklearn/wine", "classification", "target", "wine")
+    monkeypatch.setattr(public, "PUBLIC_TABLES", (wine,))
+    monkeypatch.setattr(collect, "configurations", lambda: [("linear", {"C": 1.0})])
     out = tmp_path / "knowledge.parquet"
     words = ["learn", out, "--splits", "1", "--rows", "100", "--limit", "1m", "--json"]
     assert json.loads(call(*words)) == {"tables": 1, "cells": 1, "failed": 0}
@@ -189,8 +193,10 @@ def test_what_worked_on_other_tables_is_suggested(tmp_path, file):
     rows = [f"t{i},0.{5 + i % 4},0.9,0.1" for i in range(12)]
     (tmp_path / "results.csv").write_text("\n".join(["table,svm,tree,line", *rows]) + "\n")
     history = ["--history", tmp_path / "results.csv"]
-    found = json.loads(call("suggest", file, "--target", "kind", *history, "--k", "2", "--json"))
-    assert (found["suggested"][0], found["datasets"]) == ("tree", 12)
+    suggestions = json.loads(
+        call("suggest", file, "--target", "kind", *history, "--k", "2", "--json")
+    )
+    assert (suggestions["suggested"][0], suggestions["datasets"]) == ("tree", 12)
     assert "of 12 tables" in call("suggest", file, "--target", "kind", *history)
     worst = call("suggest", file, "--target", "kind", *history, "--lower-is-better", "--json")
     assert json.loads(worst)["suggested"][0] == "line"
@@ -265,7 +271,7 @@ def test_a_full_disk_leaves_the_run_of_before(searched, file, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_search_that_is_stopped_keeps_what_it_found(tmp_path, file, number):
+def test_a_search_that_is_stopped_saves_its_best_ensemble(tmp_path, file, number):
     run = tmp_path / "run"
     words = ["automl", "fit", file, "--target", "kind", "--budget", "10m", "--run", run]
     env = {**os.environ, "QUICKSTUDY_EXPERIENCE": "off"}
@@ -281,7 +287,7 @@ def test_a_search_that_is_stopped_keeps_what_it_found(tmp_path, file, number):
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == 130
-    assert err.splitlines()[-1] == f"stopped; what was found so far is in {run}"
+    assert err.splitlines()[-1] == f"stopped; the best ensemble so far is in {run}"
     assert len(call("predict", run, file).splitlines()) == 61
 
 
@@ -289,10 +295,10 @@ def test_a_search_that_finds_nothing_leaves_nothing(tmp_path, file, monkeypatch,
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("quickstudy.apps.automl.estimators.fit_pipeline", stop)
+    monkeypatch.setattr("quickstudy.apps.automl.search.problem.fit_pipeline", stop)
     words = ["fit", file, "--target", "kind", "--run", tmp_path / "run"]
     code, _, err = command.run(capsys, "automl", *words)
-    assert (code, err.splitlines()[-1]) == (130, "stopped; nothing is kept")
+    assert (code, err.splitlines()[-1]) == (130, "stopped; nothing is saved")
     assert not (tmp_path / "run").exists()
 
 
@@ -360,7 +366,7 @@ def test_a_report_without_a_key_is_refused_and_named(report, tmp_path, key):
     del report[key]
     (tmp_path / "automl.json").write_text(json.dumps(report))
     with pytest.raises(RunError, match=f"is damaged: {key}: Field required"):
-        runs.read_report(tmp_path)
+        reports.read_report(tmp_path)
 
 
 def test_a_report_of_no_use_is_refused(report, tmp_path):
@@ -376,11 +382,11 @@ def test_a_report_of_no_use_is_refused(report, tmp_path):
         ("[]", "automl.json: Input should be an object"),
         ("", "EOF"),
         (text.replace('"metric"', '"metric": "\\ud800", "metric"'), "damaged"),
-        (f'{text[:-1]}, "more": "{"x" * runs.MOST_BYTES}"}}', "expected 67108864 bytes at most"),
+        (f'{text[:-1]}, "more": "{"x" * reports.MOST_BYTES}"}}', "expected 67108864 bytes at most"),
     ):
         (tmp_path / "automl.json").write_text(damaged)
         with pytest.raises(RunError, match=message):
-            runs.read_report(tmp_path)
+            reports.read_report(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -560,7 +566,7 @@ def test_what_is_odd_in_a_table_is_in_the_report(tmp_path):
     odd.to_csv(tmp_path / "odd.csv", index=False)
     run = tmp_path / "run"
     call("fit", tmp_path / "odd.csv", "--target", "kind", "--trials", "1", "--run", run)
-    told = call("report", run)
+    output = call("report", run)
     for note in (
         "nearly all of their values differ: name",
         "fewer than two values: nothing",
@@ -569,17 +575,17 @@ def test_what_is_odd_in_a_table_is_in_the_report(tmp_path):
         "1 classes have a single row",
         "1 rows without a target are left out",
     ):
-        assert note in told
+        assert note in output
 
 
-def test_a_table_too_small_to_tell_what_columns_are_worth_is_kept(tmp_path):
+def test_a_table_too_small_for_the_importance_of_columns_is_searched(tmp_path):
     few = pd.DataFrame({"size": [i // 2 + i % 2 / 9 for i in range(40)]})
     few["kind"] = [f"k{i // 2}" for i in range(40)]  # three quarters have too many classes
     few.to_csv(tmp_path / "few.csv", index=False)
     run = tmp_path / "run"
-    told = call("fit", tmp_path / "few.csv", "--target", "kind", "--trials", "1", "--run", run)
-    assert "Note: what each column is worth is not known: expected classes" in told
-    assert call("report", run) in told
+    output = call("fit", tmp_path / "few.csv", "--target", "kind", "--trials", "1", "--run", run)
+    assert "Note: the importance of columns is not known: expected classes" in output
+    assert call("report", run) in output
 
 
 def test_a_refusal_is_one_line(file, capsys, monkeypatch):

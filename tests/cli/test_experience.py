@@ -162,7 +162,7 @@ def test_a_store_that_cannot_be_written_costs_a_warning_alone(capsys, here):
     assert code == 0
     assert json.loads(out)["stopped"] == "done"
     *_bar, warning = err.splitlines()
-    assert warning.startswith("warning: not kept in the experience store: ")
+    assert warning.startswith("warning: not recorded in the experience store: ")
     assert run(capsys, "test", "runs/pixels")[0] == 0
     assert "test" in json.loads((here / "runs" / "pixels" / "report.json").read_text())
 

@@ -56,14 +56,20 @@ def test_names_that_the_terminal_cannot_show_stop_no_command(tmp_path, encoding)
     boxes = {BEAR: (2, 2, 20, 8), "café": (2, 2, 8, 20)}
     draw_boxes(tmp_path / "support", boxes)
     draw_boxes(tmp_path / "query", boxes)
+    draw_boxes(tmp_path / "data", {name: (2, 2, 20, 8) for name in "abcdefghijklmnopqrst"})
     small = [
+        "data.name=folder",
+        "data.folder=data",
         "train.steps=1",
-        "tasks.n_way=5",
+        "tasks.n_way=2",
+        "tasks.n_query=1",
+        "validation.n_way=2",
+        "validation.n_query=1",
         "validation.n_tasks=2",
-        'test=[{title="±熊",n_way=5,n_tasks=2}]',
+        'test=[{title="±熊",n_way=2,n_query=1,n_tasks=2}]',
     ]
     sets = [part for change in small for part in ("--set", change)]
-    told = run_all(
+    out = run_all(
         tmp_path,
         encoding,
         ["train", "prototypical_glyphs", "--run", LATIN_1, *sets],
@@ -74,7 +80,7 @@ def test_names_that_the_terminal_cannot_show_stop_no_command(tmp_path, encoding)
         ["adapt", LATIN_1, "--support", "support", "--query", "query"],
         ["experience", "list", "runs"],
     )
-    assert b"quickstudy test 'r\xff1'" in told  # as it can be copied
+    assert b"quickstudy test 'r\xff1'" in out  # as it can be copied
     folder = tmp_path / LATIN_1
     assert "±熊" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert r"--run 'r\xff1'" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")

@@ -1,5 +1,7 @@
 import math
+import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from scipy import stats
 from torch import nn
 
 from quickstudy.engine import meta_test
-from quickstudy.engine.meta_test import clustered_interval
+from quickstudy.engine.meta_test import TestReport, clustered_interval
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import NearestCentroid, PrototypicalNetworks
 from quickstudy.tasks import Batch, EpisodeSampler
@@ -139,3 +141,25 @@ def test_examples_that_are_distorted_are_embedded_each_time():
     learner = PrototypicalNetworks(Counting())
     meta_test(learner, tasks, 10)
     assert learner.backbone.n == 10 * 18
+
+
+def test_a_report_shows_its_score_and_no_list_of_scores():
+    report = report_of("accuracy", [0.25, 0.75, 0.5, 0.5], 0.1234)
+    assert repr(report) == "TestReport(accuracy 0.5 ± 0.12, 4 tasks)"
+    html = report._repr_html_()
+    for shown in ("50 %", "± 12 %", "± 32 %", "clustered by class", "<td>4</td>", "from 0.25"):
+        assert shown in html
+    (svg,) = re.findall(r"<svg.*?</svg>", html)
+    bars = ElementTree.fromstring(svg).findall("{http://www.w3.org/2000/svg}rect")
+    assert len([bar for bar in bars if float(bar.attrib["height"]) > 0]) == 3
+
+
+def test_a_report_of_regression_has_no_per_cent():
+    report = report_of("mse", [2.0, 4.0], None)
+    assert repr(report) == "TestReport(mse 3 ± 0.32, 2 tasks)"
+    assert "%" not in report._repr_html_().replace("95 %", "")
+    assert "clustered" not in report._repr_html_()
+
+
+def report_of(metric, scores, clustered):
+    return TestReport(metric, sum(scores) / len(scores), 0.32, clustered, scores)

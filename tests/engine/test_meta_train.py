@@ -106,7 +106,7 @@ def test_a_damaged_checkpoint_that_is_passed_over_is_a_warning(tmp_path):
 
 
 def test_training_shows_how_far_it_is_unless_told_not_to(monkeypatch, capsys):
-    monkeypatch.setattr("quickstudy.progress.FIRST", 0.0)
+    monkeypatch.setattr("quickstudy.progress.SECONDS_BEFORE_DISPLAY", 0.0)
     learner, tasks = made()
     meta_train(learner, tasks, steps=3, show_progress=False)
     assert capsys.readouterr().err == ""

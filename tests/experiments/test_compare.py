@@ -14,19 +14,13 @@ from quickstudy.engine import TestReport
 from quickstudy.engine.meta_test import ClassScores
 from quickstudy.errors import DataError, RunError, UsageError
 from quickstudy.experiments import compare as comparing
-from quickstudy.experiments import data as classes
 from quickstudy.experiments.build import make_tasks
-from quickstudy.experiments.compare import compare, holm, recipe_of
+from quickstudy.experiments.compare import compare, recipe_of
 from quickstudy.experiments.run import load_run
+from quickstudy.experiments.significance import compare_pairs, holm
 from quickstudy.files import read_json
 from quickstudy.recipes.loading import load_recipe, parse_recipe
 from quickstudy.tasks.datasets import glyphs
-
-
-@pytest.fixture
-def few_glyphs(monkeypatch):
-    monkeypatch.setattr(classes, "_LOADED", {})
-    monkeypatch.setattr(glyphs, "_PARTS", {"train": (3, 0), "validation": (2, 1), "test": (2, 2)})
 
 
 @pytest.fixture
@@ -230,17 +224,17 @@ def test_a_difference_is_tested_by_class_where_classes_are_known():
     other = ClassScores(torch.full_like(better, 0.5), weights, clusters, tasks)
     scores = np.full(n_tasks, 0.5 + by_class.mean())
     reports = {"one": report(scores, one), "other": report(np.full(n_tasks, 0.5), other)}
-    (pair,) = comparing._pairs(reports, {"one", "other"})
+    (pair,) = compare_pairs(reports, {"one", "other"})
     # 200 tasks over the same six classes are worth six differences.
     assert pair.p == pytest.approx(stats.ttest_1samp(by_class, 0).pvalue)
 
     a, b = rng.normal(0.6, 0.1, (2, 50))
-    (pair,) = comparing._pairs({"a": report(a), "b": report(b)}, {"a", "b"})
+    (pair,) = compare_pairs({"a": report(a), "b": report(b)}, {"a", "b"})
     assert pair.p == pytest.approx(stats.ttest_rel(a, b).pvalue)
-    (pair,) = comparing._pairs({"a": report(a), "b": report(a)}, {"a", "b"})
+    (pair,) = compare_pairs({"a": report(a), "b": report(a)}, {"a", "b"})
     assert pair.p == 1
     assert not math.isnan(
-        comparing._pairs({"a": report([1, 1]), "b": report([0, 0])}, {"a", "b"})[0].p
+        compare_pairs({"a": report([1, 1]), "b": report([0, 0])}, {"a", "b"})[0].p
     )
 
 

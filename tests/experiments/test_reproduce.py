@@ -3,7 +3,7 @@ import json
 import pytest
 
 from quickstudy.experiments import reproduce
-from quickstudy.experiments.reproduce import gaps, keep_over_seeds, kept_results, reproductions
+from quickstudy.experiments.reproduce import gaps, keep_over_seeds, reproductions, saved_results
 from quickstudy.recipes import recipe_names
 from quickstudy.recipes.loading import load_recipe
 
@@ -19,18 +19,18 @@ def test_gaps_are_measured_less_published():
     assert gaps(recipe, [])[0]["measured"] is None
 
 
-def test_every_test_of_every_recipe_has_a_row_and_kept_results_fill_it():
+def test_every_test_of_every_recipe_has_a_row_and_saved_results_fill_it():
     rows = reproductions()
     titles = [(n, t.title) for n in recipe_names() for t in load_recipe(n).test]
     assert [(row["recipe"], row["test"]) for row in rows] == titles
     for row in rows:
-        kept = kept_results(row["recipe"])
+        kept = saved_results(row["recipe"])
         assert (row["minutes"] is None) == (kept is None)
 
 
-def test_kept_results_name_tests_that_the_recipes_have():
+def test_saved_results_name_tests_that_the_recipes_have():
     for name in recipe_names():
-        kept = kept_results(name)
+        kept = saved_results(name)
         if kept:
             entries = next(iter(kept["test"]["results"].values()))
             known = {test.title for test in load_recipe(name).test}
@@ -43,8 +43,8 @@ def test_results_of_an_installed_package_come_first(tmp_path, monkeypatch):
     results.mkdir(parents=True)
     (results / "x.json").write_text(json.dumps({"kept": True}))
     monkeypatch.setattr(reproduce, "__file__", str(module))
-    assert kept_results("x") == {"kept": True}
-    assert kept_results("y") is None
+    assert saved_results("x") == {"kept": True}
+    assert saved_results("y") is None
 
 
 def test_a_report_over_seeds_has_the_mean_and_the_spread_of_the_runs(tmp_path):

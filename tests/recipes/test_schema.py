@@ -19,6 +19,8 @@ from quickstudy.experiments.report import keep_results
 from quickstudy.recipes import about, recipe_names
 from quickstudy.recipes.loading import load_recipe, override, parse_recipe
 
+pytestmark = pytest.mark.usefixtures("few_glyphs")
+
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_fits_the_schema_and_makes_its_learner(name):

@@ -37,9 +37,9 @@ def browser():
 
 @pytest.fixture(scope="module")
 def expect():
-    found = pytest.importorskip("playwright.sync_api").expect
-    found.set_options(timeout=20_000)
-    return found
+    function = pytest.importorskip("playwright.sync_api").expect
+    function.set_options(timeout=20_000)
+    return function
 
 
 @pytest.fixture(scope="module")
@@ -90,21 +90,21 @@ def test_the_list_changes_as_one_rates_and_survives_a_reload(page, expect):
     expect(page.locator("#list > li")).to_have_count(10)
     expect(page.locator("#basis")).to_contain_text("What most people like")
     before = titles(page)
-    asked = page.locator("#asked > li")
-    expect(asked).to_have_count(6)
-    asked.nth(0).get_by_label("1 of 5").press("ArrowRight")  # by keyboard: from 1 to 2
-    asked.nth(1).get_by_label("5 of 5").press("Space")
+    questions = page.locator("#questions > li")
+    expect(questions).to_have_count(6)
+    questions.nth(0).get_by_label("1 of 5").press("ArrowRight")  # by keyboard: from 1 to 2
+    questions.nth(1).get_by_label("5 of 5").press("Space")
     expect(page.locator("#basis")).to_have_text("From 2 ratings of yours.")
     expect(page.locator("#list .because").first).to_contain_text("because you liked")
     expect(page.get_by_role("status")).to_contain_text("The list begins with 1.")
     assert titles(page) != before
     rated = titles(page, "#rated")
-    assert set(rated) == set(titles(page, "#asked")[:2])
+    assert set(rated) == set(titles(page, "#questions")[:2])
 
     page.reload()
     expect(page.locator("#basis")).to_have_text("From 2 ratings of yours.")
     assert titles(page, "#rated") == rated
-    expect(page.locator("#asked").get_by_label("5 of 5").nth(1)).to_be_checked()
+    expect(page.locator("#questions").get_by_label("5 of 5").nth(1)).to_be_checked()
     page.get_by_role("button", name=f"Remove the rating of {rated[0]}").click()
     expect(page.locator("#basis")).to_have_text("From 1 rating of yours.")
     page.get_by_role("button", name="Start over").click()
@@ -112,13 +112,13 @@ def test_the_list_changes_as_one_rates_and_survives_a_reload(page, expect):
     assert titles(page) == before
 
 
-def test_other_questions_and_what_is_told_of_oneself(page, expect):
-    asked = page.locator("#asked > li")
-    expect(asked).to_have_count(6)
-    first = titles(page, "#asked")
+def test_other_questions_and_attributes_change_the_list(page, expect):
+    questions = page.locator("#questions > li")
+    expect(questions).to_have_count(6)
+    first = titles(page, "#questions")
     page.get_by_role("button", name="Ask me something useful").click()
-    expect(page.locator("#asked .title").first).not_to_have_text(first[0])
-    assert not set(first) & set(titles(page, "#asked"))
+    expect(page.locator("#questions .title").first).not_to_have_text(first[0])
+    assert not set(first) & set(titles(page, "#questions"))
     expect(page.locator("#list > li")).to_have_count(10)
     before = page.locator("#list").text_content()
     page.locator("#attributes summary").click()
@@ -127,16 +127,16 @@ def test_other_questions_and_what_is_told_of_oneself(page, expect):
     page.get_by_label("age").press("Tab")
     expect(page.locator("#list")).not_to_have_text(before)
     page.locator("#list .small").first.click()  # rate what was suggested
-    assert titles(page, "#asked")[0] == titles(page)[0]
-    expect(asked.first.get_by_label("1 of 5")).to_be_focused()
+    assert titles(page, "#questions")[0] == titles(page)[0]
+    expect(questions.first.get_by_label("1 of 5")).to_be_focused()
 
 
 def test_a_title_is_text_whatever_it_says(page, expect):
     page.get_by_label("Search titles").fill("img src")
-    found = page.locator("#asked > li")
-    expect(found).to_have_count(1)
-    expect(found.locator(".title")).to_contain_text("<img src=x onerror=")
-    found.locator("label").last.click()
+    matches = page.locator("#questions > li")
+    expect(matches).to_have_count(1)
+    expect(matches.locator(".title")).to_contain_text("<img src=x onerror=")
+    matches.locator("label").last.click()
     expect(page.locator("#list .because").first).to_contain_text("<img src=x onerror=")
     assert page.locator("main img").count() == 0
     assert page.title() == "Recommender · quickstudy"
@@ -147,7 +147,7 @@ def test_a_title_is_text_whatever_it_says(page, expect):
 def test_when_the_service_does_not_answer_no_rating_is_lost(page, expect):
     expect(page.locator("#list > li")).to_have_count(10)
     page.route("**/api/**", lambda route: route.abort())
-    page.locator("#asked > li").first.locator("label").nth(3).click()
+    page.locator("#questions > li").first.locator("label").nth(3).click()
     expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
     expect(page.locator("#rated > li")).to_have_count(1)
     page.unroute("**/api/**")
@@ -156,7 +156,7 @@ def test_when_the_service_does_not_answer_no_rating_is_lost(page, expect):
     expect(page.locator("#basis")).to_have_text("From 1 rating of yours.")
 
 
-def test_a_token_is_asked_for(browser, serve, expect):
+def test_the_page_asks_for_a_token(browser, serve, expect):
     context = browser.new_context()
     page = context.new_page()
     page.goto(serve(token="a-long-secret"))
@@ -181,12 +181,12 @@ def refuse(route):
     route.fulfill(status=422, json={"detail": "expected something else"})
 
 
-def test_a_refused_list_is_told_although_the_questions_came(browser, url, expect):
+def test_a_refused_list_is_reported_although_the_questions_came(browser, url, expect):
     context = browser.new_context()
     page = context.new_page()
     page.route("**/api/recommender/recommend", refuse)
     page.goto(url)
-    expect(page.locator("#asked > li")).to_have_count(6)
+    expect(page.locator("#questions > li")).to_have_count(6)
     expect(page.get_by_role("alert")).to_contain_text("expected something else")
     expect(page.locator("#basis")).to_have_text("There is no list yet.")
     page.get_by_role("button", name="Ask me something useful").click()
@@ -200,7 +200,7 @@ def test_a_refused_list_is_told_although_the_questions_came(browser, url, expect
 
 
 def test_a_list_that_is_out_of_date_says_so_and_gives_no_reasons(page, expect):
-    page.locator("#asked > li").first.get_by_label("5 of 5").press("Space")
+    page.locator("#questions > li").first.get_by_label("5 of 5").press("Space")
     expect(page.locator("#list .because").first).to_be_visible()
     page.route("**/api/recommender/recommend", refuse)
     page.get_by_role("button", name="Remove the rating of").click()
@@ -216,7 +216,7 @@ def test_a_list_that_is_out_of_date_says_so_and_gives_no_reasons(page, expect):
 
 def test_starting_over_leaves_no_list_of_before(page, expect):
     expect(page.locator("#list > li")).to_have_count(10)
-    page.locator("#asked > li").first.locator("label").nth(3).click()
+    page.locator("#questions > li").first.locator("label").nth(3).click()
     expect(page.locator("#basis")).to_have_text("From 1 rating of yours.")
     page.route("**/api/recommender/**", lambda route: route.abort())
     page.get_by_role("button", name="Start over").click()
@@ -231,14 +231,14 @@ def test_what_failed_is_seen_on_a_phone_wherever_one_is(browser, url, expect):
     page.goto(url)
     expect(page.locator("#list > li")).to_have_count(10)
     page.route("**/api/recommender/**", lambda route: route.abort())
-    page.locator("#asked > li").last.locator("label").nth(3).click()
+    page.locator("#questions > li").last.locator("label").nth(3).click()
     for where in ("0", "document.body.scrollHeight / 2", "document.body.scrollHeight"):
         page.evaluate(f"scrollTo(0, {where})")
         expect(page.get_by_role("alert")).to_be_in_viewport(ratio=1)
     context.close()
 
 
-def test_a_wrong_token_is_told(browser, serve, expect):
+def test_a_wrong_token_is_reported(browser, serve, expect):
     context = browser.new_context()
     page = context.new_page()
     page.goto(serve(token="a-long-secret"))

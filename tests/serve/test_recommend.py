@@ -30,7 +30,9 @@ def test_suggestions_are_those_of_the_library(client, recommender):
     for suggestion in found:
         probabilities = np.array(suggestion["probabilities"])
         assert probabilities.sum() == pytest.approx(1, abs=1e-5)
-        assert probabilities @ recommender.levels_ == pytest.approx(suggestion["rating"], abs=1e-4)
+        assert probabilities @ recommender.rating_values_ == pytest.approx(
+            suggestion["rating"], abs=1e-4
+        )
 
 
 def test_a_user_of_whom_nothing_is_known_gets_suggestions(client):
@@ -60,7 +62,7 @@ def test_titles_are_found_without_accents_and_the_most_rated_come_first(client, 
     assert [item["title"] for item in found("paris AMELIE")] == ["Amélie à Paris"]
     assert found("no such film") == []
     most = found("film", n=5)
-    counts = [recommender.counts[recommender.items_.index(item["item"])] for item in most]
+    counts = [recommender.item_counts[recommender.items_.index(item["item"])] for item in most]
     assert counts == sorted(counts, reverse=True)
     assert len(found("")) == 20
     assert found("Film 1")[0]["title"].startswith("Film 1")

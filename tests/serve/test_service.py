@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi.testclient import TestClient
 
 from quickstudy.errors import MissingError, UsageError
-from quickstudy.serve import create_app, is_local, listen, service
+from quickstudy.serve import create_app, is_local, listen, middleware, tokens
 
 JSON = {"Content-Type": "application/json"}
 
@@ -132,18 +132,18 @@ def test_a_token_guards_all_but_health_the_description_and_the_page():
     hold.set()
     for path in ("/api/health", "/api/openapi.json", "/"):
         assert guarded.get(path).status_code == 200
-    for given in (b"", b"Bearer no", b"Bearer \xe9", b"Basic a-long-secret"):
-        answer = guarded.get("/api/odd/hold", headers={"Authorization": given})
+    for header in (b"", b"Bearer no", b"Bearer \xe9", b"Basic a-long-secret"):
+        answer = guarded.get("/api/odd/hold", headers={"Authorization": header})
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == "Bearer"
         assert "Authorization: Bearer TOKEN" in answer.json()["detail"]
-    told = {"Authorization": "Bearer a-long-secret"}
-    assert guarded.get("/api/odd/hold", headers=told).json() == "done"
+    headers = {"Authorization": "Bearer a-long-secret"}
+    assert guarded.get("/api/odd/hold", headers=headers).json() == "done"
 
 
 def test_each_wrong_token_waits_longer_than_that_before_and_the_right_one_does_not(monkeypatch):
-    monkeypatch.setattr(service, "FIRST_DELAY", 0.05)
-    monkeypatch.setattr(service, "LONGEST_DELAY", 0.2)
+    monkeypatch.setattr(tokens, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(tokens, "LONGEST_DELAY", 0.2)
     guarded, hold, _ = serve(token="a-long-secret")
     hold.set()
 
@@ -154,24 +154,33 @@ def test_each_wrong_token_waits_longer_than_that_before_and_the_right_one_does_n
 
     took = [seconds(Authorization="Bearer no") for _ in range(4)]
     assert all(t >= least for t, least in zip(took, (0.05, 0.1, 0.2, 0.2), strict=True))
-    monkeypatch.setattr(service, "LONGEST_DELAY", 60.0)
+    monkeypatch.setattr(tokens, "LONGEST_DELAY", 60.0)
     assert seconds(Authorization="Bearer a-long-secret") < 5
     assert seconds() < 5  # as a page that does not have it yet
-    monkeypatch.setattr(service, "FORGET_AFTER", 0.0)
+    monkeypatch.setattr(tokens, "FAILURES_EXPIRE_AFTER", 0.0)
     assert seconds(Authorization="Bearer no") < 5
 
 
 def test_addresses_with_wrong_tokens_are_bounded_in_number(monkeypatch):
-    monkeypatch.setattr(service, "MOST_ADDRESSES", 3)
-    slow = service._SlowRefusals(None)
-    assert [slow._delay(f"10.0.0.{i % 5}") for i in range(10)] == [0.1] * 10
-    assert len(slow.wrong) == 3
-    assert [round(slow._delay("::1"), 1) for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+    monkeypatch.setattr(tokens, "MOST_TRACKED_ADDRESSES", 3)
+    refusals = tokens.DelayedRefusals(None)
+    assert [refusals.next_delay(f"10.0.0.{i % 5}") for i in range(10)] == [0.1] * 10
+    assert len(refusals.failures) == 3
+    assert [round(refusals.next_delay("::1"), 1) for _ in range(8)] == [
+        0.1,
+        0.2,
+        0.4,
+        0.8,
+        1.6,
+        3.2,
+        5,
+        5,
+    ]
 
 
 def test_many_wrong_tokens_at_once_are_not_all_held(monkeypatch):
-    monkeypatch.setattr(service, "MOST_DELAYED", 2)
-    monkeypatch.setattr(service, "FIRST_DELAY", 1.0)
+    monkeypatch.setattr(tokens, "MOST_DELAYED_REFUSALS", 2)
+    monkeypatch.setattr(tokens, "FIRST_DELAY", 1.0)
     app = serve(token="a-long-secret")[0].app
     scope = {
         "type": "http",
@@ -200,7 +209,7 @@ def test_many_wrong_tokens_at_once_are_not_all_held(monkeypatch):
     assert sorted(asyncio.run(all_three())) == [401, 401, 429]
 
 
-def test_a_failure_is_told_without_its_inside():
+def test_a_failure_is_reported_without_its_details():
     answer = serve()[0].get("/api/odd/fail")
     assert answer.status_code == 500
     assert answer.json() == {"detail": "the service failed; its log says why"}
@@ -209,7 +218,7 @@ def test_a_failure_is_told_without_its_inside():
 
 def test_a_huge_body_is_refused_announced_or_not():
     client, *_ = serve()
-    huge = b'{"a": ' + b" " * service.MOST_BYTES + b"1}"
+    huge = b'{"a": ' + b" " * middleware.MOST_BODY_BYTES + b"1}"
 
     def pieces():
         for start in range(0, len(huge), 1000):
@@ -223,7 +232,7 @@ def test_a_huge_body_is_refused_announced_or_not():
 
 
 def test_a_body_that_does_not_come_is_given_up(monkeypatch):
-    monkeypatch.setattr(service, "SECONDS", 0.05)
+    monkeypatch.setattr(middleware, "BODY_TIMEOUT", 0.05)
     app = serve()[0].app
     sent = []
 
@@ -245,13 +254,13 @@ def test_a_body_that_does_not_come_is_given_up(monkeypatch):
     assert b"within 0.05 seconds" in sent[1]["body"]
 
 
-def test_more_requests_than_it_can_hold_are_told_to_come_back(monkeypatch):
-    monkeypatch.setattr(service, "MOST_AT_ONCE", 2)
+def test_more_concurrent_requests_than_allowed_get_503(monkeypatch):
+    monkeypatch.setattr(middleware, "MOST_CONCURRENT_REQUESTS", 2)
     client, hold, held = serve()
     with client:  # one loop for all requests
-        found = []
+        codes = []
         waiting = [
-            threading.Thread(target=lambda: found.append(client.get("/api/odd/hold").status_code))
+            threading.Thread(target=lambda: codes.append(client.get("/api/odd/hold").status_code))
             for _ in range(2)
         ]
         for thread in waiting:
@@ -266,7 +275,7 @@ def test_more_requests_than_it_can_hold_are_told_to_come_back(monkeypatch):
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
         assert health == 200
-        assert found == [200, 200]
+        assert codes == [200, 200]
         assert client.get("/api/openapi.json").status_code == 200
 
 
@@ -284,7 +293,7 @@ def test_an_address_that_is_taken_or_elsewhere_is_refused():
 
 
 def test_slow_bodies_keep_nobody_out(monkeypatch):
-    monkeypatch.setattr(service, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(middleware, "MOST_CONCURRENT_REQUESTS", 1)
     app = serve()[0].app
     scope = {
         "type": "http",

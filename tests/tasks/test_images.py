@@ -13,7 +13,7 @@ from PIL import Image
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.tasks.image_files import SUFFIXES, content_hash, list_images
 from quickstudy.tasks.images import (
-    TURNS,
+    EXIF_TRANSPOSES,
     Images,
     bit_depth,
     decode_image,
@@ -193,10 +193,10 @@ def test_large_images_are_averaged_down_and_turned_upright(tmp_path):
     at_once = np.asarray(large.resize((8, 8), Image.Resampling.LANCZOS)) / 255
     torch.testing.assert_close(plain[0, 0].double(), torch.from_numpy(at_once), atol=0.03, rtol=0)
     exif = Image.Exif()
-    for orientation in TURNS:
+    for orientation in EXIF_TRANSPOSES:
         exif[0x0112] = orientation
         back = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)
-        turned = large.convert("RGB").transpose(TURNS[back])
+        turned = large.convert("RGB").transpose(EXIF_TRANSPOSES[back])
         turned.save(tmp_path / "x.png", exif=exif)
         upright = Images(8)([tmp_path / "x.png"])
         torch.testing.assert_close(upright, plain, atol=0.02, rtol=0)

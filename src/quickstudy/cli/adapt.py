@@ -26,52 +26,62 @@ def _complete_learner(incomplete: str) -> list[str]:
     return [name for name in (*SHIPPED, *METHODS) if name.startswith(incomplete)] + folders
 
 
+LearnerName = Annotated[
+    str | None,
+    typer.Argument(
+        help="A run folder, a shipped run (handwriting, glyphs) or a method without "
+        "meta-training (ridge, gaussian_classes, ...). Default: chosen to fit the examples.",
+        autocompletion=_complete_learner,
+    ),
+]
+SupportPath = Annotated[
+    Path,
+    typer.Option(
+        help="The labelled examples: a folder (or zip) with a folder of images for each class, "
+        "or a .csv, .tsv or .parquet table of texts or numbers with a column of labels."
+    ),
+]
+QueryPath = Annotated[Path, typer.Option(help="What to predict: images, or a table.")]
+OutputPath = Annotated[
+    Path | None,
+    typer.Option(help="Write the predictions to this .csv, .json or .parquet file."),
+]
+PicturePath = Annotated[
+    Path | None,
+    typer.Option(help="Draw the images with their predicted classes to this .png file."),
+]
+EncoderName = Annotated[
+    str | None,
+    typer.Option(
+        help="Pretrained network that embeds the examples: minilm for texts, "
+        "efficientnet_lite0 for images. Default: the one that fits, or that of the run.",
+        autocompletion=complete_encoder,
+    ),
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Name of the column of labels. Default: label or class.")
+]
+InkOption = Annotated[
+    Ink | None,
+    typer.Option(
+        help="Whether strokes are darker or brighter than the paper. Default: as in training."
+    ),
+]
+
+
 @commands.command(
     epilog="Example: quickstudy adapt --support letters/ --query unknown/; "
     "quickstudy adapt ridge --support intents.csv --query new.csv --out answers.parquet"
 )
 def adapt(
-    learner: Annotated[
-        str | None,
-        typer.Argument(
-            help="A run folder, a shipped run (handwriting, glyphs) or a method without "
-            "meta-training (ridge, gaussian_classes, ...). Default: chosen to fit the examples.",
-            autocompletion=_complete_learner,
-        ),
-    ] = None,
-    support: Annotated[
-        Path,
-        typer.Option(
-            help="The labelled examples: a folder (or zip) with a folder of images for each class, "
-            "or a .csv, .tsv or .parquet table of texts or numbers with a column of labels."
-        ),
-    ] = ...,  # type: ignore[assignment]
-    query: Annotated[Path, typer.Option(help="What to predict: images, or a table.")] = ...,  # type: ignore[assignment]
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write the predictions to this .csv, .json or .parquet file."),
-    ] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(help="Draw the images with their predicted classes to this .png file."),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Pretrained network that embeds the examples: minilm for texts, "
-            "efficientnet_lite0 for images. Default: the one that fits, or that of the run.",
-            autocompletion=complete_encoder,
-        ),
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Name of the column of labels. Default: label or class.")
-    ] = None,
-    ink: Annotated[
-        Ink | None,
-        typer.Option(
-            help="Whether strokes are darker or brighter than the paper. Default: as in training."
-        ),
-    ] = None,
+    learner: LearnerName = None,
+    support: SupportPath = ...,  # type: ignore[assignment]
+    query: QueryPath = ...,  # type: ignore[assignment]
+    out: OutputPath = None,
+    picture: PicturePath = None,
+    encoder: EncoderName = None,
+    label: LabelColumn = None,
+    ink: InkOption = None,
     overrides: Overrides = None,
     forget: Forget = False,
     as_json: Json = False,
@@ -99,7 +109,7 @@ def adapt(
     if out and out.suffix == ".parquet":
         require("pyarrow", "experience")
     began = datetime.now(UTC)
-    found = adapting.adapt(
+    adaptation = adapting.adapt(
         support,
         query,
         learner=learner,
@@ -108,20 +118,20 @@ def adapt(
         ink=ink,
         overrides=overrides or [],
     )
-    print(f"learned {found.ways} classes by {found.learner}", file=sys.stderr)
-    if found.reason:
-        print(f"chosen: {found.reason}", file=sys.stderr)
-    if found.seen:
-        print(f"The encoder is {found.seen}.", file=sys.stderr)
+    print(f"learned {adaptation.ways} classes by {adaptation.learner}", file=sys.stderr)
+    if adaptation.reason:
+        print(f"chosen: {adaptation.reason}", file=sys.stderr)
+    if adaptation.seen:
+        print(f"The encoder is {adaptation.seen}.", file=sys.stderr)
     if picture:
         from quickstudy.apps.fewshot.pictures import draw_predictions
 
-        draw_predictions(found, support, query, picture)
+        draw_predictions(adaptation, support, query, picture)
         print(f"picture in {picture}", file=sys.stderr)
-    table = adapting.as_table(found)
+    table = adapting.as_table(adaptation)
     rows = [
-        {found.kind: p.example, "label": p.label, "probabilities": p.probabilities}
-        for p in found.predictions
+        {adaptation.kind: p.example, "label": p.label, "probabilities": p.probabilities}
+        for p in adaptation.predictions
     ]
     if out:
         if out.suffix == ".parquet":
@@ -134,7 +144,7 @@ def adapt(
         print(f"{len(rows)} predictions in {out}", file=sys.stderr)
     if as_json or not out:
         say(rows, as_json, as_csv(table).removesuffix("\n"))
-    keep(forget, lambda store: remember_adapting(found, support, store, began=began))
+    keep(forget, lambda store: remember_adapting(adaptation, support, store, began=began))
 
 
 def _parquet(table: dict[str, list[Any]]) -> bytes:

@@ -37,7 +37,7 @@ MOST_REASONS = 10
 """Lines of a report that say why pipelines were tried."""
 
 REST_SHARE, REST_SECONDS = 0.25, 30.0
-"""Of the budget, for what each column is worth and for pictures: a share, and seconds at most."""
+"""Of the budget, for the importance of columns and for pictures: a share, and seconds at most."""
 
 PACKAGES = ("pandas", "sklearn", "optuna", "lightgbm")
 Goal = Literal["auto", "classification", "regression"]
@@ -101,16 +101,12 @@ def automl_fit(
     """
     started = time.monotonic()
     _require()
-    from quickstudy.apps.automl.budget import Deadline
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+    from quickstudy.apps.automl.pipelines.budget import Deadline
     from quickstudy.apps.automl.remember import remember_automl
-    from quickstudy.apps.automl.runs import (
-        RunWriter,
-        check_folder,
-        goal_of,
-        read_frame,
-        split_target,
-    )
+    from quickstudy.apps.automl.runs import RunWriter, check_folder
+    from quickstudy.apps.automl.tables.files import read_frame
+    from quickstudy.apps.automl.tables.targets import goal_of, split_target
 
     deadline = Deadline(seconds_in(budget)).before(time.monotonic() - started)  # of the imports
     began = datetime.now(UTC)
@@ -124,11 +120,11 @@ def automl_fit(
         metric=metric,
         storage=storage,
         study_name=study,
-        history=_past(forget),
+        history=_history(forget),
         seed=seed,
     )
     name = f"{file.stem} ({target})"
-    tell = keeping(
+    callback = keeping(
         forget, lambda store: remember_automl(model, X, y, store, name=name, began=began)
     )
     rest = min(REST_SHARE * seconds_in(budget), REST_SECONDS)
@@ -140,14 +136,14 @@ def automl_fit(
             writer.save(model)
 
         without = f"{n_without} rows without a target are left out"
-        model.fit(X, y, told=tell, checkpoint=save, deadline=deadline.before(rest))
+        model.fit(X, y, callback=callback, checkpoint=save, deadline=deadline.before(rest))
         report = writer.finish(model, X, y, deadline)
-    say({"run": str(run), **report}, as_json, f"{_text(report)}\n\nKept in {run}")
+    say({"run": str(run), **report}, as_json, f"{_text(report)}\n\nSaved in {run}")
 
 
 @contextlib.contextmanager
 def _stops_with_130(writer: RunWriter) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end a search with exit code 130 and a line that says what is kept."""
+    """Let Ctrl-C and SIGTERM end a search with exit code 130 and a line that says what is saved."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -156,8 +152,12 @@ def _stops_with_130(writer: RunWriter) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = f"what was found so far is in {writer.folder}" if writer.saved else "nothing is kept"
-        print(f"stopped; {kept}", file=sys.stderr)
+        result = (
+            f"the best ensemble so far is in {writer.folder}"
+            if writer.saved
+            else "nothing is saved"
+        )
+        print(f"stopped; {result}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGTERM, old)
@@ -181,7 +181,9 @@ def automl_predict(
     import pandas as pd
 
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
-    from quickstudy.apps.automl.runs import load_automl, read_frame, read_report
+    from quickstudy.apps.automl.reports import read_report
+    from quickstudy.apps.automl.runs import load_automl
+    from quickstudy.apps.automl.tables.files import read_frame
     from quickstudy.files import check_output_file, write_atomically
     from quickstudy.table_files import as_csv
 
@@ -210,7 +212,7 @@ def automl_predict(
 def automl_report(run: Folder, as_json: Json = False) -> None:
     """Show what was tried, the scores, and what to know about the table."""
     _require()
-    from quickstudy.apps.automl.runs import read_report
+    from quickstudy.apps.automl.reports import read_report
 
     report = read_report(run)
     say(report, as_json, _text(report))
@@ -249,9 +251,10 @@ def automl_suggest(
     _require()
     from quickstudy.apps.automl import Advisor, MetaLearner, read_results
     from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
-    from quickstudy.apps.automl.knowledge import parse_pipeline
-    from quickstudy.apps.automl.metafeatures import meta_features
-    from quickstudy.apps.automl.runs import goal_of, read_frame, split_target
+    from quickstudy.apps.automl.pipelines.config import PipelineConfig
+    from quickstudy.apps.automl.tables.files import read_frame
+    from quickstudy.apps.automl.tables.meta_features import meta_features
+    from quickstudy.apps.automl.tables.targets import goal_of, split_target
 
     if history is None and (features or lower_is_better):
         raise UsageError("expected --history with --features or --lower-is-better, got none")
@@ -261,24 +264,24 @@ def automl_suggest(
     if history is None:
         automl = AutoMLClassifier if chosen == "classification" else AutoMLRegressor
         with _plain_warnings():
-            advisor = automl(history=_past(forget)).advise(X, y)
+            advisor = automl(history=_history(forget)).advise(X, y)
         assert advisor
     else:
-        known = read_results(history, lower_is_better=lower_is_better, features=features)
-        advisor = MetaLearner(seed=seed).fit(known).advise(meta_features(X, y, chosen))
+        results = read_results(history, lower_is_better=lower_is_better, features=features)
+        advisor = MetaLearner(seed=seed).fit(results).advise(meta_features(X, y, chosen))
     suggested = advisor.suggest(k)
     n_tables = len(advisor.history.datasets)
-    found = {
+    result = {
         "suggested": suggested,
         "reasons": [advisor.reason(name) for name in suggested],
         "datasets": n_tables,
         "neighbours": dict(advisor.neighbours()),
     }
     rows = []
-    for i, (name, reason) in enumerate(zip(suggested, found["reasons"], strict=True), 1):
-        family, options = parse_pipeline(name) or (name, {})
+    for i, (name, reason) in enumerate(zip(suggested, result["reasons"], strict=True), 1):
+        family, options = PipelineConfig.from_name(name) or (name, {})
         rows.append([str(i), family, _options(options), reason])
-    say(found, as_json, table(["", "try", "options", f"why, of {n_tables} tables"], *rows))
+    say(result, as_json, table(["", "try", "options", f"why, of {n_tables} tables"], *rows))
 
 
 @automl_app.command("learn", epilog="Example: quickstudy automl learn knowledge.parquet")
@@ -303,9 +306,9 @@ def automl_learn(
     continues.
     """
     _require()
-    from quickstudy.apps.automl.knowledge import write_knowledge
-    from quickstudy.apps.automl.learn import learn
-    from quickstudy.apps.automl.tables import PUBLIC_TABLES
+    from quickstudy.apps.automl.meta.collect import learn
+    from quickstudy.apps.automl.meta.knowledge import write_knowledge
+    from quickstudy.apps.automl.tables.public import PUBLIC_TABLES
     from quickstudy.experiments.provenance import provenance
     from quickstudy.files import check_output_file
 
@@ -332,13 +335,13 @@ def automl_learn(
     }
     knowledge = write_knowledge(out, lines, about)
     failed = sum(cell["failure"] is not None for cell in knowledge.cells)
-    found = {"tables": len(knowledge.tables), "cells": len(knowledge.cells), "failed": failed}
+    counts = {"tables": len(knowledge.tables), "cells": len(knowledge.cells), "failed": failed}
     text = f"{len(knowledge.cells)} results on {len(knowledge.tables)} tables, {failed} of them "
-    say(found, as_json, f"{text}failures, in {out}")
+    say(counts, as_json, f"{text}failures, in {out}")
 
 
-def _past(forget: bool) -> Literal["shipped", "experience"]:
-    """What a search begins with: results on public tables, and the user's own, if there are."""
+def _history(forget: bool) -> Literal["shipped", "experience"]:
+    """Which results a search begins with: on public tables, and on the user's own if there are."""
     return "shipped" if forget or not has_experience() else "experience"
 
 
@@ -377,10 +380,10 @@ def _text(report: dict[str, Any]) -> str:
         "",
         table(["tried", "pipeline", report["metric"], "ensemble", "took", "options"], *rows),
     ]
-    if worth := list(report["importance"].items())[:5]:
+    if columns := list(report["importance"].items())[:5]:
         score = "accuracy" if report["estimator"] == "AutoMLClassifier" else "R²"
-        told = ", ".join(f"{name} ({round(mean, 3) + 0.0:g})" for name, (mean, _) in worth)
-        lines += ["", f"Columns that count most, by {score} lost where shuffled: {told}"]
+        listed = ", ".join(f"{name} ({round(mean, 3) + 0.0:g})" for name, (mean, _) in columns)
+        lines += ["", f"Most important columns, by {score} lost where shuffled: {listed}"]
     pictures = ", ".join(report["pictures"]) or "none"
     if find_spec("matplotlib") is None:
         pictures = "none: pip install 'quickstudy[demo]' draws them"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quickstudy.cli.experience import Forget, keep
 from quickstudy.cli.options import complete_data_set, complete_encoder
 from quickstudy.cli.output import MOST_SEED, Json, say, seconds_in, table
+
+if TYPE_CHECKING:
+    from quickstudy.experiments.compare import Comparison
 
 commands = typer.Typer()
 
@@ -73,9 +76,9 @@ def compare_learners(
     and 84 pixels, their size.
     """
     from quickstudy.errors import require
-    from quickstudy.experiments.compare import FEWEST_STEPS, compare, draw
+    from quickstudy.experiments.compare import compare
+    from quickstudy.experiments.pictures import draw_comparison
     from quickstudy.experiments.remember import remember_comparison
-    from quickstudy.experiments.report import INTERVALS, score_interval, with_interval
     from quickstudy.tasks.datasets import data_files
 
     began = datetime.now(UTC)
@@ -83,7 +86,7 @@ def compare_learners(
     seconds = seconds_in(budget)
     is_folder = dataset not in data_files() and ("/" in dataset or Path(dataset).exists())
     data = {"name": "folder", "folder": str(Path(dataset).absolute())} if is_folder else {}
-    found = compare(
+    comparison = compare(
         [name.strip() for name in learners.split(",")],
         {"name": dataset, **data, **({"encoder": encoder} if encoder else {})},
         run,
@@ -94,7 +97,17 @@ def compare_learners(
         n_tasks=tasks,
         seed=seed,
     )
-    picture = draw(found, run / "compare.png")
+    picture = draw_comparison(comparison, run / "compare.png")
+    text = f"{_comparison_text(comparison, seconds)}\nPicture: {picture}"
+    say(comparison.as_dict(), as_json, text)
+    keep(forget, lambda store: remember_comparison(run, store, began=began))
+
+
+def _comparison_text(comparison: Comparison, seconds: float) -> str:
+    """Learners and pairs of a comparison as tables, and what to know of them."""
+    from quickstudy.experiments.compare import FEWEST_STEPS
+    from quickstudy.experiments.report import INTERVALS, score_interval, with_interval
+
     rows = [
         [
             entry["learner"],
@@ -104,7 +117,7 @@ def compare_learners(
             f"{1000 * entry['cost']['seconds']:.1f} ms",
             f"{entry['parameters']:,}",
         ]
-        for entry in found.learners
+        for entry in comparison.learners
     ]
     head = ["learner", "accuracy", "trained", "optimiser", "adapts in", "parameters"]
     pairs = [
@@ -113,10 +126,10 @@ def compare_learners(
             f"{100 * pair.difference:.2f}",
             "not tested" if pair.p is None else f"{pair.p:.2g}",
         ]
-        for pair in found.pairs
+        for pair in comparison.pairs
     ]
     notes = [f"Each had {seconds:g} s. {INTERVALS}"]
-    if short := [entry["learner"] for entry in found.learners if not entry["trained_enough"]]:
+    if short := [entry["learner"] for entry in comparison.learners if not entry["trained_enough"]]:
         notes.append(
             f"Not tested are pairs with {', '.join(short)}: fewer than {FEWEST_STEPS} steps, or "
             "more than 10 % over the budget."
@@ -124,10 +137,9 @@ def compare_learners(
     parts = [
         table(head, *rows),
         table(["pair", "points", "p (clustered by class, Holm)"], *pairs),
-        "\n".join([*notes, f"Picture: {picture}"]),
+        "\n".join(notes),
     ]
-    say(found.as_dict(), as_json, "\n\n".join(parts))
-    keep(forget, lambda store: remember_comparison(run, store, began=began))
+    return "\n\n".join(parts)
 
 
 def _training(entry: dict[str, Any], budget: float) -> str:

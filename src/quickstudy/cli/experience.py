@@ -66,7 +66,7 @@ def keeping(
 
 
 def has_experience() -> bool:
-    """Whether experience is kept at all: its packages are there, and it is not switched off."""
+    """Whether experience is recorded at all: its packages are there, and it is not switched off."""
     if not all(map(importlib.util.find_spec, PACKAGES)):
         return False
     from quickstudy.experience import experience_place
@@ -79,7 +79,7 @@ def _warned() -> Iterator[None]:
     try:
         yield
     except (QuickstudyError, OSError) as error:
-        print(f"warning: not kept in the experience store: {error}", file=sys.stderr)
+        print(f"warning: not recorded in the experience store: {error}", file=sys.stderr)
 
 
 def _store(*, create: bool = False) -> ExperienceStore:
@@ -96,8 +96,8 @@ def _complete_id(incomplete: str) -> list[str]:
         records = [*store.trials(), *store.tasks(), *store.strategies(), *store.runs()]
     except (QuickstudyError, OSError):
         return []
-    found = [getattr(record, "fingerprint", None) or record.id for record in records]  # pyright: ignore
-    return [one for one in found if one.startswith(incomplete)]
+    ids = [getattr(record, "fingerprint", None) or record.id for record in records]  # pyright: ignore
+    return [one for one in ids if one.startswith(incomplete)]
 
 
 @experience_app.command("list", epilog="Example: quickstudy experience list --task omniglot")
@@ -124,8 +124,8 @@ def experience_list(
             raise UsageError(
                 f"expected --kind, --task, --strategy and --metric with trials, not {what}"
             )
-        found: list[Any] = getattr(store, what)()
-        rows = [as_plain(record) for record in found]
+        records: list[Any] = getattr(store, what)()
+        rows = [as_plain(record) for record in records]
         if what == "runs":
             head = ["run", "when", "command"]
             lines = ([row["id"][:8], _minute(row["finished"]), row["command"]] for row in rows)
@@ -153,12 +153,12 @@ def experience_show(
 
     record = _store().show(id)
     plain = {"record": type(record).__name__.lower(), **as_plain(record)}
-    shown = dict(plain)
-    if len(scores := shown.get("scores", [])) > 5:
-        shown["scores"] = f"{', '.join(f'{score:.4g}' for score in scores[:5])}, … {len(scores)}"
+    fields = dict(plain)
+    if len(scores := fields.get("scores", [])) > 5:
+        fields["scores"] = f"{', '.join(f'{score:.4g}' for score in scores[:5])}, … {len(scores)}"
     lines = [
         [name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)]
-        for name, value in shown.items()
+        for name, value in fields.items()
     ]
     say(plain, as_json, table(["field", "value"], *lines))
 
@@ -192,7 +192,7 @@ def experience_import(
     """
     if "://" in place or Path(place).is_file():
         require("optuna", "automl")
-        from quickstudy.apps.automl.experience import import_studies
+        from quickstudy.apps.automl.meta.studies import import_studies
 
         _say_new(import_studies(place, _store(create=True), study=study), as_json)
     elif study:

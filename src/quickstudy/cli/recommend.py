@@ -12,7 +12,7 @@ from quickstudy.cli.output import MOST_SEED, Json, Overwrite, check_new, say, ta
 from quickstudy.errors import UsageError
 
 if TYPE_CHECKING:
-    from quickstudy.apps.recommend import Interactions
+    from quickstudy.apps.recommend import AdaptedRecommender, Interactions, Scores
 
 __all__ = ["recommend_app"]
 
@@ -80,13 +80,13 @@ def _load(
         load_movielens,
     )
 
-    known = {"generated": generated, "ml-100k": load_ml_100k}
-    if data in known or Path(data).is_dir():
+    named = {"generated": generated, "ml-100k": load_ml_100k}
+    if data in named or Path(data).is_dir():
         if users or items:
             raise UsageError(f"expected --users and --items with a file, got them with {data}")
         if columns or scale:
             raise UsageError(f"expected --columns and --scale with a file, got them with {data}")
-        loaded = known[data]() if data in known else load_movielens(data)
+        loaded = named[data]() if data in named else load_movielens(data)
         return loaded.as_clicks() if clicks else loaded
     return load_interactions(
         data,
@@ -134,27 +134,28 @@ def recommend_train(
 ) -> None:
     """Train a recommender on ratings or clicks."""
     from quickstudy.apps.recommend import Recommender
-    from quickstudy.apps.recommend.recommender import check_folder
+    from quickstudy.apps.recommend.saving import check_folder
 
     recommender = Recommender(meta=meta, also=also or (), seed=seed)
     check_folder(run)
     check_new(run, overwrite)
     ratings = _load(data, users, items, clicks, columns=columns, scale=scale)
-    kept, _ = _parts(ratings, hold_out, seed)
-    recommender.fit(kept).save(run)
-    found = {
+    training, _ = _split_users(ratings, hold_out, seed)
+    recommender.fit(training).save(run)
+    summary = {
         "run": str(run),
-        "users": len(kept.users),
-        "items": len(kept.items),
-        "ratings": len(kept.rating),
-        "best_for_all": dict(zip(("base", "setting"), recommender.single_, strict=True)),
+        "users": len(training.users),
+        "items": len(training.items),
+        "ratings": len(training.rating),
+        "best_for_all": recommender.best_configuration_._asdict(),
     }
-    what, how = ("clicks", "--chose ITEM") if kept.clicks else ("ratings", "--rate ITEM=RATING")
+    clicks = training.clicks
+    what, how = ("clicks", "--chose ITEM") if clicks else ("ratings", "--rate ITEM=RATING")
     text = (
-        f"{found['users']} users, {found['items']} items, {found['ratings']} {what} in {run}; "
-        f"suggest with: quickstudy recommend suggest {shlex.quote(str(run))} {how}"
+        f"{summary['users']} users, {summary['items']} items, {summary['ratings']} {what} in {run};"
+        f" suggest with: quickstudy recommend suggest {shlex.quote(str(run))} {how}"
     )
-    say(found, as_json, text)
+    say(summary, as_json, text)
 
 
 @recommend_app.command(
@@ -191,11 +192,10 @@ def recommend_evaluate(
 ) -> None:
     """Score a recommender and its bases on users that training left out."""
     from quickstudy.apps.recommend import Recommender, evaluate
-    from quickstudy.apps.recommend.measures import interval
 
     recommender = Recommender.load(run)
     ratings = _load(data, users, items, recommender.clicks_, columns=columns)
-    _, cold = _parts(ratings, hold_out, seed)
+    _, cold = _split_users(ratings, hold_out, seed)
     scores = evaluate(
         recommender,
         cold or ratings,
@@ -205,22 +205,32 @@ def recommend_evaluate(
         seed=seed,
         unknown=unknown,
     )
-    found = [
-        {"system": s.system, "support": s.support, "users": len(next(iter(s.measures.values())))}
-        | {name: float(values.mean()) for name, values in s.measures.items()}
-        | {f"{name}_interval": interval(values, draws=1000) for name, values in s.measures.items()}
-        for s in scores
-    ]
+    records = [_score_record(s) for s in scores]
     rows: dict[str, list[str]] = {}
     for s in scores:
         cell = " / ".join(f"{values.mean():.3f}" for values in s.measures.values())
         rows.setdefault(s.system, []).append(cell)
-    known = "clicks" if recommender.clicks_ else "ratings"
-    head = [" / ".join(scores[0].measures), *(f"{size} {known}" for size in _sizes(support))]
-    text = table(head, *([name, *cells] for name, cells in rows.items()))
-    needed = max(_sizes(support)) + n_query
-    users_told = f"{found[0]['users']} users that training left out, of {needed} {known} or more."
-    say(found, as_json, f"{text}\n{users_told}")
+    what = "clicks" if recommender.clicks_ else "ratings"
+    header = [" / ".join(scores[0].measures), *(f"{size} {what}" for size in _sizes(support))]
+    text = table(header, *([name, *cells] for name, cells in rows.items()))
+    n_needed = max(_sizes(support)) + n_query
+    n_users = f"{records[0]['users']} users that training left out, of {n_needed} {what} or more."
+    say(records, as_json, f"{text}\n{n_users}")
+
+
+def _score_record(scores: Scores) -> dict[str, Any]:
+    from quickstudy.apps.recommend.measures import interval
+
+    measures = scores.measures
+    n_users = len(next(iter(measures.values())))
+    return (
+        {"system": scores.system, "support": scores.support, "users": n_users}
+        | {name: float(values.mean()) for name, values in measures.items()}
+        | {
+            f"{name}_interval": interval(values, n_resamples=1000)
+            for name, values in measures.items()
+        }
+    )
 
 
 @recommend_app.command(
@@ -262,56 +272,58 @@ def recommend_suggest(
     from quickstudy.apps.recommend.reading import load_history
 
     recommender = Recommender.load(run)
-    pairs: list[Any] = []
+    entries: list[Any] = []
     if history:
-        pairs = load_history(history, columns=_columns(columns), clicks=recommender.clicks_)
-    pairs += chose or []
-    for text in rate or []:
-        item, value = _split(text, "--rate", "ITEM=RATING")
-        try:
-            pairs.append((item, float(value)))
-        except ValueError:
-            raise UsageError(f"expected a number as the rating, got --rate {text!r}") from None
-    told: dict[str, Any] = {}
-    for text in attribute or []:
-        name, value = _split(text, "--attribute", "NAME=VALUE")
-        told[name] = value
-    user = recommender.adapt(pairs, recommender.read_attributes(told), unknown=unknown)
+        entries = load_history(history, columns=_columns(columns), clicks=recommender.clicks_)
+    entries += chose or []
+    entries += map(_rating, rate or [])
+    texts = dict(_split(text, "--attribute", "NAME=VALUE") for text in attribute or [])
+    user = recommender.adapt(entries, recommender.encoder_.parse(texts), unknown=unknown)
     if ask:
         items = user.ask(ask)
         titles = [recommender.title(item) for item in items]
         rows = [{"item": i, "title": t} for i, t in zip(items, titles, strict=True)]
         say(rows, as_json, table(["item", "title"], *([*row.values()] for row in rows)))
-        return
-    suggestions = [vars(s) for s in user.top_n(n)]
-    clicks = recommender.clicks_
-    lines = [
-        [s["title"]]
-        + ([f"{s['likely']:.1%}"] if clicks else [f"{s['rating']:.2f}", f"{s['likely']:.0%}"])
-        + [", ".join(s["because"])]
-        for s in suggestions
-    ]
-    head = (
-        ["next", "because you chose"] if clicks else ["rating", "likely liked", "because you liked"]
-    )
-    say(
-        {"suggestions": suggestions, "decision": user.explain()},
-        as_json,
-        table(["item", *head], *lines),
-    )
+    else:
+        _say_suggestions(user, n, as_json)
 
 
-def _parts(data: Interactions, share: float, seed: int) -> tuple[Interactions, Interactions | None]:
-    """The users to train on, and those left out, if any."""
+def _say_suggestions(user: AdaptedRecommender, n: int, as_json: bool) -> None:
+    suggestions = user.top_n(n)
+    if user.recommender.clicks_:
+        header = ["item", "next", "because you chose"]
+        rows = [[s.title, f"{s.likely:.1%}", ", ".join(s.because)] for s in suggestions]
+    else:
+        header = ["item", "rating", "likely liked", "because you liked"]
+        rows = [
+            [s.title, f"{s.rating:.2f}", f"{s.likely:.0%}", ", ".join(s.because)]
+            for s in suggestions
+        ]
+    result = {"suggestions": [vars(s) for s in suggestions], "decision": user.explain()}
+    say(result, as_json, table(header, *rows))
+
+
+def _rating(text: str) -> tuple[str, float]:
+    item, value = _split(text, "--rate", "ITEM=RATING")
+    try:
+        return item, float(value)
+    except ValueError:
+        raise UsageError(f"expected a number as the rating, got --rate {text!r}") from None
+
+
+def _split_users(
+    data: Interactions, share: float, seed: int
+) -> tuple[Interactions, Interactions | None]:
+    """The users to train on, and those held out, if any."""
     import numpy as np
 
     if not 0 <= share < 1:
         raise UsageError(f"expected --hold-out of 0 or more and below 1, got {share:g}")
     order = np.random.default_rng(seed).permutation(len(data.users))
-    n_out = int(share * len(order))
-    if not n_out:
+    n_held_out = int(share * len(order))
+    if not n_held_out:
         return data, None
-    return data.of_users(np.sort(order[n_out:])), data.of_users(np.sort(order[:n_out]))
+    return data.of_users(np.sort(order[n_held_out:])), data.of_users(np.sort(order[:n_held_out]))
 
 
 def _columns(text: str | None) -> dict[str, str]:

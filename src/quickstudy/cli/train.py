@@ -25,8 +25,8 @@ def recipes(as_json: Json = False) -> None:
     """List the recipes: the experiments that come with quickstudy."""
     from quickstudy.recipes import about
 
-    found = about()
-    say(found, as_json, table(["recipe", "about"], *map(list, found.items())))
+    by_name = about()
+    say(by_name, as_json, table(["recipe", "about"], *map(list, by_name.items())))
 
 
 @commands.command(epilog="Example: quickstudy train prototypical_glyphs --set train.steps=300")
@@ -75,8 +75,8 @@ def train(
     say({"run": str(folder), **vars(report)}, as_json, text)
     if report.stopped == "interrupted":
         raise typer.Exit(130)
-    kept = read_json(folder / "report.json")
-    keep(forget, lambda store: remember(parsed, kept, "train", store, began=began))
+    saved_report = read_json(folder / "report.json")
+    keep(forget, lambda store: remember(parsed, saved_report, "train", store, began=began))
 
 
 @commands.command(

@@ -16,7 +16,7 @@ from quickstudy.progress import track
 
 __all__ = ["Encoder", "Pretrained", "module_digest"]
 
-EMBEDDINGS = BlobCache("embeddings")
+EMBEDDING_CACHE = BlobCache("embeddings")
 """Of all encoders."""
 
 
@@ -74,7 +74,7 @@ class Encoder:
         by_key = dict(zip(keys, inputs, strict=True))
         embeddings: dict[bytes, Tensor] = {}
         if self.cache:
-            for key, value in EMBEDDINGS.get(by_key).items():
+            for key, value in EMBEDDING_CACHE.get(by_key).items():
                 embeddings[key] = torch.frombuffer(bytearray(value), dtype=torch.float32)
         new = [key for key in by_key if key not in embeddings]
         starts = range(0, len(new), self.batch_size)
@@ -84,7 +84,7 @@ class Encoder:
             embeddings.update(zip(batch, made, strict=True))
             if self.cache:
                 rows = [row.numpy().tobytes() for row in made]
-                EMBEDDINGS.put(dict(zip(batch, rows, strict=True)))
+                EMBEDDING_CACHE.put(dict(zip(batch, rows, strict=True)))
         return torch.stack([embeddings[key] for key in keys])
 
     def _embed(self, inputs: list[Any]) -> Tensor:

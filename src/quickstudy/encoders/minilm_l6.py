@@ -26,11 +26,13 @@ from quickstudy.errors import require
 
 __all__ = ["MiniLM", "minilm"]
 
-SIZE, HEADS, WIDTH, LAYERS, WORDS, PLACES = 384, 12, 1536, 6, 30522, 512
-LONGEST = 256
+EMBEDDING_SIZE, FEEDFORWARD_SIZE, N_HEADS, N_LAYERS = 384, 1536, 12, 6
+VOCABULARY_SIZE, N_POSITIONS = 30522, 512
+
+MAX_WORD_PIECES = 256
 """Word pieces of a text that are read, as in its training; the rest is cut off."""
 
-FOREIGN = 0.2
+MAX_NON_ASCII_SHARE = 0.2
 """Share of letters beyond ASCII from which texts are surely not in English."""
 
 _EMBEDDINGS = {
@@ -92,15 +94,20 @@ class MiniLM(nn.Module):
         from tokenizers import Tokenizer
 
         self.tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.enable_truncation(LONGEST)
+        self.tokenizer.enable_truncation(MAX_WORD_PIECES)
         self.tokenizer.enable_padding()
-        self.words = nn.Embedding(WORDS, SIZE)
-        self.places = nn.Embedding(PLACES, SIZE)
-        self.norm = nn.LayerNorm(SIZE, eps=1e-12)
+        self.words = nn.Embedding(VOCABULARY_SIZE, EMBEDDING_SIZE)
+        self.places = nn.Embedding(N_POSITIONS, EMBEDDING_SIZE)
+        self.norm = nn.LayerNorm(EMBEDDING_SIZE, eps=1e-12)
         layer = nn.TransformerEncoderLayer(
-            SIZE, HEADS, WIDTH, activation="gelu", layer_norm_eps=1e-12, batch_first=True
+            EMBEDDING_SIZE,
+            N_HEADS,
+            FEEDFORWARD_SIZE,
+            activation="gelu",
+            layer_norm_eps=1e-12,
+            batch_first=True,
         )
-        self.layers = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+        self.layers = nn.TransformerEncoder(layer, N_LAYERS, enable_nested_tensor=False)
         self.load_state_dict(_renamed(safetensors.torch.load_file(folder / "model.safetensors")))
         self.eval().requires_grad_(False)
 
@@ -119,13 +126,13 @@ class MiniLM(nn.Module):
 def _warn_of_what_is_not_read(texts: list[str], n_cut: int) -> None:
     if n_cut:
         warnings.warn(
-            f"{n_cut} of {len(texts)} texts are longer than the {LONGEST} word pieces that MiniLM "
-            "reads, which are about 200 words: the rest of them is left out",
+            f"{n_cut} of {len(texts)} texts are longer than the {MAX_WORD_PIECES} word pieces that "
+            "MiniLM reads, which are about 200 words: the rest of them is left out",
             stacklevel=1,
         )
     letters = [letter for text in texts for letter in text if letter.isalpha()]
     foreign = sum(not letter.isascii() for letter in letters)
-    if foreign > FOREIGN * len(letters):
+    if foreign > MAX_NON_ASCII_SHARE * len(letters):
         warnings.warn(
             f"{foreign / len(letters):.0%} of the letters are none of English, the language that "
             "MiniLM is trained on: give an encoder of the texts' language, see text_encoder",
@@ -139,7 +146,7 @@ def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     # Every text is a first sentence, so the vector that says so belongs to each place.
     first = weights["embeddings.token_type_embeddings.weight"][0]
     named["places.weight"] = named["places.weight"] + first
-    for i in range(LAYERS):
+    for i in range(N_LAYERS):
         theirs, ours = f"encoder.layer.{i}", f"layers.layers.{i}"
         for kind in ("weight", "bias"):
             parts = [

@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from scipy import special
 from torch import Tensor
 
 from quickstudy.errors import DataError, UsageError
+from quickstudy.html import html_table
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of, query_loss
 from quickstudy.progress import track
@@ -28,9 +30,9 @@ class ClassScores(NamedTuple):
     tasks: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TestReport:
-    """The result of meta-testing.
+    """The result of meta-testing. A notebook shows it as a table with a histogram of the scores.
 
     Args:
         metric: "accuracy" (0 to 1) or "mse".
@@ -53,10 +55,43 @@ class TestReport:
     scores: list[float]
     by_class: ClassScores | None = field(default=None, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        half = self.interval if self.clustered_interval is None else self.clustered_interval
+        score = f"{self.mean:.4g} ± {half:.2g}"
+        return f"TestReport({self.metric} {score}, {len(self.scores)} tasks)"
+
+    def _repr_html_(self) -> str:
+        scale, unit = (100, " %") if self.metric == "accuracy" else (1, "")
+        rows = [["mean", f"{scale * self.mean:.4g}{unit}"]]
+        if self.clustered_interval is not None:
+            half = f"± {scale * self.clustered_interval:.2g}{unit}"
+            rows.append(["95 % interval, clustered by class", half])
+        rows.append(["95 % interval over tasks", f"± {scale * self.interval:.2g}{unit}"])
+        rows.append(["tasks", str(len(self.scores))])
+        return html_table([self.metric, ""], rows) + _histogram(self.scores)
+
     def as_dict(self) -> dict[str, Any]:
         """What goes into reports: all but the scores by class."""
         plain = {name: value for name, value in vars(self).items() if name != "by_class"}
         return {"n_tasks": len(self.scores), **plain}
+
+
+def _histogram(scores: list[float], n_bins: int = 20) -> str:
+    """How the scores of the tasks spread, as SVG."""
+    finite = [score for score in scores if math.isfinite(score)]
+    if len(finite) < 2:
+        return ""
+    counts, edges = np.histogram(finite, bins=n_bins)
+    bars = "".join(
+        f'<rect x="{15 * i}" y="{60 - 56 * n / counts.max():.1f}" width="14" '
+        f'height="{56 * n / counts.max():.1f}" fill="#3b82f6"/>'
+        for i, n in enumerate(counts)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {15 * n_bins} 62" '
+        f'style="display: block; max-width: {15 * n_bins}px">{bars}</svg>'
+        f"scores of the tasks, from {edges[0]:.3g} to {edges[-1]:.3g}"
+    )
 
 
 def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:

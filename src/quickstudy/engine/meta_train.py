@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from quickstudy.engine.distributed import Ranks, ranks
 from quickstudy.engine.executors import Executor, make_executor
 from quickstudy.engine.meta_test import TestReport, meta_test
 from quickstudy.engine.precision import autocast, bfloat16_is_faster
+from quickstudy.engine.stop_requests import stop_requests
 from quickstudy.engine.training_state import TrainingState, error_of
 from quickstudy.errors import RunError, UsageError, check_option
 from quickstudy.files import disk_errors, locked, remove_leftovers
@@ -186,7 +186,7 @@ def meta_train(
             ending.callback(callback.on_end)
         learner.train()
         training.choose_precision()
-        stopped = training.run(ending.enter_context(_stop_requests()))
+        stopped = training.run(ending.enter_context(stop_requests()))
         if options.run is not None and team.first:
             state.save(options.run, keep_checkpoints)
     if state.best is not None and stopped != "interrupted":
@@ -433,28 +433,3 @@ def _alone(run: Path) -> Iterator[None]:
             remove_leftovers(run)
             remove_leftovers(run / "state")
         yield
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into a request; a second one acts at once."""
-    stop_requested = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop_requested
-        return
-    old: dict[int, Any] = {}
-
-    def restore() -> None:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-    def ask(_number: int, _frame: Any) -> None:
-        stop_requested.set()
-        restore()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        old[number] = signal.signal(number, ask)
-    try:
-        yield stop_requested
-    finally:
-        restore()

@@ -14,7 +14,7 @@ from quickstudy.tasks import Tasks
 
 __all__ = ["autocast", "bfloat16_is_faster", "bfloat16_is_native", "instruction_set"]
 
-GAIN = 0.9
+MAX_TIME_RATIO = 0.9
 """Share of the time in float32 that bfloat16 may take at most to be chosen: where both take about
 the same, float32 has more digits, and noise would decide otherwise."""
 
@@ -59,7 +59,7 @@ def bfloat16_is_faster(learner: Learner, tasks: Tasks, index: int, repeats: int 
                     float(learner.meta_gradient(episode).loss)  # which waits for a GPU
                 took = time.perf_counter() - began
                 seconds[precision] = min(took, seconds.get(precision, took)) if repeat else 1e9
-    return seconds["bfloat16"] < GAIN * seconds["float32"]
+    return seconds["bfloat16"] < MAX_TIME_RATIO * seconds["float32"]
 
 
 def instruction_set() -> str:

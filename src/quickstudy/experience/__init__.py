@@ -1,4 +1,4 @@
-"""Experience: what was tried on which task, and what came of it, kept across runs."""
+"""Experience: what was tried on which task, and what came of it, stored across runs."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from quickstudy.experience.records import canonical_json
 from quickstudy.files import disk_errors, make_folder
 
 __all__ = [
-    "RESTORE",
+    "RESTORE_ADVICE",
     "check_file",
     "database_url",
     "experience_place",
@@ -40,16 +40,16 @@ __all__ = [
 BUSY_SECONDS = 60
 """How long SQLite waits for another process's transaction before it gives up once."""
 
-URL = r"://|^\w*:?/{0,2}[^/]*:[^/]*@"
+URL_PATTERN = r"://|^\w*:?/{0,2}[^/]*:[^/]*@"
 """What is no path: a URL, or what looks like a misspelt one with a password."""
 
-RESTORE = "restore a copy, or move it away and import an export"
+RESTORE_ADVICE = "restore a copy, or move it away and import an export"
 """What to do about a damaged store."""
 
 
 def experience_place() -> str | None:
-    """Where experience is kept: `QUICKSTUDY_EXPERIENCE` (a path or URL; None if it is "off"), or a
-    file in the user's data folder.
+    """Where experience is stored: `QUICKSTUDY_EXPERIENCE` (a path or URL; None if it is "off"), or
+    a file in the user's data folder.
     """
     named = os.environ.get("QUICKSTUDY_EXPERIENCE")
     if named == "off":
@@ -67,7 +67,7 @@ def database_url(place: str | Path | None) -> sa.URL:
         raise UsageError(
             'expected a store, but QUICKSTUDY_EXPERIENCE is "off": unset it, or name one'
         )
-    if isinstance(place, Path) or not re.search(URL, place):
+    if isinstance(place, Path) or not re.search(URL_PATTERN, place):
         return sa.URL.create("sqlite", database=str(Path(place).absolute()))
     try:
         url = sa.make_url(place)
@@ -76,7 +76,7 @@ def database_url(place: str | Path | None) -> sa.URL:
     if url is None or "@" in (url.host or ""):
         raise UsageError(
             "expected a path, or a URL such as postgresql://USER:PASSWORD@HOST/DATABASE, got what "
-            "is neither (not shown, as a password may be in it): in a password write %40 for @, "
+            "is neither (not printed, as a password may be in it): in a password write %40 for @, "
             "%2F for / and %3A for :"
         )
     backend = url.get_backend_name()
@@ -176,4 +176,4 @@ def explained(error: DBAPIError, place: str) -> QuickstudyError:
     is_file = isinstance(error.orig, sqlite3.Error)
     if not is_file and (state is None or state[:2] in ("08", "28", "3D", "57")):
         return MissingError(f"cannot reach {place} ({reason}): start its server, or mend the URL")
-    return DataError(f"{place} is damaged or no experience store ({reason}): {RESTORE}")
+    return DataError(f"{place} is damaged or no experience store ({reason}): {RESTORE_ADVICE}")

@@ -13,15 +13,15 @@ from quickstudy.errors import DataError, MissingError, require
 from quickstudy.experience.records import Trial, as_record, canonical_json
 from quickstudy.experience.schema import SCHEMA
 
-__all__ = ["COLUMNS", "TABLE", "read_records", "write_rows"]
+__all__ = ["SCHEMA_KEY", "TABLE_COLUMNS", "read_records", "write_rows"]
 
-BATCH = 500
+ROWS_PER_BATCH = 500
 """Rows that are in memory at once."""
 
-COLUMNS = "quickstudy.experience"
+SCHEMA_KEY = "quickstudy.experience"
 """The key of the file's metadata that says of which schema its records are."""
 
-TABLE = {
+TABLE_COLUMNS = {
     "trial": "Id",
     "at": "datetime",
     "run": "Id",
@@ -83,13 +83,13 @@ def read_records(path: Path, kind: type[Any]) -> Iterator[list[Any]]:
     types = types_of(kind)
     try:
         with path.open("rb") as raw, parquet.ParquetFile(raw) as file:
-            known = (file.schema_arrow.metadata or {}).get(COLUMNS.encode(), b"none").decode()
+            known = (file.schema_arrow.metadata or {}).get(SCHEMA_KEY.encode(), b"none").decode()
             if known != SCHEMA:
                 raise DataError(
                     f"expected records of schema {SCHEMA} in {path}, got {known}: export them "
                     "again with the quickstudy that is to import them"
                 )
-            for batch in file.iter_batches(BATCH):
+            for batch in file.iter_batches(ROWS_PER_BATCH):
                 rows = [{n: _decode(row[n], types[n]) for n in types} for row in batch.to_pylist()]
                 yield [as_record(kind, row) for row in rows]
     except DataError:
@@ -101,8 +101,8 @@ def read_records(path: Path, kind: type[Any]) -> Iterator[list[Any]]:
 
 def joined(trial: Trial, names: dict[str, Any]) -> dict[str, Any]:
     """A row of the table: a trial with what `names` says of its task and strategy."""
-    own = {n: getattr(trial, n) for n in TABLE if n not in names and n != "trial"}
-    return {n: {**own, **names, "trial": trial.id}[n] for n in TABLE}
+    own = {n: getattr(trial, n) for n in TABLE_COLUMNS if n not in names and n != "trial"}
+    return {n: {**own, **names, "trial": trial.id}[n] for n in TABLE_COLUMNS}
 
 
 def _schema(types: dict[str, str]) -> Any:
@@ -114,7 +114,7 @@ def _schema(types: dict[str, str]) -> Any:
         "datetime": pa.timestamp("us", tz="UTC"),
     }
     columns = [(name, arrow.get(kind, pa.string())) for name, kind in types.items()]
-    return pa.schema(columns, metadata={COLUMNS: SCHEMA})
+    return pa.schema(columns, metadata={SCHEMA_KEY: SCHEMA})
 
 
 def _code(value: Any) -> Any:

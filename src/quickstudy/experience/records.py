@@ -137,7 +137,7 @@ class Run(_Record):
         commit: Of quickstudy's source, if it ran from a checkout.
         machine: What it ran on.
         started, finished: With a time zone.
-        report: What it found.
+        report: Its results.
     """
 
     command: str

@@ -27,7 +27,7 @@ from quickstudy.errors import (
     hide_passwords,
 )
 from quickstudy.experience.database import (
-    RESTORE,
+    RESTORE_ADVICE,
     check_file,
     database_url,
     experience_place,
@@ -36,7 +36,14 @@ from quickstudy.experience.database import (
     make_engine,
     revision_of,
 )
-from quickstudy.experience.parquet import BATCH, TABLE, joined, read_records, types_of, write_rows
+from quickstudy.experience.parquet import (
+    ROWS_PER_BATCH,
+    TABLE_COLUMNS,
+    joined,
+    read_records,
+    types_of,
+    write_rows,
+)
 from quickstudy.experience.records import Run, Strategy, Task, Trial, as_record
 from quickstudy.experience.schema import RECORDS, SCHEMA, UPGRADES, key_of
 from quickstudy.files import check_writable, disk_errors, make_folder, sync_folder
@@ -53,7 +60,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class ExperienceStore:
-    """Tasks, strategies, runs and trials, kept across runs and processes.
+    """Tasks, strategies, runs and trials, stored across runs and processes.
 
     What is in the store is never changed: a record whose id or fingerprint is there already is
     passed over, so writing again after a doubt is safe. Every write is one transaction, which is on
@@ -90,10 +97,10 @@ class ExperienceStore:
         if url.drivername == "sqlite":
             check_file(Path(self.place), create)
         self._engine = make_engine(url)
-        found = self._read(revision_of)
-        if found is None and not create:
+        revision = self._read(revision_of)
+        if revision is None and not create:
             raise MissingError(f"expected an experience store at {self.place}, found none")
-        if found != SCHEMA:
+        if revision != SCHEMA:
             self._write(self._upgrade)
 
     def __repr__(self) -> str:
@@ -178,20 +185,20 @@ class ExperienceStore:
         """
 
         def work(conn: sa.Connection) -> list[Record]:
-            found: list[Record] = []
+            matches: list[Record] = []
             for kind, table in RECORDS.items():
                 query = sa.select(table).where(key_of(table).startswith(id, autoescape=True))
-                found += [as_record(kind, row) for row in conn.execute(query.limit(2)).mappings()]
-            return found
+                matches += [as_record(kind, row) for row in conn.execute(query.limit(2)).mappings()]
+            return matches
 
-        found = self._read(work) if id and "\0" not in id else []
-        if len(found) != 1:
-            what = "several" if found else "none"
+        matches = self._read(work) if id and "\0" not in id else []
+        if len(matches) != 1:
+            what = "several" if matches else "none"
             raise UsageError(
                 f"expected the beginning of one id in {self.place}, got {id!r}, which is that of "
                 f"{what}: `quickstudy experience list` lists them"
             )
-        return found[0]
+        return matches[0]
 
     def export(self, place: str | Path) -> Path:
         """Write the store as it is now into a new folder, a Parquet file a kind of record; or,
@@ -216,7 +223,7 @@ class ExperienceStore:
             with disk_errors(place):
                 try:
                     if is_table:
-                        write_rows(made, TABLE, _joined_rows(conn, _chosen()))
+                        write_rows(made, TABLE_COLUMNS, _joined_rows(conn, _chosen()))
                         return made
                     made.mkdir()
                     for kind, table in RECORDS.items():
@@ -306,7 +313,7 @@ class ExperienceStore:
                 raise
             except (SQLAlchemyError, ValueError, TypeError) as error:
                 reason = str(error).partition("\n")[0]
-                raise DataError(f"{self.place} is damaged ({reason}): {RESTORE}") from error
+                raise DataError(f"{self.place} is damaged ({reason}): {RESTORE_ADVICE}") from error
         raise AssertionError
 
     def _upgrade(self, conn: sa.Connection) -> None:
@@ -317,19 +324,23 @@ class ExperienceStore:
 
         if conn.dialect.name == "postgresql":
             conn.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('quickstudy'))"))
-        found = revision_of(conn)
-        if found == SCHEMA:
+        revision = revision_of(conn)
+        if revision == SCHEMA:
             return
-        if found is not None and found > SCHEMA:
+        if revision is not None and revision > SCHEMA:
             made_by = conn.scalar(
-                sa.select(UPGRADES.c.quickstudy).where(UPGRADES.c.revision == found)
+                sa.select(UPGRADES.c.quickstudy).where(UPGRADES.c.revision == revision)
             )
             raise DataError(
-                f"expected schema {SCHEMA} or older in {self.place}, got {found} of quickstudy "
+                f"expected schema {SCHEMA} or older in {self.place}, got {revision} of quickstudy "
                 f"{made_by}: upgrade quickstudy to that version or newer, or name another store in "
                 "QUICKSTUDY_EXPERIENCE"
             )
-        if found is None and conn.dialect.name == "sqlite" and sa.inspect(conn).get_table_names():
+        if (
+            revision is None
+            and conn.dialect.name == "sqlite"
+            and sa.inspect(conn).get_table_names()
+        ):
             raise DataError(f"expected an experience store in {self.place}, got another database")
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
@@ -337,7 +348,7 @@ class ExperienceStore:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
-            raise DataError(f"{self.place} is damaged ({error}): {RESTORE}") from None
+            raise DataError(f"{self.place} is damaged ({error}): {RESTORE_ADVICE}") from None
         now = {"quickstudy": version("quickstudy"), "at": datetime.now(UTC)}
         conn.execute(sa.insert(UPGRADES), {"revision": SCHEMA, **now})
 
@@ -360,7 +371,7 @@ def _insert(
 
 def _batches(conn: sa.Connection, kind: type[Any], table: sa.Table) -> Iterator[list[Any]]:
     """All records of a kind, by key, some at a time."""
-    query = sa.select(table).order_by(key_of(table)).execution_options(yield_per=BATCH)
+    query = sa.select(table).order_by(key_of(table)).execution_options(yield_per=ROWS_PER_BATCH)
     for rows in conn.execute(query).mappings().partitions():
         yield [as_record(kind, row) for row in rows]
 
@@ -376,7 +387,7 @@ def _joined_rows(conn: sa.Connection, query: sa.Select[Any]) -> Iterator[list[di
         strategy.configuration,
     )
     names = [str(column.key) for column in query.selected_columns][len(RECORDS[Trial].c) :]
-    result = conn.execute(query.execution_options(yield_per=BATCH)).mappings()
+    result = conn.execute(query.execution_options(yield_per=ROWS_PER_BATCH)).mappings()
     for rows in result.partitions():
         yield [joined(as_record(Trial, row), {n: row[n] for n in names}) for row in rows]
 

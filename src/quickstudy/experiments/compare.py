@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import math
 import statistics
@@ -14,12 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from scipy import special
 
-from quickstudy.engine import TestReport, meta_test, meta_train
-from quickstudy.engine.meta_test import clustered_error
+from quickstudy.engine import meta_test, meta_train
 from quickstudy.errors import DataError, RunError, UsageError, unknown
 from quickstudy.experiments.build import (
     device_of_training,
@@ -31,13 +27,13 @@ from quickstudy.experiments.build import (
 from quickstudy.experiments.evaluate import check_tests, cost_of_test, run_test
 from quickstudy.experiments.provenance import provenance
 from quickstudy.experiments.run import load_run, train_run
+from quickstudy.experiments.significance import Pair, compare_pairs
 from quickstudy.files import (
     check_writable,
     disk_errors,
     make_folder,
     read_json,
     write_atomically,
-    write_figure,
 )
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.learners.base import trainable
@@ -50,9 +46,9 @@ from quickstudy.tasks.families import FAMILIES
 from quickstudy.tasks.image_files import list_images
 from quickstudy.tasks.images import decode_image
 
-__all__ = ["Comparison", "Pair", "compare", "draw", "holm", "recipe_of"]
+__all__ = ["Comparison", "compare", "recipe_of"]
 
-CHECKS = 5
+N_VALIDATIONS = 5
 """Validations of each learner within its budget."""
 
 VALIDATION_SHARE = 0.2
@@ -64,34 +60,16 @@ VALIDATION_TASKS = (10, 100)
 FEWEST_STEPS = 50
 """With fewer meta-steps a learner has hardly begun, and a comparison says nothing of it."""
 
-OVERRUN = 1.1
+MAX_OVERRUN = 1.1
 """A training that took more than this times the budget is not compared."""
 
-IMAGE_SIDES = (28, 84)
+IMAGE_SIZES = (28, 84)
 """The smallest and largest side at which a folder's images are compared."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two learners on the same tasks.
-
-    Args:
-        better, worse: Names, by mean score.
-        difference: Mean difference of their scores, in the metric's unit.
-        p: Of the paired t-test, two-sided, whose variance is clustered by class and by task,
-            Holm-corrected over all pairs. None where one of the two took more than the budget or
-            fewer than 50 steps, so that the difference says nothing.
-    """
-
-    better: str
-    worse: str
-    difference: float
-    p: float | None
-
-
-@dataclass(frozen=True)
 class Comparison:
-    """What `compare` found: an entry a learner, best first, and every pair of them."""
+    """The result of `compare`: an entry a learner, best first, and every pair of them."""
 
     about: dict[str, Any]
     learners: list[dict[str, Any]]
@@ -221,11 +199,11 @@ def compare(
         )
     entries.sort(key=lambda entry: -entry["mean"])
     enough = {entry["learner"] for entry in entries if entry["trained_enough"]}
-    found = Comparison({**about, **provenance(seed)}, entries, _pairs(reports, enough))
+    comparison = Comparison({**about, **provenance(seed)}, entries, compare_pairs(reports, enough))
     scores = {name: report.scores for name, report in reports.items()}
-    content = json.dumps({**found.as_dict(), "scores": scores}, indent=1)
+    content = json.dumps({**comparison.as_dict(), "scores": scores}, indent=1)
     write_atomically(folder / "compare.json", content.encode())
-    return found
+    return comparison
 
 
 def _image_options(folder: Path) -> dict[str, Any]:
@@ -239,7 +217,7 @@ def _image_options(folder: Path) -> dict[str, Any]:
         colours = colours or int(np.ptp(small, axis=0).max()) > 32  # more than compression leaves
         with Image.open(io.BytesIO(content)) as image:
             sides.append(max(image.size))
-    low, high = IMAGE_SIDES
+    low, high = IMAGE_SIZES
     size = min(max(round(statistics.median(sides)), low), high)
     return {"image_size": size, "channels": 3 if colours else 1, "ink": "bright"}
 
@@ -292,7 +270,7 @@ def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:
     needed = {
         name: max(
             FEWEST_STEPS * of_step / (1 - VALIDATION_SHARE),
-            fewest * CHECKS * of_task / VALIDATION_SHARE,
+            fewest * N_VALIDATIONS * of_task / VALIDATION_SHARE,
         )
         for name, (of_step, of_task) in timed.items()
         if recipes[name].train.steps
@@ -307,14 +285,14 @@ def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:
     of_task = max((timed[name][1] for name in needed), default=0.0)
     n_validation = most
     if of_task:
-        n_validation = min(most, math.floor(VALIDATION_SHARE * seconds / CHECKS / of_task))
+        n_validation = min(most, math.floor(VALIDATION_SHARE * seconds / N_VALIDATIONS / of_task))
     planned = {}
     for name, recipe in recipes.items():
         plain = json.loads(recipe.as_json())
         plain["validation"]["n_tasks"] = n_validation
         if name in needed:
             of_step, of_task = timed[name]
-            left = seconds - CHECKS * n_validation * of_task
+            left = seconds - N_VALIDATIONS * n_validation * of_task
             _shorten(plain, math.floor(left / of_step))
         planned[name] = parse_recipe(plain)
     return planned
@@ -355,7 +333,7 @@ def _shorten(plain: dict[str, Any], steps: int) -> None:
         schedule[key] = max(1, round(schedule[key] * factor))
     if "milestones" in schedule:
         schedule["milestones"] = [max(1, round(step * factor)) for step in schedule["milestones"]]
-    every = max(1, steps // CHECKS)
+    every = max(1, steps // N_VALIDATIONS)
     most = schedule.get("total_steps", 2 * steps)  # OneCycleLR refuses to go on
     train.update(steps=most, validate_every=every, checkpoint_every=every)
 
@@ -375,15 +353,15 @@ def _trained_enough(recipe: Recipe, trained: dict[str, Any], seconds: float) -> 
     """Whether a learner trained long enough, and within its budget; a baseline need not train."""
     if not recipe.train.steps:
         return True
-    return trained["steps"] >= FEWEST_STEPS and trained["seconds"] <= OVERRUN * seconds
+    return trained["steps"] >= FEWEST_STEPS and trained["seconds"] <= MAX_OVERRUN * seconds
 
 
 def _keep_plan(recipes: dict[str, Recipe], folder: Path, about: dict[str, Any]) -> None:
     """Keep the plan, since the timing it rests on would come out otherwise another time."""
     with disk_errors(folder):
         make_folder(folder)
-    kept = {"about": about, "recipes": {n: json.loads(r.as_json()) for n, r in recipes.items()}}
-    write_atomically(folder / "plan.json", json.dumps(kept, indent=1).encode())
+    plan = {"about": about, "recipes": {n: json.loads(r.as_json()) for n, r in recipes.items()}}
+    write_atomically(folder / "plan.json", json.dumps(plan, indent=1).encode())
 
 
 def _kept_plan(folder: Path, about: dict[str, Any]) -> dict[str, Recipe] | None:
@@ -392,10 +370,10 @@ def _kept_plan(folder: Path, about: dict[str, Any]) -> dict[str, Recipe] | None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise RunError(f"{folder} is there already, and no comparison: name another folder")
         return None
-    kept = read_json(path)
-    if kept.get("about") != about:
+    plan = read_json(path)
+    if plan.get("about") != about:
         raise RunError(f"{folder} holds another comparison: name another folder")
-    return {name: parse_recipe(plain) for name, plain in kept["recipes"].items()}
+    return {name: parse_recipe(plain) for name, plain in plan["recipes"].items()}
 
 
 def _curve(log: Path) -> list[tuple[float, float]]:
@@ -407,64 +385,3 @@ def _curve(log: Path) -> list[tuple[float, float]]:
             (score,) = line["validation"].values()
             curve.append((seconds, score))
     return curve
-
-
-def _pairs(reports: dict[str, TestReport], enough: set[str]) -> list[Pair]:
-    pairs, tested = [], {}
-    for one, other in itertools.combinations(reports, 2):
-        difference = reports[one].mean - reports[other].mean
-        better, worse = (one, other) if difference >= 0 else (other, one)
-        pairs.append((better, worse, abs(difference)))
-        if {one, other} <= enough:
-            tested[better, worse] = _p_value(reports[one], reports[other])
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return [Pair(b, w, difference, adjusted.get((b, w))) for b, w, difference in pairs]
-
-
-def _p_value(one: TestReport, other: TestReport) -> float:
-    """Of the t-test that two learners score the same on the same tasks, two-sided, with the
-    variance clustered by class and by task; by task alone where classes are not known."""
-    if one.by_class is not None and other.by_class is not None:
-        differences = one.by_class.scores - other.by_class.scores
-        weights, *clusterings = one.by_class[1:]
-    else:
-        differences = torch.tensor(one.scores).double() - torch.tensor(other.scores).double()
-        weights, clusterings = torch.ones(len(differences)), [torch.arange(len(differences))]
-    error, freedom = clustered_error(differences, weights, *clusterings)
-    mean = abs(float((weights * differences).sum() / weights.sum()))
-    if error == 0:
-        return 0.0 if mean else 1.0
-    return 2 * float(special.stdtr(freedom, -mean / error)) if error < math.inf else 1.0
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """Adjust p-values for being the smallest of several (Holm 1979).
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    adjusted, highest = [0.0] * len(ps), 0.0
-    for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
-        highest = max(highest, min(1.0, (len(ps) - rank) * ps[i]))
-        adjusted[i] = highest
-    return adjusted
-
-
-def draw(comparison: Comparison, path: Path) -> Path:
-    """Plot validation score against training time, a line a learner."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.2), layout="constrained", facecolor="white")
-    axis = figure.subplots()
-    for i, entry in enumerate(comparison.learners):
-        seconds, scores = zip(*entry["curve"], strict=True)
-        label = f"{entry['learner']} (test {100 * entry['mean']:.1f} %)"
-        marker = "osD^v"[i // 10 % 5]  # colours come again after ten
-        axis.plot(seconds, [100 * s for s in scores], marker=marker, ms=4, label=label)
-    axis.axvline(comparison.about["seconds"], color="grey", linestyle=":", label="budget")
-    axis.set_xlabel("training time with validation, seconds")
-    axis.set_ylabel("validation accuracy, %")
-    axis.grid(alpha=0.3)
-    axis.legend()
-    return write_figure(path, figure)

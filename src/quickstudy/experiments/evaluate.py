@@ -89,7 +89,7 @@ def held_out_classes(recipe: Recipe) -> list[dict[str, Any]]:
     """Which classes the tests are drawn from that are not those of meta-training: the data, the
     split, the number of classes, and their names, `MOST_NAMES` at most.
     """
-    found: dict[tuple[str, str], ClassData] = {}
+    held_out: dict[tuple[str, str], ClassData] = {}
     for test in recipe.test:
         data = test.data or recipe.data
         try:
@@ -98,7 +98,7 @@ def held_out_classes(recipe: Recipe) -> list[dict[str, Any]]:
             continue
         trained_on = data == recipe.data and test.split == recipe.tasks.split
         if classes is not None and not trained_on:
-            found[str(data.folder or data.name), test.split] = classes
+            held_out[str(data.folder or data.name), test.split] = classes
     return [
         {
             "data": name,
@@ -106,7 +106,7 @@ def held_out_classes(recipe: Recipe) -> list[dict[str, Any]]:
             "n_classes": classes.n_classes,
             "classes": list(classes.names[:MOST_NAMES]),
         }
-        for (name, split), classes in found.items()
+        for (name, split), classes in held_out.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Pictures of episodes of images: the support set, the queries, and the predictions."""
+"""Pictures of episodes of images, and of comparisons."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import torch
 
 from quickstudy.errors import MissingError, UsageError
 from quickstudy.experiments.build import tasks_of_test
+from quickstudy.experiments.compare import Comparison
 from quickstudy.files import write_figure
 from quickstudy.learners import Learner
 from quickstudy.learners.base import check_finite
 from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks import Episode
 
-__all__ = ["draw_episodes", "draw_frame", "episodes_to_draw"]
+__all__ = ["draw_comparison", "draw_episodes", "draw_frame", "episodes_to_draw"]
 
-RIGHT, WRONG = "#2a9d43", "#d62828"
+CORRECT_COLOUR, WRONG_COLOUR = "#2a9d43", "#d62828"
 """Colours of frames."""
 
-PER_CLASS = 6
+QUERIES_PER_CLASS = 6
 
 
 def episodes_to_draw(recipe: Recipe) -> list[tuple[str, Episode]]:
@@ -32,18 +33,18 @@ def episodes_to_draw(recipe: Recipe) -> list[tuple[str, Episode]]:
     Raises:
         UsageError: If the recipe has no such test.
     """
-    found: list[tuple[str, Episode]] = []
+    episodes: list[tuple[str, Episode]] = []
     for test in recipe.test:
         dataset = (test.data or recipe.data).dataset
         is_fixed = dataset is not None and test.split in dataset.fixed_tasks
         if is_fixed or (test.n_way == 5 and test.n_shot == 1):
-            changed = {} if is_fixed else {"n_query": PER_CLASS}
+            changed = {} if is_fixed else {"n_query": QUERIES_PER_CLASS}
             with contextlib.suppress(MissingError):
                 tasks = tasks_of_test(recipe, test.model_copy(update=changed), stream=3)
-                found.append((test.title.partition(" (")[0], tasks[0]))
-    if not found:
+                episodes.append((test.title.partition(" (")[0], tasks[0]))
+    if not episodes:
         raise UsageError("expected a test of 5 ways and 1 shot to draw a picture of, got none")
-    return found
+    return episodes
 
 
 def draw_episodes(episodes: list[tuple[str, Episode]], learner: Learner, path: Path) -> Path:
@@ -86,7 +87,7 @@ def _draw_task(panel: Any, title: str, episode: Episode, learner: Learner) -> No
         example = episode.support.x[episode.support.y == way][0, 0]
         _cell(cells[0], example, "black", ascii_uppercase[way])
         for k, i in enumerate((episode.query.y == way).nonzero().flatten()):
-            colour = RIGHT if right[i] else WRONG
+            colour = CORRECT_COLOUR if right[i] else WRONG_COLOUR
             note = "" if right[i] else ascii_uppercase[int(named[i])]
             _cell(cells[1 + k], episode.query.x[i, 0], colour, note)
 
@@ -114,3 +115,22 @@ def draw_frame(axis: Any, colour: str) -> None:
     for spine in axis.spines.values():
         spine.set_color(colour)
         spine.set_linewidth(2.5)
+
+
+def draw_comparison(comparison: Comparison, path: Path) -> Path:
+    """Plot validation score against training time, a line a learner."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained", facecolor="white")
+    axis = figure.subplots()
+    for i, entry in enumerate(comparison.learners):
+        seconds, scores = zip(*entry["curve"], strict=True)
+        label = f"{entry['learner']} (test {100 * entry['mean']:.1f} %)"
+        marker = "osD^v"[i // 10 % 5]  # colours come again after ten
+        axis.plot(seconds, [100 * s for s in scores], marker=marker, ms=4, label=label)
+    axis.axvline(comparison.about["seconds"], color="grey", linestyle=":", label="budget")
+    axis.set_xlabel("training time with validation, seconds")
+    axis.set_ylabel("validation accuracy, %")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return write_figure(path, figure)

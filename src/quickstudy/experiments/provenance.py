@@ -11,9 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from quickstudy.engine.precision import instruction_set
 from quickstudy.errors import hide_passwords
 from quickstudy.files import readable
 from quickstudy.version import __version__
@@ -22,18 +19,27 @@ __all__ = ["provenance"]
 
 
 def provenance(seed: int) -> dict[str, Any]:
-    """What it takes to do the same again."""
-    return {
+    """What it takes to do the same again.
+
+    PyTorch and what it uses of the processor are left out where the process does without it.
+    """
+    machine = [_processor(), f"{os.cpu_count()} cores", platform.system()]
+    about: dict[str, Any] = {
         "seed": seed,
         "command": readable(
             shlex.join([Path(sys.argv[0]).name, *map(hide_passwords, sys.argv[1:])])
         ),
         "quickstudy": __version__,
         "commit": _commit(),
-        "torch": torch.__version__,
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, "
-        f"{instruction_set()}",
     }
+    if "torch" in sys.modules:  # slow to import for its version alone
+        import torch
+
+        from quickstudy.engine.precision import instruction_set
+
+        about["torch"] = torch.__version__
+        machine.append(instruction_set())
+    return {**about, "machine": ", ".join(machine)}
 
 
 def _commit() -> str | None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from quickstudy.experiments.build import data_of_test, make_tasks, tasks_of_test
 from quickstudy.experiments.data import classes_of
+from quickstudy.experiments.records import run_record, trial_record
 from quickstudy.files import read_json, readable
 from quickstudy.recipes.loading import parse_recipe
 from quickstudy.recipes.schema import Data, Family, Recipe, Test
@@ -34,10 +33,7 @@ __all__ = [
     "trial_record",
 ]
 
-REPORTS = uuid.UUID("6d1c3d4c-5a0f-4b57-9d2f-1e6d1b3b8f0a")
-"""The namespace of runs' ids: the same report is the same run."""
-
-HOW_NOT_WHAT = {"device", "executor", "checkpoint_every", "keep_checkpoints"}
+OPTIONS_WITHOUT_EFFECT = {"device", "executor", "checkpoint_every", "keep_checkpoints"}
 """Options of training that leave what is learned as it is, to rounding."""
 
 
@@ -52,26 +48,29 @@ def remember(
     """Keep a part of a run's report as a run with its tasks, strategies and trials.
 
     The training is a trial without scores on the training tasks; each test is one with a score a
-    task. The same part is kept once.
+    task. The same part is recorded once.
 
     Args:
         recipe: That of the run, with its overrides.
         report: As in `report.json`.
         began: When the command began.
     """
-    told = report[part]
+    part_report = report[part]
     run = run_record(
-        told, recipe.as_json(), {"about": report["about"], **_without_scores(told)}, began
+        part_report,
+        recipe.as_json(),
+        {"about": report["about"], **_without_scores(part_report)},
+        began,
     )
     if part == "train":
         strategy = strategy_of(recipe)
         task = task_of(recipe.data, recipe.tasks, make_tasks(recipe, recipe.tasks, recipe.data, 0))
         trial = trial_record(
-            run, 0, task, strategy, seconds=told["seconds"], cost=told.get("cost", {})
+            run, 0, task, strategy, seconds=part_report["seconds"], cost=part_report.get("cost", {})
         )
         store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
         return
-    left = list(told["results"]["score"])
+    left = list(part_report["results"]["score"])
     tasks, strategies, trials = [], [], []
     for test in recipe.test:
         if left and left[0]["title"] == test.title:  # the data of the others is not here
@@ -84,15 +83,15 @@ def remember(
 
 def remember_comparison(folder: Path, store: ExperienceStore, *, began: datetime) -> None:
     """Keep what `compare` left in its folder: a trial a learner, all on the same task."""
-    found, plan = read_json(folder / "compare.json"), read_json(folder / "plan.json")
-    told = found["about"]
-    run = run_record(told, json.dumps(plan["about"]), _without_scores(found), began)
+    comparison, plan = read_json(folder / "compare.json"), read_json(folder / "plan.json")
+    made_by = comparison["about"]
+    run = run_record(made_by, json.dumps(plan["about"]), _without_scores(comparison), began)
     tasks, strategies, trials = [], [], []
-    for entry in found["learners"]:
+    for entry in comparison["learners"]:
         recipe = parse_recipe(plan["recipes"][entry["learner"]])
         tasks.append(_tested(recipe, recipe.test[0]))
         strategies.append(strategy_of(recipe))
-        scored = {**entry, "scores": found["scores"][entry["learner"]]}
+        scored = {**entry, "scores": comparison["scores"][entry["learner"]]}
         trials.append(_scored(run, len(trials), tasks[-1], strategies[-1], scored))
     store.record(run=run, tasks=tasks, strategies=strategies, trials=trials)
 
@@ -107,7 +106,7 @@ def strategy_of(recipe: Recipe, test: Test | None = None) -> Strategy:
 
     parts = {"backbone", "learner", "tasks", "curriculum", "validation", "train"}
     plain = recipe.model_dump(mode="json", exclude_defaults=True, include=parts)
-    plain["train"] = {k: v for k, v in plain["train"].items() if k not in HOW_NOT_WHAT}
+    plain["train"] = {k: v for k, v in plain["train"].items() if k not in OPTIONS_WITHOUT_EFFECT}
     if start := recipe.train.start:
         weights = start / "weights.safetensors"
         here = weights.exists()
@@ -175,35 +174,6 @@ def _words(size: int | tuple[int, int]) -> str:
     return f"{size[0]} to {size[1]}" if isinstance(size, tuple) else str(size)
 
 
-def run_record(told: dict[str, Any], recipe: str, report: dict[str, Any], began: datetime) -> Run:
-    """A run, told of by the provenance it kept."""
-    from quickstudy.experience import Run, canonical_json
-
-    report = _finite(report)
-    return Run(
-        command=told["command"],
-        started=began,
-        finished=datetime.now(UTC),
-        recipe=json.loads(recipe),
-        commit=told["commit"],
-        machine=told["machine"],
-        report=report,
-        id=str(uuid.uuid5(REPORTS, canonical_json([json.loads(recipe), report]))),
-    )
-
-
-def trial_record(run: Run, number: int, task: Task, strategy: Strategy, **more: Any) -> Trial:
-    from quickstudy.experience import Trial
-
-    return Trial(
-        task.fingerprint,
-        strategy.fingerprint,
-        run.id,
-        id=str(uuid.uuid5(uuid.UUID(run.id), str(number))),
-        **{"at": run.finished, **_finite(more)},
-    )
-
-
 def _scored(run: Run, number: int, task: Task, strategy: Strategy, entry: dict[str, Any]) -> Trial:
     return trial_record(
         run,
@@ -222,12 +192,3 @@ def _without_scores(plain: Any) -> Any:
     if isinstance(plain, dict):
         return {k: _without_scores(v) for k, v in plain.items() if k != "scores"}
     return [_without_scores(v) for v in plain] if isinstance(plain, list) else plain
-
-
-def _finite(plain: Any) -> Any:
-    """A report with None for numbers that are not finite, which JSON does not have."""
-    if isinstance(plain, dict):
-        return {k: _finite(v) for k, v in plain.items()}
-    if isinstance(plain, list | tuple):
-        return [_finite(v) for v in plain]
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

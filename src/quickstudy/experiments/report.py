@@ -1,4 +1,4 @@
-"""What is kept and shown of a run: report.json, the model card, and tables of results."""
+"""What is saved and displayed of a run: report.json, the model card, and tables of results."""
 
 from __future__ import annotations
 
@@ -136,9 +136,9 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
 
 def _held_out_words(part: dict[str, Any]) -> str:
     """Which classes of a data set were held out for the tests, in a line."""
-    shown = [str(name)[:80] for name in part["classes"][:MOST_NAMED]]
-    left = part["n_classes"] - len(shown)
-    names = ", ".join([*shown, *([f"and {left} more"] if left else [])])
+    named = [str(name)[:80] for name in part["classes"][:MOST_NAMED]]
+    left = part["n_classes"] - len(named)
+    names = ", ".join([*named, *([f"and {left} more"] if left else [])])
     return (
         f"Held out for tests: the {part['n_classes']} classes of the split {part['split']} of "
         f"{part['data']}: {names}."

@@ -1,4 +1,4 @@
-"""Published results beside ours: what the recipes name, and what was measured and kept."""
+"""Published results beside ours: what the recipes name, and what was measured and saved."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from quickstudy.recipes import recipe_names
 from quickstudy.recipes.loading import load_recipe
 from quickstudy.recipes.schema import Recipe
 
-__all__ = ["gaps", "keep_over_seeds", "kept_results", "reproductions"]
+__all__ = ["gaps", "keep_over_seeds", "reproductions", "saved_results"]
 
 
-def kept_results(name: str) -> dict[str, Any] | None:
-    """The report kept of a recipe, as `quickstudy test` wrote it; None if there is none."""
+def saved_results(name: str) -> dict[str, Any] | None:
+    """The saved report of a recipe, as `quickstudy test` wrote it; None if there is none."""
     packaged = Path(__file__).parents[1] / "recipes" / "results"
     checkout = Path(__file__).parents[3] / "benchmarks" / "results"
     for folder in (packaged, checkout):
@@ -39,9 +39,9 @@ def reproductions() -> list[dict[str, Any]]:
     rows = []
     for name in recipe_names():
         recipe = load_recipe(name)
-        kept = kept_results(name)
-        entries = next(iter(kept["test"]["results"].values())) if kept else []
-        minutes = kept["train"]["seconds"] / 60 if kept else None
+        saved = saved_results(name)
+        entries = next(iter(saved["test"]["results"].values())) if saved else []
+        minutes = saved["train"]["seconds"] / 60 if saved else None
         for row in gaps(recipe, entries):
             rows.append({"recipe": name, **row, "minutes": minutes, "why": recipe.gap})
     return rows

@@ -58,11 +58,11 @@ def train_run(
     """
     if os.environ.get("RANK", "0") == "0":  # of several processes the first writes
         check_writable(folder)
-    kept = folder / "recipe.json"
-    if kept.exists():
+    recipe_path = folder / "recipe.json"
+    if recipe_path.exists():
         if not resume:
             raise RunError(f"{folder} holds a run already: add --resume, or name another folder")
-        if changes := recipe.changes_training(parse_recipe(read_json(kept))):
+        if changes := recipe.changes_training(parse_recipe(read_json(recipe_path))):
             more = f"; and {len(changes) - 3} more keys" if len(changes) > 3 else ""
             raise RunError(
                 f"{folder} was made by another recipe ({'; '.join(changes[:3])}{more}): name "
@@ -85,7 +85,7 @@ def train_run(
         run=folder,
         resume=resume,
         seconds=seconds,
-        callbacks=[_KeepRecipe(recipe, kept), *(callbacks or [])],
+        callbacks=[_WriteRecipe(recipe, recipe_path), *(callbacks or [])],
         **training_options(recipe),
     )
     trained = read_json(folder / "report.json").get("train", {})
@@ -97,7 +97,7 @@ def train_run(
 
 def _take_backbone(learner: Learner, folder: Path) -> None:
     """Give a learner the weights of a run's backbone."""
-    kept = {
+    saved = {
         name.rpartition("backbone.")[2]: tensor
         for name, tensor in checkpoints.load_tensors(folder / "weights.safetensors").items()
         if "backbone." in name
@@ -105,15 +105,15 @@ def _take_backbone(learner: Learner, folder: Path) -> None:
     own = {n: t for n, t in learner.state_dict().items() if "backbone." in n}
     parameters = dict(learner.named_parameters())
     for name, tensor in own.items():
-        given = kept.get(name.rpartition("backbone.")[2])
+        given = saved.get(name.rpartition("backbone.")[2])
         if given is None and name not in parameters:
             continue  # running statistics, which not every learner keeps
         alike = given is not None and given.is_floating_point() == tensor.is_floating_point()
         if given is None or not alike or given.shape != tensor.shape:
-            found = "none" if given is None else f"{given.dtype} of {tuple(given.shape)}"
+            got = "none" if given is None else f"{given.dtype} of {tuple(given.shape)}"
             raise UsageError(
                 f"expected a backbone in {folder} like the learner's own, with {name} as "
-                f"{tensor.dtype} of shape {tuple(tensor.shape)}, got {found}: give both recipes "
+                f"{tensor.dtype} of shape {tuple(tensor.shape)}, got {got}: give both recipes "
                 "the same backbone"
             )
         tensor.copy_(given)
@@ -133,7 +133,7 @@ def _rehearse(learner: Learner, episode: Episode) -> Cost:
         ) from error
 
 
-class _KeepRecipe(Callback):
+class _WriteRecipe(Callback):
     """Writes the recipe when training starts, which is after all that could be refused."""
 
     def __init__(self, recipe: Recipe, path: Path) -> None:

@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-ROWS = 256
+PIXELS_PER_SUM = 256
 """Pixels that float32 may add up: so few that their sum has all of its digits."""
 
 
@@ -67,7 +67,7 @@ def _adds_up_plainly(x: Tensor) -> bool:
         and x.ndim == 4
         and x.is_contiguous(memory_format=torch.channels_last)
         and not x.is_contiguous()
-        and x.numel() > ROWS * x.shape[1]
+        and x.numel() > PIXELS_PER_SUM * x.shape[1]
     )
 
 
@@ -76,11 +76,11 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
     In memory, channels-last images are rows of one pixel each. Pixels that stand beside each
     other become one longer row, so that PyTorch takes them for other channels, and adds up
-    `ROWS` pixels or few more of each.
+    `PIXELS_PER_SUM` pixels or few more of each.
     """
     channels = x.shape[1]
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)  # (n * height * width, channels)
-    folded = max(1, len(pixels) // ROWS)
+    folded = max(1, len(pixels) // PIXELS_PER_SUM)
     even = len(pixels) // folded * folded
     means, variances, shares = [], [], []
     for part, beside in ((pixels[:even], folded), (pixels[even:], 1)):

@@ -128,7 +128,7 @@ class Data(_Table):
 
     @property
     def n_channels(self) -> int:
-        """Of an image: of the folder as asked for, or as the data set has them."""
+        """Of an image: as the table says of a folder, or as the data set has them."""
         return self.dataset.channels if self.dataset else self.channels
 
     @property
@@ -283,5 +283,5 @@ def _differences(here: Any, there: Any, key: str = "") -> list[str]:
             for name in {**there, **here}
             for line in _differences(here.get(name), there.get(name), f"{key}.{name}".lstrip("."))
         ]
-    shown = ("not given" if value is None else str(value)[:80] for value in (there, here))
-    return ["{}: {} there, {} here".format(key, *shown)]
+    values = ("not given" if value is None else str(value)[:80] for value in (there, here))
+    return ["{}: {} there, {} here".format(key, *values)]

@@ -1,6 +1,6 @@
-"""What a client that is slow, silent or one of very many can take of the service: little.
+"""Limits of connections: their number, the time for the head of a request, and log records.
 
-uvicorn bounds neither connections nor the time in which the head of a request comes.
+uvicorn bounds none of these, so slow, silent or many clients could exhaust the service.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ except ImportError:  # Windows, where sockets are not bounded by open files
 __all__ = ["BACKLOG", "Connection", "bound_logs", "most_connections"]
 
 MOST_CONNECTIONS = 512
-"""Open at once. For more, those that have been without a request for the longest are closed."""
+"""Open connections. For further ones, those that have waited longest for their client are
+closed."""
 
 BACKLOG = 64
-"""New connections that wait for the service; so many are taken before any is closed."""
+"""New connections that are queued until the service accepts them."""
 
-HEAD_SECONDS = 10.0
-"""For the head of a request to come, and for a client to take what it is sent."""
+CLIENT_TIMEOUT = 10.0
+"""Seconds in which the head of a request must arrive, and a client must read what it is sent."""
 
-MOST_RECORDS, LOG_SECONDS = 20, 60.0
-"""Records that a logger writes in so many seconds."""
+MOST_LOG_RECORDS, LOG_PERIOD = 20, 60.0
+"""Records that a logger writes at most, in a period of so many seconds."""
 
 
 def most_connections() -> int:
@@ -41,34 +42,34 @@ def most_connections() -> int:
 
 
 class Connection(H11Protocol):
-    """A connection that is closed if no request comes, if answers are not taken, or if it waits for
-    its client while others want in."""
+    """A connection that is closed if no request arrives in time, if the client does not read the
+    responses, or if it waits for its client while others want to connect."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.most = most_connections()
-        self.since = 0.0
+        self.most_connections = most_connections()
+        self.waiting_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def between_requests(self) -> bool:
-        """Whether all requests whose head came are answered."""
+        """Whether all requests whose head has arrived are answered."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether there is no request that has come as a whole and is not yet answered."""
+        """Whether no request has arrived completely and is not yet answered."""
         return self.between_requests or self.cycle.more_body
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._wait_for_head()
-        if len(self.connections) > self.most:
+        if len(self.connections) > self.most_connections:
             others = cast("set[Connection]", self.connections) - {self}
             idle = [other for other in others if other.waits_for_client]
-            oldest = min(idle, key=lambda other: other.since, default=self)
+            oldest = min(idle, key=lambda other: other.waiting_since, default=self)
             oldest.transport.abort()
-            self.connections.discard(oldest)  # at once, as new ones may come before it is closed
+            self.connections.discard(oldest)  # at once, as others may connect before it is closed
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -96,12 +97,12 @@ class Connection(H11Protocol):
             self._stop_timer()
 
     def _wait_for_head(self) -> None:
-        self.since = time.monotonic()
+        self.waiting_since = time.monotonic()
         self._start_timer()
 
     def _start_timer(self) -> None:
         self._stop_timer()
-        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        self._timer = self.loop.call_later(CLIENT_TIMEOUT, self.transport.abort)
 
     def _stop_timer(self) -> None:
         if self._timer:
@@ -109,27 +110,27 @@ class Connection(H11Protocol):
             self._timer = None
 
 
-class _FewRecords(logging.Filter):
-    """Lets some records a minute pass, and says when it leaves out more."""
+class LogRateLimit(logging.Filter):
+    """Lets a number of records a minute pass; the last one says that more are left out."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.began, self.n = -LOG_SECONDS, 0
+        self.period_start, self.n_records = -LOG_PERIOD, 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         now = time.monotonic()
-        if now - self.began >= LOG_SECONDS:
-            self.began, self.n = now, 0
-        self.n += 1
-        if self.n == MOST_RECORDS:
+        if now - self.period_start >= LOG_PERIOD:
+            self.period_start, self.n_records = now, 0
+        self.n_records += 1
+        if self.n_records == MOST_LOG_RECORDS:
             record.msg = f"{record.getMessage()} (more of this minute are left out)"
             record.args = ()
-        return self.n <= MOST_RECORDS
+        return self.n_records <= MOST_LOG_RECORDS
 
 
 def bound_logs() -> None:
-    """Bound what the server and its event loop write into their logs, whatever clients do."""
+    """Limit how much the server and its event loop write into their logs."""
     for name in ("uvicorn.error", "asyncio"):
         logger = logging.getLogger(name)
-        if not any(isinstance(known, _FewRecords) for known in logger.filters):
-            logger.addFilter(_FewRecords())
+        if not any(isinstance(existing, LogRateLimit) for existing in logger.filters):
+            logger.addFilter(LogRateLimit())

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from quickstudy.errors import DataError
+from quickstudy.tasks.pictures import episode_html
 
 __all__ = ["Batch", "Episode", "Support", "stack"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Batch:
     """Examples and their targets.
 
@@ -47,8 +48,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.y)
 
+    def __repr__(self) -> str:
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        shown = (f"{name}={_brief(value)}" for name, value in values if value is not None)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Support(Batch):
     """All that a learner may know of a task before it sees the queries.
 
@@ -66,6 +72,8 @@ class Support(Batch):
         >>> support = Support(torch.rand(5, 1, 28, 28), torch.arange(5), n_way=5)
         >>> len(support), support.n_way
         (5, 5)
+        >>> support
+        Support(x=float32 (5, 1, 28, 28), y=int64 (5,), n_way=5)
     """
 
     n_way: int | None = None
@@ -85,9 +93,9 @@ class Support(Batch):
             )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Episode:
-    """One task, validated once when it is made.
+    """One task, validated once when it is made. A notebook shows a picture of it.
 
     Args:
         support: What the learner adapts to.
@@ -116,6 +124,12 @@ class Episode:
         if self.clusters is None:
             object.__setattr__(self, "clusters", self.classes)
 
+    def __repr__(self) -> str:
+        return f"Episode(support={self.support!r}, query={self.query!r})"
+
+    def _repr_html_(self) -> str:
+        return episode_html(self)
+
     @property
     def n_way(self) -> int | None:
         """Number of classes; None for regression."""
@@ -133,6 +147,13 @@ class Episode:
             return t if keep else t.to(target)
 
         return pytree.tree_map_only(Tensor, move, self)
+
+
+def _brief(value: Any) -> str:
+    """A tensor by its type and shape."""
+    if not isinstance(value, Tensor):
+        return repr(value)
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
 def _check_labels(which: str, y: Tensor, n_way: int) -> None:

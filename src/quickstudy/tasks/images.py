@@ -37,29 +37,29 @@ __all__ = [
 ]
 
 MOST_PIXELS = 64_000_000
-MOST_DECODED = 128_000_000
+MAX_DECODED_BYTES = 128_000_000
 """Bytes of an image as it is decoded, which for JPEG is near the size wanted."""
 
-MOST_SIDE = 4096
+MAX_SIZE = 4096
 """Of the size wanted, in pixels."""
 
-DEPTHS = (8, 10, 12, 14, 16)
+BIT_DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras and scanners use of 16."""
 
-GAP = 3
+REDUCING_GAP = 3
 """Large images are first averaged down to so many times the size wanted, in whole steps."""
 
 BAND_PIXELS = 1_000_000
 """Of a large image, converted at once."""
 
-DECODED = FileCache("decoded")
-DECODER = 4
+DECODED_CACHE = FileCache("decoded")
+DECODER_VERSION = 4
 """Changes with whatever changes the pixels."""
 
 Ink = Literal["bright", "dark"]
 Fit = Literal["pad", "grey", "stretch"]
 
-TURNS = {
+EXIF_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -126,7 +126,7 @@ def _depth(named: Iterable[tuple[str, Any]]) -> int:
             if opened is not None and _is_deep(opened):
                 _check_size(opened, known_as)
                 most = max(most, _brightest(opened, known_as))
-    return 16 if most < 0 else next(bits for bits in DEPTHS if most < 2**bits)
+    return 16 if most < 0 else next(bits for bits in BIT_DEPTHS if most < 2**bits)
 
 
 @contextlib.contextmanager
@@ -165,7 +165,7 @@ def _check_size(image: Image.Image, name: str) -> None:
     """Refuse an image that is too large, before it is decoded."""
     channels = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}.get(image.mode, 4)
     pixels = image.width * image.height
-    if pixels > MOST_PIXELS or pixels * channels > MOST_DECODED:
+    if pixels > MOST_PIXELS or pixels * channels > MAX_DECODED_BYTES:
         raise DataError(f"{name} has {image.width}x{image.height} pixels: make it smaller")
 
 
@@ -200,13 +200,13 @@ class Images:
     def __post_init__(self) -> None:
         check_option("ink", self.ink, get_args(Ink))
         check_option("fit", self.fit, get_args(Fit))
-        if not 1 <= self.size <= MOST_SIDE or self.channels not in (1, 3):
+        if not 1 <= self.size <= MAX_SIZE or self.channels not in (1, 3):
             raise UsageError(
-                f"expected a size of 1 to {MOST_SIDE} and 1 or 3 channels, got {self.size} and "
+                f"expected a size of 1 to {MAX_SIZE} and 1 or 3 channels, got {self.size} and "
                 f"{self.channels}"
             )
-        if self.bits not in (None, *DEPTHS):
-            raise UsageError(f"expected bits of {', '.join(map(str, DEPTHS))}, got {self.bits}")
+        if self.bits not in (None, *BIT_DEPTHS):
+            raise UsageError(f"expected bits of {', '.join(map(str, BIT_DEPTHS))}, got {self.bits}")
 
     def fitted(self, images: Sequence[Any]) -> Images:
         """These options with the `bits` that a support set uses, so that queries are scaled as it
@@ -277,7 +277,7 @@ class Images:
                     stacklevel=1,
                 )
         fitted = self._resized(image, bits)
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        turn = EXIF_TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
         if turn is not None:
             fitted = fitted.transpose(turn)
         side = (self.size, self.size)
@@ -310,7 +310,7 @@ class Images:
             scale = self.size / max(width, height)
             goal = (max(1, round(width * scale)), max(1, round(height * scale)))
         across, down = (
-            max(1, side // (GAP * to)) for side, to in zip(image.size, goal, strict=True)
+            max(1, side // (REDUCING_GAP * to)) for side, to in zip(image.size, goal, strict=True)
         )
         if across == down == 1:
             flat = self._flat(image, bits)
@@ -377,7 +377,7 @@ def load_image_folder(
     path = Path(path)
     how = Images(size, channels, ink, fit, bits)
     key = _decoded_key(path, how) if cache_limit() and path.exists() else ""
-    if key and (content := DECODED.get(key)):
+    if key and (content := DECODED_CACHE.get(key)):
         with contextlib.suppress(safetensors.SafetensorError, KeyError, ValueError):
             tensors = safetensors.torch.load(content)
             names = json.loads(bytes(tensors["names"].tolist()))
@@ -400,7 +400,7 @@ def load_image_folder(
     y = torch.tensor([number[o] for o in owners])
     if key and key == _decoded_key(path, how):  # as it was when it was decoded
         coded = torch.tensor(list(json.dumps(names).encode()), dtype=torch.uint8)
-        DECODED.put(key, safetensors.torch.save({"x": x, "y": y, "names": coded}))
+        DECODED_CACHE.put(key, safetensors.torch.save({"x": x, "y": y, "names": coded}))
     return ClassData(x, y, names, groups=_groups(names))
 
 
@@ -418,5 +418,5 @@ def _decoded_key(path: Path, how: Images) -> str:
     else:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-    about = f"{DECODER}\0{content}\0{how}"
+    about = f"{DECODER_VERSION}\0{content}\0{how}"
     return f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.safetensors"

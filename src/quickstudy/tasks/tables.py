@@ -292,7 +292,7 @@ def _smooth(rng: Rng, x: np.ndarray, m: int) -> np.ndarray:
     return np.cos(x @ (scale * waves) + rng.uniform(0, 2 * math.pi, 64)) @ rng.normal(size=(64, m))
 
 
-BENDS = (
+ACTIVATIONS = (
     np.tanh,
     lambda a: np.maximum(a, 0),
     lambda a: a,
@@ -307,7 +307,7 @@ BENDS = (
 
 
 def _bend(rng: Rng):
-    return BENDS[int(rng.integers(len(BENDS)))]
+    return ACTIVATIONS[int(rng.integers(len(ACTIVATIONS)))]
 
 
 def _standard(x: np.ndarray) -> np.ndarray:

@@ -11,11 +11,12 @@ pytest.importorskip("lightgbm")
 
 from sklearn.base import clone  # noqa: E402
 
-from quickstudy.apps.automl import estimators  # noqa: E402
 from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor  # noqa: E402
-from quickstudy.apps.automl.history import History  # noqa: E402
-from quickstudy.apps.automl.knowledge import pipeline_name  # noqa: E402
-from quickstudy.apps.automl.pipelines import TableEncoder  # noqa: E402
+from quickstudy.apps.automl.meta.history import History  # noqa: E402
+from quickstudy.apps.automl.pipelines.config import PipelineConfig  # noqa: E402
+from quickstudy.apps.automl.pipelines.encoder import TableEncoder  # noqa: E402
+from quickstudy.apps.automl.pipelines.families import FAMILIES  # noqa: E402
+from quickstudy.apps.automl.search import problem, stages  # noqa: E402
 from quickstudy.errors import DataError, RunError, UsageError  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -62,50 +63,53 @@ def test_a_planted_leak_gains_nothing():
 
 
 def test_no_transform_sees_the_rows_that_are_left_out(monkeypatch):
-    seen = []
-    plain = TableEncoder.fit_transform
+    trains = []
+    fit_transform = TableEncoder.fit_transform
     monkeypatch.setattr(
         TableEncoder,
         "fit_transform",
-        lambda self, X, y=None, **more: (seen.append(set(X["row"])), plain(self, X, y))[1],
+        lambda self, X, y=None, **more: (
+            trains.append(set(X["row"])),
+            fit_transform(self, X, y),
+        )[1],
     )
-    asked = []
-    predictions = AutoMLClassifier._predictions
+    validations = []
+    predict = problem.predict_pipeline
     monkeypatch.setattr(
-        AutoMLClassifier,
-        "_predictions",
-        lambda self, model, frame, deadline: (
-            asked.append(set(frame["row"])),
-            predictions(self, model, frame, deadline),
+        problem,
+        "predict_pipeline",
+        lambda model, frame, n_classes, deadline: (
+            validations.append(set(frame["row"])),
+            predict(model, frame, n_classes, deadline),
         )[1],
     )
     AutoMLClassifier(n_trials=1, families=["linear"]).fit(X.assign(row=range(90)), Y)
-    assert len(asked) == 5
-    assert set.union(*asked) == set(range(90))
-    for shown, left_out in zip(seen, asked, strict=False):
-        assert shown | left_out == set(range(90))
-        assert not shown & left_out
+    assert len(validations) == 5
+    assert set.union(*validations) == set(range(90))
+    for train, validation in zip(trains, validations, strict=False):
+        assert train | validation == set(range(90))
+        assert not train & validation
 
 
 def test_choosing_columns_from_noise_gains_nothing(monkeypatch):
     options = {"C": 1.0, "construct": "products", "select": "anova", "kept": 0.05}
-    family = replace(estimators.FAMILIES["linear"], default=options)
-    monkeypatch.setitem(estimators.FAMILIES, "linear", family)
+    family = replace(FAMILIES["linear"], default=options)
+    monkeypatch.setitem(FAMILIES, "linear", family)
     noise, coin = RNG.normal(size=(60, 300)), np.random.default_rng(3).integers(0, 2, 60)
     model = AutoMLClassifier(n_trials=1, families=["linear"], history=None).fit(noise, coin)
     assert model.leaderboard_[0].options == options
     assert model.leaderboard_[0].mean < 0.65
 
 
-def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):
-    plain = estimators.make_model
+def test_a_failing_pipeline_is_in_the_leaderboard_and_the_others_go_on(monkeypatch):
+    plain = problem.make_model
 
     def make_model(family, options, goal, seed, columns):
         if family == "linear":
             raise ValueError("no luck")
         return plain(family, options, goal, seed, columns)
 
-    monkeypatch.setattr(estimators, "make_model", make_model)
+    monkeypatch.setattr(problem, "make_model", make_model)
     model = AutoMLClassifier(n_trials=2, families=FAST, time_budget=None, history=None).fit(X, Y)
     failed = model.leaderboard_[-1]
     assert (failed.family, failed.failure, failed.weight) == ("linear", "ValueError: no luck", 0)
@@ -113,12 +117,12 @@ def test_a_failing_pipeline_is_told_of_and_the_others_go_on(monkeypatch):
         AutoMLClassifier(n_trials=2, families=["linear"]).fit(X, Y)
 
 
-def test_a_pipeline_is_judged_on_few_rows_first_and_none_that_it_is_asked_for(monkeypatch):
-    monkeypatch.setattr(estimators, "LEAST_ROWS", 20)
+def test_a_pipeline_is_scored_on_few_rows_first_and_none_that_it_predicts(monkeypatch):
+    monkeypatch.setattr(stages, "LEAST_ROWS", 20)
     sizes = []
-    plain = estimators.fit_pipeline
+    plain = problem.fit_pipeline
     monkeypatch.setattr(
-        estimators,
+        problem,
         "fit_pipeline",
         lambda m, x, y, deadline: (sizes.append(len(x)), plain(m, x, y, deadline))[1],
     )
@@ -129,16 +133,16 @@ def test_a_pipeline_is_judged_on_few_rows_first_and_none_that_it_is_asked_for(mo
     assert ended
     assert all(len(entry.scores) < 5 for entry in ended)
     assert all(len(e.scores) == 5 for e in model.leaderboard_ if e.failure is None)
-    splits = model._splits(np.zeros(90, dtype=int))
-    part, *folds = estimators._stages(splits, 0)
+    splits = problem.Problem(X, np.zeros(90, dtype=int), model.columns_, n_classes=1).splits(5)
+    part, *folds = stages.stages_of(splits, 0)
     assert not part.is_fold
-    assert estimators._so_far([part]) == "24 rows"
-    assert set(part.learned) <= set(splits[0][0])
-    assert not set(part.learned) & set(part.predicted)
+    assert stages.describe_stages([part]) == "24 rows"
+    assert set(part.train) <= set(splits[0][0])
+    assert not set(part.train) & set(part.validation)
     assert len(folds) == 5
 
 
-def test_predictions_for_rows_left_out_are_kept():
+def test_predictions_out_of_fold_are_available():
     model = AutoMLRegressor(n_trials=2, families=FAST, time_budget=None).fit(X, X["a"])
     assert np.corrcoef(model.out_of_fold_, X["a"])[0, 1] > 0.9
     best = model.leaderboard_[0].mean
@@ -368,18 +372,18 @@ def test_options_that_cannot_be_are_refused(options, message):
         AutoMLClassifier(**options).fit(X, Y)
 
 
-def test_nothing_found_cannot_be_fitted_again():
+def test_a_leaderboard_without_weights_cannot_be_fitted():
     with pytest.raises(UsageError, match="with a weight"):
         AutoMLClassifier().refit(X, Y, [])
 
 
-NEAREST = ("k-nearest neighbours", {"n_neighbors": 7, "weights": "uniform"})
-LINEAR = ("linear", {"C": 0.5})
+NEAREST = PipelineConfig("k-nearest neighbours", {"n_neighbors": 7, "weights": "uniform"})
+LINEAR = PipelineConfig("linear", {"C": 0.5})
 
 
 def past(*pipelines):
     """A history in which the first is best."""
-    names = [pipeline_name(*pipeline) for pipeline in pipelines]
+    names = [PipelineConfig(*pipeline).name for pipeline in pipelines]
     return History(["a", "b"], names, [[1 - i / 10 for i in range(len(names))]] * 2)
 
 
@@ -400,15 +404,15 @@ def test_without_other_tables_each_familys_default_is_tried_first():
 
 
 def test_what_ships_is_suggested_without_fitting(monkeypatch):
-    monkeypatch.setattr(estimators, "fit_pipeline", None)
-    found = AutoMLClassifier(families=["svm", "linear"]).suggest(X, Y, 3)
-    assert len(found) == 3
-    assert {family for family, _ in found} <= {"svm", "linear"}
+    monkeypatch.setattr(problem, "fit_pipeline", None)
+    configs = AutoMLClassifier(families=["svm", "linear"]).suggest(X, Y, 3)
+    assert len(configs) == 3
+    assert {family for family, _ in configs} <= {"svm", "linear"}
     regressor = AutoMLRegressor(metric="neg_mean_absolute_error")
     assert len(regressor.suggest(X, np.arange(len(X)))) == 5
 
 
-def test_the_storages_password_is_not_shown():
+def test_the_storages_password_is_hidden():
     model = AutoMLClassifier(storage="postgresql://ann:secret@host/studies")
     for text in (repr(model), model._repr_html_(), model._repr_mimebundle_()["text/html"]):
         assert "secret" not in text

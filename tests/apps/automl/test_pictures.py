@@ -1,4 +1,4 @@
-"""What columns are worth, and the pictures of a run."""
+"""The importance of columns, and the pictures of a run."""
 
 from dataclasses import replace
 
@@ -24,15 +24,15 @@ X["constant"], X["name"] = 1, [f"n{i}" for i in range(90)]
 OPTIONS = {"n_trials": 1, "families": ["linear"], "n_folds": 2}
 
 
-def test_a_column_that_tells_the_target_is_worth_most(monkeypatch):
+def test_the_column_that_decides_the_target_is_most_important(monkeypatch):
     y = np.where(X["a"] > 0, "yes", "no")
     y[0] = "rare"
     model = AutoMLClassifier(**OPTIONS).fit(X, y)
-    worth = column_importance(model, X, y)
-    assert next(iter(worth)) == "a"
-    assert set(worth) == {"a", "b", "c"}  # the others are not used
-    assert worth["a"][0] > 0.2 > abs(worth["b"][0])
-    assert worth == column_importance(model, X, y)
+    importance = column_importance(model, X, y)
+    assert next(iter(importance)) == "a"
+    assert set(importance) == {"a", "b", "c"}  # the others are not used
+    assert importance["a"][0] > 0.2 > abs(importance["b"][0])
+    assert importance == column_importance(model, X, y)
     monkeypatch.setattr(importances, "MOST_COLUMNS", 2)
     assert len(column_importance(model, X, y)) == 2
 

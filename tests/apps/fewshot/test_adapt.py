@@ -30,8 +30,8 @@ def small_encoders(monkeypatch, tmp_path):
 
     words = Encoder(count, "letters", "1", seen="told which letters there are")
     pictures = Encoder(colours, "colours", "1")
-    monkeypatch.setitem(ENCODERS, methods.TEXTS, Pretrained(lambda: words, 3))
-    monkeypatch.setitem(ENCODERS, methods.PHOTOGRAPHS, Pretrained(lambda: pictures, 3, side=16))
+    monkeypatch.setitem(ENCODERS, methods.TEXT_ENCODER, Pretrained(lambda: words, 3))
+    monkeypatch.setitem(ENCODERS, methods.IMAGE_ENCODER, Pretrained(lambda: pictures, 3, side=16))
 
 
 def write(path, text):
@@ -59,7 +59,7 @@ def encoded_run(tmp_path):
     """Makes a run of what a named encoder makes."""
 
     def make(encoder):
-        name = "clinc150" if encoder == methods.TEXTS else "caltech101_84"
+        name = "clinc150" if encoder == methods.TEXT_ENCODER else "caltech101_84"
         data = f"data={{name={name!r}, encoder={encoder!r}}}"
         folder = tmp_path / encoder
         folder.mkdir()
@@ -72,7 +72,7 @@ def encoded_run(tmp_path):
 
 
 def test_a_run_of_embedded_examples_takes_what_they_are_made_of(encoded_run, tmp_path):
-    words, pictures = encoded_run(methods.TEXTS), encoded_run(methods.PHOTOGRAPHS)
+    words, pictures = encoded_run(methods.TEXT_ENCODER), encoded_run(methods.IMAGE_ENCODER)
     texts = write(tmp_path / "s.csv", "text,label\naa,x\ncc,y\n")
     found = adapt(texts, texts, learner=words)
     assert labels(found) == ["x", "y"]

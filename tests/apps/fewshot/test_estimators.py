@@ -23,11 +23,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
+from drawings import draw_few_glyphs
 from quickstudy import FewShotClassifier, FewShotRegressor
 from quickstudy.apps.fewshot import methods
 from quickstudy.apps.fewshot.adapt import adapt
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.encoders import ENCODERS, Pretrained
+from quickstudy.engine import checkpoints
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.experiments.run import load_run, train_run
 from quickstudy.learners import LEARNERS, MAML, R2D2, BayesianPrototypes, PrototypicalNetworks
@@ -78,7 +80,9 @@ def digits():
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "glyphs"
     changes = ["train.steps=2", "validation.n_tasks=2", "test=[]", "tasks.n_way=5"]
-    train_run(load_recipe("prototypical_glyphs", changes), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_few_glyphs(patch)
+        train_run(load_recipe("prototypical_glyphs", changes), folder)
     return folder
 
 
@@ -210,7 +214,7 @@ def test_a_learner_of_images_takes_arrays_of_their_shape_without_an_encoder():
 @pytest.fixture
 def letters_for_texts(monkeypatch):
     """An encoder named as that of texts, which needs no extra."""
-    monkeypatch.setitem(ENCODERS, methods.TEXTS, Pretrained(lambda: count_letters, 26))
+    monkeypatch.setitem(ENCODERS, methods.TEXT_ENCODER, Pretrained(lambda: count_letters, 26))
 
 
 def test_texts_are_embedded_if_nothing_is_named(letters_for_texts, tmp_path):
@@ -798,3 +802,49 @@ def test_refused_descriptions_leave_what_was_learned():
         classifier.partial_fit([], [], descriptions={"far": [9.0]})
     assert classifier.classes_.tolist() == ["high", "low"]
     assert np.array_equal(classifier.predict_proba(X), before)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("options", None),
+        ("state", {"classes": ["a"], "temperature": -1.0, "threshold": None}),
+        ("learner", {"kind": "run"}),
+        ("encoder", {"kind": "named", "name": "minilm", "bits": 99}),
+        ("n_features", "two"),
+    ],
+)
+def test_a_saved_state_that_does_not_fit_the_schema_is_refused(tmp_path, key, value):
+    FewShotClassifier().fit(X, Y).save(tmp_path / "saved")
+    tensors, state, _ = checkpoints.latest_checkpoint(tmp_path / "saved")
+    state[key] = value
+    checkpoints.save_version(tmp_path / "saved", tensors, state)
+    with pytest.raises(RunError, match=f"no estimator of this version of quickstudy .{key}"):
+        FewShotClassifier.load(tmp_path / "saved")
+
+
+def test_a_saved_estimator_without_its_examples_is_refused(tmp_path):
+    FewShotClassifier().fit(X, Y).save(tmp_path / "saved")
+    tensors, state, _ = checkpoints.latest_checkpoint(tmp_path / "saved")
+    del tensors["support"]["y"]
+    checkpoints.save_version(tmp_path / "saved", tensors, state)
+    with pytest.raises(RunError, match="no 'y'"):
+        FewShotClassifier.load(tmp_path / "saved")
+
+
+def test_a_notebook_shows_learner_encoder_and_sizes_and_no_tensor():
+    learner = PrototypicalNetworks(nn.Flatten())
+    html = FewShotClassifier(learner, encoder=lambda rows: np.array(rows)).fit(X, Y)._html_repr()
+    for shown in ("PrototypicalNetworks", "&lt;lambda&gt;", "<td>4</td>", "<td>2</td>"):
+        assert shown in html.partition("sk-top-container")[0]
+    assert "tensor(" not in html
+    assert "<td>ridge</td>" in FewShotClassifier("ridge").fit(X, Y)._html_repr()
+    assert (
+        "classes" not in FewShotRegressor().fit(X, [1.0, 2, 3, 4])._html_repr().partition("sk-")[0]
+    )
+
+
+def test_a_notebook_shows_an_estimator_that_is_not_fitted_as_scikit_learn_does():
+    html = FewShotClassifier("<b>bold</b>")._html_repr()
+    assert "sk-top-container" in html
+    assert "<b>bold" not in html

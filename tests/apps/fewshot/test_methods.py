@@ -3,9 +3,9 @@ import torch
 from PIL import Image
 
 from quickstudy.apps.fewshot.methods import (
+    IMAGE_ENCODER,
     METHODS,
-    PHOTOGRAPHS,
-    TEXTS,
+    TEXT_ENCODER,
     EncodedImages,
     default_encoder,
     in_colour,
@@ -22,8 +22,8 @@ RED = Image.new("RGB", (8, 8), (200, 30, 30))
 @pytest.mark.parametrize(
     ("examples", "expected"),
     [
-        (["where is my card", "balance"], TEXTS),
-        ([RED, RED], PHOTOGRAPHS),
+        (["where is my card", "balance"], TEXT_ENCODER),
+        ([RED, RED], IMAGE_ENCODER),
         ([[0.1, 0.2], [0.3, 0.4]], None),
         ([], None),
         (None, None),

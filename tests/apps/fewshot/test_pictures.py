@@ -6,9 +6,9 @@ from PIL import Image
 
 from drawings import draw_boxes
 from quickstudy.apps.fewshot.adapt import adapt
-from quickstudy.apps.fewshot.pictures import PREDICTED, draw_predictions
+from quickstudy.apps.fewshot.pictures import PREDICTED_COLOUR, draw_predictions
 from quickstudy.errors import DiskError, UsageError
-from quickstudy.experiments.pictures import RIGHT, WRONG
+from quickstudy.experiments.pictures import CORRECT_COLOUR, WRONG_COLOUR
 
 
 def test_predictions_are_drawn_a_row_a_class(tmp_path):
@@ -34,8 +34,8 @@ def test_predictions_whose_labels_are_not_known_are_framed_neither_as_right_nor_
     draw_boxes(tmp_path / "s", {"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)})
     found = adapt(tmp_path / "s", tmp_path / "s")
     picture = draw_predictions(found, tmp_path / "s", tmp_path / "s", tmp_path / "p.png")
-    assert frames(picture, PREDICTED) > 100
-    assert frames(picture, RIGHT) == frames(picture, WRONG) == 0
+    assert frames(picture, PREDICTED_COLOUR) > 100
+    assert frames(picture, CORRECT_COLOUR) == frames(picture, WRONG_COLOUR) == 0
 
 
 def test_what_is_no_image_is_refused(tmp_path):

@@ -9,6 +9,7 @@ from quickstudy.apps.fewshot import methods
 from quickstudy.apps.fewshot.classifier import FewShotClassifier
 from quickstudy.apps.fewshot.selection import (
     Candidate,
+    Selection,
     photograph_log_odds,
     select,
     select_for_images,
@@ -16,7 +17,7 @@ from quickstudy.apps.fewshot.selection import (
 from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import MissingError
 from quickstudy.learners.transfer.closed_form import GaussianClasses
-from quickstudy.tasks.datasets import load_dataset
+from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def small_encoder(monkeypatch, tmp_path):
         return torch.nn.functional.normalize(torch.stack([down, across], 1) + 1e-9, dim=1)
 
     encoder = Encoder(slopes, "slopes", "1")
-    monkeypatch.setitem(ENCODERS, methods.PHOTOGRAPHS, Pretrained(lambda: encoder, 2, side=16))
+    monkeypatch.setitem(ENCODERS, methods.IMAGE_ENCODER, Pretrained(lambda: encoder, 2, side=16))
 
 
 def shaded(n):
@@ -47,11 +48,11 @@ def shaded(n):
 
 def drawn(n):
     """Dark ink on white paper, of two invented characters."""
-    data = load_dataset("glyphs", "test")
+    glyphs = draw_glyphs(1, seed=2)  # the first alphabet of the data set's test split
     images = [
-        Image.fromarray(255 - data.x[row, 0].numpy())
+        Image.fromarray(255 - image)
         for c in (0, 1)
-        for row in (data.y == c).nonzero().flatten()[:n].tolist()
+        for image in glyphs.images[glyphs.labels == c][:n]
     ]
     return images, ["x"] * n + ["y"] * n
 
@@ -97,7 +98,7 @@ def prepared(images):
 
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize(
-    ("make", "expected"), [(drawn, methods.DRAWINGS), (shaded, "ridge on efficientnet_lite0")]
+    ("make", "expected"), [(drawn, methods.DRAWINGS_RUN), (shaded, "ridge on efficientnet_lite0")]
 )
 def test_drawings_and_grey_photographs_are_told_apart(make, expected, n):
     images, labels = make(n)
@@ -129,7 +130,7 @@ def test_without_the_encoder_drawings_are_learned_and_photographs_refused(monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     images, _ = drawn(2)
     chosen = select_for_images(prepared(images), torch.tensor([0, 0, 1, 1]))
-    assert chosen.name == methods.DRAWINGS
+    assert chosen.name == methods.DRAWINGS_RUN
     assert "efficientnet_lite0 not tried: expected efficientnet_lite_pytorch" in chosen.reason
     images, _ = shaded(2)
     with pytest.raises(MissingError, match=r"quickstudy\[images\]"):
@@ -146,3 +147,19 @@ def test_queries_of_16_bits_are_scaled_as_the_support(tmp_path):
     dim = [Image.fromarray(np.asarray(image) // 8) for image in deep]
     assert classifier.predict(dim).tolist() == labels
     assert isinstance(FewShotClassifier().fit([[0.0], [1.0]], [0, 1]).learner_, GaussianClasses)
+
+
+def test_a_notebook_shows_the_candidates_with_how_many_each_had_right():
+    y = torch.arange(5).repeat_interleave(3)
+    x = y[:, None].float()
+    names = {"<b>": fixed(2), "better": fixed(4)}
+    chosen = select([Candidate(n, f, lambda: x) for n, f in names.items()], y, "the weather")
+    html = chosen._repr_html_()
+    assert "<td>better</td><td>12</td><td>chosen</td>" in html
+    assert "<td>&lt;b&gt;</td><td>6</td><td></td>" in html
+    assert "correct of 15 left out" in html
+    assert "<b>" not in html
+
+
+def test_a_notebook_shows_why_where_nothing_was_left_out():
+    assert "<td>a</td><td>a, since &lt;i&gt;</td>" in Selection("a", "a, since <i>")._repr_html_()

@@ -52,13 +52,13 @@ def test_numbers_among_words_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("told", "says"),
+    ("columns", "says"),
     [
         ({"age": [1e20]}, r"'age' as in training, 30 ± 10, got 1e\+20"),
         ({"trade": [3]}, "a word or words as 'trade', got 3"),
     ],
 )
-def test_what_cannot_be_an_attribute_is_refused(told, says):
+def test_what_cannot_be_an_attribute_is_refused(columns, says):
     encoder = AttributeEncoder().fit({"age": [20, 40], "trade": ["baker", "smith"]}, 2)
     with pytest.raises(DataError, match=says):
-        encoder(told, 1)
+        encoder(columns, 1)

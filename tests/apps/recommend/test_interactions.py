@@ -140,31 +140,31 @@ def test_folds_share_no_user_and_leave_none_out():
 @pytest.mark.parametrize("order", ["random", "chronological"])
 def test_support_sets_grow_and_share_nothing_with_the_queries(order):
     data = generated(n_users=60)
-    cold = ColdUsers(data, n_query=4, most=6, order=order, seed=3)
+    cold = ColdUsers(data, n_query=4, max_support=6, order=order, seed=3)
     true = data.of_users(cold.users).matrix()
     for small, large in ((0, 1), (1, 3), (3, 6)):
         few, more = cold.support(small).toarray(), cold.support(large).toarray()
         assert ((few > 0).sum(1) == small).all()
         assert (more[few > 0] == few[few > 0]).all()
         assert (more[more > 0] == true.toarray()[more > 0]).all()
-        assert (np.take_along_axis(more, cold.query, 1) == 0).all()
-    assert (np.take_along_axis(true.toarray(), cold.query, 1) == cold.rating).all()
+        assert (np.take_along_axis(more, cold.query_items, 1) == 0).all()
+    assert (np.take_along_axis(true.toarray(), cold.query_items, 1) == cold.query_ratings).all()
     with pytest.raises(UsageError, match="0 to 6"):
         cold.support(7)
 
 
-def test_in_time_the_first_ratings_are_learned_from_and_the_last_asked():
+def test_in_time_the_first_ratings_are_the_support_set_and_the_last_the_queries():
     rows = [("a", f"x{t}", 1 + t % 5, -t) for t in range(8)]
     data = Interactions.from_rows(rows)
-    cold = ColdUsers(data, n_query=2, most=3, order="chronological")
-    assert [data.items[i] for i in cold.query[0]] == ["x1", "x0"]
+    cold = ColdUsers(data, n_query=2, max_support=3, order="chronological")
+    assert [data.items[i] for i in cold.query_items[0]] == ["x1", "x0"]
     assert {data.items[i] for i in cold.support(2).indices} == {"x7", "x6"}
 
 
 def test_cold_users_without_times_or_ratings_enough_are_refused():
     data = Interactions.from_rows([("a", "x", 1), ("a", "y", 2)])
     with pytest.raises(DataError, match="expected times"):
-        ColdUsers(data, n_query=1, most=1, order="chronological")
+        ColdUsers(data, n_query=1, max_support=1, order="chronological")
     with pytest.raises(DataError, match=r"users with 30 ratings.*--n-query"):
         ColdUsers(data)
     with pytest.raises(QuickstudyError, match="unknown order 'sorted'"):
@@ -181,7 +181,7 @@ def test_clicks_are_read_without_ratings_and_in_the_order_of_their_times(tmp_pat
     assert load_interactions(rated, clicks=True).rating.tolist() == [1, 1]
     assert load_interactions(rated).as_clicks().matrix().toarray().tolist() == [[1, 1]]
     with pytest.raises(DataError, match="times for an order, got none"):
-        load_interactions(rated, clicks=True).places()
+        load_interactions(rated, clicks=True).positions()
 
 
 def test_some_ratings_that_are_none_among_others_are_refused():
@@ -191,12 +191,12 @@ def test_some_ratings_that_are_none_among_others_are_refused():
 
 def test_what_follows_a_support_set_comes_next_in_time():
     rows = [("a", f"x{t}", None, -t) for t in range(8)]
-    cold = ColdUsers(Interactions.from_rows(rows), n_query=2, most=3, order="chronological")
+    cold = ColdUsers(Interactions.from_rows(rows), n_query=2, max_support=3, order="chronological")
     for size, then in ((0, ["x7", "x6"]), (3, ["x4", "x3"])):
-        assert [cold.data.items[i] for i in cold.following(size)[0]] == then
+        assert [cold.data.items[i] for i in cold.next_items(size)[0]] == then
         assert sorted(cold.support(size).data) == list(range(1, size + 1))
     with pytest.raises(UsageError, match="0 to 3"):
-        cold.following(4)
+        cold.next_items(4)
 
 
 def test_what_is_missing_in_parquet_is_no_name(tmp_path):
@@ -254,10 +254,13 @@ def test_a_file_without_names_of_columns_has_those_of_movielens(tmp_path, delimi
 def test_the_scale_is_that_of_all_ratings_or_as_given_and_stays_in_parts(tmp_path):
     rows = [("a", "x", 1), ("a", "y", 9), ("b", "x", 10)]
     data = Interactions.from_rows(rows)
-    assert data.of_users(np.array([0])).extremes == (1, 10)
-    assert Interactions.from_rows(rows, scale=(0, 10)).of_users(np.array([1])).extremes == (0, 10)
+    assert data.of_users(np.array([0])).rating_range == (1, 10)
+    assert Interactions.from_rows(rows, scale=(0, 10)).of_users(np.array([1])).rating_range == (
+        0,
+        10,
+    )
     path = write(tmp_path, "user,item,rating\na,x,1\n")
-    assert load_interactions(path, scale=(1, 5)).extremes == (1, 5)
+    assert load_interactions(path, scale=(1, 5)).rating_range == (1, 5)
     with pytest.raises(DataError, match=r"ratings of 2 to 5, got 1: .*--scale"):
         load_interactions(path, scale=(2, 5))
     with pytest.raises(UsageError, match="a scale from low to high, got 5 to 1"):

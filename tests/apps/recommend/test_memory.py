@@ -26,7 +26,7 @@ def test_data_that_memory_cannot_hold_is_refused_before_anything_is_allocated(mo
         np.arange(2 * n_users) % n_items,
         1.0 + np.arange(2 * n_users) % 5,
     )
-    monkeypatch.setattr(memory, "available", lambda: 24 * 10**9)
+    monkeypatch.setattr(memory, "free_memory", lambda: 24 * 10**9)
     tracemalloc.start()
     with pytest.raises(DataError, match=r"about 26\d\.\d GB of free memory .* got 24.0 GB: leave"):
         Recommender().fit(data)
@@ -40,7 +40,7 @@ def test_users_in_parts_get_what_all_get_at_once(monkeypatch):
         whole = Recommender().fit(data.of_users(rest))
         scores = evaluate(whole, data.of_users(fold), supports=(0, 3), n_query=4)
         best = whole.top_all(data.of_users(fold))
-        monkeypatch.setattr(memory, "AT_ONCE", 7 * 30)
+        monkeypatch.setattr(memory, "PAIRS_PER_CHUNK", 7 * 30)
         assert [part.stop for part in memory.chunks(16, 30)] == [7, 14, 16]
         np.testing.assert_array_equal(whole.top_all(data.of_users(fold)), best)
         again = evaluate(whole, data.of_users(fold), supports=(0, 3), n_query=4)
@@ -56,11 +56,11 @@ def test_users_in_parts_get_what_all_get_at_once(monkeypatch):
 
 def test_a_control_group_limits_what_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    free = memory.available()
+    free = memory.free_memory()
     if free is None:
         pytest.skip("no /proc/meminfo here")
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("300\n")
-    assert (memory.available() or 0) > 1000
+    assert (memory.free_memory() or 0) > 1000
     (tmp_path / "memory.max").write_text("1000\n")
-    assert memory.available() == 700
+    assert memory.free_memory() == 700

@@ -4,10 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 
 from quickstudy.apps.recommend import Interactions, Recommender, evaluate, generated, user_folds
-from quickstudy.apps.recommend.measures import interval, ndcg, ranking
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
 
 DATA = generated(n_users=160, n_items=50, seed=2)
@@ -25,8 +23,8 @@ def scores(recommender):
 
 
 def mean(scores, system, support):
-    (found,) = (s for s in scores if (s.system, s.support) == (system, support))
-    return found.measures["mae"].mean()
+    (matching,) = (s for s in scores if (s.system, s.support) == (system, support))
+    return matching.measures["mae"].mean()
 
 
 def test_few_ratings_make_predictions_better_than_the_mean_of_the_item(scores):
@@ -37,7 +35,7 @@ def test_few_ratings_make_predictions_better_than_the_mean_of_the_item(scores):
 
 def test_all_actions_and_the_recommender_are_scored(recommender, scores):
     names = [s.system for s in scores if s.support == 0]
-    assert len(names) == len(recommender.actions_) + 1 == len(set(names))
+    assert len(names) == len(recommender.configurations_) + 1 == len(set(names))
 
 
 def test_a_user_seen_in_training_is_refused_in_evaluation(recommender):
@@ -73,23 +71,23 @@ def test_probabilities_are_some_and_the_same_for_one_and_many(recommender):
     assert (user.probabilities >= 0).all()
     cold = DATA.of_users(COLD)
     together = recommender.top_all(cold, 5)
-    known, _ = recommender.known(cold)
+    known, _ = recommender.align(cold)
     for u in range(3):
         rows = np.flatnonzero(known.user == u)
         history = {recommender.items_[known.item[r]]: known.rating[r] for r in rows}
-        told = {name: values[u] for name, values in cold.user_columns.items()}
-        alone = recommender.adapt(history, told).top_n(5)
+        attributes = {name: values[u] for name, values in cold.user_columns.items()}
+        alone = recommender.adapt(history, attributes).top_n(5)
         assert [s.item for s in alone] == [recommender.items_[i] for i in together[u] if i >= 0]
         assert not {s.item for s in alone} & set(history)
 
 
-def test_suggestions_leave_out_what_is_rated_and_say_why(recommender):
+def test_suggestions_leave_out_rated_items_and_give_reasons(recommender):
     user = recommender.adapt({"item 3": np.int64(5), "item 8": 1})
-    found = user.top_n(50)
-    assert len(found) == 48
-    assert [s.rating for s in found] == sorted((s.rating for s in found), reverse=True)
-    assert {title for s in found for title in s.because} <= {"item 3"}
-    assert any(s.because for s in found)
+    suggestions = user.top_n(50)
+    assert len(suggestions) == 48
+    assert [s.rating for s in suggestions] == sorted((s.rating for s in suggestions), reverse=True)
+    assert {title for s in suggestions for title in s.because} <= {"item 3"}
+    assert any(s.because for s in suggestions)
     assert [s.item for s in user.top_n(5, among=["item 1", "item 3"])] == ["item 1"]
     assert user.predict(["item 1"])[0] == user.top_n(1, among=["item 1"])[0].rating
 
@@ -102,7 +100,7 @@ def test_a_user_of_no_ratings_gets_suggestions_by_attributes(recommender):
     assert all(not s.because for s in young.top_n(10))
 
 
-def test_the_decision_for_a_user_is_told_beside_the_usual_one(recommender):
+def test_the_decision_for_a_user_stands_beside_the_usual_one(recommender):
     harsh = recommender.adapt({f"item {i}": 1 for i in range(8)}).explain()
     assert set(harsh) == {"weights", "thresholds", "usual"}
     assert list(harsh["weights"]) == list(harsh["usual"]["weights"])
@@ -116,14 +114,14 @@ def test_without_the_meta_level_all_users_get_the_same_decision():
     harsh = plain.adapt({f"item {i}": 1 for i in range(8)}).explain()
     assert harsh["weights"] == harsh["usual"]["weights"]
     assert harsh["thresholds"] == harsh["usual"]["thresholds"]
-    assert sorted(harsh["weights"].values()) == [0.0] * (len(plain.actions_) - 1) + [1.0]
+    assert sorted(harsh["weights"].values()) == [0.0] * (len(plain.configurations_) - 1) + [1.0]
 
 
-def test_what_is_asked_is_not_known_yet(recommender):
-    asked = recommender.adapt().ask(4)
-    assert len(set(asked)) == 4
-    assert asked[0] not in recommender.adapt({asked[0]: 3}).ask(10)
-    assert recommender.adapt().ask(2, skip=asked[:1])[0] != asked[0]
+def test_questions_are_about_items_that_are_not_rated_yet(recommender):
+    questions = recommender.adapt().ask(4)
+    assert len(set(questions)) == 4
+    assert questions[0] not in recommender.adapt({questions[0]: 3}).ask(10)
+    assert recommender.adapt().ask(2, skip=questions[:1])[0] != questions[0]
     with pytest.raises(UsageError, match="n of 1 or more"):
         recommender.adapt().ask(0)
 
@@ -155,9 +153,9 @@ def test_queries_that_cannot_serve_are_refused(recommender):
         user.predict(["item 4x"])
     with pytest.raises(UsageError, match="expected a fitted recommender"):
         Recommender().adapt()
-    strange = Interactions.from_rows([("new", "no such item", 3.0)])
+    unknown = Interactions.from_rows([("new", "no such item", 3.0)])
     with pytest.raises(DataError, match="no such item"):
-        evaluate(recommender, strange)
+        evaluate(recommender, unknown)
     with pytest.raises(DataError, match="ratings of 1 to 5, got 9"):
         evaluate(recommender, Interactions.from_rows([("new", "item 3", 9.0)]))
 
@@ -213,95 +211,77 @@ def test_folders_that_hold_no_recommender_are_refused(recommender, tmp_path):
 def test_saved_numbers_that_are_not_finite_are_refused(recommender, tmp_path):
     recommender.save(tmp_path / "saved")
     spoiled = Recommender.load(tmp_path / "saved")
-    name, values = next(iter(spoiled.level_.parameters.items()))
-    spoiled.level_.parameters = {**spoiled.level_.parameters, name: values * torch.nan}
+    name, values = next(iter(spoiled.meta_level_.parameters.items()))
+    spoiled.meta_level_.parameters = {**spoiled.meta_level_.parameters, name: values * torch.nan}
     spoiled.save(tmp_path / "spoiled")
     with pytest.raises(RunError, match=f"NaN or infinity in '{name}' of .*level"):
         Recommender.load(tmp_path / "spoiled")
-
-
-def test_ndcg_is_one_for_the_best_order_and_less_for_others():
-    ratings = np.array([[5.0, 3.0, 1.0, 4.0]])
-    assert ndcg(ratings, ratings)[0] == 1
-    assert ndcg(ratings, np.zeros((1, 4)))[0] == 1
-    by_hand = (1 + 7 / np.log2(3) + 31 / 2) / (31 + 7 / np.log2(3) + 1 / 2)
-    assert ndcg(-ratings[:, :3], ratings[:, :3], k=3)[0] == pytest.approx(by_hand)
-
-
-def test_ndcg_of_ratings_whose_gain_no_number_holds():
-    half = ndcg(np.array([[2.0, 1.0, 0.0]]), np.array([[1.0, 5000.0, 4999.0]]))[0]
-    discount = 1 / np.log2([2, 3, 4])
-    assert half == pytest.approx(([0, 1, 0.5] @ discount) / ([1, 0.5, 0] @ discount))
-
-
-def test_a_bootstrap_interval_is_about_two_standard_errors():
-    values = np.random.default_rng(1).normal(size=400)
-    low, high = interval(values)
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
 
 CLICKS = DATA.as_clicks()
 
 
 @pytest.fixture(scope="module")
-def chooser():
+def of_clicks():
     return Recommender().fit(CLICKS.of_users(WARM))
 
 
-def test_what_is_chosen_next_is_ranked_better_than_by_popularity(chooser):
-    found = evaluate(chooser, CLICKS.of_users(COLD), supports=(0, 5), n_query=5)
-    by = {(s.system, s.support): s.measures for s in found}
+def test_what_is_chosen_next_is_ranked_better_than_by_popularity(of_clicks):
+    scores = evaluate(of_clicks, CLICKS.of_users(COLD), supports=(0, 5), n_query=5)
+    by = {(s.system, s.support): s.measures for s in scores}
     assert set(by["recommender", 0]) == {"recall@10", "ndcg@10"}
     for size in (0, 5):
         popular = by["popularity inf", size]["ndcg@10"].mean()
         assert by["recommender", size]["ndcg@10"].mean() > popular
 
 
-def test_ratings_that_are_given_to_one_who_learned_from_clicks_are_left_out(chooser):
+def test_ratings_that_are_given_to_a_recommender_of_clicks_are_left_out(of_clicks):
     plain, rated = (
-        evaluate(chooser, data.of_users(COLD), supports=(3,)) for data in (CLICKS, DATA)
+        evaluate(of_clicks, data.of_users(COLD), supports=(3,)) for data in (CLICKS, DATA)
     )
     for a, b in zip(plain, rated, strict=True):
         assert np.array_equal(a.measures["ndcg@10"], b.measures["ndcg@10"])
 
 
-def test_chances_of_being_chosen_next_add_up_and_leave_out_what_was_chosen(chooser):
-    user = chooser.adapt(["item 8", "item 3"], {"age": 30.0})
+def test_chances_of_being_chosen_next_add_up_and_leave_out_what_was_chosen(of_clicks):
+    user = of_clicks.adapt(["item 8", "item 3"], {"age": 30.0})
     assert user.probabilities.shape == (50, 1)
     assert user.probabilities.sum() == pytest.approx(1, abs=1e-5)
     assert user.predict(["item 3", "item 8"]).tolist() == [0, 0]
-    found = user.top_n(50)
-    assert len(found) == 48
-    assert all(s.rating is None for s in found)
-    assert [s.likely for s in found] == sorted((s.likely for s in found), reverse=True)
-    assert {title for s in found for title in s.because} == {"item 3", "item 8"}
+    suggestions = user.top_n(50)
+    assert len(suggestions) == 48
+    assert all(s.rating is None for s in suggestions)
+    assert [s.likely for s in suggestions] == sorted((s.likely for s in suggestions), reverse=True)
+    assert {title for s in suggestions for title in s.because} == {"item 3", "item 8"}
     assert set(user.explain()) == {"weights", "usual"}
 
 
-def test_the_order_of_choices_counts(chooser):
+def test_the_order_of_choices_counts(of_clicks):
     one, other = (
-        chooser.adapt(h).probabilities for h in (["item 8", "item 3"], ["item 3", "item 8"])
+        of_clicks.adapt(h).probabilities for h in (["item 8", "item 3"], ["item 3", "item 8"])
     )
     assert not np.array_equal(one, other)
 
 
-def test_many_users_at_once_get_what_each_gets_alone(chooser):
+def test_many_users_at_once_get_what_each_gets_alone(of_clicks):
     cold = CLICKS.of_users(COLD)
-    together = chooser.top_all(cold, 5)
-    known, _ = chooser.known(cold)
+    together = of_clicks.top_all(cold, 5)
+    known, _ = of_clicks.align(cold)
     for u in range(3):
         rows = np.flatnonzero(known.user == u)
-        rows = rows[np.argsort(known.places()[rows])]
-        told = {name: values[u] for name, values in cold.user_columns.items()}
-        alone = chooser.adapt([chooser.items_[i] for i in known.item[rows]], told).top_n(5)
-        assert [s.item for s in alone] == [chooser.items_[i] for i in together[u] if i >= 0]
+        rows = rows[np.argsort(known.positions()[rows])]
+        attributes = {name: values[u] for name, values in cold.user_columns.items()}
+        alone = of_clicks.adapt([of_clicks.items_[i] for i in known.item[rows]], attributes).top_n(
+            5
+        )
+        assert [s.item for s in alone] == [of_clicks.items_[i] for i in together[u] if i >= 0]
 
 
-def test_one_who_learned_from_clicks_is_saved_and_refuses_ratings(chooser, tmp_path):
-    chooser.save(tmp_path)
+def test_a_recommender_of_clicks_is_saved_and_refuses_ratings(of_clicks, tmp_path):
+    of_clicks.save(tmp_path)
     again = Recommender.load(tmp_path)
     assert again.clicks_
-    assert again.adapt(["item 8"]).top_n(5) == chooser.adapt(["item 8"]).top_n(5)
+    assert again.adapt(["item 8"]).top_n(5) == of_clicks.adapt(["item 8"]).top_n(5)
     with pytest.raises(DataError, match="names of items in order"):
         again.adapt({"item 8": 5})
     with pytest.raises(UsageError, match="got one of clicks"):
@@ -310,7 +290,7 @@ def test_one_who_learned_from_clicks_is_saved_and_refuses_ratings(chooser, tmp_p
         again.adapt(["item 8", "item 8"])
 
 
-def test_clicks_that_are_given_to_one_who_learned_from_ratings_are_refused(recommender):
+def test_clicks_that_are_given_to_a_recommender_of_ratings_are_refused(recommender):
     with pytest.raises(DataError, match="expected ratings, as there were in training, got clicks"):
         evaluate(recommender, CLICKS.of_users(COLD))
 
@@ -330,14 +310,6 @@ def test_likes_and_dislikes_are_ratings_of_two_levels():
     assert best.likely == pytest.approx(best.rating, abs=1e-6)
     for user, best in enumerate(made.top_all(liked.of_users(np.arange(5)), 5)):
         assert not set(best) & set(liked.item[liked.user == user])  # what is rated 0 is rated
-
-
-def test_a_ranking_is_measured_against_what_followed():
-    chosen = sparse.csr_matrix(np.eye(1, 5))
-    found = ranking(np.array([[9.0, 4, 3, 2, 1]]), chosen, np.array([[2, 4]]), k=2)
-    assert found["recall@2"].tolist() == [0.5]
-    by_hand = (1 / np.log2(3)) / (1 + 1 / np.log2(3))
-    assert found["ndcg@2"][0] == pytest.approx(by_hand)
 
 
 def test_items_are_named_by_title_too_and_by_id_where_titles_are_shared():
@@ -387,10 +359,10 @@ def test_data_with_unknown_items_is_scored_without_them_where_that_is_asked_for(
     with pytest.raises(DataError, match="an item of the training data, got 'new 0'"):
         recommender.top_all(more)
     with pytest.warns(UserWarning, match="2 of .* rated items .* 'new 0' for one"):
-        found = recommender.top_all(more, unknown="ignore")
+        best = recommender.top_all(more, unknown="ignore")
     same = replace(cold, user_columns={})
     order = [same.users.index(user) for user in more.users]
-    assert np.array_equal(found, recommender.top_all(same.of_users(np.array(order))))
+    assert np.array_equal(best, recommender.top_all(same.of_users(np.array(order))))
     with pytest.warns(UserWarning, match="left out"):
         evaluate(recommender, more, supports=(0,), n_query=5, unknown="ignore")
     nothing = Interactions.from_rows([("new", "no such item", 3.0)])
@@ -415,7 +387,7 @@ def test_a_rating_of_the_scale_that_no_training_user_gave_can_be_given():
         data.users, data.items, data.user, data.item, np.where(data.user == 0, 10, data.rating)
     )
     made = Recommender().fit(data.of_users(np.arange(1, 60)))
-    assert made.levels_.tolist() == [1, 2, 3, 4, 5, 10]
+    assert made.rating_values_.tolist() == [1, 2, 3, 4, 5, 10]
     assert np.isfinite(made.adapt({"item 3": 10}).probabilities).all()
     evaluate(made, data.of_users(np.array([0])), supports=(0, 1), n_query=5)
     with pytest.raises(DataError, match=r"ratings of 1 to 10, got 11.*--scale"):
@@ -434,12 +406,12 @@ def unordered():
 def test_without_times_the_order_of_rows_and_of_choices_tells_nothing(unordered):
     data, made = unordered
     assert not made.ordered_
-    assert "following" not in made.bases_
-    assert {setting for _, setting in made.actions_} == {np.inf}
+    assert "markov_chain" not in made.bases_
+    assert {setting for _, setting in made.configurations_} == {np.inf}
     one, other = (made.adapt(h).probabilities for h in (["item 8", "item 3"], ["item 3", "item 8"]))
     np.testing.assert_array_equal(one, other)
-    found = evaluate(made, data.of_users(COLD), supports=(0, 5), n_query=5)
-    by = {(s.system, s.support): s.measures["ndcg@10"].mean() for s in found}
+    scores = evaluate(made, data.of_users(COLD), supports=(0, 5), n_query=5)
+    by = {(s.system, s.support): s.measures["ndcg@10"].mean() for s in scores}
     assert by["recommender", 5] > 0.95 * by["neighbours inf", 5]
 
 
@@ -451,10 +423,10 @@ def test_a_recommender_without_order_comes_back_as_one(unordered, tmp_path):
     assert again.adapt(["item 8", "item 3"]).top_n(5) == made.adapt(["item 8", "item 3"]).top_n(5)
 
 
-def test_one_who_learned_from_an_order_refuses_clicks_without_times(chooser):
+def test_a_recommender_of_ordered_clicks_refuses_clicks_without_times(of_clicks):
     cold = replace(CLICKS.of_users(COLD), time=None)
     with pytest.raises(DataError, match="expected times, as in training, got none"):
-        evaluate(chooser, cold)
+        evaluate(of_clicks, cold)
 
 
 def test_the_same_number_of_threads_gives_the_same_bits_and_another_nearly_the_same():

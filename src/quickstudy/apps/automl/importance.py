@@ -1,4 +1,4 @@
-"""What each column of a table is worth to an ensemble that AutoML found."""
+"""The importance of each column of a table to an ensemble of AutoML."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from sklearn.base import clone
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import train_test_split
 
-from quickstudy.apps.automl.budget import Deadline, OutOfTime
-from quickstudy.apps.automl.columns import as_column, as_frame, as_target_numbers
-from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+from quickstudy.apps.automl.estimators import AutoML, AutoMLClassifier
+from quickstudy.apps.automl.pipelines.budget import Deadline, OutOfTime
+from quickstudy.apps.automl.tables.frames import as_column, as_frame
+from quickstudy.apps.automl.tables.targets import as_target_numbers
 
 __all__ = ["column_importance"]
 
-FIT_SHARE, FEWEST_ROWS = 0.4, 1000
-"""Of the time, to fit the ensemble again; and rows without which that tells too little."""
+FIT_SHARE, FEWEST_TRAIN_ROWS = 0.4, 1000
+"""Of the time, to fit the ensemble again; and rows to fit on without which it says too little."""
 
-REPEATS, MOST_ROWS, MOST_COLUMNS = 5, 1000, 100
-"""Shuffles of a column, rows to predict, and columns to ask of a wide table (drawn at random)."""
+N_SHUFFLES, MOST_TEST_ROWS, MOST_COLUMNS = 5, 1000, 100
+"""Shuffles of a column, rows to predict, and columns of a wide table (drawn at random)."""
 
 
 def column_importance(
-    model: AutoMLClassifier | AutoMLRegressor, X: Any, y: Any, deadline: Deadline | None = None
+    model: AutoML, X: Any, y: Any, deadline: Deadline | None = None
 ) -> dict[str, tuple[float, float]]:
     """How much of its score the ensemble loses when a column is shuffled, the most first.
 
     It is fitted again on three quarters of the rows, or as many as two fifths of the time suffice
-    for, and predicts others, so a column by which rows are learned by heart is worth nothing. Of
-    columns that tell the same, each seems of little worth. L. Breiman: "Random forests", Machine
+    for, and predicts others, so a column by which rows are memorised has no importance. Of columns
+    that hold the same, each seems of little importance. L. Breiman: "Random forests", Machine
     Learning 2001.
 
     Args:
@@ -47,59 +48,78 @@ def column_importance(
 
     Example:
         >>> table = pd.DataFrame({"a": np.arange(40.0), "b": [i % 3 for i in range(40)]})
+        >>> from quickstudy.apps.automl import AutoMLRegressor
         >>> model = AutoMLRegressor(n_trials=1, families=["linear"]).fit(table, table["a"] * 2)
         >>> list(column_importance(model, table, table["a"] * 2))
         ['a', 'b']
     """
+    deadline = deadline or Deadline(None)
     frame, target = as_frame(X), as_column(y).infer_objects()
     is_class = isinstance(model, AutoMLClassifier)
     if not is_class:
         target = pd.Series(as_target_numbers(target))
-    alike = target if is_class and target.value_counts().min() >= 4 else None
-    shown, asked = train_test_split(
-        np.arange(len(frame)), test_size=0.25, random_state=model.seed, stratify=alike
+    strata = target if is_class and target.value_counts().min() >= 4 else None
+    train, test = train_test_split(
+        np.arange(len(frame)), test_size=0.25, random_state=model.seed, stratify=strata
     )
-    asked, deadline = asked[:MOST_ROWS], deadline or Deadline(None)
-    n_rows = len(shown)
-    if deadline.is_finite and model.fit_seconds_:
-        most = model.n_fitted_rows_ * FIT_SHARE * deadline.left / model.fit_seconds_
-        n_rows = min(n_rows, int(most))
-        if n_rows < min(len(shown), FEWEST_ROWS):
-            raise OutOfTime
-    again: Any = clone(model)
-    fitted = again.refit(
-        frame.iloc[shown],
-        target.iloc[shown],
+    copy: Any = clone(model)
+    fitted = copy.refit(
+        frame.iloc[train],
+        target.iloc[train],
         model.leaderboard_,
         model.columns_,
-        n_rows=n_rows,
+        n_rows=_affordable_rows(model, len(train), deadline),
         deadline=deadline,
     )
-    table, truth = as_frame(frame.iloc[asked]), target.iloc[asked]
-    names = [n for n, kind in fitted.kinds_.items() if kind not in ("identifier", "empty")]
-    if len(names) > MOST_COLUMNS:
-        rng = np.random.default_rng(model.seed)
-        names = [names[i] for i in np.sort(rng.choice(len(names), MOST_COLUMNS, replace=False))]
+    test = test[:MOST_TEST_ROWS]
+    names = _drawn_columns(fitted)
+    losses = _losses(fitted, as_frame(frame.iloc[test]), target.iloc[test], names, deadline)
+    means, deviations = np.mean(losses, axis=0).tolist(), np.std(losses, axis=0).tolist()
+    rows = sorted(zip(names, means, deviations, strict=True), key=lambda row: -row[1])
+    return {name: (mean, deviation) for name, mean, deviation in rows}
 
-    def score(fitted: Any, some: pd.DataFrame, truth: pd.Series) -> float:
+
+def _affordable_rows(model: AutoML, n_rows: int, deadline: Deadline) -> int:
+    """Rows of so many that the ensemble can be fitted on in its share of the time."""
+    if not deadline.is_finite or not model.fit_seconds_:
+        return n_rows
+    most = int(model.n_fitted_rows_ * FIT_SHARE * deadline.left / model.fit_seconds_)
+    if most < min(n_rows, FEWEST_TRAIN_ROWS):
+        raise OutOfTime
+    return min(n_rows, most)
+
+
+def _drawn_columns(model: AutoML) -> list[str]:
+    """Names of the columns that the model uses; of many, some at random."""
+    names = [column.name for column in model.columns_ if column.is_used]
+    if len(names) <= MOST_COLUMNS:
+        return names
+    drawn = np.random.default_rng(model.seed).choice(len(names), MOST_COLUMNS, replace=False)
+    return [names[i] for i in np.sort(drawn)]
+
+
+def _losses(
+    model: AutoML, table: pd.DataFrame, target: pd.Series, names: list[str], deadline: Deadline
+) -> list[np.ndarray]:
+    """What each column's shuffling costs, of shape (n_columns,), for each shuffle."""
+
+    def score(model: Any, shuffled: pd.DataFrame, target: pd.Series) -> float:
         deadline.check()
-        return fitted.score(table.assign(**{name: some[name] for name in names}), truth)
+        return model.score(table.assign(**{name: shuffled[name] for name in names}), target)
 
-    lost: list[np.ndarray] = []
+    losses: list[np.ndarray] = []
     try:
-        for repeat in range(REPEATS):
-            found: Any = permutation_importance(
-                fitted,
+        for shuffle in range(N_SHUFFLES):
+            result: Any = permutation_importance(
+                model,
                 table[names],
-                truth,
+                target,
                 scoring=score,
                 n_repeats=1,
-                random_state=model.seed + repeat,
+                random_state=model.seed + shuffle,
             )
-            lost.append(found.importances_mean)
+            losses.append(result.importances_mean)
     except OutOfTime:
-        if not lost:
+        if not losses:
             raise
-    means, spreads = np.mean(lost, axis=0).tolist(), np.std(lost, axis=0).tolist()
-    rows = sorted(zip(names, means, spreads, strict=True), key=lambda row: -row[1])
-    return {name: (mean, spread) for name, mean, spread in rows}
+    return losses

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from quickstudy.apps.automl.budget import Deadline
-from quickstudy.apps.automl.columns import as_column, as_target_numbers
-from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor, LeaderboardEntry
+from quickstudy.apps.automl.estimators import AutoML, AutoMLClassifier, AutoMLRegressor
+from quickstudy.apps.automl.pipelines.budget import Deadline
+from quickstudy.apps.automl.search.leaderboard import LeaderboardEntry
+from quickstudy.apps.automl.tables.frames import as_column
+from quickstudy.apps.automl.tables.targets import as_target_numbers
 from quickstudy.errors import require
 from quickstudy.files import write_figure
 
@@ -25,14 +27,14 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 __all__ = ["draw_automl"]
 
-SHOWN = 20
+MOST_DRAWN = 20
 """Pipelines, columns or classes in a picture at most."""
 
 BLUE, GREY, RED = "#2f6fab", "#9aa3ab", "#c43c39"
 
 
 def draw_automl(
-    model: AutoMLClassifier | AutoMLRegressor,
+    model: AutoML,
     y: Any,
     importance: Mapping[str, tuple[float, float]],
     folder: Path,
@@ -42,7 +44,7 @@ def draw_automl(
     `predictions.png` of numbers.
 
     Args:
-        model: After `fit`, which keeps predictions for rows left out.
+        model: After `fit`, with its out-of-fold predictions.
         y: The target it was fitted on, of shape (n,).
         importance: Of `column_importance`.
         folder: Where to.
@@ -51,21 +53,25 @@ def draw_automl(
     Raises:
         DiskError: If it cannot be written.
     """
-    y, ends = np.asarray(y)[model.rows_], deadline or Deadline(None)
+    y, deadline = np.asarray(y)[model.rows_], deadline or Deadline(None)
     metric = model.metric_.replace("neg_", "minus ").replace("_", " ")
     tried = sorted(model.leaderboard_, key=lambda entry: entry.number)
-    drawn: dict[str, Callable[[Axes], None]] = {
+    pictures: dict[str, Callable[[Axes], None]] = {
         "search": lambda axis: _search(axis, tried, metric),
         "leaderboard": lambda axis: _leaderboard(axis, model.leaderboard_, metric),
     }
     if isinstance(model, AutoMLClassifier):
-        drawn["confusion"] = lambda axis: _confusion(axis, model, y)
+        pictures["confusion"] = lambda axis: _confusion(axis, model, y)
     else:
-        drawn["predictions"] = lambda axis: _predictions(axis, model, y)
+        pictures["predictions"] = lambda axis: _predictions(axis, model, y)
     if importance:
         score = "accuracy" if isinstance(model, AutoMLClassifier) else "R²"
-        drawn["importance"] = lambda axis: _importance(axis, importance, score)
-    return [_draw(folder / f"{name}.png", draw) for name, draw in drawn.items() if not ends.passed]
+        pictures["importance"] = lambda axis: _importance(axis, importance, score)
+    return [
+        _draw(folder / f"{name}.png", draw)
+        for name, draw in pictures.items()
+        if not deadline.passed
+    ]
 
 
 def _draw(path: Path, draw: Callable[[Axes], None]) -> Path:
@@ -101,7 +107,7 @@ def _search(axis: Axes, tried: Sequence[LeaderboardEntry], metric: str) -> None:
 
 def _leaderboard(axis: Axes, entries: Sequence[LeaderboardEntry], metric: str) -> None:
     """The best pipelines: the score of each fold, the mean, and who is in the ensemble."""
-    best = [entry for entry in entries if entry.failure is None][:SHOWN]
+    best = [entry for entry in entries if entry.failure is None][:MOST_DRAWN]
     for place, entry in enumerate(best):
         colour = BLUE if entry.weight else GREY
         axis.plot(entry.scores, [place] * len(entry.scores), ".", color=colour, alpha=0.5)
@@ -118,34 +124,39 @@ def _leaderboard(axis: Axes, entries: Sequence[LeaderboardEntry], metric: str) -
 
 
 def _confusion(axis: Axes, model: AutoMLClassifier, y: Any) -> None:
-    """What rows left out were taken for; with many classes the most frequent ones."""
+    """Predicted against true classes, out of fold; of many classes the most frequent ones."""
     labels, codes = np.unique(np.asarray(y).astype(str), return_inverse=True)
-    named = model.classes_.astype(str)[model.out_of_fold_.argmax(1)]
-    counted = np.bincount(codes)
-    shown = [str(labels[i]) for i in np.sort(np.argsort(-counted, kind="stable")[:SHOWN])]
-    counts = confusion_matrix(labels[codes], named, labels=shown)
+    predicted = model.classes_.astype(str)[model.out_of_fold_.argmax(1)]
+    frequencies = np.bincount(codes)
+    drawn = [str(labels[i]) for i in np.sort(np.argsort(-frequencies, kind="stable")[:MOST_DRAWN])]
+    counts = confusion_matrix(labels[codes], predicted, labels=drawn)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    if len(shown) <= SHOWN // 2:
+    if len(drawn) <= MOST_DRAWN // 2:
         for (i, j), count in np.ndenumerate(counts):
             colour = "white" if shares[i, j] > 0.5 else "black"
             axis.text(j, i, str(count), ha="center", va="center", color=colour)
-    is_long = max(map(len, shown)) > 3 and len(shown) > 5
-    short = [_short(name) for name in shown]
-    axis.set_xticks(range(len(shown)), short, rotation=45 if is_long else 0)
-    axis.set_yticks(range(len(shown)), short)
+    is_long = max(map(len, drawn)) > 3 and len(drawn) > 5
+    short = [_short(name) for name in drawn]
+    axis.set_xticks(range(len(drawn)), short, rotation=45 if is_long else 0)
+    axis.set_yticks(range(len(drawn)), short)
     axis.figure.colorbar(image, ax=axis, label="share of the class")
-    some = f", the {SHOWN} most frequent of {len(labels)} classes" if len(labels) > SHOWN else ""
+    some = (
+        f", the {MOST_DRAWN} most frequent of {len(labels)} classes"
+        if len(labels) > MOST_DRAWN
+        else ""
+    )
     axis.set_title(f"Rows left out{some}")
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
 
 
 def _predictions(axis: Axes, model: AutoMLRegressor, y: Any) -> None:
-    """Predictions for rows left out against the truth."""
+    """Predictions for rows left out against their true values."""
     true = as_target_numbers(as_column(y))
-    ends = [min(true.min(), model.out_of_fold_.min()), max(true.max(), model.out_of_fold_.max())]
-    axis.plot(ends, ends, color=GREY, lw=1)
+    both = np.concatenate([true, model.out_of_fold_])
+    diagonal = [both.min(), both.max()]
+    axis.plot(diagonal, diagonal, color=GREY, lw=1)
     many = len(true) > 1000
     axis.plot(true, model.out_of_fold_, ".", color=BLUE, alpha=0.3 if many else 0.6, ms=5)
     axis.set_title("Rows left out; on the line is right")
@@ -155,12 +166,12 @@ def _predictions(axis: Axes, model: AutoMLRegressor, y: Any) -> None:
 
 def _importance(axis: Axes, importance: Mapping[str, tuple[float, float]], score: str) -> None:
     """The columns whose shuffling costs most."""
-    best = sorted(importance.items(), key=lambda item: -item[1][0])[:SHOWN]
-    means, spread = zip(*(value for _, value in best), strict=True)
-    axis.barh(range(len(best)), means, xerr=spread, color=BLUE, ecolor=GREY)
+    best = sorted(importance.items(), key=lambda item: -item[1][0])[:MOST_DRAWN]
+    means, deviations = zip(*(value for _, value in best), strict=True)
+    axis.barh(range(len(best)), means, xerr=deviations, color=BLUE, ecolor=GREY)
     axis.set_yticks(range(len(best)), [_short(name) for name, _ in best])
     axis.set_ylim(len(best) - 0.5, -0.5)
-    axis.set_title("What each column is worth")
+    axis.set_title("Importance of each column")
     axis.set_xlabel(f"{score} lost on rows left out when the column is shuffled")
 
 

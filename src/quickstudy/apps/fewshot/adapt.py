@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from quickstudy.apps.fewshot.methods import (
-    DRAWINGS,
-    EMBEDDINGS,
+    DRAWINGS_RUN,
+    IMAGE_ENCODER,
+    METHOD_FOR_EMBEDDINGS,
+    METHOD_FOR_NUMBERS,
     METHODS,
-    NUMBERS,
-    PHOTOGRAPHS,
-    TEXTS,
+    TEXT_ENCODER,
     EncodedImages,
     images_of,
     make_method,
@@ -44,11 +44,11 @@ __all__ = ["Adaptation", "Prediction", "adapt", "as_table"]
 
 _E = TypeVar("_E")
 
-TABLES = (".csv", ".tsv", ".parquet")
-LABELS = ("label", "class")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+LABEL_COLUMNS = ("label", "class")
 """Names that the column of labels has, if none is given."""
 
-MOST = 1e30
+MAX_NUMBER = 1e30
 """What numbers may be at most: products of larger ones overflow."""
 
 
@@ -124,7 +124,7 @@ def adapt(
     for path in (support, query):
         if not path.exists():
             raise MissingError(f"expected examples at {path}, found nothing")
-    tables = [path.suffix.lower() in TABLES for path in (support, query)]
+    tables = [path.suffix.lower() in TABLE_SUFFIXES for path in (support, query)]
     if any(tables) != all(tables):
         raise UsageError(f"expected two tables or two places of images, got {support} and {query}")
     if all(tables):
@@ -137,7 +137,7 @@ def adapt(
 
 
 @dataclass(frozen=True)
-class _Means:
+class _Adapter:
     """What adapts: a learner, or the name of a method; and what examples go through before."""
 
     learner: Learner | str
@@ -159,19 +159,19 @@ def _adapt_to_images(
     bits = folder_bit_depth(support)
     if encoder is None and learner is None and not (ink or overrides):
         selection = _select(support, bits)
-        learner = DRAWINGS if selection.name == DRAWINGS else EMBEDDINGS
+        learner = DRAWINGS_RUN if selection.name == DRAWINGS_RUN else METHOD_FOR_EMBEDDINGS
         reason = selection.reason
     run = None
     if encoder is None and learner not in METHODS:
-        run = load_run(learner or DRAWINGS, overrides)
+        run = load_run(learner or DRAWINGS_RUN, overrides)
     if run and not run[0].data.encoder:
         recipe, made = run
         how = vars(images_of(recipe, ink))
-        means = _Means(made, lambda x: x.float() / 255, str(learner), recipe)
+        adapter = _Adapter(made, lambda x: x.float() / 255, str(learner), recipe)
     elif ink or (overrides and run is None):
         raise UsageError("expected --ink and --set only with a run of images, got an encoder")
     else:
-        means, known = _encoded(learner, encoder or PHOTOGRAPHS, EncodedImages, run)
+        adapter, known = _encoded(learner, encoder or IMAGE_ENCODER, EncodedImages, run)
         how = vars(known.images)
     how["bits"] = bits
     shots = load_image_folder(support, **how)
@@ -182,12 +182,12 @@ def _adapt_to_images(
             for name, read in track(named, "decoding images")
         ]
     )
-    asked = torch.from_numpy(np.ascontiguousarray(pixels))
+    queries = torch.from_numpy(np.ascontiguousarray(pixels))
     names = [name for name, _ in named]
-    found = _finish(
-        "image", means, shots.x, shots.y, list(shots.names), asked, names, content_hash(support)
+    adaptation = _adapt_and_predict(
+        "image", adapter, shots.x, shots.y, list(shots.names), queries, names, content_hash(support)
     )
-    return replace(found, reason=reason)
+    return replace(adaptation, reason=reason)
 
 
 def _select(support: Path, bits: int) -> Selection:
@@ -207,12 +207,12 @@ def _adapt_to_table(
     encoder: str | None,
     label: str | None,
 ) -> Adaptation:
-    shown, asked = _read_table(support), _read_table(query)
-    label = _label_column(shown, label, support)
-    columns = [name for name in shown if name != label]
-    if absent := [name for name in columns if name not in asked]:
+    support_table, query_table = _read_table(support), _read_table(query)
+    label = _label_column(support_table, label, support)
+    columns = [name for name in support_table if name != label]
+    if absent := [name for name in columns if name not in query_table]:
         raise DataError(f"expected the column {absent[0]!r} in {query} as in {support}, got none")
-    labels = shown[label]
+    labels = support_table[label]
     if empty := [i for i, name in enumerate(labels) if not name.strip()]:
         raise DataError(f"expected a label in every row, got none in row {empty[0] + 1}: {support}")
     classes = sorted(set(labels))
@@ -220,24 +220,25 @@ def _adapt_to_table(
         raise DataError(f"expected at least two classes in {support}, got {classes[0]!r} alone")
     y = torch.tensor([classes.index(name) for name in labels])
     content = hashlib.sha256(support.read_bytes()).hexdigest()
-    is_text = len(columns) == 1 and not all(map(_is_number, shown[columns[0]]))
+    is_text = len(columns) == 1 and not all(map(_is_number, support_table[columns[0]]))
     if not is_text:
         if encoder:
             raise UsageError(f"expected an encoder only with texts, got {encoder} with numbers")
-        method = _method(learner, NUMBERS)
-        means = _Means(method, lambda x: x, method)
+        method = _method(learner, METHOD_FOR_NUMBERS)
+        adapter = _Adapter(method, lambda x: x, method)
         rows = [
-            _numbers(table, columns, path) for table, path in ((shown, support), (asked, query))
+            _numbers(table, columns, path)
+            for table, path in ((support_table, support), (query_table, query))
         ]
         names = [str(i + 1) for i in range(len(rows[1]))]
-        return _finish("row", means, rows[0], y, classes, rows[1], names, content)
+        return _adapt_and_predict("row", adapter, rows[0], y, classes, rows[1], names, content)
     run = None if learner is None or learner in METHODS or encoder else load_run(learner)
-    means, _ = _encoded(learner, encoder or TEXTS, Encoder, run)
-    texts = [table[columns[0]] for table in (shown, asked)]
+    adapter, _ = _encoded(learner, encoder or TEXT_ENCODER, Encoder, run)
+    texts = [table[columns[0]] for table in (support_table, query_table)]
     for path, column in zip((support, query), texts, strict=True):
         if blank := [i for i, text in enumerate(column) if not text.strip()]:
             raise DataError(f"expected a text in every row, got none in row {blank[0] + 1}: {path}")
-    return _finish("text", means, texts[0], y, classes, texts[1], texts[1], content)
+    return _adapt_and_predict("text", adapter, texts[0], y, classes, texts[1], texts[1], content)
 
 
 def _method(learner: str | Path | None, default: str) -> str:
@@ -256,13 +257,13 @@ def _encoded(
     encoder: str,
     kind: type[_E],
     run: tuple[Recipe, Learner] | None,
-) -> tuple[_Means, _E]:
+) -> tuple[_Adapter, _E]:
     """A method of what a named encoder makes, or a run's learner of what that of its training
     makes."""
     if run is None:
-        recipe, means = None, _method(learner, EMBEDDINGS)
+        recipe, method = None, _method(learner, METHOD_FOR_EMBEDDINGS)
     else:
-        recipe, means = run
+        recipe, method = run
         if recipe.data.encoder is None:
             raise UsageError(
                 f"expected a method for vectors ({', '.join(METHODS)}) or a run trained on what an "
@@ -274,22 +275,24 @@ def _encoded(
         what = "images" if kind is EncodedImages else "texts"
         raise UsageError(f"expected an encoder of {what}, got {encoder}")
     embed: Any = known.encoder if isinstance(known, EncodedImages) else known
-    return _Means(means, embed, f"{learner or EMBEDDINGS} on {encoder}", recipe, embed.seen), known
+    return _Adapter(
+        method, embed, f"{learner or METHOD_FOR_EMBEDDINGS} on {encoder}", recipe, embed.seen
+    ), known
 
 
-def _finish(
+def _adapt_and_predict(
     kind: Literal["image", "text", "row"],
-    means: _Means,
-    shown: Any,
+    adapter: _Adapter,
+    support: Any,
     y: Tensor,
     classes: list[str],
-    asked: Any,
+    queries: Any,
     examples: list[str],
     content: str,
 ) -> Adaptation:
     """Adapt, and predict."""
-    x, queries = means.embed(shown), means.embed(asked)
-    learner, temperature, n_way = means.learner, 1.0, len(classes)
+    x, queries = adapter.embed(support), adapter.embed(queries)
+    learner, temperature, n_way = adapter.learner, 1.0, len(classes)
     with torch.no_grad():
         if isinstance(learner, str):
             x, queries = x.double(), queries.double()
@@ -298,7 +301,7 @@ def _finish(
                 left_out = scores_left_out(learner.adapt, Support(x, y, n_way))
                 temperature = fit_temperature([left_out])
         scores = learner.adapt(Support(x, y, n_way))(queries)
-    scores = check_finite(scores, means.about) / temperature
+    scores = check_finite(scores, adapter.about) / temperature
     predictions = [
         Prediction(
             example,
@@ -309,7 +312,7 @@ def _finish(
     ]
     shots = len(y) / n_way
     return Adaptation(
-        kind, means.about, means.recipe, means.seen, n_way, shots, content, predictions
+        kind, adapter.about, adapter.recipe, adapter.seen, n_way, shots, content, predictions
     )
 
 
@@ -327,7 +330,7 @@ def _cell(value: Any) -> str:
 
 
 def _label_column(table: dict[str, list[str]], label: str | None, path: Path) -> str:
-    candidates = [label] if label else [name for name in table if name.lower() in LABELS]
+    candidates = [label] if label else [name for name in table if name.lower() in LABEL_COLUMNS]
     if len(candidates) != 1 or candidates[0] not in table:
         raise UsageError(
             f"expected a column {label or 'label'!r} in {path}, got {', '.join(table)}: name the "
@@ -355,9 +358,9 @@ def _numbers(table: dict[str, list[str]], columns: list[str], path: Path) -> Ten
                     f"expected numbers, or one column of texts, beside the labels, got {cell!r} in "
                     f"column {name!r}, row {i + 1} of {path}"
                 )
-            if abs(float(cell)) > MOST:
+            if abs(float(cell)) > MAX_NUMBER:
                 raise DataError(
-                    f"expected numbers of {MOST:g} at most, got {cell} in column {name!r}, "
+                    f"expected numbers of {MAX_NUMBER:g} at most, got {cell} in column {name!r}, "
                     f"row {i + 1} of {path}: scale the column"
                 )
     return torch.tensor([[float(c) for c in table[name]] for name in columns]).T.double()

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from quickstudy.apps.fewshot.labels import plain
 from quickstudy.apps.fewshot.methods import (
-    DRAWINGS,
-    PHOTOGRAPHS,
+    DRAWINGS_RUN,
+    IMAGE_ENCODER,
     EncodedImages,
     default_encoder,
     images_of,
@@ -46,6 +46,7 @@ from quickstudy.apps.fewshot.selection import Selection, select_for_images
 from quickstudy.engine import checkpoints
 from quickstudy.errors import DataError, UsageError, require
 from quickstudy.experiments.run import load_run
+from quickstudy.html import html_table
 from quickstudy.learners import Learner, Predictor
 from quickstudy.learners.base import check_finite, device_of
 from quickstudy.recipes.loading import parse_recipe
@@ -55,6 +56,7 @@ from quickstudy.tasks.images import Images
 
 try:
     from sklearn.base import BaseEstimator
+    from sklearn.utils import estimator_html_repr
     from sklearn.utils.validation import (
         check_array,
         check_consistent_length,
@@ -65,9 +67,9 @@ except ImportError:
     require("sklearn", "fewshot")
     raise
 
-__all__ = ["BATCH", "Encoder", "FewShotEstimator", "dtype_of"]
+__all__ = ["QUERY_BATCH", "Encoder", "FewShotEstimator", "dtype_of"]
 
-BATCH = 1000
+QUERY_BATCH = 1000
 """Queries that are predicted at once."""
 
 Encoder = Callable[[Sequence[Any]], Any]
@@ -109,13 +111,13 @@ class FewShotEstimator(BaseEstimator):
         learner, encoder = self.learner, self.encoder
         if encoder is None and self._is_closed and X is not None:
             encoder = default_encoder(X)
-            if encoder == PHOTOGRAPHS and learner is None and labels is not None:
+            if encoder == IMAGE_ENCODER and learner is None and labels is not None:
                 check_consistent_length(X, labels)
                 y = torch.from_numpy(np.unique(labels, return_inverse=True)[1])
                 self.selection_ = select_for_images(lambda images: images(X), y)
                 print(f"chosen: {self.selection_.reason}", file=sys.stderr)
-                if self.selection_.name == DRAWINGS:
-                    learner, encoder = DRAWINGS, None
+                if self.selection_.name == DRAWINGS_RUN:
+                    learner, encoder = DRAWINGS_RUN, None
         self._encoder_name = encoder if isinstance(encoder, str) else None
         self.encoder_: Any = named_encoder(encoder) if isinstance(encoder, str) else encoder
         if learner is None or learner in self._methods:
@@ -187,7 +189,7 @@ class FewShotEstimator(BaseEstimator):
         def predict(x: Tensor) -> Tensor:
             with torch.no_grad():
                 try:
-                    scores = torch.cat([predictor(part) for part in x.split(BATCH)]).cpu()
+                    scores = torch.cat([predictor(part) for part in x.split(QUERY_BATCH)]).cpu()
                 except (RuntimeError, IndexError) as error:
                     raise refuse(error) from error
             return check_finite(scores, learner).double()
@@ -204,6 +206,22 @@ class FewShotEstimator(BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "support_")
+
+    def _html_repr(self) -> str:
+        """What adapts, to what, above scikit-learn's own picture."""
+        shown: str = estimator_html_repr(self)
+        if not self.__sklearn_is_fitted__():
+            return shown
+        rows = [
+            ["learner", self.learner if isinstance(self.learner, str) else _name(self.learner_)],
+            ["encoder", self._encoder_name or _name(self.encoder_)],
+            ["examples", len(self.support_)],
+        ]
+        if self.support_.n_way is not None:
+            rows.append(["classes", self.support_.n_way])
+        if self.selection_ is not None:
+            rows.append(["chosen", self.selection_.reason])
+        return html_table([type(self).__name__, ""], rows) + shown
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy adapts again, since a predictor is any function."""
@@ -321,6 +339,13 @@ class FewShotEstimator(BaseEstimator):
     def _restore(self, support: dict[str, Tensor], state: Any) -> None:
         """Take up what `_state` gave, and adapt to the examples again."""
         raise NotImplementedError
+
+
+def _name(part: Any) -> str:
+    """A learner or an encoder in a word."""
+    if part is None:
+        return "none"
+    return getattr(part, "__name__", type(part).__name__)
 
 
 def dtype_of(learner: Learner) -> torch.dtype:

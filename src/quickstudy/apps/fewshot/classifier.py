@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from quickstudy.apps.fewshot.base import Encoder, FewShotEstimator, dtype_of
 from quickstudy.apps.fewshot.labels import as_labels, is_text, labels_of_descriptions, mixed_labels
-from quickstudy.apps.fewshot.methods import EMBEDDINGS, METHODS, make_method
+from quickstudy.apps.fewshot.methods import METHOD_FOR_EMBEDDINGS, METHODS, make_method
 from quickstudy.apps.fewshot.saving import ClassifierState
 from quickstudy.engine.calibration import (
     expected_calibration_error,
@@ -338,7 +338,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             prototypes = BayesianPrototypes(nn.Flatten(), scale=10.0, prior_strength=PRIOR_STRENGTH)
             return prototypes.double().eval()
         if self.learner is None and self.encoder_ is not None:
-            return make_method(EMBEDDINGS)
+            return make_method(METHOD_FOR_EMBEDDINGS)
         return super()._closed_form(described)
 
     def _state(self) -> ClassifierState:

@@ -19,12 +19,12 @@ from quickstudy.tasks import Support
 from quickstudy.tasks.images import Images, Ink
 
 __all__ = [
-    "DRAWINGS",
-    "EMBEDDINGS",
+    "DRAWINGS_RUN",
+    "IMAGE_ENCODER",
     "METHODS",
-    "NUMBERS",
-    "PHOTOGRAPHS",
-    "TEXTS",
+    "METHOD_FOR_EMBEDDINGS",
+    "METHOD_FOR_NUMBERS",
+    "TEXT_ENCODER",
     "EncodedImages",
     "VectorClassifier",
     "default_encoder",
@@ -34,24 +34,24 @@ __all__ = [
     "named_encoder",
 ]
 
-DRAWINGS = "handwriting"
+DRAWINGS_RUN = "handwriting"
 """The run that comes with quickstudy, for drawn characters."""
 
-PHOTOGRAPHS, TEXTS = "efficientnet_lite0", "minilm"
+IMAGE_ENCODER, TEXT_ENCODER = "efficientnet_lite0", "minilm"
 
 METHODS = ("gaussian_classes", "nearest_centroid", "nearest_neighbour", "ridge", "linear_probe")
 """Learners of vectors that need no meta-training."""
 
-NUMBERS, EMBEDDINGS = "gaussian_classes", "ridge"
+METHOD_FOR_NUMBERS, METHOD_FOR_EMBEDDINGS = "gaussian_classes", "ridge"
 """The method if none is named. Features of columns differ in scale and depend on each other;
-embeddings compare by direction, and with one example a class their scales cannot be told."""
+embeddings compare by direction, and with one example a class their scales cannot be estimated."""
 
-SHARPNESS = {"nearest_centroid": 10.0, "nearest_neighbour": 10.0, "ridge": 16.0}
+LOGIT_SCALES = {"nearest_centroid": 10.0, "nearest_neighbour": 10.0, "ridge": 16.0}
 """Factors for the softmax of scores that are cosines or targets of 0 and 1. The best ones were 8 to
 15 for centroids and 13 to 25 for ridge, by 1, 2 or 5 examples of 5 or 16 training classes of
 Caltech 101 under EfficientNet-Lite0 and of clinc150 under MiniLM."""
 
-COLOURFUL, COLOURED_SHARE = 0.15, 0.001
+CHROMA_THRESHOLD, COLOURED_SHARE_THRESHOLD = 0.15, 0.001
 """A pixel is colourful from this difference between its strongest and its weakest channel, in 0..1;
 images are in colour from this share of such pixels."""
 
@@ -100,7 +100,7 @@ def make_method(name: str) -> Learner:
     """
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    learner = GaussianClasses() if name == NUMBERS else VectorClassifier(name)  # pyright: ignore[reportArgumentType]
+    learner = GaussianClasses() if name == METHOD_FOR_NUMBERS else VectorClassifier(name)  # pyright: ignore[reportArgumentType]
     return learner.eval()
 
 
@@ -115,7 +115,7 @@ class VectorClassifier(Learner):
     def __init__(self, method: Method) -> None:
         super().__init__()
         self.strategy = TransferStrategy(method, inputs="raw")
-        self.sharpness = SHARPNESS.get(method, 1.0)
+        self.sharpness = LOGIT_SCALES.get(method, 1.0)
 
     def check(self, support: Support) -> None:
         check_every_class(support)
@@ -150,7 +150,7 @@ def default_encoder(examples: Any) -> str | None:
     Raises:
         DataError, MissingError: As of `kind_of`.
     """
-    return {"texts": TEXTS, "images": PHOTOGRAPHS, "numbers": None}[kind_of(examples)]
+    return {"texts": TEXT_ENCODER, "images": IMAGE_ENCODER, "numbers": None}[kind_of(examples)]
 
 
 def in_colour(images: Tensor) -> bool:
@@ -161,5 +161,5 @@ def in_colour(images: Tensor) -> bool:
         >>> in_colour(torch.rand(2, 1, 8, 8).expand(2, 3, 8, 8))
         False
     """
-    colourful = images.amax(1) - images.amin(1) > COLOURFUL
-    return float(colourful.float().mean()) > COLOURED_SHARE
+    colourful = images.amax(1) - images.amin(1) > CHROMA_THRESHOLD
+    return float(colourful.float().mean()) > COLOURED_SHARE_THRESHOLD

@@ -196,10 +196,10 @@ def read_estimator(
         MissingError: If nothing is saved there.
         RunError: If it is damaged, or of another class.
     """
-    found = checkpoints.latest_checkpoint(folder)
-    if found is None:
+    latest = checkpoints.latest_checkpoint(folder)
+    if latest is None:
         raise MissingError(f"expected a saved estimator at {folder}, found none: save one")
-    tensors, state, _ = found
+    tensors, state, _ = latest
     if (kind := state.get("estimator")) != estimator:
         raise RunError(
             f"expected a {estimator} in {folder}, got {kind}: load it with its own class"

@@ -4,15 +4,15 @@ what the images themselves say beforehand."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from quickstudy.apps.fewshot.methods import (
-    DRAWINGS,
-    EMBEDDINGS,
-    PHOTOGRAPHS,
+    DRAWINGS_RUN,
+    IMAGE_ENCODER,
+    METHOD_FOR_EMBEDDINGS,
     EncodedImages,
     images_of,
     in_colour,
@@ -22,6 +22,7 @@ from quickstudy.apps.fewshot.methods import (
 from quickstudy.engine.calibration import scores_left_out
 from quickstudy.errors import MissingError
 from quickstudy.experiments.run import load_run
+from quickstudy.html import html_table
 from quickstudy.learners.base import Predictor
 from quickstudy.tasks import Support
 from quickstudy.tasks.images import Images
@@ -39,7 +40,7 @@ to 0.32, and 0.31 in one set of twenty; five photographs of hands (sign_digits) 
 
 LARGEST_LOG_ODDS = 5.0
 
-SIDE = 64
+STATISTICS_SIZE = 64
 """Of the images that statistics are taken of, in pixels."""
 
 
@@ -62,10 +63,27 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen, and a line that says why."""
+    """What was chosen, and why. A notebook shows it as a table.
+
+    Args:
+        name: The candidate that was chosen.
+        reason: Why, in a line.
+        correct: How many left-out examples each candidate predicted correctly, the chosen one
+            first; empty where none was left out.
+        n_left_out: Of how many.
+    """
 
     name: str
     reason: str
+    correct: dict[str, int] = field(default_factory=dict)
+    n_left_out: int = 0
+
+    def _repr_html_(self) -> str:
+        if not self.correct:
+            return html_table(["chosen", "because"], [[self.name, self.reason]])
+        rows = [[name, n, "chosen" * (name == self.name)] for name, n in self.correct.items()]
+        header = ["candidate", f"correct of {self.n_left_out} left out", ""]
+        return html_table(header, rows, self.reason)
 
 
 def select(candidates: Sequence[Candidate], y: Tensor, about: str) -> Selection:
@@ -93,7 +111,7 @@ def select(candidates: Sequence[Candidate], y: Tensor, about: str) -> Selection:
     counts = ", ".join(f"{candidate.name} {n}" for candidate, n in ranked)
     best = ranked[0][0].name
     reason = f"{best}: of {len(y)} examples left out, right were {counts}; and {about}"
-    return Selection(best, reason)
+    return Selection(best, reason, {c.name: n for c, n in ranked}, len(y))
 
 
 def photograph_log_odds(images: Tensor) -> tuple[float, str]:
@@ -122,8 +140,8 @@ def photograph_log_odds(images: Tensor) -> tuple[float, str]:
 
 
 def select_for_images(prepare: Callable[[Images], Tensor], y: Tensor) -> Selection:
-    """Choose between the run for drawn characters, `DRAWINGS`, and ridge regression of what the
-    encoder `PHOTOGRAPHS` makes.
+    """Choose between the run for drawn characters, `DRAWINGS_RUN`, and ridge regression of what the
+    encoder `IMAGE_ENCODER` makes.
 
     Args:
         prepare: Makes the support set's images (n, channels, size, size) in 0..1.
@@ -132,21 +150,23 @@ def select_for_images(prepare: Callable[[Images], Tensor], y: Tensor) -> Selecti
     Raises:
         MissingError: If the images look like photographs, and the encoder is not installed.
     """
-    log_odds, about = photograph_log_odds(prepare(Images(SIDE, 3, fit="stretch")))
-    recipe, learner = load_run(DRAWINGS)
+    log_odds, about = photograph_log_odds(prepare(Images(STATISTICS_SIZE, 3, fit="stretch")))
+    recipe, learner = load_run(DRAWINGS_RUN)
     drawings = images_of(recipe)
-    candidates = [Candidate(DRAWINGS, learner.adapt, lambda: prepare(drawings))]
+    candidates = [Candidate(DRAWINGS_RUN, learner.adapt, lambda: prepare(drawings))]
     try:
-        known = named_encoder(PHOTOGRAPHS)
+        known = named_encoder(IMAGE_ENCODER)
     except MissingError as error:
         if log_odds > 0:
             raise
-        return Selection(DRAWINGS, f"{DRAWINGS}, since {about}; {PHOTOGRAPHS} not tried: {error}")
+        return Selection(
+            DRAWINGS_RUN, f"{DRAWINGS_RUN}, since {about}; {IMAGE_ENCODER} not tried: {error}"
+        )
     assert isinstance(known, EncodedImages)
     candidates.append(
         Candidate(
-            f"{EMBEDDINGS} on {PHOTOGRAPHS}",
-            make_method(EMBEDDINGS).adapt,
+            f"{METHOD_FOR_EMBEDDINGS} on {IMAGE_ENCODER}",
+            make_method(METHOD_FOR_EMBEDDINGS).adapt,
             lambda: known.encoder(prepare(known.images)).double(),
             log_odds,
         )

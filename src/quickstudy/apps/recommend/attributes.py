@@ -11,21 +11,23 @@ from typing import Any, Self
 import numpy as np
 
 from quickstudy.apps.recommend.interactions import Columns
-from quickstudy.errors import DataError
+from quickstudy.errors import DataError, unknown
 
 __all__ = ["AttributeEncoder"]
 
-LEAST, MOST = 0.05, 40
-"""A word counts if that share has it; and at most so many words a column, the most frequent."""
+LEAST_SHARE_OF_WORD, MOST_WORDS = 0.05, 40
+"""A word becomes a feature if this share of rows has it; of a column, at most so many words do."""
 
-FAR = 1000.0
-"""Deviations from the mean beyond which a number is a mistake."""
+MOST_DEVIATIONS = 1000.0
+"""A number farther from the mean, in standard deviations, is taken for a mistake."""
 
 
 class AttributeEncoder:
-    """Numbers as they are and squared, standardised; words as one or several of those known.
+    """Encodes attributes as vectors: numbers and their squares, standardised; words as one-hot or
+    multi-hot vectors of the frequent words.
 
-    The first value is 1 for all. What is missing or was never seen is 0, the mean of a number.
+    The first value is 1 for all. A missing number becomes the mean, 0; a missing or unseen word has
+    no feature.
 
     Example:
         >>> encoder = AttributeEncoder().fit({"age": [20, 40, 60]}, 3)
@@ -36,7 +38,7 @@ class AttributeEncoder:
     """
 
     def __init__(self) -> None:
-        self.numbers: dict[str, list[float]] = {}  # mean, deviation, mean and deviation of squares
+        self.numbers: dict[str, list[float]] = {}  # mean, std, mean and std of squares
         self.words: dict[str, list[str]] = {}
 
     def fit(self, columns: Columns, n: int) -> Self:
@@ -46,26 +48,26 @@ class AttributeEncoder:
             DataError: If a column has numbers and words.
         """
         for name, values in columns.items():
-            given = [value for value in values if value is not None]
-            are_numbers = [_is_number(value) for value in given]
+            present = [value for value in values if value is not None]
+            are_numbers = [_is_number(value) for value in present]
             if all(are_numbers):
-                x = np.array(given, float)
+                x = np.array(present, float)
                 if len(x) and x.std() > 0:
-                    square = ((x - x.mean()) / x.std()) ** 2
-                    spread = square.std() or 1.0
-                    found = (x.mean(), x.std(), square.mean(), spread)
-                    self.numbers[name] = [float(value) for value in found]
+                    squares = ((x - x.mean()) / x.std()) ** 2
+                    moments = (x.mean(), x.std(), squares.mean(), squares.std() or 1.0)
+                    self.numbers[name] = [float(moment) for moment in moments]
             elif any(are_numbers):
                 raise DataError(f"expected numbers or words in {name!r}, got both")
             else:
-                counts = Counter(word for value in given for word in _words(value))
-                common = [w for w, count in counts.most_common(MOST) if LEAST * n <= count < n]
-                self.words[name] = sorted(common)
+                counts = Counter(word for value in present for word in _words(value))
+                frequent = counts.most_common(MOST_WORDS)
+                least = LEAST_SHARE_OF_WORD * n
+                self.words[name] = sorted(word for word, n_rows in frequent if least <= n_rows < n)
         return self
 
     @property
     def names(self) -> list[str]:
-        """What each value is."""
+        """The name of each feature."""
         squares = [part for name in self.numbers for part in (name, f"{name}²")]
         return [
             "1",
@@ -74,47 +76,90 @@ class AttributeEncoder:
         ]
 
     def __call__(self, columns: Columns, n: int) -> np.ndarray:
-        """Vectors of shape (n, d).
+        """Encode the columns of `n` users or items, (n, D).
 
         Raises:
-            DataError: If a number is none, or absurdly far from those learned; or one comes for
-                words.
+            DataError: If a number is not finite or absurdly far from those of training, or a number
+                comes where words are expected.
         """
         parts = [np.ones((n, 1))]
-        for name, (mean, deviation, middle, spread) in self.numbers.items():
-            given: Sequence[Any] = columns.get(name, [None] * n)
-            for value in given:
-                if value is not None and not _is_number(value):
-                    raise DataError(f"expected a finite number as {name!r}, got {value!r}")
-                if value is not None and abs(value - mean) > FAR * deviation:
-                    raise DataError(
-                        f"expected {name!r} as in training, {mean:.3g} ± {deviation:.3g}, "
-                        f"got {value:g}"
-                    )
-            x = np.array([mean if value is None else value for value in given], float)
-            known = np.array([value is not None for value in given])
-            z = (x - mean) / deviation
-            parts += [z[:, None], (known * (z**2 - middle) / spread)[:, None]]
+        for name, moments in self.numbers.items():
+            parts.append(_encode_numbers(name, columns.get(name, [None] * n), *moments))
         for name, words in self.words.items():
-            at = {word: i for i, word in enumerate(words)}
-            hot = np.zeros((n, len(words)))
-            for row, value in enumerate(columns.get(name, [None] * n)):
-                if _is_number(value):
-                    raise DataError(f"expected a word or words as {name!r}, got {value!r}")
-                hot[row, [at[word] for word in _words(value) if word in at]] = 1
-            parts.append(hot)
+            parts.append(_encode_words(name, columns.get(name, [None] * n), words))
         return np.concatenate(parts, 1)
 
+    def encode_one(self, attributes: Mapping[str, Any]) -> np.ndarray:
+        """Encode the attributes of one user or item, (1, D).
+
+        Raises:
+            UsageError: For an attribute that training did not have.
+            DataError: As for many.
+        """
+        known = {**self.numbers, **self.words}
+        for name in attributes:
+            if name not in known:
+                raise unknown("attribute", name, known)
+        return self({name: [value] for name, value in attributes.items()}, 1)
+
+    def parse(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """Attributes from texts: a number where training had numbers, else words with "|" between
+        them.
+
+        Raises:
+            DataError: If a text is not a number where one is expected.
+        """
+        attributes: dict[str, Any] = {}
+        for name, text in texts.items():
+            try:
+                attributes[name] = float(text) if name in self.numbers else text.split("|")
+            except ValueError:
+                raise DataError(f"expected a number as {name!r}, got {text!r}") from None
+        return attributes
+
     def state(self) -> dict[str, Any]:
-        """What was learned, as JSON."""
+        """What was learned, in the types of JSON."""
         return {"numbers": self.numbers, "words": self.words}
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> AttributeEncoder:
-        """Bring back what `state` gave."""
-        made = cls()
-        made.numbers, made.words = dict(state["numbers"]), dict(state["words"])
-        return made
+        """The encoder whose `state` this is."""
+        encoder = cls()
+        encoder.numbers, encoder.words = dict(state["numbers"]), dict(state["words"])
+        return encoder
+
+
+def _encode_numbers(
+    name: str,
+    values: Sequence[Any],
+    mean: float,
+    std: float,
+    mean_of_squares: float,
+    std_of_squares: float,
+) -> np.ndarray:
+    """A column of numbers standardised, and its squares: (n, 2)."""
+    for value in values:
+        if value is not None and not _is_number(value):
+            raise DataError(f"expected a finite number as {name!r}, got {value!r}")
+        if value is not None and abs(value - mean) > MOST_DEVIATIONS * std:
+            raise DataError(
+                f"expected {name!r} as in training, {mean:.3g} ± {std:.3g}, got {value:g}"
+            )
+    is_present = np.array([value is not None for value in values])
+    x = np.array([mean if value is None else value for value in values], float)
+    z = (x - mean) / std
+    return np.column_stack([z, is_present * (z**2 - mean_of_squares) / std_of_squares])
+
+
+def _encode_words(name: str, values: Sequence[Any], words: Sequence[str]) -> np.ndarray:
+    """A column of words as multi-hot vectors, (n, len(words))."""
+    column = {word: i for i, word in enumerate(words)}
+    multi_hot = np.zeros((len(values), len(words)))
+    for row, value in enumerate(values):
+        if _is_number(value):
+            raise DataError(f"expected a word or words as {name!r}, got {value!r}")
+        multi_hot[row, [column[word] for word in _words(value) if word in column]] = 1
+    return multi_hot
 
 
 def _is_number(value: Any) -> bool:

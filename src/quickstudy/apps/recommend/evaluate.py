@@ -1,4 +1,7 @@
-"""How well a recommender does on users it has never seen."""
+"""How well a recommender does on users whom training has not seen.
+
+Shapes: N cold users, I items, Q queries of a user, C configurations.
+"""
 
 from __future__ import annotations
 
@@ -7,67 +10,110 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickstudy.apps.recommend.bases import Matrix
+from quickstudy.apps.recommend.bases.base import Matrix
+from quickstudy.apps.recommend.cold_users import ColdUsers, Order
 from quickstudy.apps.recommend.identifiers import Unknown
-from quickstudy.apps.recommend.interactions import ColdUsers, Interactions, Order
-from quickstudy.apps.recommend.measures import ndcg, ranking
+from quickstudy.apps.recommend.interactions import Interactions
+from quickstudy.apps.recommend.measures import interval, ndcg, ranking
 from quickstudy.apps.recommend.memory import chunks
-from quickstudy.apps.recommend.meta_level import MetaLevel, Seen
-from quickstudy.apps.recommend.rating_level import median
-from quickstudy.apps.recommend.recommender import Recommender, action_name
+from quickstudy.apps.recommend.meta_level import MetaInputs, MetaLevel
+from quickstudy.apps.recommend.meta_level.rating_level import median
+from quickstudy.apps.recommend.recommender import Recommender
+from quickstudy.html import html_table
 
-__all__ = ["SUPPORTS", "Scores", "evaluate"]
+__all__ = ["SUPPORT_SIZES", "ScoreTable", "Scores", "evaluate"]
 
-SUPPORTS = (0, 1, 3, 5, 10, 20)
-"""Ratings of a new user that are known."""
+SUPPORT_SIZES = (0, 1, 3, 5, 10, 20)
+"""Ratings or clicks of a new user that are known."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scores:
-    """Of one system, given so many ratings of each user.
+    """The measures of one system, for one support size.
 
     Args:
-        system: An action, as `bayes 1`, or a level above.
+        system: The name of a configuration, as `bayes 1`, or of a meta-level.
         support: Ratings or clicks known of each user.
-        measures: By name, for each user, (n_users,). Of ratings "mae", the mean absolute error of
-            the queries, an action being judged on what it expects and a level on the median of its
-            probabilities; and "ndcg@5" of the queries, of the gains 2^r - 1, with r from 0 if
-            ratings may be negative. Of clicks "recall@10" and "ndcg@10" of the queries among all
-            items that were not chosen before.
+        measures: By name, one value a user, (N,). For ratings "mae", the mean absolute error on the
+            queries, of a configuration's prediction or of the median of a meta-level's
+            probabilities; and "ndcg@5" of the queries, with the gains 2^r - 1, where r starts from
+            0 if ratings may be negative. For clicks "recall@10" and "ndcg@10" of the queries among
+            all items that were not chosen before.
     """
 
     system: str
     support: int
     measures: dict[str, np.ndarray]
 
+    def __repr__(self) -> str:
+        means = ", ".join(f"{name}={values.mean():.4f}" for name, values in self.measures.items())
+        return f"Scores({self.system!r}, support={self.support}, {means})"
+
+    def _repr_html_(self) -> str:
+        """Means over users with 95 % intervals."""
+        rows = []
+        for name, values in self.measures.items():
+            low, high = interval(values, n_resamples=1000)
+            rows.append([name, f"{values.mean():.3f}", f"{low:.3f} to {high:.3f}", len(values)])
+        header = ["measure", "mean", "95 % interval", "users"]
+        return html_table(header, rows, f"{self.system}, support {self.support}")
+
+
+class ScoreTable(list[Scores]):
+    """The scores of several systems. Notebooks show the means as a table: a row for each system, a
+    column for each support size."""
+
+    def _repr_html_(self) -> str:
+        sizes = list(dict.fromkeys(scores.support for scores in self))
+        systems = list(dict.fromkeys(scores.system for scores in self))
+        by_key = {(scores.system, scores.support): scores.measures for scores in self}
+        names = list(self[0].measures) if self else []
+        return "\n".join(
+            html_table(
+                ["system", *(f"support {size}" for size in sizes)],
+                [
+                    [system, *(_mean_text(by_key.get((system, size), {}), name) for size in sizes)]
+                    for system in systems
+                ],
+                name,
+            )
+            for name in names
+        )
+
+
+def _mean_text(measures: Mapping[str, np.ndarray], name: str) -> str:
+    return f"{measures[name].mean():.3f}" if name in measures else ""
+
 
 def evaluate(
     recommender: Recommender,
     data: Interactions,
     *,
-    supports: Sequence[int] = SUPPORTS,
+    supports: Sequence[int] = SUPPORT_SIZES,
     n_query: int = 10,
     order: Order | None = None,
     seed: int = 0,
-    levels: dict[str, MetaLevel] | None = None,
+    meta_levels: Mapping[str, MetaLevel] | None = None,
     unknown: Unknown = "raise",
-) -> list[Scores]:
-    """Score all actions and the recommender on cold users.
+) -> ScoreTable:
+    """Score all configurations and the recommender on cold users.
 
-    From ratings, they are judged on the same queries whatever is known; from clicks, on what comes
-    next after that.
+    For ratings, the queries are the same for all support sizes; for clicks, they are what comes
+    next after the support set.
 
     Args:
-        data: Of users who were not seen in training.
-        supports: Support sets; users with too few ratings for the largest are left out.
-        n_query: Ratings, or choices, of each user to be judged on.
-        order: In which ratings or clicks become known; by default ratings at random, and clicks in
-            time if their times were known in training.
-        levels: More levels above the same bases, to compare with.
-        unknown: Whether to refuse items that training did not have, or leave them out.
+        recommender: Fitted.
+        data: Users whom training has not seen.
+        supports: Support sizes; users with too few ratings for the largest are left out.
+        n_query: Queries of each user.
+        order: The order in which ratings or clicks become known; by default a random one for
+            ratings, and time for clicks if their times were known in training.
+        seed: Decides the random order.
+        meta_levels: More meta-levels above the same bases to score, by name.
+        unknown: "raise" refuses items that training did not have; "ignore" leaves them out.
 
     Raises:
-        DataError: If a user was seen in training, an item was not, or no user has ratings enough.
+        DataError: If training has seen a user, an item is unknown, or no user has ratings enough.
 
     Example:
         >>> from quickstudy.apps.recommend import generated, user_folds
@@ -80,65 +126,76 @@ def evaluate(
         >>> first.system, last.system, bool(better)
         ('user_bias inf', 'recommender', True)
     """
-    known, attributes = recommender.known(data, unknown=unknown)
+    aligned, attributes = recommender.align(data, unknown=unknown)
     if order is None:
         in_time = recommender.clicks_ and recommender.ordered_
         order = "chronological" if in_time else "random"
-    cold = ColdUsers(known, n_query=n_query, most=max(supports), order=order, seed=seed)
+    cold = ColdUsers(aligned, n_query=n_query, max_support=max(supports), order=order, seed=seed)
     users = attributes[cold.users]
-    levels = {**(levels or {}), "recommender": recommender.level_}
-    found = []
+    meta_levels = {**(meta_levels or {}), "recommender": recommender.meta_level_}
+    table = ScoreTable()
     for size in supports:
-        known_of_each, following = cold.support(size), cold.following(size)
+        support, next_items = cold.support(size), cold.next_items(size)
         parts: dict[str, list[dict[str, np.ndarray]]] = {}
-        for at in chunks(len(cold), len(known.items)):
-            seen = recommender.see(known_of_each[at], users[at])
+        for chunk in chunks(len(cold), len(aligned.items)):
+            inputs = recommender.meta_inputs(support[chunk], users[chunk])
             if recommender.clicks_:
-                some = _choices(recommender, seen, levels, known_of_each[at], following[at])
+                scored = _score_clicks(
+                    recommender, inputs, meta_levels, support[chunk], next_items[chunk]
+                )
             else:
-                some = _ratings(recommender, seen, levels, cold.query[at], cold.rating[at])
-            for name, measures in some:
-                parts.setdefault(name, []).append(measures)
-        found += [Scores(name, size, _joined(each)) for name, each in parts.items()]
-    return found
+                queries = cold.query_items[chunk], cold.query_ratings[chunk]
+                scored = _score_ratings(recommender, inputs, meta_levels, *queries)
+            for system, measures in scored:
+                parts.setdefault(system, []).append(measures)
+        table += [
+            Scores(system, size, _concatenated(measures)) for system, measures in parts.items()
+        ]
+    return table
 
 
-def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _ratings(
+def _score_ratings(
     recommender: Recommender,
-    seen: Seen,
-    levels: Mapping[str, MetaLevel],
-    query: np.ndarray,
-    rating: np.ndarray,
+    inputs: MetaInputs,
+    meta_levels: Mapping[str, MetaLevel],
+    query_items: np.ndarray,
+    query_ratings: np.ndarray,
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    scale = recommender.levels_
-    zero = min(0.0, float(scale[0]))  # no gain is negative
-    rows = np.broadcast_to(np.arange(len(query))[:, None], query.shape)
-    seen = seen.at(rows, query)
-    for i, action in enumerate(recommender.actions_):
-        x = seen.expected[..., i]
-        error = np.abs(x.clip(scale[0], scale[-1]) - rating).mean(1)
-        yield action_name(action), {"mae": error, "ndcg@5": ndcg(x, rating - zero)}
-    for name, level in levels.items():
-        p = level.distribution(seen)
-        error = np.abs(median(p, scale) - rating).mean(1)
-        gain = ndcg(p @ 2 ** (scale - zero), rating - zero)
-        yield name, {"mae": error, "ndcg@5": gain}
+    """Each system with its measures, from queries (N, Q)."""
+    values = recommender.rating_values_
+    lowest = min(0.0, float(values[0]))  # no gain is negative
+    rows = np.broadcast_to(np.arange(len(query_items))[:, None], query_items.shape)
+    inputs = inputs.select(rows, query_items)
+    for i, configuration in enumerate(recommender.configurations_):
+        predictions = inputs.predictions[..., i]  # (N, Q)
+        errors = np.abs(predictions.clip(values[0], values[-1]) - query_ratings).mean(1)
+        yield (
+            str(configuration),
+            {"mae": errors, "ndcg@5": ndcg(predictions, query_ratings - lowest)},
+        )
+    for name, meta_level in meta_levels.items():
+        p = meta_level.probabilities(inputs)  # (N, Q, V)
+        errors = np.abs(median(p, values) - query_ratings).mean(1)
+        expected_gains = p @ 2 ** (values - lowest)
+        yield name, {"mae": errors, "ndcg@5": ndcg(expected_gains, query_ratings - lowest)}
 
 
-def _choices(
+def _score_clicks(
     recommender: Recommender,
-    seen: Seen,
-    levels: Mapping[str, MetaLevel],
-    chosen: Matrix,
-    following: np.ndarray,
+    inputs: MetaInputs,
+    meta_levels: Mapping[str, MetaLevel],
+    support: Matrix,
+    next_items: np.ndarray,
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    systems = {
-        action_name(action): seen.expected[..., i] for i, action in enumerate(recommender.actions_)
+    """Each system with its measures, from the items that come next, (N, Q)."""
+    scores = {
+        str(configuration): inputs.predictions[..., i]
+        for i, configuration in enumerate(recommender.configurations_)
     }
-    systems |= {name: level.distribution(seen)[..., 0] for name, level in levels.items()}
-    for name, scores in systems.items():
-        yield name, ranking(scores, chosen, following)
+    scores |= {name: level.probabilities(inputs)[..., 0] for name, level in meta_levels.items()}
+    for system, values in scores.items():
+        yield system, ranking(values, support, next_items)

@@ -7,6 +7,7 @@ import numbers
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
@@ -25,15 +26,15 @@ __all__ = [
 ]
 
 Unknown = Literal["raise", "ignore"]
-"""What to do with items that the recommender does not know."""
+"""What to do about items that the recommender does not know."""
 
-WHOLE = re.compile(r"(-?\d+)\.0+")
+INTEGER_WITH_ZEROS = re.compile(r"(-?\d+)\.0+")
 
-FEW = 0.5
-"""Share of the names that a table must have a row for, or a warning says so."""
+LEAST_MATCHED_SHARE = 0.5
+"""Share of the names that should have a row in a table; a warning says if it is less."""
 
-MOST_NAMED = 5
-"""Items of one title that an error lists."""
+MOST_LISTED_IDS = 5
+"""Ids that an error lists, of items with the same title."""
 
 
 def identifier(value: Any) -> str:
@@ -50,8 +51,8 @@ def identifier(value: Any) -> str:
     """
     if isinstance(value, str):
         text = value.strip()
-        whole = WHOLE.fullmatch(text) if text.endswith("0") else None
-        return whole[1] if whole else text
+        match = INTEGER_WITH_ZEROS.fullmatch(text) if text.endswith("0") else None
+        return match[1] if match else text
     if isinstance(value, bytes):
         return identifier(value.decode(errors="backslashreplace"))
     if isinstance(value, np.generic):
@@ -100,14 +101,14 @@ def warn_of_few_matches(what: str, names: Sequence[str], table: Collection[str])
         table: Those with a row.
     """
     absent = [name for name in names if name not in table]
-    n_found = len(names) - len(absent)
-    if not table or n_found >= FEW * len(names):
+    n_matches = len(names) - len(absent)
+    if not table or n_matches >= LEAST_MATCHED_SHARE * len(names):
         return False
-    found = f"{n_found} of {len(names)}" if n_found else f"none of {len(names)}"
+    matches = f"{n_matches} of {len(names)}" if n_matches else f"none of {len(names)}"
     others = sorted(set(table) - set(names))
     example = f", the table has {others[0]!r}" if others else ""
     warnings.warn(
-        f"{found} {what}s with ratings have a row in the table of {what}s: the ratings name "
+        f"{matches} {what}s with ratings have a row in the table of {what}s: the ratings name "
         f"{absent[0]!r}{example}; check that both write {what}s alike",
         stacklevel=3,
     )
@@ -121,7 +122,7 @@ class Catalogue:
 
     Args:
         items: An id each.
-        titles: What to call them.
+        titles: How to show them.
 
     Example:
         >>> films = Catalogue(["1", "2", "3"], ["Alien", "Emma", "Emma"])
@@ -137,12 +138,10 @@ class Catalogue:
         self._by_title: dict[str, list[int]] = {}
         for i, title in enumerate(self.titles):
             self._by_title.setdefault(plain(title), []).append(i)
-        exact: dict[str, int] = {}
-        for title in self.titles:
-            exact[title] = exact.get(title, 0) + 1
+        n_items = Counter(self.titles)
         pairs = zip(self.items, self.titles, strict=True)
-        self.labels = [t if exact[t] == 1 else f"{t} ({item})" for item, t in pairs]
-        """Titles, with the id where several items have the same."""
+        self.labels = [t if n_items[t] == 1 else f"{t} ({item})" for item, t in pairs]
+        """Titles, with the id where several items have the same title."""
 
     def find(self, name: Any) -> int | None:
         """The position of an item by its id or title; None if there is no such item, or several of
@@ -150,8 +149,8 @@ class Catalogue:
         item = identifier(name)
         if (position := self._by_id.get(item)) is not None:
             return position
-        found = self._titled(item)
-        return found[0] if len(found) == 1 else None
+        matches = self._titled(item)
+        return matches[0] if len(matches) == 1 else None
 
     def positions(self, names: Iterable[Any], unknown: Unknown = "raise") -> np.ndarray:
         """The positions of items, -1 where unknown, int64 of shape (n,).
@@ -160,20 +159,20 @@ class Catalogue:
             DataError: If one is unknown and is not to be ignored.
         """
         names = list(names)
-        found = [self.find(name) for name in names]
-        absent = [name for name, position in zip(names, found, strict=True) if position is None]
+        positions = [self.find(name) for name in names]
+        absent = [name for name, i in zip(names, positions, strict=True) if i is None]
         if absent and unknown == "raise":
             raise self.error(absent[0])
-        return np.array([-1 if position is None else position for position in found], np.int64)
+        return np.array([-1 if i is None else i for i in positions], np.int64)
 
     def error(self, name: Any) -> DataError:
         """The error for a name that `find` has no position for."""
         item = identifier(name)
-        if found := self._titled(item):
-            some = ", ".join(repr(self.items[i]) for i in found[:MOST_NAMED])
+        if matches := self._titled(item):
+            ids = ", ".join(repr(self.items[i]) for i in matches[:MOST_LISTED_IDS])
             return DataError(
-                f"expected one item, got the title {item!r} of {len(found)}: name one by its id, "
-                f"{some}"
+                f"expected one item, got the title {item!r} of {len(matches)}: name one by its "
+                f"id, {ids}"
             )
         near = difflib.get_close_matches(item, self.items, n=1)
         if not near and self.titles != self.items:
@@ -183,11 +182,11 @@ class Catalogue:
 
     def _titled(self, title: str) -> list[int]:
         """Items of this title: as it is written, or else whatever its capitals and accents."""
-        found = self._by_title.get(plain(title), [])
-        return [i for i in found if self.titles[i] == title] or found
+        matches = self._by_title.get(plain(title), [])
+        return [i for i in matches if self.titles[i] == title] or matches
 
 
 def plain(text: str) -> str:
-    """Text as people type it: no capitals, no accents."""
+    """Text without capitals and accents, for comparing what people type."""
     parts = unicodedata.normalize("NFKD", text.strip())
     return "".join(c for c in parts if not unicodedata.combining(c)).casefold()

@@ -1,4 +1,4 @@
-"""How much memory a recommender takes, and how much there is."""
+"""How much memory learning a recommender takes, and how much is free."""
 
 from __future__ import annotations
 
@@ -7,74 +7,80 @@ from pathlib import Path
 
 from quickstudy.errors import DataError
 
-__all__ = ["available", "check_memory", "chunks", "needed"]
+__all__ = ["check_memory", "chunks", "free_memory", "memory_for_training"]
 
-AT_ONCE = 2_000_000
-"""Pairs of a user and an item that are predicted at once: by 20 actions some 1 GB."""
+PAIRS_PER_CHUNK = 2_000_000
+"""(user, item) pairs that are predicted at once: with 20 configurations some 1 GB."""
 
-PAIR_OF_ITEMS, PAIR_KEPT = 72, 8
-"""Bytes that the similarities of items take for each pair of items, while they are computed and
-afterwards."""
+BYTES_PER_ITEM_PAIR, BYTES_PER_ITEM_PAIR_AFTERWARDS = 72, 8
+"""That the similarities of items take: while they are computed, and once they are."""
 
-PAIR_AT_ONCE = 320
-"""Bytes that predictions take for each pair of a user and an item: by each action, and as they are
-stacked and read as ratings."""
+BYTES_PER_PREDICTED_PAIR = 320
+"""That a chunk takes for each (user, item) pair: predictions by each configuration, stacked, and
+read as ratings."""
 
-RATING = 400
-"""Bytes for each rating: of the interactions, their parts in folds, and the cases to learn from."""
+BYTES_PER_RATING = 400
+"""Of the interactions, their folds, and the examples of the meta-level."""
 
-USER = 12_000
-"""Bytes for each user: covariances of several models' vectors."""
+BYTES_PER_USER_OR_ITEM = 12_000
+"""Of the covariances of the Bayes models."""
 
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def chunks(n_users: int, n_items: int) -> Iterator[slice]:
-    """Users in parts whose predictions for all items fit into memory.
+    """Split users into chunks whose predictions for all items fit into memory.
 
     Example:
         >>> list(chunks(5, 1_000_000))
         [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    size = max(1, AT_ONCE // n_items)
+    size = max(1, PAIRS_PER_CHUNK // n_items)
     return (slice(start, min(start + size, n_users)) for start in range(0, n_users, size))
 
 
-def needed(n_users: int, n_items: int, n_ratings: int) -> int:
+def memory_for_training(n_users: int, n_items: int, n_ratings: int) -> int:
     """Bytes that `Recommender.fit` takes at most, roughly."""
-    at_once = min(n_users * n_items, max(AT_ONCE, n_items))
-    pairs = max(PAIR_OF_ITEMS * n_items**2, PAIR_KEPT * n_items**2 + PAIR_AT_ONCE * at_once)
-    return pairs + RATING * n_ratings + USER * (n_users + n_items)
+    n_item_pairs = n_items**2
+    pairs_of_chunk = min(n_users * n_items, max(PAIRS_PER_CHUNK, n_items))
+    learning_similarities = BYTES_PER_ITEM_PAIR * n_item_pairs
+    predicting = (
+        BYTES_PER_ITEM_PAIR_AFTERWARDS * n_item_pairs + BYTES_PER_PREDICTED_PAIR * pairs_of_chunk
+    )
+    return (
+        max(learning_similarities, predicting)
+        + BYTES_PER_RATING * n_ratings
+        + BYTES_PER_USER_OR_ITEM * (n_users + n_items)
+    )
 
 
-def available() -> int | None:
-    """Bytes that this process may still take: what the machine has free, or its control group if
-    that is less. None where this is not known."""
-    found = []
+def free_memory() -> int | None:
+    """Bytes that this process may still take: what the machine has free, or what its control group
+    leaves if that is less. None if it is not known."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        (free,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-        found.append(1024 * int(free))
+        (available,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        of_machine = 1024 * int(available)
     except (OSError, ValueError):
         return None
     try:
-        most = int((CGROUP / "memory.max").read_text())  # "max" if there is no limit
-        found.append(max(0, most - int((CGROUP / "memory.current").read_text())))
+        limit = int((CGROUP / "memory.max").read_text())  # "max" if there is no limit
+        used = int((CGROUP / "memory.current").read_text())
     except (OSError, ValueError):
-        pass
-    return min(found)
+        return of_machine
+    return min(of_machine, max(0, limit - used))
 
 
 def check_memory(n_users: int, n_items: int, n_ratings: int) -> None:
-    """Refuse data that a recommender cannot learn from in the memory that is there.
+    """Refuse data that is too large for the free memory.
 
     Raises:
-        DataError: If it is too little; says how much it would take.
+        DataError: If it is; says how much it would take.
     """
-    there, takes = available(), needed(n_users, n_items, n_ratings)
-    if there is not None and takes > there:
+    free, needed = free_memory(), memory_for_training(n_users, n_items, n_ratings)
+    if free is not None and needed > free:
         raise DataError(
-            f"expected about {takes / 1e9:.1f} GB of free memory for {n_users} users, {n_items} "
-            f"items and {n_ratings} ratings, got {there / 1e9:.1f} GB: leave out items with few "
+            f"expected about {needed / 1e9:.1f} GB of free memory for {n_users} users, {n_items} "
+            f"items and {n_ratings} ratings, got {free / 1e9:.1f} GB: leave out items with few "
             "ratings, or take a larger machine"
         )

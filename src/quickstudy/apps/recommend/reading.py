@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from quickstudy.apps.recommend.checks import number
 from quickstudy.apps.recommend.identifiers import identifier, is_missing
-from quickstudy.apps.recommend.interactions import Interactions, number
+from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.errors import DataError, check_option
 from quickstudy.table_files import read_rows
 from quickstudy.tasks.datasets import store
 
 __all__ = ["load_history", "load_interactions", "load_ml_100k", "load_movielens"]
 
-NAMES = {
+COLUMN_NAMES = {
     "user": ("user", "user_id", "userId"),
     "item": ("item", "item_id", "itemId", "movieId"),
     "rating": ("rating",),
     "time": ("time", "timestamp"),
 }
-"""What columns of a file are called, where the caller does not say."""
+"""Names of columns that are recognised, by what the columns hold."""
 
 DELIMITERS = (",", "\t", ";", "|", "::")
-"""What may stand between cells: that which comes most often in the first line."""
+"""Separators of cells; the one that comes most often in the first line is taken."""
 
-MOST_OF_A_LINE = 1_000_000
+MOST_BYTES_OF_FIRST_LINE = 1_000_000
 
 
 def load_interactions(
@@ -39,20 +40,21 @@ def load_interactions(
     clicks: bool = False,
     scale: tuple[float, float] | None = None,
 ) -> Interactions:
-    """Read a CSV or Parquet file with a row a rating, or a click.
+    """Read a CSV or Parquet file with one rating, or one click, a row.
 
     Args:
-        path: With columns user, item, rating and, where known, time (also `userId`, `user_id`,
-            `movieId`, `timestamp`, ...). Between cells there are commas, tabs, semicolons, `|` or
-            `::`. Without names in the first line, the columns are user, item, rating and time, as
-            MovieLens has them. Times are numbers or ISO 8601 (see `from_rows`). Parquet takes
-            pyarrow.
-        columns: What they are called in the file, as in `{"item": "book"}`.
-        users, items: Files of attributes with a row a user or item: the column user or item, and
-            any others. A column `title` is what to call the items; words with "|" between them
-            are several, as genres are.
-        clicks: Take no ratings, whether there are any or not.
-        scale: The lowest and highest rating that may be given; by default those of the file.
+        path: A file with the columns user, item, rating and maybe time; `userId`, `user_id`,
+            `movieId`, `timestamp` and the like are recognised too. Cells are separated by commas,
+            tabs, semicolons, `|` or `::`. If the first line names no columns, they are user, item,
+            rating and time, as in MovieLens. Times are numbers or ISO 8601 (see `from_rows`).
+            Parquet needs pyarrow.
+        columns: The names of the columns in the file, as in `{"item": "book"}`.
+        users, items: Files of attributes, with one user or item a row: the column user or item, and
+            any others. A column `title` says how to show the items. Words with "|" between them are
+            several words, as genres are.
+        clicks: Read clicks; ratings, if there are any, are dropped.
+        scale: The lowest and highest possible rating; by default the lowest and highest of the
+            file.
 
     Raises:
         MissingError: If there is no such file, or no pyarrow for it.
@@ -66,36 +68,21 @@ def load_interactions(
         ...     load_interactions(place).rating.tolist()
         [5.0, 2.0]
     """
-    path, called = Path(path), {**(columns or {})}
-    for what in called:
-        check_option("column", what, NAMES)
-    head, rows = _read(path, may_lack_names=True)
-    for what, names in NAMES.items():
-        if what in called:
-            if called[what] not in head:
-                raise DataError(
-                    f"expected a column {called[what]!r} in {path}, got {', '.join(head)}"
-                )
-        elif found := [name for name in names if name in head]:
-            called[what] = found[0]
-        elif what != "time" and not (clicks and what == "rating"):
-            also = ", or take clicks (--clicks)" if what == "rating" else ""
-            raise DataError(
-                f"expected a column {what!r} in {path}, got {', '.join(head)}: rename one, or name "
-                f"it (--columns {what}=..., in Python columns={{{what!r}: ...}}){also}"
-            )
-    if clicks:
-        called["rating"] = ""
-    at = [head.index(called[what]) if called[what] else None for what in NAMES if what in called]
-    attributes = [
-        _attributes(file, what, called) for what, file in (("user", users), ("item", items))
-    ]
-    titles = {name: row.pop("title") for name, row in attributes[1].items() if "title" in row}
+    path, columns = Path(path), columns or {}
+    for role in columns:
+        check_option("column", role, COLUMN_NAMES)
+    header, rows = _read(path, may_lack_header=True)
+    columns = _recognised_columns(path, header, columns, clicks)
+    roles = [role for role in COLUMN_NAMES if role in columns or role == "rating"]
+    indices = [header.index(columns[role]) if role in columns else None for role in roles]
+    user_attributes = _attributes(users, "user", columns)
+    item_attributes = _attributes(items, "item", columns)
+    titles = {name: row.pop("title") for name, row in item_attributes.items() if "title" in row}
     try:
         return Interactions.from_rows(
-            ([None if i is None else row[i] for i in at] for row in rows),
-            users=attributes[0],
-            items=attributes[1],
+            ([None if i is None else row[i] for i in indices] for row in rows),
+            users=user_attributes,
+            items=item_attributes,
             titles=titles,
             scale=scale,
         )
@@ -103,44 +90,74 @@ def load_interactions(
         raise DataError(f"{path}: {error}") from None
 
 
+def _recognised_columns(
+    path: Path, header: Sequence[str], columns: Mapping[str, str], clicks: bool
+) -> dict[str, str]:
+    """The names of user, item, rating (but for clicks) and, if there is one, time in a file."""
+    recognised = {}
+    for role, names in COLUMN_NAMES.items():
+        if role in columns and columns[role] not in header:
+            raise DataError(
+                f"expected a column {columns[role]!r} in {path}, got {', '.join(header)}"
+            )
+        if role == "rating" and clicks:
+            continue
+        name = columns.get(role) or _first_in(header, names)
+        if name is not None:
+            recognised[role] = name
+        elif role != "time":
+            also = ", or take clicks (--clicks)" if role == "rating" else ""
+            raise DataError(
+                f"expected a column {role!r} in {path}, got {', '.join(header)}: rename one, or "
+                f"name it (--columns {role}=..., in Python columns={{{role!r}: ...}}){also}"
+            )
+    return recognised
+
+
 def load_history(
     path: str | Path, *, columns: Mapping[str, str] | None = None, clicks: bool = False
 ) -> list[Any]:
-    """Read the ratings of one user: a CSV or Parquet file with the columns item and rating. Of
-    clicks, only the items, in order.
+    """Read the ratings of one user from a CSV or Parquet file with the columns item and rating; of
+    clicks the items, in order.
 
     Args:
         path: The file.
-        columns: What they are called in the file.
-        clicks: Take no ratings.
+        columns: The names of the columns in the file.
+        clicks: Read clicks, without ratings.
 
     Raises:
         MissingError, DataError: As `load_interactions`.
     """
-    path, called = Path(path), {**(columns or {})}
-    for what in called:
-        check_option("column", what, NAMES)
-    head, rows = _read(path)
-    at = []
-    for what in ("item",) if clicks else ("item", "rating"):
-        names = [called[what]] if what in called else NAMES[what]
-        found = [name for name in names if name in head]
-        if not found:
-            raise DataError(f"expected a column {names[0]!r} in {path}, got {', '.join(head)}")
-        at.append(head.index(found[0]))
+    path, columns = Path(path), columns or {}
+    for role in columns:
+        check_option("column", role, COLUMN_NAMES)
+    header, rows = _read(path)
+    indices = []
+    for role in ("item",) if clicks else ("item", "rating"):
+        names = [columns[role]] if role in columns else COLUMN_NAMES[role]
+        name = _first_in(header, names)
+        if name is None:
+            raise DataError(f"expected a column {names[0]!r} in {path}, got {', '.join(header)}")
+        indices.append(header.index(name))
     if clicks:
-        return [identifier(row[at[0]]) for row in rows]
+        return [identifier(row[indices[0]]) for row in rows]
+    item, rating = indices
     return [
-        (identifier(row[at[0]]), number(row[at[1]], f"{path}, row {place}: expected a rating"))
-        for place, row in enumerate(rows, 1)
+        (identifier(row[item]), number(row[rating], f"{path}, row {i}: expected a rating"))
+        for i, row in enumerate(rows, 1)
     ]
+
+
+def _first_in(header: Sequence[str], names: Iterable[str]) -> str | None:
+    """The first of some names that a header has."""
+    return next((name for name in names if name in header), None)
 
 
 def load_ml_100k(folder: str | Path | None = None) -> Interactions:
     """MovieLens 100K with age, gender and occupation, genres and year.
 
     Args:
-        folder: That of its files; by default the data folder's.
+        folder: The folder of its files; by default that in the data folder.
 
     Raises:
         MissingError: If it is not on this machine; says how to get it.
@@ -150,8 +167,8 @@ def load_ml_100k(folder: str | Path | None = None) -> Interactions:
     def rows(kind: str) -> list[list[str]]:
         name = f"ml-100k.{kind}"
         path = Path(folder) / name if folder is not None else store.find("ml-100k", name)
-        _, found = _read(path, "\t")
-        return found
+        _, cells = _read(path, "\t")
+        return cells
 
     users = {
         name: {"age": float(age), "gender": gender, "occupation": occupation}
@@ -183,65 +200,72 @@ def _text(cell: Any) -> str:
 
 
 def _attributes(
-    path: str | Path | None, what: str, called: Mapping[str, str]
+    path: str | Path | None, role: str, columns: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """Attributes by user or item. A column of numbers alone is one of numbers."""
+    """Attributes by user or item. A column in which all cells are numbers is numeric."""
     if path is None:
         return {}
     path = Path(path)
-    head, rows = _read(path)
-    key = next((name for name in (called.get(what), *NAMES[what]) if name in head), None)
+    header, rows = _read(path)
+    names_of_key = [columns[role]] if role in columns else []
+    key = _first_in(header, [*names_of_key, *COLUMN_NAMES[role]])
     if key is None:
-        raise DataError(f"expected a column {what!r} in {path}, got {', '.join(head)}")
-    names = [identifier(row[head.index(key)]) for row in rows]
-    table: list[dict[str, Any]] = [dict(zip(head, map(_text, row), strict=True)) for row in rows]
-    for column in set(head) - {key, "title"}:
-        words = [row[column] for row in table if row[column]]
-        read: Callable[[str], Any] = str
-        if all(map(_is_number, words)):
-            read = float
-        elif any("|" in word for word in words):
-            read = lambda word: word.split("|")  # noqa: E731
+        raise DataError(f"expected a column {role!r} in {path}, got {', '.join(header)}")
+    names = [identifier(row[header.index(key)]) for row in rows]
+    table: list[dict[str, Any]] = [dict(zip(header, map(_text, row), strict=True)) for row in rows]
+    for column in set(header) - {key, "title"}:
+        parse = _parser([row[column] for row in table if row[column]])
         for row in table:
-            row[column] = read(row[column]) if row[column] else None
+            row[column] = parse(row[column]) if row[column] else None
     for row in table:
         del row[key]
-    found = dict(zip(names, table, strict=True))
-    if len(found) < len(rows):
+    by_name = dict(zip(names, table, strict=True))
+    if len(by_name) < len(rows):
         raise DataError(
-            f"expected a row for each {what} in {path}, got {len(rows)} rows for {len(found)}: "
+            f"expected a row for each {role} in {path}, got {len(rows)} rows for {len(by_name)}: "
             'merge those of one, with "|" between several words'
         )
-    return found
+    return by_name
 
 
-def _is_number(word: str) -> bool:
+def _parser(cells: Sequence[str]) -> Callable[[str], Any]:
+    """What turns the cells of a column into numbers, lists of words, or words."""
+    if all(map(_is_number, cells)):
+        return float
+    if any("|" in cell for cell in cells):
+        return lambda cell: cell.split("|")
+    return str
+
+
+def _is_number(cell: str) -> bool:
     try:
-        return math.isfinite(float(word))
+        return math.isfinite(float(cell))
     except ValueError:
         return False
 
 
 def _read(
-    path: Path, delimiter: str | None = None, *, may_lack_names: bool = False
+    path: Path, delimiter: str | None = None, *, may_lack_header: bool = False
 ) -> tuple[list[str], list[list[Any]]]:
     """The names of a file's columns, and its rows."""
     if path.suffix.lower() == ".parquet" or not path.is_file():
-        head, rows = read_rows(path, lists=True)
+        header, rows = read_rows(path, lists=True)
     else:
         with path.open("rb") as file:
-            first = file.readline(MOST_OF_A_LINE).decode("utf-8-sig", "replace").rstrip("\r\n")
+            first_bytes = file.readline(MOST_BYTES_OF_FIRST_LINE)
+        first_line = first_bytes.decode("utf-8-sig", "replace").rstrip("\r\n")
         if path.suffix.lower() == ".tsv":
             delimiter = "\t"
-        delimiter = delimiter or max(DELIMITERS, key=first.count)
-        cells = [cell.strip().strip('"') for cell in first.split(delimiter)]
+        delimiter = delimiter or max(DELIMITERS, key=first_line.count)
+        cells = [cell.strip().strip('"') for cell in first_line.split(delimiter)]
         names = None
-        if may_lack_names and len(cells) in (3, 4) and all(map(_is_number, cells[2:])):
+        if may_lack_header and len(cells) in (3, 4) and all(map(_is_number, cells[2:])):
             names = ("user", "item", "rating", "time")[: len(cells)]
             warnings.warn(
                 f"the first line of {path} names no columns: they are taken to be "
                 f"{', '.join(names)}",
                 stacklevel=3,
             )
-        head, rows = read_rows(path, delimiter, names)
-    return [name.partition(":")[0].strip() for name in head], rows  # RecBole writes name:type
+        header, rows = read_rows(path, delimiter, names)
+    # RecBole writes name:type
+    return [name.partition(":")[0].strip() for name in header], rows

@@ -14,9 +14,9 @@ from quickstudy.errors import DataError
 
 __all__ = ["seconds"]
 
-UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (math.inf, 1e9))
-"""Times since 1970 below the first are counted in seconds over the second: 1e11 s is the year 5138,
-and 1e11 ms is 1973."""
+UNITS_PER_SECOND = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (math.inf, 1e9))
+"""Pairs (bound, units per second): numbers below the bound are in that unit. 1e11 seconds is the
+year 5138, and 1e11 milliseconds is 1973."""
 
 
 def seconds(values: Sequence[Any]) -> np.ndarray:
@@ -43,7 +43,7 @@ def seconds(values: Sequence[Any]) -> np.ndarray:
         return np.zeros(0)
     first = _number(values[0])
     are_numbers = first is not None
-    found: list[float] = []
+    times: list[float] = []
     for place, value in enumerate(values, 1):
         time = _number(value) if are_numbers else _date(value)
         if time is None or not math.isfinite(time):
@@ -51,12 +51,12 @@ def seconds(values: Sequence[Any]) -> np.ndarray:
             if place == 1:
                 form = "a number or ISO 8601, such as 2024-05-31T12:00:00"
             raise DataError(f"row {place}: expected a finite time, got {value!r}: write it {form}")
-        found.append(time)
+        times.append(time)
     if not are_numbers:
-        return np.array(found, float)
-    most = max(map(abs, found))
-    unit = next(unit for below, unit in UNITS if most < below)
-    return np.array([time / unit for time in found], float)
+        return np.array(times, float)
+    largest = max(map(abs, times))
+    per_second = next(units for bound, units in UNITS_PER_SECOND if largest < bound)
+    return np.array([time / per_second for time in times], float)
 
 
 def _number(value: Any) -> float | None:

@@ -31,7 +31,7 @@ __all__ = ["SiameseNetworks", "verification_accuracy"]
 class SiameseNetworks(EmbeddingLearner):
     """Embed two examples by one network, and judge from their distance whether they are the same.
 
-    The probability of that is p = sigmoid(sum_j alpha_j |h1_j - h2_j| + bias), with learned
+    The probability of that is `p = sigmoid(sum_j alpha_j |h1_j - h2_j| + bias)`, with learned
     weights alpha (section 3.1). The loss is binary cross-entropy over all pairs of a query and a
     support example. A query's score for a class is the greatest log-probability of being the
     same as one of its examples, which for one shot is the paper's rule (section 4.3).

@@ -25,7 +25,7 @@ class TaNP(EmbeddingLearner):
 
     The support is represented by the mean r of encodings h(x_i, y_i), and the task by the mean t of
     others. t is compared with `n_kinds` learned kinds of task, a_j, by a Student-t kernel,
-    c_j = (1 + |t - a_j|²)^-1 / sum, and becomes o = t + sum_j c_j a_j. Each hidden layer of the
+    `c_j = (1 + |t - a_j|²)^-1 / sum`, and becomes o = t + sum_j c_j a_j. Each hidden layer of the
     decoder is modulated by o (Gating-FiLM): its output is scaled by 1 + gamma and shifted by beta,
     each of which a gate mixes from two.
 

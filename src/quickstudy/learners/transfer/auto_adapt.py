@@ -43,10 +43,10 @@ STRATEGIES: tuple[Mapping[str, Any], ...] = (
 MOMENTUM = 0.01
 """Least share of a meta-step in the moving averages over tasks; the first ones have more."""
 
-FARTHEST = 3.0
+MAX_DEVIATIONS = 3.0
 """Standard deviations beyond which a meta-feature counts as this far."""
 
-SCALE = 10.0
+INITIAL_SCALE = 10.0
 """First factor on scores of strategies in closed form, which are too alike for a softmax."""
 
 
@@ -126,7 +126,7 @@ class AutoAdapt(Learner):
         self.chooser = nn.Linear(n, len(strategies))
         nn.init.zeros_(self.chooser.weight)
         nn.init.zeros_(self.chooser.bias)
-        scales = [math.log(SCALE) if s.is_closed_form else 0.0 for s in self.strategies]
+        scales = [math.log(INITIAL_SCALE) if s.is_closed_form else 0.0 for s in self.strategies]
         self.log_scales = nn.Parameter(torch.tensor(scales))
         self.register_buffer("centre", torch.zeros(d))
         self.register_buffer("feature_mean", torch.zeros(n))
@@ -279,7 +279,7 @@ class AutoAdapt(Learner):
     def _standardised(self, features: Tensor) -> Tensor:
         deviation = (self.feature_square - self.feature_mean.square()).clamp_min(1e-6).sqrt()
         z = (features - self.feature_mean) / deviation
-        return z.nan_to_num(0.0).clamp(-FARTHEST, FARTHEST)
+        return z.nan_to_num(0.0).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
 
     def _features(self, support: Support) -> Tensor:
         """The meta-features of a task of embedded examples; NaN for what it does not show."""

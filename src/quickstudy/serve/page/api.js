@@ -13,13 +13,13 @@ export function setToken(token) {
   sessionStorage.setItem(KEY, token);
 }
 
-/** Ask the service: GET, or POST where there is a body. */
+/** Send a request: GET, or POST if there is a body. */
 export async function api(path, body, signal) {
   const headers = {};
   const token = sessionStorage.getItem(KEY);
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers["Content-Type"] = "application/json";
-  let response, found;
+  let response, result;
   try {
     response = await fetch(`api/${path}`, {
       method: body ? "POST" : "GET",
@@ -27,18 +27,18 @@ export async function api(path, body, signal) {
       body: body && JSON.stringify(body),
       signal,
     });
-    found = await response.json();
+    result = await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refused("The service does not answer.", 0);
   }
-  if (!response.ok) throw new Refused(found?.detail ?? response.statusText, response.status);
-  return found;
+  if (!response.ok) throw new Refused(result?.detail ?? response.statusText, response.status);
+  return result;
 }
 
-/** An element; what is data goes in as text, never as markup. */
+/** Make an element. Data goes in as text, never as markup. */
 export function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
 }

@@ -1,21 +1,21 @@
-// Rate a few items, and watch the list change. What is known of the user lives in this tab alone.
+// Rate a few items, and watch the list change. The ratings stay in this tab.
 
 import { api, element, Refused, setToken } from "./api.js";
-import { show, stars } from "./stars.js";
+import { setRating, stars } from "./stars.js";
 
-const N_ASKED = 6;
-const PAUSE = 200; // milliseconds after typing
+const N_QUESTIONS = 6;
+const TYPING_PAUSE = 200; // milliseconds before a search
 const at = (id) => document.getElementById(id);
 
-let about; // what is served
-let known; // the user: ratings [{item, title, rating}], attributes, asked and skipped items
-let listed = null; // the list on the page: { items: ids, best first, ratings: how many it is from }
-const failures = new Map(); // requests that failed last, by name: { message, again }
-let running; // aborts the requests that a newer change made pointless
+let about; // the recommender that is served
+let state; // the user: ratings [{item, title, rating}], attributes, questions [{item, title}], skip [ids]
+let displayed = null; // the list on the page: { items: ids, best first, ratings: how many it is from }
+const failures = new Map(); // the last requests that failed, by name: { message, retry }
+let pending; // aborts the request for a list that a newer change makes obsolete
 
-// ---- what is known, and kept over a reload ----
+// ---- the user, stored over a reload ----
 
-const fresh = () => ({ ratings: [], attributes: {}, asked: [], skip: [] });
+const fresh = () => ({ ratings: [], attributes: {}, questions: [], skip: [] });
 const key = () => `quickstudy.recommender.${about.id}`;
 
 function restore() {
@@ -26,63 +26,63 @@ function restore() {
   }
 }
 
-function keep() {
+function store() {
   try {
-    sessionStorage.setItem(key(), JSON.stringify(known));
+    sessionStorage.setItem(key(), JSON.stringify(state));
   } catch {
-    // without storage the page works all the same, but for a reload
+    // without storage the page works, but forgets the ratings at a reload
   }
 }
 
 const user = () => ({
-  ratings: known.ratings.map(({ item, rating }) => ({ item, rating })),
-  attributes: known.attributes,
+  ratings: state.ratings.map(({ item, rating }) => ({ item, rating })),
+  attributes: state.attributes,
 });
-const ratingOf = (item) => known.ratings.find((rated) => rated.item === item)?.rating;
+const ratingOf = (item) => state.ratings.find((rated) => rated.item === item)?.rating;
 
 function rate({ item, title }, rating) {
-  const old = known.ratings.find((rated) => rated.item === item);
+  const old = state.ratings.find((rated) => rated.item === item);
   if (old) old.rating = rating;
-  else known.ratings.unshift({ item, title, rating });
+  else state.ratings.unshift({ item, title, rating });
   changed();
 }
 
 function forget(item) {
-  known.ratings = known.ratings.filter((rated) => rated.item !== item);
+  state.ratings = state.ratings.filter((rated) => rated.item !== item);
   changed();
 }
 
 function changed() {
-  keep();
+  store();
   drawRated();
-  for (const card of document.querySelectorAll("#asked > li")) {
-    show(card.lastElementChild, ratingOf(card.dataset.item));
+  for (const card of document.querySelectorAll("#questions > li")) {
+    setRating(card.lastElementChild, ratingOf(card.dataset.item));
   }
   refresh();
 }
 
-// ---- what is drawn ----
+// ---- drawing ----
 
 function card(item, ...more) {
   const row = element("li", {}, element("span", { textContent: item.title, className: "title" }));
   row.dataset.item = item.item;
-  const chosen = (rating) => rate(item, rating);
-  row.append(...more, stars(item.title, about.scale, ratingOf(item.item), chosen));
+  const onRating = (rating) => rate(item, rating);
+  row.append(...more, stars(item.title, about.scale, ratingOf(item.item), onRating));
   return row;
 }
 
-function drawAsked(items, hint) {
-  at("asked").replaceChildren(...items.map((item) => card(item)));
+function drawCards(items, hint) {
+  at("questions").replaceChildren(...items.map((item) => card(item)));
   at("hint").textContent = hint;
 }
 
 function drawRated() {
   // cards that stay keep their element, and so the focus
   const old = new Map([...at("rated").children].map((row) => [row.dataset.item, row]));
-  const rows = known.ratings.map((rated) => {
+  const rows = state.ratings.map((rated) => {
     const row = old.get(rated.item);
     if (row) {
-      show(row.lastElementChild, rated.rating);
+      setRating(row.lastElementChild, rated.rating);
       return row;
     }
     const remove = element("button", {
@@ -104,12 +104,12 @@ function drawRated() {
   });
   at("count").textContent = rows.length ? `(${rows.length})` : "";
   at("none").hidden = rows.length > 0;
-  at("reset").hidden = !rows.length && !Object.keys(known.attributes).length;
+  at("reset").hidden = !rows.length && !Object.keys(state.attributes).length;
 }
 
 /** How an item came to its place since the last list. */
 function moved(item, place) {
-  const before = listed ? listed.items.indexOf(item) : place;
+  const before = displayed ? displayed.items.indexOf(item) : place;
   if (before === place) return element("span");
   if (before < 0) return element("span", { className: "move up", textContent: "new" });
   const [way, sign, by] = before > place ? ["up", "▲", before - place] : ["down", "▼", place - before];
@@ -117,40 +117,42 @@ function moved(item, place) {
   return element("span", { ...properties, textContent: `${sign} ${by}` });
 }
 
-function suggestion(found, place) {
-  const seen = element("button", {
+function suggestionRow(suggestion, place) {
+  const rateButton = element("button", {
     type: "button",
     className: "small",
     textContent: "Rate",
-    ariaLabel: `Rate ${found.title}`,
+    ariaLabel: `Rate ${suggestion.title}`,
   });
-  seen.addEventListener("click", () => bringUp(found));
+  rateButton.addEventListener("click", () => bringUp(suggestion));
   const best = about.scale.at(-1);
+  const percent = Math.round(100 * suggestion.likely);
+  const expectation = `${suggestion.rating.toFixed(1)} of ${best}, ${percent} % likely to please`;
   const row = element(
     "li",
     {},
     element(
       "div",
       { className: "head" },
-      element("span", { className: "title", textContent: found.title }),
-      moved(found.item, place),
+      element("span", { className: "title", textContent: suggestion.title }),
+      moved(suggestion.item, place),
     ),
     element(
       "div",
       { className: "foot" },
-      element("meter", { min: 0, max: 1, value: found.likely, ariaHidden: "true" }),
+      element("meter", { min: 0, max: 1, value: suggestion.likely, ariaHidden: "true" }),
       element("span", {
         className: "quiet",
-        textContent: `${found.rating.toFixed(1)} of ${best}, ${Math.round(100 * found.likely)} % likely to please`,
+        textContent: expectation,
       }),
     ),
-    seen,
+    rateButton,
   );
-  if (found.because.length) {
-    const why = `because you liked ${found.because.join(" and ")}`;
+  if (suggestion.because.length) {
+    const why = `because you liked ${suggestion.because.join(" and ")}`;
     row.append(element("p", { className: "because", textContent: why }));
   }
-  row.dataset.item = found.item;
+  row.dataset.item = suggestion.item;
   return row;
 }
 
@@ -159,7 +161,7 @@ function drawList(suggestions) {
   const before = new Map(
     [...list.children].map((row) => [row.dataset.item, row.getBoundingClientRect().top]),
   );
-  list.replaceChildren(...suggestions.map(suggestion));
+  list.replaceChildren(...suggestions.map(suggestionRow));
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   for (const row of still || !before.size ? [] : list.children) {
     const from = before.get(row.dataset.item);
@@ -169,8 +171,8 @@ function drawList(suggestions) {
       row.animate({ transform: [`translateY(${from - top}px)`, "none"] }, { duration: 300, easing: "ease" });
     }
   }
-  listed = { items: suggestions.map((found) => found.item), ratings: known.ratings.length };
-  const first = suggestions.slice(0, 3).map((found, i) => `${i + 1}. ${found.title}`);
+  displayed = { items: suggestions.map(({ item }) => item), ratings: state.ratings.length };
+  const first = suggestions.slice(0, 3).map(({ title }, i) => `${i + 1}. ${title}`);
   at("news").textContent = first.length ? `The list begins with ${first.join(", ")}` : "";
   at("jump").textContent = first.length ? `For you: ${first[0]} …` : "For you";
 }
@@ -178,11 +180,11 @@ function drawList(suggestions) {
 /** What the list is from: the ratings as they are, older ones, or nothing. */
 function basis() {
   if (failures.has("list")) {
-    return listed ? "Out of date: it is from before your last change." : "There is no list yet.";
+    return displayed ? "Out of date: it is from before your last change." : "There is no list yet.";
   }
-  if (!listed) return "";
-  if (!listed.items.length) return "Nothing is left to recommend.";
-  const n = listed.ratings;
+  if (!displayed) return "";
+  if (!displayed.items.length) return "Nothing is left to recommend.";
+  const n = displayed.ratings;
   if (!n) return "What most people like. Rate a few, and it becomes yours.";
   return `From ${n} ${n === 1 ? "rating" : "ratings"} of yours.`;
 }
@@ -192,7 +194,7 @@ function drawState() {
   const messages = [...new Set([...failures.values()].map(({ message }) => message))];
   const again = element("button", { type: "button", textContent: "Try again" });
   again.addEventListener("click", () => {
-    for (const failure of [...failures.values()]) failure.again();
+    for (const failure of [...failures.values()]) failure.retry();
   });
   const texts = messages.map((textContent) => element("span", { textContent }));
   at("problem").replaceChildren(...texts, again);
@@ -216,8 +218,8 @@ function drawDecision({ weights, usual }) {
       filled.style.width = `${place(Math.abs(weight)) - place(0)}%`;
       mark.style.left = `${place(usual.weights[name])}%`;
       track.append(filled, mark);
-      const told = `${weight.toFixed(2)} (usual ${usual.weights[name].toFixed(2)})`;
-      const numbers = element("span", { className: "quiet", textContent: told });
+      const text = `${weight.toFixed(2)} (usual ${usual.weights[name].toFixed(2)})`;
+      const numbers = element("span", { className: "quiet", textContent: text });
       return element("li", {}, element("span", { textContent: name }), track, numbers);
     });
   at("weights").replaceChildren(...rows);
@@ -227,15 +229,15 @@ function drawAttributes() {
   const field = (name, control) => {
     control.id = `attribute-${name}`;
     control.addEventListener("change", () => {
-      delete known.attributes[name];
+      delete state.attributes[name];
       if (control.value !== "") {
-        known.attributes[name] = control.type === "number" ? control.valueAsNumber : control.value;
+        state.attributes[name] = control.type === "number" ? control.valueAsNumber : control.value;
       }
       changed();
     });
     return element("p", {}, element("label", { htmlFor: control.id, textContent: name }), control);
   };
-  const value = (name) => known.attributes[name] ?? "";
+  const value = (name) => state.attributes[name] ?? "";
   const numbers = about.numbers.map((name) =>
     field(name, element("input", { type: "number", step: "any", value: value(name) })),
   );
@@ -249,12 +251,12 @@ function drawAttributes() {
   at("attributes").hidden = !numbers.length && !words.length;
 }
 
-// ---- what is asked of the service ----
+// ---- requests ----
 
-/** Do what may fail. A failure is shown until the request of that name succeeds. */
-async function attempt(name, what) {
+/** Make a request that may fail. A failure is displayed until the request of that name succeeds. */
+async function attempt(name, request) {
   try {
-    await what();
+    await request();
     failures.delete(name);
   } catch (error) {
     if (error.name === "AbortError") return; // a newer request of that name is on its way
@@ -262,7 +264,7 @@ async function attempt(name, what) {
     if (error.status === 401) {
       failures.clear(); // all begins again with the token
       askForToken();
-    } else failures.set(name, { message: error.message, again: () => attempt(name, what) });
+    } else failures.set(name, { message: error.message, retry: () => attempt(name, request) });
   }
   drawState();
 }
@@ -275,9 +277,9 @@ function askForToken() {
 
 /** The list anew, unless a newer change comes first. */
 function refresh() {
-  running?.abort();
-  running = new AbortController();
-  const { signal } = running;
+  pending?.abort();
+  pending = new AbortController();
+  const { signal } = pending;
   at("list").ariaBusy = "true";
   return attempt("list", async () => {
     try {
@@ -291,33 +293,34 @@ function refresh() {
   });
 }
 
-/** Other items to ask about: those shown and not rated are not known. */
+/** Get other questions; items that were displayed and not rated are skipped from now on. */
 function ask() {
   return attempt("questions", async () => {
-    const passed = known.asked.map(({ item }) => item).filter((item) => ratingOf(item) === undefined);
-    const skip = [...new Set([...known.skip, ...passed])];
-    const mine = known;
-    const { items } = await api("recommender/ask", { ...user(), n: N_ASKED, skip });
-    if (known !== mine) return; // started over meanwhile
-    known.skip = items.length ? skip : []; // once all were asked about, from the start
-    known.asked = items;
-    keep();
+    const items = state.questions.map(({ item }) => item);
+    const unrated = items.filter((item) => ratingOf(item) === undefined);
+    const skip = [...new Set([...state.skip, ...unrated])];
+    const before = state;
+    const answer = await api("recommender/ask", { ...user(), n: N_QUESTIONS, skip });
+    if (state !== before) return; // started over meanwhile
+    state.skip = answer.items.length ? skip : []; // after the last question, start again
+    state.questions = answer.items;
+    store();
     if (!at("search").value) drawQuestions(); // else a search began meanwhile
   });
 }
 
 function drawQuestions() {
-  const hint = known.asked.length
+  const hint = state.questions.length
     ? "What you think of these tells most. Skip what you do not know."
     : "You were asked about everything. Once more?";
-  drawAsked(known.asked, hint);
+  drawCards(state.questions, hint);
 }
 
 let typing;
 
 function searchSoon() {
   clearTimeout(typing);
-  typing = setTimeout(search, PAUSE);
+  typing = setTimeout(search, TYPING_PAUSE);
 }
 
 function search() {
@@ -328,32 +331,34 @@ function search() {
     return drawQuestions();
   }
   return attempt("search", async () => {
-    const found = await api(`recommender/items?n=${N_ASKED}&search=${encodeURIComponent(text)}`);
+    const { items } = await api(`recommender/items?n=${N_QUESTIONS}&search=${encodeURIComponent(text)}`);
     if (at("search").value.trim() !== text) return; // a newer search is on its way
-    const n = found.items.length;
-    drawAsked(found.items, n ? "The most rated titles with these words." : `Nothing is called “${text}”.`);
+    const hint = items.length
+      ? "The most rated titles with these words."
+      : `Nothing is called “${text}”.`;
+    drawCards(items, hint);
   });
 }
 
 /** Put a suggested item first among those to rate, and the focus on its stars. */
 function bringUp(item) {
   at("search").value = "";
-  known.asked = [item, ...known.asked.filter((other) => other.item !== item.item)].map(
+  state.questions = [item, ...state.questions.filter((other) => other.item !== item.item)].map(
     ({ item, title }) => ({ item, title }),
   );
-  keep();
+  store();
   drawQuestions();
-  const first = at("asked").firstElementChild;
+  const first = at("questions").firstElementChild;
   first.scrollIntoView({ block: "nearest" });
   first.querySelector("input, select").focus();
 }
 
 function reset() {
   at("search").value = "";
-  known = fresh();
-  listed = null;
+  state = fresh();
+  displayed = null;
   at("list").replaceChildren();
-  keep();
+  store();
   drawRated();
   drawAttributes();
   at("rated-title").focus();
@@ -362,7 +367,7 @@ function reset() {
 
 async function start() {
   about = await api("recommender");
-  known = restore();
+  state = restore();
   at("about").textContent = about.demo
     ? `A demonstration: ${about.items} invented films, and the tastes of ${about.users} invented people`
     : `${about.name}: ${about.items} items, learned from ${about.users} people`;
@@ -371,7 +376,7 @@ async function start() {
   at("secret").value = "";
   drawRated();
   drawAttributes();
-  await Promise.all([refresh(), known.asked.length ? drawQuestions() : ask()]);
+  await Promise.all([refresh(), state.questions.length ? drawQuestions() : ask()]);
 }
 
 at("others").addEventListener("click", () => {

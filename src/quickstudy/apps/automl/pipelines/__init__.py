@@ -1,0 +1,1 @@
+"""What can be fitted to a table: an encoder of its columns, and models with their options."""

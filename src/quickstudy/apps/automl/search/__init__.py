@@ -1,0 +1,1 @@
+"""The search on one table: trials of pipelines, and the ensemble of the best."""

@@ -1,0 +1,101 @@
+"""Tables in files.
+
+Needs pandas, which quickstudy's extra `automl` installs.
+"""
+
+# pandas types `frame[name]` as Series or DataFrame, and its conversions as scalars too
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections import Counter
+from pathlib import Path
+
+from quickstudy.apps.automl.tables.frames import as_frame
+from quickstudy.errors import DataError, MissingError, UsageError, require
+from quickstudy.table_files import (
+    check_bytes,
+    check_cells,
+    decimal_point,
+    read_parquet,
+    separator_of,
+)
+
+require("pandas", "automl")
+import pandas as pd  # noqa: E402
+
+__all__ = ["read_frame"]
+
+
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """A table from a .csv, .tsv or .parquet file.
+
+    Cells of .csv and .tsv files are strings, as they are written; only empty ones are missing.
+    `learn_columns` decides what a column of them holds. A .csv file may have semicolons between
+    cells; then commas are decimal marks.
+
+    Args:
+        path: The file.
+
+    Raises:
+        MissingError: If it is not there, or Parquet cannot be read without pyarrow.
+        UsageError: If it is a file of another kind.
+        DataError: If it is empty or damaged, in another encoding than UTF-8, has a column twice, or
+            is too large for memory.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".tsv", ".parquet"):
+        raise UsageError(f"expected a .csv, .tsv or .parquet file, got {path}")
+    if not path.is_file():
+        raise MissingError(f"expected a table at {path}, found none")
+    if suffix == ".parquet":
+        require("pyarrow", "automl")
+        return as_frame(read_parquet(path).to_pandas(ignore_metadata=True))
+    check_bytes(path)
+    try:
+        separator = _check_head(path, suffix)
+        frame = pd.read_csv(
+            path,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            na_values=[""],
+            encoding="utf-8-sig",
+        )
+        if separator == ";":
+            frame = frame.map(decimal_point, na_action="ignore")
+        return as_frame(frame.rename(columns=str.strip))
+    except UnicodeDecodeError as error:
+        raise DataError(f"expected {path} in UTF-8: save it as that ({error})") from error
+    except pd.errors.EmptyDataError:
+        raise DataError(f"expected a table in {path}, got an empty file") from None
+    except (pd.errors.ParserError, csv.Error, OSError, ValueError) as error:
+        raise (
+            error if isinstance(error, DataError) else DataError(f"{path} cannot be read: {error}")
+        ) from error
+
+
+def _check_head(path: Path, suffix: str) -> str:
+    """The mark between cells, after a look at what pandas would read in a way nobody means."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        separator = "\t" if suffix == ".tsv" else separator_of(file.readline())
+        file.seek(0)
+        lines, first = csv.reader(file, delimiter=separator), []
+        names = [name.strip() for name in next(lines, [])]
+        with contextlib.suppress(csv.Error):  # of a text as long as pandas alone takes
+            first = next((line for line in lines if line), first)
+    if twice := [name for name, n in Counter(names).items() if name and n > 1]:
+        raise DataError(f"expected each column of {path} once, got {twice[0]!r} more often")
+    if len(first) > len(names):  # pandas would take the first cells for names of rows
+        raise DataError(
+            f"expected {len(names)} cells in each line of {path}, as column names, got "
+            f"{len(first)}: name each column, and end no line with {separator!r}"
+        )
+    with path.open("rb") as file:  # pandas fills short lines up
+        n_lines = sum(part.count(b"\n") for part in iter(lambda: file.read(2**20), b""))
+    check_cells(path, n_lines, len(names))
+    return separator

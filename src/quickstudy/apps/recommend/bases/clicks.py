@@ -1,0 +1,328 @@
+"""Base recommenders of what is chosen next, for clicks: interactions without ratings.
+
+They take the same matrices as the bases of ratings. A stored entry is a click; its value is the
+position in the user's sequence, 1 for the first, or 1 for all clicks if times are not known. The
+setting of most is the half-life of clicks, in clicks: one that came a half-life earlier counts
+half. Scores are log-odds up to scale and shift: the higher, the likelier an item is chosen next.
+
+Shapes: U users, I items, R stored clicks, S settings, D attributes of a user, K factors, P
+positions.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Self
+
+import numpy as np
+from scipy import sparse
+
+from quickstudy.apps.recommend.bases.base import (
+    Base,
+    Matrix,
+    entry_mask,
+    gram_matrices,
+    users_of_entries,
+)
+
+__all__ = [
+    "CLICK_BASES",
+    "EASE",
+    "UNORDERED_CLICK_BASES",
+    "ClickKNN",
+    "ImplicitALS",
+    "MarkovChain",
+    "Popularity",
+    "UnorderedPopularity",
+]
+
+COUNT_SMOOTHING = 0.3
+"""Clicks that are added to each item's count, as log 0 is not finite."""
+
+
+class UnorderedPopularity(Base):
+    """How many users clicked the item."""
+
+    SETTINGS = (np.inf,)
+    STATE = ("counts",)
+
+    def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        self.counts = np.bincount(ratings.indices, minlength=len(items)).astype(float)
+        return self
+
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        scores = np.log(self.counts + COUNT_SMOOTHING)
+        return np.broadcast_to(scores, (1, len(ratings.indptr) - 1, len(scores)))
+
+
+class Popularity(UnorderedPopularity):
+    """How many users clicked the item, anywhere in their sequence or about as far in as the user is
+    now.
+
+    The setting is the width of the exponential kernel over positions: clicks this many times
+    farther
+    in, or less far, have the weight 1/e. An infinite one ignores positions.
+
+    Example:
+        >>> clicks = sparse.csr_matrix([[1, 2, 0], [2, 1, 0], [1, 2, 0], [0, 1, 2]])
+        >>> base = Popularity().fit(clicks, np.ones((4, 1)), np.ones((3, 1)))
+        >>> scores = base.predict(sparse.csr_matrix((1, 3)), np.ones((1, 1)))[:, 0]
+        >>> scores.argmax(1).tolist()  # most have chosen item 1, but few as their first
+        [1, 1]
+    """
+
+    SETTINGS = (np.inf, 1.4)
+    STATE = ("counts", "counts_by_position")
+
+    POSITIONS = np.array([0, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160])
+    """Clicks before, for which counts are kept; others take the nearest."""
+
+    POSITION_OFFSET = 5.0
+    """Added to positions before their logarithms are compared: the first few are alike."""
+
+    def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        super().fit(ratings, users, items, seed)
+        centres = np.log(self.POSITIONS + self.POSITION_OFFSET)  # (P,)
+        position = np.log(ratings.data - 1 + self.POSITION_OFFSET)  # (R,)
+        distances = np.abs(centres[:, None] - position) / np.log(self.SETTINGS[1])  # (P, R)
+        self.counts_by_position = np.stack(
+            [np.bincount(ratings.indices, np.exp(-row), len(items)) for row in distances]
+        )  # (P, I)
+        return self
+
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        n_clicks = np.diff(ratings.indptr)  # (U,)
+        boundaries = (self.POSITIONS[1:] + self.POSITIONS[:-1]) / 2
+        nearest = np.searchsorted(boundaries, n_clicks)
+        scores = np.log(self.counts_by_position + COUNT_SMOOTHING)[nearest]  # (U, I)
+        return np.concatenate([super().predict(ratings, users), scores[None]])
+
+
+class DecayedClicks(Base):
+    """A base whose scores are computed from the user's clicks with exponentially decaying
+    weights."""
+
+    SETTINGS = (np.inf, 5.0)
+
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        return np.stack(
+            [self.score(_decayed(ratings, half_life), users) for half_life in self.SETTINGS]
+        )
+
+    @abstractmethod
+    def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
+        """Scores of all items, (U, I), from the weight of each click, (U, I)."""
+
+
+class ClickKNN(DecayedClicks):
+    """Item-based k-nearest neighbours with all items as neighbours: the mean similarity to the
+    user's clicks. The similarity is the cosine of who clicked both items, shrunk.
+
+    Deshpande & Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 2004.
+    """
+
+    STATE = ("similarity", "popularity")
+
+    SIMILARITY_SHRINKAGE = 5.0
+    POPULARITY_WEIGHT, SMOOTHING = 0.02, 0.01
+
+    def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        n_common = _co_occurrences(ratings)  # (I, I)
+        counts = np.diag(n_common).copy()
+        cosine = n_common / np.sqrt(np.outer(counts, counts) + 1e-9)
+        shrunk = cosine * n_common / (n_common + self.SIMILARITY_SHRINKAGE)
+        self.similarity = _without_diagonal(shrunk)
+        self.popularity = counts / len(users)
+        return self
+
+    def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
+        similarity = _weighted_mean(weights, self.similarity)
+        return np.log(similarity + self.POPULARITY_WEIGHT * self.popularity + self.SMOOTHING)
+
+
+class MarkovChain(DecayedClicks):
+    """A Markov chain over items of order up to `MAX_LAG`: how often an item came within so many
+    clicks after those of the user, in the sequences of others.
+
+    Rendle, Freudenthaler & Schmidt-Thieme, "Factorizing Personalized Markov Chains for Next-Basket
+    Recommendation", WWW 2010.
+
+    Differs from the paper: the transitions are counted, not factorised, and not personal; they are
+    normalised by the square roots of both items' counts.
+    """
+
+    STATE = ("similarity", "popularity")
+
+    MAX_LAG = 10
+    ITEM_COUNT_SMOOTHING = 5
+    POPULARITY_WEIGHT, SMOOTHING = 0.005, 0.002
+
+    def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        n_items = len(items)
+        user = users_of_entries(ratings)
+        order = np.lexsort((ratings.data, user))  # by user, then by position
+        user, item = user[order], ratings.indices[order]
+        transitions = sparse.csr_matrix((n_items, n_items))  # from row to column
+        for lag in range(1, min(self.MAX_LAG, len(user) - 1) + 1):
+            same_user = user[lag:] == user[:-lag]
+            pairs = item[:-lag][same_user], item[lag:][same_user]
+            ones = np.ones(len(pairs[0]))
+            transitions += sparse.csr_matrix((ones, pairs), shape=transitions.shape)
+        root = np.sqrt(np.bincount(item, minlength=n_items) + self.ITEM_COUNT_SMOOTHING)
+        self.similarity = _without_diagonal(transitions.toarray() / np.outer(root, root))
+        self.popularity = root**2 / len(users)
+        return self
+
+    def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
+        similarity = _weighted_mean(weights, self.similarity)
+        return np.log(similarity + self.POPULARITY_WEIGHT * self.popularity + self.SMOOTHING)
+
+
+class EASE(DecayedClicks):
+    """EASE^R with side information: each item is a ridge regression on all other items and on the
+    users' attributes. With the Gram matrix G, P = (G + λ)⁻¹ and the weights B_ij = -P_ij / P_jj.
+
+    Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, eq. 8. Attributes of
+    users are further columns and attributes of items further rows, as in Jeunen, Van Balen &
+    Goethals, "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020.
+
+    Differs from the papers: scores are divided by the square root of the number of clicks, so that
+    they are comparable between users.
+    """
+
+    STATE = ("item_weights", "attribute_weights")
+
+    RIDGE = 1000.0
+    SIDE_INFORMATION_WEIGHT = 1.0
+    SCORE_SCALE = 10
+
+    def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        n, d = len(items), users.shape[1]
+        side = sparse.csr_matrix(self.SIDE_INFORMATION_WEIGHT * users)
+        x = sparse.hstack([entry_mask(ratings), side]).tocsr()  # (U, I + D)
+        gram = (x.T @ x).toarray()  # (I + D, I + D)
+        gram[:n, :n] += self.SIDE_INFORMATION_WEIGHT * items[:, 1:] @ items[:, 1:].T
+        gram[np.diag_indices(n + d)] += self.RIDGE
+        p = np.linalg.inv(gram)
+        weights = -p / np.diag(p)
+        self.item_weights = _without_diagonal(weights[:n, :n])
+        self.attribute_weights = (self.SIDE_INFORMATION_WEIGHT * weights[n:, :n]).astype(np.float32)
+        return self
+
+    def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
+        n_clicks = np.maximum(_row_sums(weights), 1)[:, None]
+        scores = weights.astype(np.float32) @ self.item_weights + users @ self.attribute_weights
+        return self.SCORE_SCALE * scores / np.sqrt(n_clicks)
+
+    def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """How far each click of one user, in the order stored, raises the scores of some items:
+        (R, len(items))."""
+        return self.item_weights[ratings.indices][:, items]
+
+
+class ImplicitALS(DecayedClicks):
+    """Weighted matrix factorisation of implicit feedback by alternating least squares. A new user's
+    factors have a closed form (fold-in).
+
+    Hu, Koren & Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008: each
+    pair has the preference p_ui = 1 if clicked, else 0, with the confidence c_ui = 1 + α p_ui.
+
+    Differs from the paper: α is 1, as each item is clicked once, and decays with the half-life.
+    """
+
+    STATE = ("item_factors", "popularity")
+
+    N_FACTORS, N_ITERATIONS, RIDGE = 20, 12, 10.0
+    ALPHA = 1.0
+    """How much more a click counts than no click."""
+
+    POPULARITY_WEIGHT, SMOOTHING = 0.02, 0.02
+
+    def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        by_user = entry_mask(ratings)  # (U, I)
+        by_item = by_user.T.tocsr()  # (I, U)
+        rng = np.random.default_rng(seed)
+        self.popularity = np.bincount(ratings.indices, minlength=len(items)) / len(users)
+        self.item_factors = 0.1 * rng.normal(size=(len(items), self.N_FACTORS))
+        for _ in range(self.N_ITERATIONS):
+            user_factors = self._least_squares(by_user, self.item_factors)
+            self.item_factors = self._least_squares(by_item, user_factors)
+        return self
+
+    def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
+        user_factors = self._least_squares(weights, self.item_factors)  # (U, K)
+        preferences = np.maximum(user_factors @ self.item_factors.T, 0)
+        return np.log(preferences + self.POPULARITY_WEIGHT * self.popularity + self.SMOOTHING)
+
+    def _least_squares(self, weights: Matrix, factors: np.ndarray) -> np.ndarray:
+        """Eq. 4 of the paper for each row: (Yᵀ C Y + λ)⁻¹ Yᵀ C p, (U, K), with Y the factors."""
+        outer_products = factors[:, :, None] * factors[:, None, :]  # (I, K, K)
+        gram = outer_products.sum(0) + self.RIDGE * np.eye(factors.shape[1])  # Yᵀ Y + λ
+        moments = (1 + self.ALPHA) * np.asarray(weights @ factors)  # Yᵀ C p
+        confident = self.ALPHA * gram_matrices(weights, outer_products)  # Yᵀ (C - 1) Y
+        return np.linalg.solve(gram + confident, moments[:, :, None])[:, :, 0]
+
+
+class UnorderedClickKNN(ClickKNN):
+    """`ClickKNN` of clicks whose order is not known: all have the same weight."""
+
+    SETTINGS = (np.inf,)
+
+
+class UnorderedEASE(EASE):
+    """`EASE` of clicks whose order is not known: all have the same weight."""
+
+    SETTINGS = (np.inf,)
+
+
+class UnorderedImplicitALS(ImplicitALS):
+    """`ImplicitALS` of clicks whose order is not known: all have the same weight."""
+
+    SETTINGS = (np.inf,)
+
+
+CLICK_BASES: dict[str, type[Base]] = {
+    "popularity": Popularity,
+    "neighbours": ClickKNN,
+    "markov_chain": MarkovChain,
+    "ease": EASE,
+    "factors": ImplicitALS,
+}
+
+UNORDERED_CLICK_BASES: dict[str, type[Base]] = {
+    "popularity": UnorderedPopularity,
+    "neighbours": UnorderedClickKNN,
+    "ease": UnorderedEASE,
+    "factors": UnorderedImplicitALS,
+}
+"""For clicks without times: none of them uses the order of clicks."""
+
+
+def _decayed(clicks: Matrix, half_life: float) -> Matrix:
+    """The weight of each click: 1 for a user's last, half for one a half-life earlier, (U, I)."""
+    n_clicks = np.diff(clicks.indptr)
+    age = np.repeat(n_clicks, n_clicks) - clicks.data
+    return sparse.csr_matrix(
+        (0.5 ** (age / half_life), clicks.indices, clicks.indptr), shape=clicks.shape
+    )
+
+
+def _co_occurrences(clicks: Matrix) -> np.ndarray:
+    """How many users clicked both of two items, (I, I)."""
+    mask = entry_mask(clicks)
+    return (mask.T @ mask).toarray()
+
+
+def _without_diagonal(similarity: np.ndarray) -> np.ndarray:
+    np.fill_diagonal(similarity, 0)
+    return similarity.astype(np.float32)
+
+
+def _row_sums(weights: Matrix) -> np.ndarray:
+    return np.asarray(weights.sum(1)).ravel()
+
+
+def _weighted_mean(weights: Matrix, similarity: np.ndarray) -> np.ndarray:
+    """The mean similarity of each item to the user's clicks, (U, I); 0 for users without clicks."""
+    total = weights.astype(np.float32) @ similarity
+    return total / np.maximum(_row_sums(weights), 1e-9)[:, None].astype(np.float32)

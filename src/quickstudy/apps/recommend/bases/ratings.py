@@ -1,0 +1,158 @@
+"""Base recommenders of ratings in closed form: user bias, matrix factorisation and item kNN.
+
+All learn from training users once, and then predict for any user's ratings, many users at once. The
+setting says how strongly a user's own ratings are regularised. The best setting differs by user;
+the meta-level finds it.
+
+Shapes: U users, I items, S settings, K factors.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from quickstudy.apps.recommend.bases.base import (
+    Base,
+    Matrix,
+    damped_item_means,
+    damped_user_biases,
+    entry_mask,
+    gram_matrices,
+    residuals,
+)
+
+__all__ = ["ItemKNN", "MatrixFactorization", "UserBias"]
+
+
+class UserBias(Base):
+    """The baseline predictor b_ui = m_i + b_u: the mean of the item plus the user's bias, shrunk
+    towards 0.
+
+    Koren, "Factorization Meets the Neighborhood", KDD 2008, section 2.1. The setting is the damping
+    of the user's bias: how many residuals of 0 are added. An infinite one leaves the mean of the
+    item.
+
+    Example:
+        >>> from scipy import sparse
+        >>> train = sparse.csr_matrix([[5.0, 3.0], [4.0, 2.0]])
+        >>> base = UserBias().fit(train, np.ones((2, 1)), np.ones((2, 1)))
+        >>> base.predict(sparse.csr_matrix([[5.0, 0.0]]), np.ones((1, 1)))[1].round(2).tolist()
+        [[3.99, 3.42]]
+    """
+
+    SETTINGS = (np.inf, 5.0)
+    STATE = ("item_means",)
+
+    def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        self.item_means = damped_item_means(ratings, len(items))
+        return self
+
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        user_residuals = residuals(ratings, self.item_means)
+        return np.stack(
+            [
+                self.item_means + damped_user_biases(user_residuals, damping)[:, None]  # (U, I)
+                for damping in self.SETTINGS
+            ]
+        )
+
+
+class MatrixFactorization(Base):
+    """Matrix factorisation r_ui = m_i + p_u · q_i by alternating least squares. A new user's
+    factors p_u are a ridge regression of the residuals on the item factors q_i (fold-in).
+
+    Zhou et al., "Large-Scale Parallel Collaborative Filtering for the Netflix Prize", AAIM 2008.
+    The setting is the ridge penalty of the fold-in.
+
+    Differs from the paper: the penalty is the same for all users and items, where the paper's grows
+    with the number of ratings. The first factor of every item starts at 1, so it becomes the user's
+    bias.
+    """
+
+    SETTINGS = (3.0, 8.0)
+    STATE = ("item_means", "item_factors")
+
+    TRAINING_RIDGE = 3.0
+    INITIAL_STD = 0.1
+
+    def __init__(self, n_factors: int = 10, n_iterations: int = 12) -> None:
+        self.n_factors, self.n_iterations = n_factors, n_iterations
+
+    def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        self.item_means = damped_item_means(ratings, len(items))
+        by_user = residuals(ratings, self.item_means)  # (U, I)
+        by_item = by_user.T.tocsr()  # (I, U)
+        rng = np.random.default_rng(seed)
+        random = self.INITIAL_STD * rng.normal(size=(len(items), self.n_factors))
+        item_factors = np.concatenate([np.ones((len(items), 1)), random], 1)  # (I, 1 + K)
+        for _ in range(self.n_iterations):
+            user_factors = _ridge_regressions(by_user, item_factors, self.TRAINING_RIDGE)
+            item_factors = _ridge_regressions(by_item, user_factors, self.TRAINING_RIDGE)
+        self.item_factors = item_factors
+        return self
+
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        by_user = residuals(ratings, self.item_means)
+        user_factors = np.stack(
+            [_ridge_regressions(by_user, self.item_factors, ridge) for ridge in self.SETTINGS]
+        )  # (S, U, 1 + K)
+        return self.item_means + user_factors @ self.item_factors.T
+
+
+class ItemKNN(Base):
+    """Item-based k-nearest neighbours with all items as neighbours:
+    r_ui = m_i + b_u + sum_j s_ij e_uj / (sum_j s_ij + setting) over the items j the user rated.
+
+    Sarwar et al., "Item-based collaborative filtering recommendation algorithms", WWW 2001. The
+    similarity s_ij is the correlation of the residuals e, shrunk by the number n_ij of common
+    users, n_ij / (n_ij + `SIMILARITY_SHRINKAGE`), as in Koren, "Factorization Meets the
+    Neighborhood", KDD 2008, eq. 2; negative ones are 0. The setting is added to the sum of
+    similarities, so a user with few neighbours stays near the baseline.
+    """
+
+    SETTINGS = (1.0, 3.0)
+    STATE = ("item_means", "similarity")
+
+    SIMILARITY_SHRINKAGE = 50.0
+    USER_BIAS_DAMPING = 5.0
+
+    def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
+        self.item_means = damped_item_means(ratings, len(items))
+        (errors, _), mask = self._baseline_errors(ratings), entry_mask(ratings)
+        n_common = (mask.T @ mask).toarray()  # (I, I)
+        norms = (errors.power(2).T @ mask).toarray()  # (i, j): of item i, over the users of j
+        correlation = (errors.T @ errors).toarray() / np.sqrt(norms * norms.T + 1e-9)
+        shrunk = correlation * n_common / (n_common + self.SIMILARITY_SHRINKAGE)
+        similarity = np.maximum(shrunk, 0)
+        np.fill_diagonal(similarity, 0)
+        self.similarity = similarity.astype(np.float32)
+        return self
+
+    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        errors, user_biases = self._baseline_errors(ratings)
+        float32 = np.float32  # as the similarities, which would be converted otherwise
+        total_similarity = entry_mask(ratings).astype(float32) @ self.similarity  # (U, I)
+        weighted_errors = errors.astype(float32) @ self.similarity  # (U, I)
+        baseline = self.item_means + user_biases[:, None]
+        return np.stack(
+            [baseline + weighted_errors / (total_similarity + float32(s)) for s in self.SETTINGS]
+        )
+
+    def _baseline_errors(self, ratings: Matrix) -> tuple[Matrix, np.ndarray]:
+        """Each rating less the baseline m_i + b_u, (U, I); and the biases b_u, (U,)."""
+        errors = residuals(ratings, self.item_means)
+        user_biases = damped_user_biases(errors, self.USER_BIAS_DAMPING)
+        errors.data -= np.repeat(user_biases, np.diff(errors.indptr))
+        return errors, user_biases
+
+
+def _ridge_regressions(targets: Matrix, factors: np.ndarray, ridge: float) -> np.ndarray:
+    """For each row of (U, I) targets a ridge regression on the factors (I, K) of its entries:
+    (U, K)."""
+    outer_products = factors[:, :, None] * factors[:, None, :]  # (I, K, K)
+    gram = gram_matrices(entry_mask(targets), outer_products)
+    gram += ridge * np.eye(factors.shape[1])
+    moments = np.asarray(targets @ factors)  # (U, K)
+    return np.linalg.solve(gram, moments[:, :, None])[:, :, 0]
