@@ -13,7 +13,9 @@ import argparse
 import os
 import re
 import sys
+from html import unescape
 from pathlib import Path
+from urllib.parse import unquote
 
 from sphinx.cmd.build import main as sphinx_build
 
@@ -39,17 +41,50 @@ def build(out: Path, *, fast: bool = False) -> int:
     source = out / "source"
     lay_out(source, source_url)
     write_reference(source / "api")
-    os.environ.setdefault("MPLBACKEND", "agg")
+    os.environ |= {"MPLBACKEND": "agg", "QUICKSTUDY_PROGRESS": "0"}
     places = ["-c", HERE, "-d", out / "doctrees", source, out / "html"]
     options = ["-b", "html", "-W", "--keep-going", "-q", "-j", "2"]
     options += ["-D", "plot_gallery=0"] * fast
     return sphinx_build([str(word) for word in [*options, *places]])
 
 
+def links(html: Path) -> dict[Path, set[str]]:
+    """What each page of the site links to or shows."""
+    pages = [page for page in sorted(html.rglob("*.html")) if page.parent.name != "_static"]
+    pattern = re.compile(r'(?:href|src)="([^"]+)"')
+    return {page: set(pattern.findall(page.read_text(encoding="utf-8"))) for page in pages}
+
+
 def outside(html: Path) -> list[str]:
     """The addresses outside that the site links to."""
-    pages = [page.read_text(encoding="utf-8") for page in html.rglob("*.html")]
-    return sorted({url for page in pages for url in re.findall(r'href="(https?://[^"]+)"', page)})
+    found = {link for targets in links(html).values() for link in targets}
+    return sorted(link for link in found if re.match("https?:", link))
+
+
+def dead(html: Path) -> list[str]:
+    """The links that lead nowhere within the site, each with its page."""
+    anchors: dict[Path, set[str]] = {}
+
+    def leads_nowhere(page: Path, link: str) -> bool:
+        if re.match("[a-z]+:", link) or link in ("#", ""):
+            return False
+        path, _, anchor = unquote(unescape(link)).partition("#")
+        file = (page.parent / path.partition("?")[0]).resolve() if path else page
+        if not file.is_file():
+            return True
+        if "_modules" in page.parts:  # whose anchors name the module that exports, not the one read
+            return False
+        if file not in anchors and file.suffix == ".html":
+            text = file.read_text(encoding="utf-8")
+            anchors[file] = {unescape(name) for name in re.findall(r'\bid="([^"]+)"', text)}
+        return bool(anchor) and anchor not in anchors.get(file, set())
+
+    return [
+        f"{page.relative_to(html)}: {link}"
+        for page, targets in links(html).items()
+        for link in sorted(targets)
+        if leads_nowhere(page, link)
+    ]
 
 
 def main() -> None:
@@ -59,11 +94,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "site")
     arguments = parser.parse_args()
     failed = build(arguments.out, fast=arguments.fast)
+    html = (arguments.out / "html").resolve()
     if arguments.links:
-        print("\n".join(outside(arguments.out / "html")))
+        print("\n".join(outside(html)))
     if failed:
         sys.exit(failed)
-    print(f"The site is in {arguments.out / 'html' / 'index.html'}")
+    if wrong := dead(html):
+        sys.exit("These links lead nowhere:\n" + "\n".join(wrong))
+    print(f"The site is in {html / 'index.html'}")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ MORE = ["contributing", "security", "code_of_conduct"]
 """Pages that only links lead to."""
 
 CODE = r"^```.*?^```|^ {4}.*?$|`[^`]*`"
-LINK = r"(?P<before>\]\()(?P<target>[^)\s]+)(?P<after>\))"
+LINK = r"(?P<bang>!?)\[(?P<words>[^\]]*)\]\((?P<target>[^)\s]+)\)"
 
 
 def place_of(path: Path) -> Path | None:
@@ -87,23 +87,23 @@ def moved(text: str, page: Path, source_url: Callable[[Path], str | None]) -> st
     def link(match: re.Match[str]) -> str:
         if match["target"] is None or re.match(r"[a-z]+:|#", match["target"]):
             return match[0]
-        path, _, fragment = match["target"].partition("#")
+        path, mark, fragment = match["target"].partition("#")
         file = Path(os.path.normpath(page.parent / path))
         if not file.exists():
             return match[0]  # which Sphinx then warns of
         place = place_of(file)
         target = source_url(file) if place is None else os.path.relpath(place, here.parent)
         if target is None:
-            return match[0].replace(match["target"], "")
-        return f"]({target}{'#' * bool(fragment)}{fragment})"
+            return match["words"]
+        return f"{match['bang']}[{match['words']}]({target}{mark}{fragment})"
 
     return re.sub(f"{CODE}|{LINK}", link, text, flags=re.DOTALL | re.MULTILINE)
 
 
 def children(text: str, page: Path) -> list[str]:
     """The pages that a page links to and that lie beside it, in its order, each once."""
-    found = re.findall(LINK, re.sub(CODE, "", text, flags=re.DOTALL | re.MULTILINE))
-    files = [page.parent / target.partition("#")[0] for _, target, _ in found]
+    plain = re.sub(CODE, "", text, flags=re.DOTALL | re.MULTILINE)
+    files = [page.parent / m["target"].partition("#")[0] for m in re.finditer(LINK, plain)]
     beside = [f.stem for f in files if f.suffix == ".md" and f.parent == page.parent]
     return list(dict.fromkeys(name for name in beside if name != "README"))
 
@@ -125,7 +125,7 @@ class ReadingOrder:
 
 def lay_out(out: Path, source_url: Callable[[Path], str | None]) -> None:
     """Copy the pages and their pictures to a folder; what is as it was keeps its time."""
-    shown = subset_of_docs()
+    shown = pages_of_docs()
     for file in [*(ROOT / name for name in TOP), *shown]:
         place = place_of(file)
         assert place is not None
@@ -141,7 +141,7 @@ def lay_out(out: Path, source_url: Callable[[Path], str | None]) -> None:
         write(out / place, text)
 
 
-def subset_of_docs() -> list[Path]:
+def pages_of_docs() -> list[Path]:
     """The pages and pictures in docs/, less what makes the site."""
     files = [f for f in DOCS.rglob("*") if f.suffix in (".md", ".png", ".svg")]
     return [f for f in files if not f.is_relative_to(DOCS / "site")]

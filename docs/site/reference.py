@@ -21,6 +21,8 @@ from pages import DOCS, write
 ORDER = ["quickstudy", "quickstudy.tasks", "quickstudy.learners", "quickstudy.engine"]
 """The modules that come first; the others follow by name."""
 
+EXPORTS = set(dir(quickstudy))
+
 
 class Name(NamedTuple):
     """A public name, and where it is imported from."""
@@ -82,7 +84,7 @@ def first_sentence(value: Any, name: str = "") -> str:
 
 def imported_from(name: Name) -> str:
     """The shortest module that has a name."""
-    return "quickstudy" if name.name in dir(quickstudy) else name.module
+    return "quickstudy" if name.name in EXPORTS else name.module
 
 
 def directive(name: Name) -> list[str]:
@@ -114,29 +116,29 @@ def page_of(name: Name) -> str:
     return "\n".join([heading(name.name), line, *code, *directive(name), ""])
 
 
-def page_for(name: Name, own: list[Name]) -> Name:
-    """The name under which the same thing has its page."""
-    return next(other for other in own if other.value is name.value)
+def link(name: Name, paths: dict[int, str]) -> str:
+    """A link to the page of what a name stands for, which may be listed under another."""
+    return f":doc:`{name.name} </api/{paths[id(name.value)]}>`"
 
 
-def table(names: list[Name], own: list[Name]) -> list[str]:
+def page_of_module(module: str, names: list[Name], paths: dict[int, str]) -> str:
     """A row a name: what it does, and how stable it is."""
-    lines = [".. list-table::", "   :widths: 30 56 14", "   :class: names", ""]
+    lines = [heading(module), first_sentence(importlib.import_module(module)), ""]
+    lines += [".. list-table::", "   :widths: 30 56 14", "   :class: names", ""]
     for name in names:
-        lines += [
-            f"   * - :doc:`{name.name} </api/{page_for(name, own).path}>`",
-            f"     - {first_sentence(name.value, name.name)}",
-            f"     - {name.level}",
-        ]
-    return [*lines, ""]
+        lines.append(f"   * - {link(name, paths)}")
+        lines.append(f"     - {first_sentence(name.value, name.name)}")
+        lines.append(f"     - {name.level}")
+    lines += ["", ".. toctree::", "   :hidden:", ""]
+    lines += [f"   /api/{name.path}" for name in names if name.path in paths.values()]
+    return "\n".join([*lines, ""])
 
 
 def write_reference(out: Path) -> None:
     """Write the pages of the reference to a folder, and remove those of names that are gone."""
     names = public_names()
-    own = list({id(name.value): name for name in reversed(names)}.values())[::-1]
-    modules = dict.fromkeys(ORDER) | dict.fromkeys(name.module for name in names)
-    pages = {name.path: page_of(name) for name in own}
+    paths = {id(name.value): name.path for name in reversed(names)}  # of the first name of each
+    pages = {name.path: page_of(name) for name in names if name.path in paths.values()}
     index = [
         heading("API"),
         "Every public name, by the module it is imported from. What `quickstudy.tasks`,",
@@ -144,15 +146,13 @@ def write_reference(out: Path) -> None:
         "itself. :doc:`Stability </stability>` says what *stable* and *provisional* promise.",
         "",
     ]
+    modules = dict.fromkeys(ORDER) | dict.fromkeys(name.module for name in names)
     for module in modules:
         here = [name for name in names if name.module == module]
+        pages[f"modules/{module}"] = page_of_module(module, here, paths)
         about = first_sentence(importlib.import_module(module))
-        linked = ", ".join(f":doc:`{name.name} <{page_for(name, own).path}>`" for name in here)
-        index += [f":doc:`{module} <modules/{module}>`", f"   {about}", "", f"   {linked}", ""]
-        tree = [".. toctree::", "   :hidden:", ""]
-        tree += [f"   /api/{name.path}" for name in here if name in own]
-        lines = [heading(module), about, "", *table(here, own), *tree, ""]
-        pages[f"modules/{module}"] = "\n".join(lines)
+        links = ", ".join(link(name, paths) for name in here)
+        index += [f":doc:`{module} <modules/{module}>`", f"   {about}", "", f"   {links}", ""]
     index += [".. toctree::", "   :hidden:", "", *(f"   modules/{module}" for module in modules)]
     pages["index"] = "\n".join([*index, ""])
     for page, text in pages.items():
