@@ -26,8 +26,10 @@ def test_a_script_runs_and_says_something(script, tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QUICKSTUDY_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("sys.argv", [str(script)])
+    code = None
     try:
         runpy.run_path(str(script), run_name="__main__")
     except SystemExit as end:
-        assert not end.code, end.code
+        code = end.code
+    assert not code
     assert capsys.readouterr().out.strip()

@@ -50,7 +50,7 @@ class LearnerContract(ABC):
     exact_gradient = True
     """Whether `meta_gradient` is the derivative of `loss`; first-order methods leave terms out."""
 
-    steps, meta_batch_size, lr = 200, 4, 1e-3
+    steps, meta_batch_size, lr = 100, 4, 3e-3
     """How long to meta-train on the blobs; `steps = 0` for a learner that cannot learn."""
 
     @abstractmethod
