@@ -63,7 +63,7 @@ ENCODED = [
 
 
 def test_an_encoder_embeds_the_data_before_tasks_are_drawn(brightness_encoder):
-    recipe = load_recipe("prototypical_glyphs", ENCODED)
+    recipe = load_recipe("prototypical_glyphs", [*ENCODED, "test.0.n_tasks=100"])
     assert tasks_of_training(recipe)[0].support.x.shape[1:] == (3,)
     learner = make_learner(recipe)
     torch.testing.assert_close(learner.backbone.weight, torch.eye(3))

@@ -23,9 +23,9 @@ def demo() -> Recommender:
     Example:
         >>> films = demo()
         >>> films.titles_[0], len(set(films.titles_))
-        ('The Last Throne (history)', 150)
+        ('The Last Harbour (drama)', 150)
     """
-    data = generated()
+    data = generated(n_users=150)
     return Recommender().fit(replace(data, titles=_invented_titles(data)))
 
 

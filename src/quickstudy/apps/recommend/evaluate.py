@@ -117,8 +117,8 @@ def evaluate(
 
     Example:
         >>> from quickstudy.apps.recommend import generated, user_folds
-        >>> data = generated(n_users=150, n_items=60)
-        >>> cold, warm = user_folds(150, 2)
+        >>> data = generated(n_users=80, n_items=30)
+        >>> cold, warm = user_folds(80, 2)
         >>> recommender = Recommender().fit(data.of_users(warm))
         >>> scores = evaluate(recommender, data.of_users(cold), supports=(0, 5))
         >>> first, last = scores[0], scores[-1]

@@ -81,7 +81,7 @@ class Recommender:
 
     Example:
         >>> from quickstudy.apps.recommend import Recommender, generated
-        >>> recommender = Recommender().fit(generated(n_users=200, n_items=60))
+        >>> recommender = Recommender().fit(generated(n_users=60, n_items=30))
         >>> user = recommender.adapt({"item 3": 5, "item 8": 1})
         >>> len(user.top_n(10))
         10

@@ -10,6 +10,7 @@ Runs 1 to 10 come with quickstudy, in `omniglot_one_shot/`, under Omniglot's MIT
 from __future__ import annotations
 
 import zipfile
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -55,9 +56,7 @@ class OneShotRuns:
         if not path.is_file():
             raise MissingError(f"expected a zip of one-shot runs at {path}, found none")
         try:
-            with zipfile.ZipFile(path) as archive:
-                listings = sorted(n for n in archive.namelist() if n.endswith("/class_labels.txt"))
-                self.episodes = [_read(archive, n, i, image_size) for i, n in enumerate(listings)]
+            self.episodes = _read_all(path, path.stat().st_mtime_ns, image_size)
         except Exception as error:  # of many types, if the file is malformed
             raise DataError(f"{path} is not in the layout of all_runs.zip: {error}") from None
         if not self.episodes:
@@ -70,6 +69,14 @@ class OneShotRuns:
         if not 0 <= index < len(self):
             raise IndexError(f"expected a run in 0..{len(self) - 1}, got {index}")
         return self.episodes[index]
+
+
+@lru_cache(maxsize=4)
+def _read_all(path: Path, _modified: int, image_size: int) -> list[Episode]:
+    """Read every run of a zip, once a process: tests of a recipe, and their costs, share them."""
+    with zipfile.ZipFile(path) as archive:
+        listings = sorted(n for n in archive.namelist() if n.endswith("/class_labels.txt"))
+        return [_read(archive, n, i, image_size) for i, n in enumerate(listings)]
 
 
 def _read(archive: zipfile.ZipFile, listing: str, index: int, image_size: int) -> Episode:
