@@ -308,8 +308,8 @@ class BaseAutoML(BaseEstimator, ABC):
         self.n_fitted_rows_, self.fit_seconds_ = fitted.n_rows, fitted.seconds
         if fitted.n_late:
             self.notes_.append(
-                f"{fitted.n_late} pipelines are left out of the ensemble, as the time budget did "
-                "not suffice to fit them on all rows"
+                "left out of the ensemble, as the time budget did not suffice to fit them on all "
+                f"rows: {fitted.n_late} pipeline{'s' * (fitted.n_late > 1)}"
             )
 
     @property
