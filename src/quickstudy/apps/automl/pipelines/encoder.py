@@ -95,10 +95,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         self.columns = columns
 
     def fit(self, X: Any, y: Any) -> Self:
+        """Learn how to encode a table of n rows; y, of shape (n,), chooses constructed columns."""
         self.fit_transform(X, y)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **_: Any) -> np.ndarray:
+        """`fit`, and the encoded table, of shape (n, columns)."""
         frame = as_frame(X)
         self.columns_ = learn_columns(frame) if self.columns is None else tuple(self.columns)
         frame = read_columns(frame, self.columns_)
@@ -117,6 +119,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return self._scale(x)
 
     def transform(self, X: Any) -> np.ndarray:
+        """A table of n rows as numbers, of shape (n, columns)."""
         frame, _ = match_columns(X, self.columns_)
         if self._encoder is None:
             return np.zeros((len(frame), 1))
