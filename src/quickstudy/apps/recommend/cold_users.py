@@ -81,7 +81,8 @@ class ColdUsers:
             raise DataError(
                 f"expected users with {n_needed} ratings ({self.max_support} support + "
                 f"{self.n_query} query), got none: the most is {data.user_counts.max()}; give "
-                "fewer of them as support, or predict fewer (on the command line --support and --n-query)"
+                "fewer of them as support, or predict fewer (on the command line --support and "
+                "--n-query)"
             )
         rows = np.lexsort((sort_keys, data.user))  # by user, then in order
         start = np.concatenate([[0], data.user_counts.cumsum()])
