@@ -13,8 +13,10 @@ from quickstudy.apps.fewshot.classifier import FewShotClassifier
 from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.experiments.build import make_learner
-from quickstudy.experiments.run import SHIPPED, load_run
-from quickstudy.recipes.loading import load_recipe
+from quickstudy.experiments.run import SHIPPED, load_run, train_run
+from quickstudy.recipes.loading import load_recipe, parse_recipe
+from quickstudy.tasks import ClassData
+from quickstudy.tasks.datasets import DATASETS, Dataset
 
 
 @pytest.fixture(autouse=True)
@@ -225,3 +227,37 @@ def test_a_path_that_leads_nowhere_is_named_before_kinds_are_compared(tmp_path):
     query.write_text("text\nhello\n")
     with pytest.raises(MissingError, match=r"expected examples at .*nowhere, found nothing"):
         adapt(tmp_path / "nowhere", query)
+
+
+def vectors(split, *, image_size, seed):
+    generator = torch.Generator().manual_seed(len(split))
+    centre = torch.randn(6, 1, 4, generator=generator)
+    x = centre + 0.1 * torch.randn(6, 5, 4, generator=generator)
+    return ClassData(x.flatten(0, 1), torch.arange(30) // 5, [f"{split}{i}" for i in range(6)])
+
+
+def test_a_run_on_vectors_is_adapted_to_rows_of_numbers(tmp_path, monkeypatch):
+    dataset = Dataset(title="vectors", splits=("train", "test"), load=vectors, shape=(4,))
+    monkeypatch.setitem(DATASETS, "vectors", dataset)
+    recipe = parse_recipe(
+        {
+            "about": "vectors",
+            "data": {"name": "vectors"},
+            "backbone": {"name": "flatten"},
+            "learner": {"name": "prototypical_networks"},
+            "tasks": {"n_way": 2, "n_shot": 1, "n_query": 1},
+            "train": {"steps": 0},
+        }
+    )
+    run = tmp_path / "run"
+    train_run(recipe, run)
+    support = write(tmp_path / "s.csv", "a,b,c,d,label\n0,0,0,0,x\n9,9,9,9,y\n")
+    query = write(tmp_path / "q.csv", "a,b,c,d\n8,8,8,8\n1,0,0,0\n")
+    adaptation = adapt(support, query, learner=run)
+    assert [p.label for p in adaptation.predictions] == ["y", "x"]
+    assert adaptation.recipe is not None
+    few = write(tmp_path / "few.csv", "a,label\n0,x\n9,y\n")
+    with pytest.raises(DataError, match=r"4 columns of numbers.*shape \(4,\), got 1"):
+        adapt(few, few, learner=run)
+    with pytest.raises(UsageError, match="trained on vectors or series, got glyphs"):
+        adapt(support, query, learner="glyphs")

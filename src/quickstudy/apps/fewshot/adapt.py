@@ -224,8 +224,7 @@ def _adapt_to_table(
     if not is_text:
         if encoder:
             raise UsageError(f"expected an encoder only with texts, got {encoder} with numbers")
-        method = _method(learner, METHOD_FOR_NUMBERS)
-        adapter = _Adapter(method, lambda x: x, method)
+        adapter = _of_numbers(learner, len(columns))
         rows = [
             _numbers(table, columns, path)
             for table, path in ((support_table, support), (query_table, query))
@@ -245,11 +244,29 @@ def _method(learner: str | Path | None, default: str) -> str:
     if learner is None:
         return default
     if learner not in METHODS:
-        raise UsageError(
-            f"expected a method for vectors ({', '.join(METHODS)}), got {learner}: to adapt a run "
-            "to numbers, use FewShotClassifier.from_run in Python"
-        )
+        raise UsageError(f"expected a method for vectors ({', '.join(METHODS)}), got {learner}")
     return str(learner)
+
+
+def _of_numbers(learner: str | Path | None, n_columns: int) -> _Adapter:
+    """A method for vectors, or the learner of a run on vectors or series, whose numbers lie in the
+    columns in their order."""
+    if learner is None or learner in METHODS:
+        method = _method(learner, METHOD_FOR_NUMBERS)
+        return _Adapter(method, lambda x: x, method)
+    recipe, made = load_run(learner)
+    data = recipe.data
+    if data.encoder or data.of_images or data.of_texts or data.is_regression:
+        raise UsageError(
+            f"expected a method for vectors ({', '.join(METHODS)}) or a run trained on vectors or "
+            f"series, got {learner}, which was trained on {data.name}"
+        )
+    if n_columns != math.prod(data.shape):
+        raise DataError(
+            f"expected {math.prod(data.shape)} columns of numbers, as {learner} was trained on "
+            f"examples of shape {data.shape}, got {n_columns}"
+        )
+    return _Adapter(made, lambda x: x.float().view(-1, *data.shape), str(learner), recipe)
 
 
 def _encoded(
