@@ -1,5 +1,5 @@
-"""Caches in the user's cache folder: bounded in size, shared by processes, and done without where
-they cannot be read or written.
+"""Caches in the user's cache folder: bounded in size, shared by processes, and skipped if they
+cannot be read or written.
 
 `QUICKSTUDY_CACHE=off` turns all of them off, and `QUICKSTUDY_CACHE=500` lets each take 500 MB; the
 default is `DEFAULT_MEGABYTES`. What was used least recently goes first. The folder may be deleted
@@ -26,13 +26,13 @@ __all__ = ["BlobCache", "FileCache", "cache_limit"]
 DEFAULT_MEGABYTES = 2000
 
 TIME_RESOLUTION = 60
-"""Seconds after which another use of an entry is written down, so that most reads write nothing."""
+"""Seconds before another use of an entry is recorded, so that most reads write nothing."""
 
 MOST_VARIABLES = 500
-"""Of one SQL statement; SQLite of 2020 and before takes 999."""
+"""Most variables of one SQL statement; SQLite before 2020 takes 999."""
 
-EVICTED_FRACTION = 10
-"""A full cache loses one entry in so many at a time, so that not every write has to make room."""
+EVICTED_ONE_IN = 10
+"""A full cache loses one in this many entries at a time, so that few writes have to make room."""
 
 
 def cache_limit() -> int:
@@ -73,12 +73,12 @@ class BlobCache:
         return user_cache_path("quickstudy") / f"{self.name}.sqlite"
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """The entries there are of these keys."""
+        """The entries of those keys that have one."""
         values: dict[bytes, bytes] = {}
         if not cache_limit() or not self.path.exists():
             return values
         now, stale = int(time.time()), []
-        with self._done_without(), self._connect("rw") as connection:
+        with self._ignore_errors(), self._connect("rw") as connection:
             remaining = iter(keys)
             while part := tuple(itertools.islice(remaining, MOST_VARIABLES)):
                 marks = ", ".join("?" * len(part))
@@ -101,7 +101,7 @@ class BlobCache:
         now = int(time.time())
         with contextlib.suppress(OSError):
             make_folder(self.path.parent)
-        with self._done_without(), self._connect("rwc") as connection:
+        with self._ignore_errors(), self._connect("rwc") as connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file
             with _transaction(connection):
                 connection.execute(
@@ -126,8 +126,8 @@ class BlobCache:
         )
 
     @contextlib.contextmanager
-    def _done_without(self) -> Iterator[None]:
-        """Do without what fails. A damaged file is removed: the next write makes it anew."""
+    def _ignore_errors(self) -> Iterator[None]:
+        """Ignore errors of SQLite. A damaged file is removed; the next write makes a new one."""
         try:
             yield
         except sqlite3.OperationalError:  # locked, read-only, no room, no table yet
@@ -156,12 +156,12 @@ def _bytes_in_use(connection: sqlite3.Connection) -> int:
 
 
 def _evict(connection: sqlite3.Connection) -> int:
-    """Remove the entries used least recently; how many."""
+    """Remove the entries used least recently; returns how many."""
     (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
     return connection.execute(
         "DELETE FROM entries WHERE rowid IN "
         "(SELECT rowid FROM entries ORDER BY used, rowid LIMIT ?)",
-        (-(-count // EVICTED_FRACTION),),
+        (-(-count // EVICTED_ONE_IN),),
     ).rowcount
 
 

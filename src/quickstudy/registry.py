@@ -1,5 +1,5 @@
-"""What recipes and users name: what comes with quickstudy, what installed packages add, and
-`module:name` of a user's own."""
+"""Learners, backbones and other parts by name: quickstudy's, those of installed packages, and a
+user's own as `module:name`."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ MODULE_AND_NAME = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 class Registry(UserDict[str, T], Generic[T]):
     """Objects of one kind by name.
 
-    A name is looked up in three places, in this order: what comes with quickstudy; the entry points
+    A name is looked up in three places, in this order: quickstudy's own objects; the entry points
     that installed packages declare in the group `quickstudy.<group>`; and, if it has a colon,
-    `module:name`, where the module is imported as Python's `import` would. Modules of Python itself
-    are not, and nothing is called that is not of the registry's kind.
+    `module:name`, where the module is imported as Python's `import` would. Modules of Python's
+    standard library are refused, and so is an object that does not fit `base`.
 
     Args:
-        kind: Of the objects, for messages.
-        group: Of the entry points, behind "quickstudy.".
+        kind: What messages call an object.
+        group: Group of the entry points, after "quickstudy.".
         base: The class that an object is an instance or, with `classes`, a subclass of.
-        own: What comes with quickstudy.
+        own: The objects that come with quickstudy.
         classes: Whether the objects are classes.
 
     Example:
@@ -49,7 +49,7 @@ class Registry(UserDict[str, T], Generic[T]):
         self.kind, self.group, self.base, self.classes = kind, group, base, classes
 
     def find(self, name: str) -> T:
-        """The object of a name.
+        """The object with this name.
 
         Raises:
             UsageError: If nothing has that name, or it is of another kind.
@@ -83,29 +83,29 @@ class Registry(UserDict[str, T], Generic[T]):
         return isinstance(loaded, self.base)
 
     def _load(self, name: str) -> Any:
-        """What an entry point or `module:name` leads to; None if the name is neither."""
-        point = _entry_points(self.group).get(name)
-        if point is None and MODULE_AND_NAME.fullmatch(name):
-            point = EntryPoint(name, name, "")
-        if point is None:
+        """The object that an entry point or `module:name` names; None if the name is neither."""
+        entry_point = _entry_points(self.group).get(name)
+        if entry_point is None and MODULE_AND_NAME.fullmatch(name):
+            entry_point = EntryPoint(name, name, "")
+        if entry_point is None:
             return None
-        if point.module.partition(".")[0] in sys.stdlib_module_names:
+        if entry_point.module.partition(".")[0] in sys.stdlib_module_names:
             raise UsageError(
                 f"expected a module of your own or of an installed package in {name!r}, got "
-                f"Python's {point.module}"
+                f"Python's {entry_point.module}"
             )
         try:
-            loaded: Any = importlib.import_module(point.module)
+            loaded: Any = importlib.import_module(entry_point.module)
         except ImportError as error:
             raise MissingError(
-                f"cannot import {point.module}, which {self.kind} {name!r} needs ({error}): "
+                f"cannot import {entry_point.module}, which {self.kind} {name!r} needs ({error}): "
                 "install it, or put its folder on Python's path, as in `PYTHONPATH=. quickstudy …`"
             ) from None
-        for part in filter(None, point.attr.split(".")):
+        for part in filter(None, entry_point.attr.split(".")):
             if not hasattr(loaded, part):
                 near = difflib.get_close_matches(part, dir(loaded), n=1)
                 raise UsageError(
-                    f"expected {point.attr!r} in the module {point.module}, got none"
+                    f"expected {entry_point.attr!r} in the module {entry_point.module}, got none"
                     + "".join(f"; did you mean {one!r}?" for one in near)
                 )
             loaded = getattr(loaded, part)

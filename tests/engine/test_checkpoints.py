@@ -147,7 +147,7 @@ def test_weights_that_cannot_predict_are_refused_by_name_and_file(tmp_path, valu
     weights = {"good": torch.ones(3), "layer.bad": torch.tensor([1.0, value]).to(kind)}
     path = tmp_path / "weights.safetensors"
     write_tensors(path, weights)
-    with pytest.raises(RunError, match=f"{message} in 'layer.bad' of {path}: train it anew"):
+    with pytest.raises(RunError, match=f"{message} in 'layer.bad' of {path}: train it again"):
         load_tensors(path)
 
 

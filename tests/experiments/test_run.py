@@ -88,7 +88,7 @@ def test_huge_json_is_refused_unread(glyphs):
 
 def test_a_card_names_some_held_out_classes():
     part = {"data": "mine", "split": "test", "n_classes": 120, "classes": ["x" * 99] * 100}
-    text = report._held_out_words(part)
+    text = report._held_out_line(part)
     assert text.startswith("Held out for tests: the 120 classes of the split test of mine: xxx")
     assert text.endswith(", and 100 more.")
     assert len(text) < 2000

@@ -149,7 +149,7 @@ def test_the_least_used_slot_is_wiped_and_each_head_writes_to_one_of_the_least_u
         learner.interface.weight.zero_()
         learner.interface.bias.fill_(1.0)
         learner.interface.bias[: learner.n_reads] = -100
-    state = learner._start()._replace(usage=torch.tensor([5.0, 1.0, 4.0, 0.5, 3.0, 2.0]))
+    state = learner._initial_state()._replace(usage=torch.tensor([5.0, 1.0, 4.0, 0.5, 3.0, 2.0]))
     state = state._replace(memory=torch.full((6, 4), 7.0))
     written = learner._access(state).memory[:, 0]
     key = float(torch.tanh(torch.tensor(1.0)))

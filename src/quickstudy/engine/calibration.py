@@ -26,13 +26,13 @@ from quickstudy.tasks import Support
 __all__ = ["expected_calibration_error", "fit_temperature", "fit_threshold", "scores_left_out"]
 
 MOST_FOLDS = 12
-"""Up to so many examples, each is left out alone; of more, each is left out with some others."""
+"""With at most this many examples, each is left out alone; with more, in groups."""
 
 OPEN_SET_QUANTILE = 0.05
 """Share of the queries of known classes that a learned threshold refuses."""
 
 PRIOR_DEVIATION = 0.5
-"""Of the logarithm of a temperature, before any query is seen."""
+"""Standard deviation of the prior of the logarithm of a temperature."""
 
 
 def expected_calibration_error(probabilities: Tensor, y: Tensor, n_bins: int = 15) -> float:
@@ -61,17 +61,17 @@ def expected_calibration_error(probabilities: Tensor, y: Tensor, n_bins: int = 1
             "expected probabilities (n, n_way) and labels (n,), got "
             f"{tuple(probabilities.shape)} and {tuple(y.shape)}"
         )
-    confidence, named = probabilities.double().max(1)
-    over = confidence - (named == y).double()
+    confidence, predicted = probabilities.double().max(1)
+    gap = confidence - (predicted == y).double()
     bins = (confidence * n_bins).long().clamp_max(n_bins - 1)
-    return float(torch.bincount(bins, over, minlength=n_bins).abs().sum() / len(y))
+    return float(torch.bincount(bins, gap, minlength=n_bins).abs().sum() / len(y))
 
 
 def fit_temperature(tasks: Sequence[tuple[Tensor, Tensor]]) -> float:
     """The temperature T for which softmax(scores / T) fits the labels best (Guo et al., 4.2).
 
     Differs from the paper: few queries say little, and those that are all right would have a
-    temperature of zero. So the logarithm of T has a normal prior, of mean 0 and deviation
+    temperature of zero. So the logarithm of T has a normal prior, of mean 0 and standard deviation
     `PRIOR_DEVIATION`.
 
     Args:
@@ -92,12 +92,12 @@ def fit_temperature(tasks: Sequence[tuple[Tensor, Tensor]]) -> float:
         raise DataError("expected queries to learn a temperature from, got none")
 
     def loss(log_temperature: float) -> float:
-        scale = math.exp(-log_temperature)
-        unlikely = sum(
-            float(F.cross_entropy(scale * scores.double(), y, reduction="sum"))
+        inverse_temperature = math.exp(-log_temperature)
+        negative_log_likelihood = sum(
+            float(F.cross_entropy(inverse_temperature * scores.double(), y, reduction="sum"))
             for scores, y in tasks
         )
-        return unlikely + (log_temperature / PRIOR_DEVIATION) ** 2 / 2
+        return negative_log_likelihood + (log_temperature / PRIOR_DEVIATION) ** 2 / 2
 
     from scipy import optimize  # its import takes a sixth of a second
 
@@ -106,12 +106,12 @@ def fit_temperature(tasks: Sequence[tuple[Tensor, Tensor]]) -> float:
 
 
 def fit_threshold(scores: Tensor, quantile: float = OPEN_SET_QUANTILE) -> float:
-    """The greatest score below which a query is taken for one of no class.
+    """The threshold: a query whose greatest score is below it is taken for one of no known class.
 
     The next query of a known class is below the i-th smallest of n such scores with probability
     i / (n + 1), if all are drawn alike (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random
-    World", 2005). The threshold is interpolated between the two of probabilities next to
-    `quantile`, and is the smallest score if there are too few.
+    World", 2005). The threshold is interpolated between the two scores of the
+    probabilities next to `quantile`; with too few scores it is the smallest.
 
     Args:
         scores: Of examples that were left out, shape (n, n_way).
@@ -128,23 +128,25 @@ def fit_threshold(scores: Tensor, quantile: float = OPEN_SET_QUANTILE) -> float:
 def scores_left_out(
     adapt: Callable[[Support], Predictor], support: Support
 ) -> tuple[Tensor, Tensor]:
-    """Scores (n, n_way) and labels (n,) of the examples, each by what the others teach.
+    """Cross-validated scores (n, n_way) and labels (n,) of the support examples.
 
-    Each is left out alone, or, of more than `MOST_FOLDS`, with a few others, which in the
-    order of classes are `n_folds` apart, so that no class of two or more loses all.
+    Each is scored after adapting to the others. With more than `MOST_FOLDS` examples, a few are
+    left out at a time, which are `n_folds` apart in the order of classes, so that no class of two
+    or more examples loses all.
 
     Args:
-        adapt: Computes whatever it computes of the support set it is given, and keeps nothing of
-            any other.
+        adapt: Adapts to a support set alone, and remembers nothing of those before.
         support: A classification task.
     """
     order = support.y.argsort(stable=True)
     n_folds = min(len(order), MOST_FOLDS)
     scores, targets = [], []
     for fold in range(n_folds):
-        out = torch.zeros(len(order), dtype=torch.bool, device=order.device)
-        out[order[fold::n_folds]] = True
-        rest = Support(support.x[~out], support.y[~out], support.n_way, support.attributes)
-        scores.append(check_finite(adapt(rest)(support.x[out]), "the learner"))
-        targets.append(support.y[out].cpu())
+        left_out = torch.zeros(len(order), dtype=torch.bool, device=order.device)
+        left_out[order[fold::n_folds]] = True
+        rest = Support(
+            support.x[~left_out], support.y[~left_out], support.n_way, support.attributes
+        )
+        scores.append(check_finite(adapt(rest)(support.x[left_out]), "the learner"))
+        targets.append(support.y[left_out].cpu())
     return torch.cat(scores), torch.cat(targets)

@@ -1,12 +1,12 @@
-"""Checkpoints: whole or not there at all, and never a pickle.
+"""Checkpoints, which are complete or absent, and never a pickle.
 
 A checkpoint is a folder of safetensors files and one JSON, with the SHA-256 of each file in
-`manifest.json`, whose own bytes follow from them. It is written beside its place, flushed to disk,
-then renamed.
+`manifest.json`. A reader checks the files by these hashes, and the manifest by writing it again
+from them. A checkpoint is written to a temporary folder, flushed to disk, then renamed.
 
-What is saved again and again in one place, a fitted estimator, is a folder with one checkpoint,
-whose number grows (`save_version`). So the old one is there until the new one is, and a reader
-needs no lock: if what it reads is removed meanwhile, there is a newer one.
+A fitted estimator, which is saved to the same folder again and again, is one checkpoint whose
+number grows (`save_version`). The old one stays until the new one is there, so a reader needs no
+lock: if the one it reads is removed meanwhile, there is a newer one.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ __all__ = [
 ]
 
 LOCK_SECONDS = 30.0
-"""How long a writer of versions waits for another."""
+"""Seconds that `save_version` waits for another process to finish."""
 
 GREATEST_WEIGHT = 1e18
 """Squares of greater weights overflow in float32."""
 
 MOST_BYTES, MOST_MANIFEST_BYTES = 8_000_000_000, 1_000_000
-"""Of a file whose use is not known, and of a manifest."""
+"""The largest file that is read if its expected size is not known, and the largest manifest."""
 
 READ_ATTEMPTS = 1000
 """How often a reader looks for a newer checkpoint when the one it reads is removed."""
 
-_DAMAGE = (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError)
+_DAMAGE_ERRORS = (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError)
 
 _T = TypeVar("_T")
 
@@ -82,7 +82,7 @@ def save_checkpoint(
         DiskError: If it cannot be written; those before stay.
     """
     place = folder / f"step-{step:08d}"
-    made = folder / ".tmp-new"
+    unfinished = folder / ".tmp-new"
     files = {f"{name}.safetensors": _tensor_bytes(part) for name, part in tensors.items()}
     files["state.json"] = json.dumps(state, indent=1).encode()
     files["manifest.json"] = _manifest({name: _hash(content) for name, content in files.items()})
@@ -90,19 +90,19 @@ def save_checkpoint(
         make_folder(folder)
         remove_leftovers(folder)
         try:
-            made.mkdir()
+            unfinished.mkdir()
             for name, content in files.items():
-                write_durably(made / name, content)
-            sync_folder(made)
+                write_durably(unfinished / name, content)
+            sync_folder(unfinished)
             if place.exists():  # a damaged one that was passed over
                 place.rename(folder / f".tmp-{place.name}")
-            made.rename(place)
+            unfinished.rename(place)
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
         sync_folder(folder)
-        places = _places(folder)
-        older = [other for other in places if other < place]  # newer ones were passed over too
-        for other in set(places) - {place, *older[: keep - 1]}:
+        existing = _checkpoints(folder)
+        older = [other for other in existing if other < place]  # newer ones were passed over too
+        for other in set(existing) - {place, *older[: keep - 1]}:
             other.rename(folder / f".tmp-{other.name}")  # so that none is ever half-removed
         remove_leftovers(folder)
     return place
@@ -143,7 +143,9 @@ def save_version(
     """
     busy = f"another process has been saving to {folder} for {LOCK_SECONDS:g} s: wait, or stop it"
     with locked(folder, busy, seconds=LOCK_SECONDS):
-        steps = [int(n) for p in _places(folder) if (n := p.name.removeprefix("step-")).isdecimal()]
+        steps = [
+            int(n) for p in _checkpoints(folder) if (n := p.name.removeprefix("step-")).isdecimal()
+        ]
         return save_checkpoint(folder, max(steps, default=-1) + 1, tensors, state, keep=1)
 
 
@@ -155,7 +157,7 @@ def check_versions(folder: Path, what: str, is_own: Callable[[dict[str, Any]], b
         is_own: Whether a state is of that kind.
 
     Raises:
-        RunError: If it does.
+        RunError: If it holds anything else.
     """
 
     def state(place: Path) -> dict[str, Any]:
@@ -167,17 +169,17 @@ def check_versions(folder: Path, what: str, is_own: Callable[[dict[str, Any]], b
         path.name == ".lock" or path.name.startswith((".tmp-", "step-"))
         for path in folder.iterdir()
     )
-    if own and _places(folder):
+    if own and _checkpoints(folder):
         try:
             newest = _newest(folder, state)
             own = newest is None or (isinstance(newest[0], dict) and is_own(newest[0]))
         except RunError:
             own = False
     if not own:
-        raise RunError(f"{folder} is there already, and no saved {what}: name another")
+        raise RunError(f"{folder} exists and is not a saved {what}: name another")
 
 
-def _places(folder: Path) -> list[Path]:
+def _checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a folder, the newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
 
@@ -191,10 +193,10 @@ def _newest(folder: Path, read: Callable[[Path], _T]) -> tuple[_T, list[str]] | 
     """
     for _ in range(READ_ATTEMPTS):
         complaints: list[str] = []
-        for place in _places(folder):
+        for place in _checkpoints(folder):
             try:
                 return read(place), complaints
-            except (*_DAMAGE, OSError) as error:
+            except (*_DAMAGE_ERRORS, OSError) as error:
                 if not os.path.lexists(place):
                     break  # a writer has removed it, since there is a newer one
                 complaints.append(f"{place} is damaged ({error}); falling back to the one before")
@@ -275,7 +277,7 @@ def load_tensors(path: Path, like: nn.Module | None = None) -> dict[str, Tensor]
 
 
 def check_weights(tensors: dict[str, Tensor], place: Path) -> None:
-    """Refuse weights that nothing can be predicted with.
+    """Refuse weights that are not finite real numbers, or too large to compute with.
 
     Args:
         tensors: By name.
@@ -306,7 +308,7 @@ def _defect(tensor: Tensor) -> str | None:
 
 
 def _most_bytes(module: nn.Module) -> int:
-    """A bound of the size of a module's file: its tensors, and what is said of each."""
+    """An upper bound of the size of a module's weights file: its tensors, and a header for each."""
     state = module.state_dict()
     return sum(t.nbytes + len(name) + 1000 for name, t in state.items()) + 100_000
 
@@ -320,13 +322,13 @@ def load_weights(learner: nn.Module, tensors: dict[str, Tensor]) -> None:
     state = learner.state_dict()
     for name, tensor in tensors.items():
         own = state.get(name, tensor)
-        alike = tensor.is_floating_point() == own.is_floating_point() and not tensor.is_complex()
-        if tensor.shape != own.shape or not alike:
+        same_kind = tensor.is_floating_point() == own.is_floating_point()
+        if tensor.shape != own.shape or not same_kind or tensor.is_complex():
             raise RuntimeError(
                 f"{name!r} is {tensor.dtype} of shape {tuple(tensor.shape)}, where {own.dtype} of "
                 f"shape {tuple(own.shape)} is expected"
             )
-    state.clear()  # but for its versions: without, batch norm expects a counter
+    state.clear()  # keeps the versions of layers, without which batch norm expects a counter
     state.update(tensors)
     try:
         learner.load_state_dict(state)

@@ -46,7 +46,7 @@ class TrainReport:
         best: Best validation score, and None without validation.
         stopped: Why training ended: all steps done, no better validation ("early"), no time left
             ("time"), or Ctrl-C or SIGTERM.
-        precision: What the networks were computed in.
+        precision: Number format that the networks were computed in.
     """
 
     steps: int
@@ -57,11 +57,11 @@ class TrainReport:
 
 
 def fused_adam(parameters: Iterable[Tensor]) -> Adam:
-    """Adam at PyTorch's own rates, in one pass over the weights where each fills its memory: a
-    fused optimiser takes no notice of gaps, as in a slice of a larger matrix.
+    """Adam with PyTorch's default rates, fused if every weight is dense in memory: a fused
+    optimiser ignores gaps, as in a slice of a larger matrix.
     """
-    given = list(parameters)
-    return Adam(given, fused=all(p.stride() == torch.empty_like(p).stride() for p in given))
+    weights = list(parameters)
+    return Adam(weights, fused=all(w.stride() == torch.empty_like(w).stride() for w in weights))
 
 
 def meta_train(
@@ -93,10 +93,10 @@ def meta_train(
     Step s uses the episodes `tasks[s * meta_batch_size]` onwards, so an interrupted run that is
     resumed gives the same weights, bit for bit, as one that was not (on the same machine, with as
     many threads; elsewhere the same to rounding). Ctrl-C and SIGTERM stop
-    after the step at hand, with a checkpoint. With validation, the learner ends with the best
+    after the current step, with a checkpoint. With validation, the learner ends with the best
     weights; without, with the last.
 
-    Training is where the learner is: `learner.to("cuda")` first, to train on a GPU.
+    Training runs on the learner's device: call `learner.to("cuda")` first to train on a GPU.
 
     Under `torchrun` each process takes its share of the tasks of every step and of validation;
     the first one writes the run, which the others must be able to read.
@@ -112,18 +112,17 @@ def meta_train(
             which stays open.
         precision: "bfloat16" computes the networks in half the bits where PyTorch deems it safe;
             weights and gradients stay float32. "auto" is bfloat16 where the processor has
-            instructions for it and the first task shows that it is faster, and else float32.
+            instructions for it and is faster with it on the first task, and float32 otherwise.
         validation: Tasks to choose the best weights by.
         patience: Stop after this many validations without a better score.
-        seconds: Stop when these are spent, if the steps take longer; validation counts, and so does
-            choosing an executor, which compiles nothing then. Training ends with the step after
-            which another one and the last validation would not fit, but not before the first.
+        seconds: Time limit. Validation counts, and so does choosing an executor, which compiles
+            nothing then. At least one step is made; training ends when another one and the last
+            validation would not fit.
         run: Folder for `metrics.jsonl`, checkpoints and `weights.safetensors`.
         checkpoint_every: Meta-steps between checkpoints.
-        keep_checkpoints: How many stay; with 2 or more, a damaged one is passed over for the one
-            before.
+        keep_checkpoints: How many stay; with 2 or more, the one before replaces a damaged one.
         resume: Continue from the newest checkpoint in `run`, or begin if there is none.
-        callbacks: What else watches the training.
+        callbacks: Called as training goes on.
         show_progress: Show how far training is, on standard error (see `Progress`).
         tune_malloc: Keep freed memory in this process until training ends (see `tuned_malloc`);
             False leaves the settings of a host process alone.
@@ -158,22 +157,22 @@ def meta_train(
     options.check()
     check_option("precision", precision, ("auto", "float32", "bfloat16"))
     outer, scheduler = _outer_loop(learner, optimizer, schedule, validation)
-    with contextlib.ExitStack() as ending:
-        ending.enter_context(tuned_malloc(tune_malloc))
-        team = ending.enter_context(ranks())
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(tuned_malloc(tune_malloc))
+        team = stack.enter_context(ranks())
         team.check(meta_batch_size, validation_tasks if validation else None)
         compute = executor
         if not isinstance(compute, Executor):
-            long = steps if seconds is None else 0  # compiling could take all the time
-            own = team.count(meta_batch_size)
-            compute = make_executor(compute, learner, own, long, trial=team.size == 1)
-            ending.callback(compute.close)
+            planned_steps = steps if seconds is None else 0  # compiling could take all the time
+            n_own = team.count(meta_batch_size)
+            compute = make_executor(compute, learner, n_own, planned_steps, trial=team.size == 1)
+            stack.callback(compute.close)
         state = TrainingState(learner, outer, scheduler, compute, precision)
         team.same_weights(learner)
         callbacks = [*callbacks, *([ProgressBar()] if show_progress else [])] if team.first else []
         if options.run is not None:
             if team.first:
-                ending.enter_context(_alone(options.run))
+                stack.enter_context(_locked_run(options.run))
                 callbacks = [*callbacks, JsonLines(options.run / "metrics.jsonl")]
             if resume:
                 state.restore(options.run / "state")
@@ -183,10 +182,10 @@ def meta_train(
         training = _Training(tasks, state, team, options, callbacks)
         for callback in callbacks:
             callback.on_start(state.progress.step, steps)
-            ending.callback(callback.on_end)
+            stack.callback(callback.on_end)
         learner.train()
         training.choose_precision()
-        stopped = training.run(ending.enter_context(stop_requests()))
+        stopped = training.run(stack.enter_context(stop_requests()))
         if options.run is not None and team.first:
             state.save(options.run, keep_checkpoints)
     if state.best is not None and stopped != "interrupted":
@@ -214,7 +213,7 @@ class _Options:
     resume: bool
 
     def check(self) -> None:
-        """Refuse what cannot be used."""
+        """Refuse arguments that cannot be used."""
         counts = (
             self.meta_batch_size,
             self.validate_every,
@@ -254,12 +253,12 @@ class _Training:
         self.options, self.callbacks = options, callbacks
         self.learner, self.device = state.learner, device_of(state.learner)
         self.parameters = trainable(state.learner)
-        self.own = team.count(options.meta_batch_size)  # episodes of a step for this process
+        self.n_own_episodes = team.count(options.meta_batch_size)  # of a step, for this process
         self._lap_began = time.perf_counter()
         self._validation_seconds = 0.0  # of the last one
 
     def choose_precision(self) -> None:
-        """Settle "auto", where no checkpoint has, by trying the first task."""
+        """Replace "auto" by what is faster for the first task, unless a checkpoint has chosen."""
         if self.state.precision != "auto":
             return
         step = self.state.progress.step
@@ -269,7 +268,7 @@ class _Training:
         self.state.precision = "float32" if self.team.any(not is_faster) else "bfloat16"
 
     def run(self, stop_requested: threading.Event) -> Stopped:
-        """Train until the steps are done, or something ends it before."""
+        """Train until the steps are done, or something stops training earlier."""
         options, progress, team = self.options, self.state.progress, self.team
         first_step = progress.step + 1
         while progress.step < options.steps:
@@ -280,15 +279,17 @@ class _Training:
             metrics = self._step()
             step_seconds = self._lap()
             if progress.step == first_step:
-                step_seconds = 0.0  # the first one is no measure of the next
-            over = self._no_time_left(step_seconds + self._validation_seconds)
+                step_seconds = 0.0  # the first step takes longer than the others
+            is_out_of_time = self._no_time_left(step_seconds + self._validation_seconds)
             metrics["seconds"] = round(progress.seconds, 3)
             for callback in self.callbacks:
                 callback.on_step(progress.step, metrics)
-            is_last = over or progress.step == options.steps
+            is_last = is_out_of_time or progress.step == options.steps
             if options.validation and (progress.step % options.validate_every == 0 or is_last):
                 report = self._validate(options.validation)
-                over = over or self._no_time_left(step_seconds + self._validation_seconds)
+                is_out_of_time = is_out_of_time or self._no_time_left(
+                    step_seconds + self._validation_seconds
+                )
                 for callback in self.callbacks:
                     callback.on_validation(progress.step, {report.metric: report.mean})
             if (
@@ -297,7 +298,7 @@ class _Training:
                 and progress.step % options.checkpoint_every == 0
             ):
                 self.state.save(options.run, options.keep_checkpoints)
-            if over and progress.step < options.steps:
+            if is_out_of_time and progress.step < options.steps:
                 return "time"
         return "done"
 
@@ -306,14 +307,16 @@ class _Training:
         state, team, size = self.state, self.team, self.options.meta_batch_size
         step, scheduler = state.progress.step, state.scheduler
         first = step * size + team.rank
-        episodes = [self.tasks[first + i * team.size].to(self.device) for i in range(self.own)]
+        episodes = [
+            self.tasks[first + i * team.size].to(self.device) for i in range(self.n_own_episodes)
+        ]
         for episode in episodes:
             self.learner.check(episode.support)
         seed = step * team.size + team.rank
-        with _own_randomness(seed, self.device), autocast(state.precision, self.device):
-            result = state.compute(self.learner, episodes)
-        result = team.mean(result, self.own, size)
-        rate = _step(
+        with _seeded(seed, self.device), autocast(state.precision, self.device):
+            result = state.executor(self.learner, episodes)
+        result = team.mean(result, self.n_own_episodes, size)
+        rate = _outer_update(
             self.learner, self.parameters, result, state.outer, self.options.clip_norm, step
         )
         if scheduler and not isinstance(scheduler, ReduceLROnPlateau):
@@ -323,7 +326,9 @@ class _Training:
 
     def _validate(self, validation: Tasks) -> TestReport:
         """Validate, and keep the weights if they are the best so far."""
-        report = _validate(self.learner, validation, self.options.validation_tasks, self.team)
+        report = _validation_report(
+            self.learner, validation, self.options.validation_tasks, self.team
+        )
         self.state.keep_if_best(report)
         if isinstance(self.state.scheduler, ReduceLROnPlateau):
             self.state.scheduler.step(error_of(report))
@@ -350,7 +355,7 @@ def _outer_loop(
 ) -> tuple[Optimizer | None, LRScheduler | None]:
     """The outer optimiser and its schedule, if the learner has weights to learn."""
     parameters = trainable(learner)
-    _check_own_memory(parameters)
+    _check_no_shared_memory(parameters)
     outer = optimizer(parameters.values()) if parameters else None
     if isinstance(outer, LBFGS):
         raise UsageError("expected an optimiser that steps by gradients alone, got LBFGS")
@@ -360,18 +365,18 @@ def _outer_loop(
     return outer, scheduler
 
 
-def _check_own_memory(parameters: dict[str, Tensor]) -> None:
-    """Refuse parameters that share memory, which a step would change once for each of them."""
-    places: dict[int, str] = {}
+def _check_no_shared_memory(parameters: dict[str, Tensor]) -> None:
+    """Refuse parameters that share memory, which each step would change more than once."""
+    names: dict[int, str] = {}
     for name, parameter in parameters.items():
-        if parameter.numel() and (other := places.setdefault(parameter.data_ptr(), name)) != name:
+        if parameter.numel() and (other := names.setdefault(parameter.data_ptr(), name)) != name:
             raise UsageError(
                 f"expected parameters with memory of their own, got {other} and {name} that share "
                 "it: clone one, or use one parameter in both places"
             )
 
 
-def _step(learner, parameters, result, outer, clip_norm, step) -> float:
+def _outer_update(learner, parameters, result, outer, clip_norm, step) -> float:
     """One outer update; returns the learning rate it used."""
     gradients = list(result.gradients.values())
     norm = torch.nn.utils.get_total_norm(gradients)
@@ -387,7 +392,7 @@ def _step(learner, parameters, result, outer, clip_norm, step) -> float:
     for name, parameter in parameters.items():
         gradient = result.gradients[name]
         if clip_norm is not None or gradient.stride() != parameter.stride():
-            gradient = _own(gradient, parameter)
+            gradient = _copy_in_layout_of(parameter, gradient)
         parameter.grad = gradient
     if clip_norm is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters.values(), clip_norm, norm)
@@ -397,18 +402,19 @@ def _step(learner, parameters, result, outer, clip_norm, step) -> float:
     return rate
 
 
-def _own(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """A copy of the gradient, in the parameter's order of memory: fused optimisers go through both
-    by that order, and on a CPU (PyTorch 2.13) mix elements up without a word where it is another.
-    Gradients that share memory, as those of a + b do, would be clipped once for each.
+def _copy_in_layout_of(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """A copy of the gradient with the parameter's strides. Fused optimisers read both in the order
+    of memory, and on a CPU (PyTorch 2.13) silently mix up the elements if the orders differ. And
+    gradients that share memory, as those of a + b do, would be clipped twice.
     """
     return gradient.new_empty_strided(gradient.shape, parameter.stride()).copy_(gradient)
 
 
-def _validate(learner: Learner, tasks: Tasks, n_tasks: int, team: Ranks) -> TestReport:
+def _validation_report(learner: Learner, tasks: Tasks, n_tasks: int, team: Ranks) -> TestReport:
     """Meta-test on tasks that the processes share among them.
 
-    Of several processes, mean and scores are those of all tasks, the intervals of its own alone.
+    With several processes, mean and scores are over all tasks, the intervals over this process's
+    tasks alone.
     """
     report = meta_test(learner, team.share(tasks), team.count(n_tasks))
     if team.size == 1:
@@ -418,16 +424,16 @@ def _validate(learner: Learner, tasks: Tasks, n_tasks: int, team: Ranks) -> Test
 
 
 @contextlib.contextmanager
-def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Let what is drawn in a step, as by dropout, depend on its seed alone."""
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Let the random numbers of a step, as of dropout, depend on its seed alone."""
     with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
         torch.manual_seed(seed)
         yield
 
 
 @contextlib.contextmanager
-def _alone(run: Path) -> Iterator[None]:
-    """Keep other processes from training into the same folder, and clear what they left."""
+def _locked_run(run: Path) -> Iterator[None]:
+    """Keep other processes from training into a folder, and remove what killed ones left there."""
     with locked(run, f"another process is training in {run}: wait, or stop it"):
         with disk_errors(run):
             remove_leftovers(run)

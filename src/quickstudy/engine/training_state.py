@@ -1,4 +1,4 @@
-"""The state of a meta-training: all that a resumed run needs."""
+"""The state of meta-training: everything that a run needs to resume."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class TrainingState:
         learner: Learner,
         outer: Optimizer | None,
         scheduler: LRScheduler | None,
-        compute: Executor,
+        executor: Executor,
         precision: Literal["auto", "float32", "bfloat16"],
     ) -> None:
         self.learner, self.outer, self.scheduler = learner, outer, scheduler
-        self.compute = compute
+        self.executor = executor
         self.precision: str = precision
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
@@ -69,30 +69,30 @@ class TrainingState:
         if self._saved_step != self.progress.step:
             tensors: dict[str, Tensor] = {}
             outer = self.outer.state_dict() if self.outer else {}
-            rates = self.scheduler.state_dict() if self.scheduler else {}
-            plain = {
+            schedule = self.scheduler.state_dict() if self.scheduler else {}
+            json_state = {
                 "progress": vars(self.progress),
-                "executor": self.compute.chosen if isinstance(self.compute, Auto) else None,
+                "executor": self.executor.chosen if isinstance(self.executor, Auto) else None,
                 "precision": self.precision,
                 "threads": torch.get_num_threads(),
                 "optimizer": checkpoints.flatten(outer, tensors, "optimizer"),
-                "schedule": checkpoints.flatten(rates, tensors, "schedule"),
+                "schedule": checkpoints.flatten(schedule, tensors, "schedule"),
             }
             parts = {"weights": self.learner.state_dict(), "optimizer": tensors}
             if self.best is not None:
                 parts["best"] = self.best
-            checkpoints.save_checkpoint(run / "state", self.progress.step, parts, plain, keep)
+            checkpoints.save_checkpoint(run / "state", self.progress.step, parts, json_state, keep)
             self._saved_step = self.progress.step
         weights = self.learner.state_dict() if self.best is None else self.best
         checkpoints.write_tensors(run / "weights.safetensors", weights)
 
     def restore(self, folder: Path) -> None:
-        """Take up the newest checkpoint of a folder, if it has one."""
+        """Restore the newest checkpoint of a folder, if it has one."""
         latest = checkpoints.latest_checkpoint(folder)
         if latest is None:
             return
-        tensors, plain, complaints = latest
-        before, now = plain.get("threads"), torch.get_num_threads()
+        tensors, json_state, complaints = latest
+        before, now = json_state.get("threads"), torch.get_num_threads()
         if before not in (None, now):
             complaints.append(
                 f"{folder} was written with {before} threads, and training goes on with {now}: its "
@@ -107,24 +107,24 @@ class TrainingState:
         except RuntimeError as error:
             raise RunError(f"{folder} holds another learner's weights: {error}") from None
         if self.outer:
-            optimizer_state = checkpoints.unflatten(plain["optimizer"], tensors["optimizer"])
+            optimizer_state = checkpoints.unflatten(json_state["optimizer"], tensors["optimizer"])
             self.outer.load_state_dict(optimizer_state)
             for parameter, state in self.outer.state.items():
-                for name, value in state.items():  # lay it out in memory as it was
+                for name, value in state.items():  # with the strides that it had
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         if self.scheduler:
-            schedule_state = checkpoints.unflatten(plain["schedule"], tensors["optimizer"])
+            schedule_state = checkpoints.unflatten(json_state["schedule"], tensors["optimizer"])
             self.scheduler.load_state_dict(schedule_state)
-        if isinstance(self.compute, Auto):  # a resumed run goes on as it began, bit for bit
-            self.compute.chosen = plain.get("executor")
+        if isinstance(self.executor, Auto):  # a resumed run goes on as it began, bit for bit
+            self.executor.chosen = json_state.get("executor")
         if self.precision == "auto":
-            self.precision = plain.get("precision", "auto")
-        self.progress = Progress(**plain["progress"])
+            self.precision = json_state.get("precision", "auto")
+        self.progress = Progress(**json_state["progress"])
         self.best = tensors.get("best")
         self._saved_step = self.progress.step
 
 
 def error_of(report: TestReport) -> float:
-    """What validation minimises."""
+    """The error that validation minimises: the mean squared error, or 1 - accuracy."""
     return report.mean if report.metric == "mse" else 1 - report.mean

@@ -30,8 +30,8 @@ __all__ = [
     "training_options",
 ]
 
-MOST_WEIGHTS = 16_000_000_000
-"""Bytes of a learner's weights."""
+MOST_WEIGHT_BYTES = 16_000_000_000
+"""The most bytes that the weights of a learner may take."""
 
 
 def make_learner(recipe: Recipe, **changes: Any) -> Learner:
@@ -47,9 +47,9 @@ def make_learner(recipe: Recipe, **changes: Any) -> Learner:
     table = Options(**{**recipe.learner.model_dump(), **changes})
     with torch.device("meta"):  # which has shapes, but no memory
         size = sum(t.nbytes for t in _build(recipe, table).state_dict().values())
-    if size > MOST_WEIGHTS:
+    if size > MOST_WEIGHT_BYTES:
         raise UsageError(
-            f"expected a learner of {MOST_WEIGHTS / 1e9:g} GB of weights at most, got "
+            f"expected a learner of {MOST_WEIGHT_BYTES / 1e9:g} GB of weights at most, got "
             f"{size / 1e9:.0f} GB: make backbone or learner smaller"
         )
     with torch.random.fork_rng(devices=[]):
@@ -58,19 +58,28 @@ def make_learner(recipe: Recipe, **changes: Any) -> Learner:
 
 
 def _build(recipe: Recipe, table: Options) -> Learner:
-    kind = BACKBONES.find(recipe.backbone.name)
-    backbone: nn.Module = _call(kind, recipe.backbone, recipe.data.shape, where="backbone")
-    learner = LEARNERS.find(table.name)
+    """Build the backbone, and with it the learner that a recipe's table describes."""
+    backbone_class = BACKBONES.find(recipe.backbone.name)
+    backbone: nn.Module = _call(
+        backbone_class, recipe.backbone, recipe.data.shape, where="backbone"
+    )
+    learner_class = LEARNERS.find(table.name)
     return _call(
-        learner.build, table, backbone, recipe.n_outputs, where="learner", options_of=learner
+        learner_class.build,
+        table,
+        backbone,
+        recipe.n_outputs,
+        where="learner",
+        options_of=learner_class,
     )
 
 
 def make_tasks(recipe: Recipe, family: Family, data: Data, stream: int) -> Tasks:
-    """Make tasks of one shape; `stream` keeps training, validation and test tasks apart.
+    """Make the tasks that `family` describes; `stream` keeps those of training, validation and
+    tests apart.
 
     Raises:
-        UsageError: If a key of `family` does not go with the data, or with another key.
+        UsageError: If a key of `family` cannot be used with the data, or with another key.
         MissingError: If the data set is not on this machine.
     """
     seed = 10 * recipe.seed + stream
@@ -82,14 +91,14 @@ def make_tasks(recipe: Recipe, family: Family, data: Data, stream: int) -> Tasks
 
 
 def _generated_tasks(family: Family, data: Data, seed: int) -> Tasks:
-    """Tasks made by code."""
+    """Tasks that a function generates."""
     assert data.family is not None
     kind = "regression" if data.family.regression else "classification"
     options = data.family.options
-    given = family.model_fields_set - {"split", "title", "data", "n_tasks", "learner", "published"}
-    if other := sorted(given - set(options)):
+    unread = {"split", "title", "data", "n_tasks", "learner", "published"}  # by the function
+    if refused := sorted(family.model_fields_set - unread - set(options)):
         raise UsageError(
-            f"expected no {other[0]} for {data.name} tasks, which are {kind} made by code and "
+            f"expected no {refused[0]} for {data.name} tasks, which are {kind} made by code and "
             f"take {', '.join(options)}"
         )
     shape = {
@@ -105,14 +114,18 @@ def _generated_tasks(family: Family, data: Data, seed: int) -> Tasks:
 
 
 def _fixed_tasks(family: Family, data: Data) -> Tasks:
-    """A split that is tasks already."""
+    """The tasks of a split that has fixed tasks in place of classes."""
     assert data.dataset is not None
-    shape = {"n_way", "n_shot", "n_query", "augment", "instance", "n_labels", "within_group"}
-    given = shape & family.model_fields_set
-    if given or data.rotations or data.mirrors or not isinstance(family, Test):
+    refused = {"n_way", "n_shot", "n_query", "augment", "instance", "n_labels", "within_group"}
+    if (
+        refused & family.model_fields_set
+        or data.rotations
+        or data.mirrors
+        or not isinstance(family, Test)
+    ):
         raise UsageError(
             f"expected the split {family.split!r} only in a test, of data without rotations and "
-            f"mirrors, and without {', '.join(sorted(shape))}, as its tasks are fixed"
+            f"mirrors, and without {', '.join(sorted(refused))}, as its tasks are fixed"
         )
     tasks: Any = data.dataset.fixed_tasks[family.split](image_size=data.image_size)
     if family.n_tasks > len(tasks):
@@ -127,7 +140,7 @@ def _episodes(family: Family, data: Data, data_seed: int, seed: int) -> Tasks:
         raise UsageError("expected n_way for classification tasks")
     fewest = family.n_way if isinstance(family.n_way, int) else family.n_way[0]
     if fewest < 2 and family.n_labels is None:
-        raise UsageError(f"expected n_way of 2 or more, got {fewest}: one class needs no name")
+        raise UsageError(f"expected n_way of 2 or more, got {fewest}: one class leaves no choice")
     if family.augment is not None and family.augment not in AUGMENTS:
         raise unknown("augment", family.augment, AUGMENTS)
     if family.augment and data.encoder:
@@ -135,8 +148,8 @@ def _episodes(family: Family, data: Data, data_seed: int, seed: int) -> Tasks:
     if isinstance(family, Test) and family.instance:
         if not isinstance(family.n_way, int) or not isinstance(family.n_shot, int):
             raise UsageError("expected one n_way and one n_shot with instance, got a range")
-        if other := {"augment", "n_query", "within_group"} & family.model_fields_set:
-            raise UsageError(f"expected no {min(other)} with instance")
+        if refused := {"augment", "n_query", "within_group"} & family.model_fields_set:
+            raise UsageError(f"expected no {min(refused)} with instance")
         return InstanceTasks(
             classes,
             n_way=family.n_way,
@@ -158,10 +171,10 @@ def _episodes(family: Family, data: Data, data_seed: int, seed: int) -> Tasks:
 
 
 def device_of_training(recipe: Recipe) -> torch.device:
-    """Where to train and test.
+    """The device to train and test on.
 
     Raises:
-        UsageError: If there is no such device here.
+        UsageError: If this machine has no such device.
     """
     name, gpus = recipe.train.device, torch.cuda.device_count()
     if name == "auto":
@@ -184,18 +197,18 @@ def tasks_of_training(recipe: Recipe) -> Curriculum:
 
 
 def training_options(recipe: Recipe) -> dict[str, Any]:
-    """The arguments of `meta_train`, but for run folder and callbacks."""
+    """The arguments of `meta_train`, except the run folder and the callbacks."""
     if recipe.train.executor not in ("auto", *EXECUTORS):
         raise unknown("executor", recipe.train.executor, ("auto", *EXECUTORS))
     plain = recipe.train.model_dump(exclude={"device", "start", "optimizer", "schedule"})
-    outer, schedule = recipe.train.optimizer, recipe.train.schedule
+    optimizer, schedule = recipe.train.optimizer, recipe.train.schedule
     options: dict[str, Any] = {
         **plain,
-        "optimizer": _factory(torch.optim, torch.optim.Optimizer, outer, "optimizer"),
+        "optimizer": _factory(torch.optim, torch.optim.Optimizer, optimizer, "optimizer"),
     }
     if schedule:
-        kinds = torch.optim.lr_scheduler
-        options["schedule"] = _factory(kinds, kinds.LRScheduler, schedule, "schedule")
+        schedules = torch.optim.lr_scheduler
+        options["schedule"] = _factory(schedules, schedules.LRScheduler, schedule, "schedule")
     if recipe.validation:
         options["validation"] = make_tasks(recipe, recipe.validation, recipe.data, 1)
         options["validation_tasks"] = recipe.validation.n_tasks
@@ -203,11 +216,11 @@ def training_options(recipe: Recipe) -> dict[str, Any]:
 
 
 def data_of_test(recipe: Recipe, test: Test) -> Data:
-    """The data of a test: images have the size that the learner is made for, unless the test says
-    another."""
+    """The data of a test. Its images have the size that the learner is made for, unless the test
+    sets another."""
     data = test.data or recipe.data
-    of_images = data.encoder is not None or len(data.shape) == 3
-    if of_images and "image_size" not in data.model_fields_set:
+    has_images = data.encoder is not None or len(data.shape) == 3
+    if has_images and "image_size" not in data.model_fields_set:
         return data.model_copy(update={"image_size": recipe.data.image_size})
     return data
 
@@ -216,7 +229,7 @@ def tasks_of_test(recipe: Recipe, test: Test, stream: int = 2) -> Tasks:
     """The tasks of a test.
 
     Raises:
-        UsageError: If examples are not as in training.
+        UsageError: If the examples differ from those of training in encoder, shape or channels.
     """
     data = data_of_test(recipe, test)
     if data.encoder != recipe.data.encoder:
@@ -237,21 +250,28 @@ def tasks_of_test(recipe: Recipe, test: Test, stream: int = 2) -> Tasks:
 
 
 def _factory(namespace: Any, base: type, table: Options, where: str) -> Any:
-    kind = getattr(namespace, table.name, None)
-    if not (isinstance(kind, type) and issubclass(kind, base)):
+    """Make a function that, called with parameters or an optimizer, makes what a table describes
+    by a class of PyTorch.
+    """
+    cls = getattr(namespace, table.name, None)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
         known = [
-            n
-            for n, k in vars(namespace).items()
-            if isinstance(k, type) and issubclass(k, base) and k is not base and n[0] != "_"
+            name
+            for name, value in vars(namespace).items()
+            if isinstance(value, type)
+            and issubclass(value, base)
+            and value is not base
+            and not name.startswith("_")
         ]
         raise unknown(where, table.name, known)
-    _check_options(kind, table, where)
-    if "fused" in inspect.signature(kind).parameters:  # one pass over the weights, not several
+    _check_options(cls, table, where)
+    if "fused" in inspect.signature(cls).parameters:  # one pass over the weights, not several
         table = Options(**{"fused": True, **table.model_dump()})
-    return lambda target: _call(kind, table, target, where=where)
+    return lambda target: _call(cls, table, target, where=where)
 
 
 def _call(make: Any, table: Options, *args: Any, where: str, options_of: Any = None) -> Any:
+    """Call a class or function with the options of a table, which are checked first."""
     _check_options(options_of or make, table, where)
     try:
         return make(*args, **table.options)
@@ -259,14 +279,15 @@ def _call(make: Any, table: Options, *args: Any, where: str, options_of: Any = N
         raise UsageError(f"{where} {table.name}: {error}") from None
 
 
-def _check_options(kind: Any, table: Options, where: str) -> None:
-    """Check names and types of the options against the signature of what they are for."""
+def _check_options(make: Any, table: Options, where: str) -> None:
+    """Check the options' names and types against the signature of the class or function that takes
+    them."""
     known = [
-        n
-        for n in inspect.signature(kind).parameters
-        if n not in ("backbone", "in_shape", "n_outputs", "params", "optimizer")
+        name
+        for name in inspect.signature(make).parameters
+        if name not in ("backbone", "in_shape", "n_outputs", "params", "optimizer")
     ]
-    hints = _hints(kind)
+    hints = _hints(make)
     for option, value in table.options.items():
         if option not in known:
             raise unknown(f"option of {where} {table.name}", option, known)
@@ -275,16 +296,16 @@ def _check_options(kind: Any, table: Options, where: str) -> None:
         except PydanticSchemaGenerationError:  # a type that TOML cannot hold anyway
             continue
         except ValidationError as error:
-            what = error.errors()[0]["msg"]
+            reason = error.errors()[0]["msg"]
             raise UsageError(
-                f"option {option} of {where} {table.name}: {what}, got {value!r}"
+                f"option {option} of {where} {table.name}: {reason}, got {value!r}"
             ) from None
 
 
-def _hints(kind: Any) -> dict[str, Any]:
-    """The types of what a class or function is called with."""
-    made = kind.func if isinstance(kind, partial) else kind
+def _hints(make: Any) -> dict[str, Any]:
+    """The types of the arguments of a class or function."""
+    function = make.func if isinstance(make, partial) else make
     try:
-        return get_type_hints(made.__init__ if isinstance(made, type) else made)
+        return get_type_hints(function.__init__ if isinstance(function, type) else function)
     except NameError:  # a type that its module imports for type checkers alone
         return {}

@@ -368,7 +368,7 @@ def _kept_plan(folder: Path, about: dict[str, Any]) -> dict[str, Recipe] | None:
     path = folder / "plan.json"
     if not path.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunError(f"{folder} is there already, and no comparison: name another folder")
+            raise RunError(f"{folder} exists and is not a comparison: name another folder")
         return None
     plan = read_json(path)
     if plan.get("about") != about:

@@ -20,7 +20,7 @@ _LOADED: dict[tuple[Any, ...], ClassData] = {}
 
 
 def load_classes(data: Data, split: str, seed: int) -> ClassData:
-    """Load a split once per process; a recipe reads the same one for several families."""
+    """Load a split once per process, as several task families of a recipe share it."""
     key = (data, split, seed)
     if key not in _LOADED:
         if data.folder:
@@ -29,9 +29,9 @@ def load_classes(data: Data, split: str, seed: int) -> ClassData:
             if data.name not in DATASETS.names() and ":" not in data.name:
                 known = {*DATASETS.names(), *FAMILIES.names(), "folder"}
                 raise unknown("data set or family of tasks", data.name, known)
-            texts = _encoder(data.encoder) if data.encoder and data.of_texts else None
+            text_encoder = _encoder(data.encoder) if data.encoder and data.of_texts else None
             loaded = load_dataset(
-                data.name, split, image_size=data.image_size, seed=seed, encoder=texts
+                data.name, split, image_size=data.image_size, seed=seed, encoder=text_encoder
             )
         loaded = loaded.with_mirrors() if data.mirrors else loaded
         loaded = loaded.with_rotations() if data.rotations else loaded
@@ -53,23 +53,23 @@ def _load_folder(data: Data, folder: Path, split: str) -> ClassData:
         raise unknown("split of a folder", split, splits)
     side = ENCODERS.find(data.encoder).side if data.encoder else None
     if side:
-        everything = load_image_folder(folder, size=side, channels=3, fit="grey")
+        all_classes = load_image_folder(folder, size=side, channels=3, fit="grey")
     else:
-        everything = load_image_folder(
+        all_classes = load_image_folder(
             folder, size=data.image_size, channels=data.channels, ink=data.ink
         )
     if split == "all":
-        return everything
-    classes = split_by_share(everything.names, (0.64, 0.16, 0.2))[splits.index(split)]
+        return all_classes
+    classes = split_by_share(all_classes.names, (0.64, 0.16, 0.2))[splits.index(split)]
     if not classes:
         raise DataError(
-            f"none of the {everything.n_classes} classes in {folder} falls into the {split} "
+            f"none of the {all_classes.n_classes} classes in {folder} falls into the {split} "
             "split: add classes"
         )
-    return everything.select(classes)
+    return all_classes.select(classes)
 
 
 def classes_of(tasks: Tasks) -> ClassData | None:
-    """The classes that tasks are drawn from, where it is known."""
+    """The classes that tasks are drawn from; None if they are not drawn from classes."""
     sampler = tasks.sequences if isinstance(tasks, InstanceTasks) else tasks
     return sampler.data if isinstance(sampler, EpisodeSampler) else None

@@ -27,26 +27,27 @@ __all__ = [
     "run_test",
 ]
 
-MOST_NAMES = 100
-"""Of held-out classes that are listed."""
+MOST_CLASS_NAMES = 100
+"""Held-out classes of a split that are listed by name, at most."""
 
 Results = list[dict[str, Any]]
-"""One entry a test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""
+"""One entry per test: title, mean, intervals, scores, as `TestReport.as_dict` has them."""
 
 
 def run_test(recipe: Recipe, learner: Learner, test: Test) -> TestReport:
     """Meta-test a learner on one of the recipe's tests."""
-    return meta_test(_for_test(recipe, learner, test), tasks_of_test(recipe, test), test.n_tasks)
+    return meta_test(_learner_for(recipe, learner, test), tasks_of_test(recipe, test), test.n_tasks)
 
 
 def cost_of_test(recipe: Recipe, learner: Learner, test: Test, n_tasks: int = 10) -> Cost:
     """What adapting to one task of a test costs."""
     tasks = tasks_of_test(recipe, test)
     episodes = [tasks[i] for i in range(min(n_tasks, test.n_tasks))]
-    return adapting_cost(_for_test(recipe, learner, test), episodes)
+    return adapting_cost(_learner_for(recipe, learner, test), episodes)
 
 
-def _for_test(recipe: Recipe, learner: Learner, test: Test) -> Learner:
+def _learner_for(recipe: Recipe, learner: Learner, test: Test) -> Learner:
+    """The learner, or one of the same weights with the options that the test changes."""
     if not test.learner:
         return learner
     changed = make_learner(recipe, **test.learner).to(device_of(learner))
@@ -61,22 +62,22 @@ def _for_test(recipe: Recipe, learner: Learner, test: Test) -> Learner:
 
 
 def check_tests(recipe: Recipe, learner: Learner) -> None:
-    """Adapt to the first task of validation and of every test whose data is here.
+    """Adapt to the first task of validation and of every test whose data is on this machine.
 
     Raises:
         UsageError, DataError: If that fails, as it would after training.
     """
-    jobs: list[Test] = [*recipe.test]
+    tests: list[Test] = [*recipe.test]
     if recipe.validation:
-        plain = recipe.validation.model_dump(exclude_unset=True)
-        jobs.append(Test(title="validation", **{"split": "validation", **plain}))
+        keys = recipe.validation.model_dump(exclude_unset=True)
+        tests.append(Test(title="validation", **{"split": "validation", **keys}))
     was_training = learner.training
-    for test in jobs:
+    for test in tests:
         try:
-            judged = _for_test(recipe, learner, test).eval()
+            tested = _learner_for(recipe, learner, test).eval()
             with torch.no_grad():
-                episode = tasks_of_test(recipe, test)[0].to(device_of(judged))
-                judged.adapt(episode.support)
+                episode = tasks_of_test(recipe, test)[0].to(device_of(tested))
+                tested.adapt(episode.support)
         except MissingError:
             continue
         except (UsageError, DataError) as error:
@@ -86,8 +87,8 @@ def check_tests(recipe: Recipe, learner: Learner) -> None:
 
 
 def held_out_classes(recipe: Recipe) -> list[dict[str, Any]]:
-    """Which classes the tests are drawn from that are not those of meta-training: the data, the
-    split, the number of classes, and their names, `MOST_NAMES` at most.
+    """The classes of the tests that meta-training does not draw from: for each split its data, its
+    name, the number of its classes, and their names, at most `MOST_CLASS_NAMES`.
     """
     held_out: dict[tuple[str, str], ClassData] = {}
     for test in recipe.test:
@@ -104,14 +105,14 @@ def held_out_classes(recipe: Recipe) -> list[dict[str, Any]]:
             "data": name,
             "split": split,
             "n_classes": classes.n_classes,
-            "classes": list(classes.names[:MOST_NAMES]),
+            "classes": list(classes.names[:MOST_CLASS_NAMES]),
         }
         for (name, split), classes in held_out.items()
     ]
 
 
 def check_has_tests(recipe: Recipe) -> None:
-    """Refuse a recipe that says of no task how to test.
+    """Refuse a recipe without tests.
 
     Raises:
         UsageError: If it has no test.

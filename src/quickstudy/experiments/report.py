@@ -24,8 +24,8 @@ __all__ = [
 
 INTERVALS = "± 95 % interval, clustered by class where classes are known."
 
-MOST_NAMED = 20
-"""Held-out classes that a model card names; the report has more."""
+MOST_CLASS_NAMES = 20
+"""Held-out classes that a model card names, at most; the report names more."""
 
 
 def keep_training(folder: Path, recipe: Recipe, training: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ def keep_results(folder: Path, recipe: Recipe, columns: dict[str, Results]) -> d
 
 
 def result_rows(columns: dict[str, Results]) -> list[list[str]]:
-    """Lay out results as a table: a head, then a row a test with a column a learner."""
+    """Lay out results as a table: a header, then one row per test, with one column per learner."""
     published = any("published" in entry for entry in next(iter(columns.values()), []))
     rows = [["test", "tasks", *columns, *(["published"] if published else [])]]
     for entries in zip(*columns.values(), strict=True):
@@ -62,8 +62,8 @@ def result_rows(columns: dict[str, Results]) -> list[list[str]]:
 
 
 def with_interval(mean: float, half: float) -> str:
-    """A score and the half-width of its interval, with two decimals, or more for a small half; a
-    half that is rounding alone counts as zero.
+    """A score and the half-width of its interval, with two decimals, or more if it is small; a
+    half-width that is rounding alone counts as zero.
 
     Example:
         >>> with_interval(98.736, 0.349), with_interval(0.00582, 0.00193)
@@ -78,7 +78,8 @@ def with_interval(mean: float, half: float) -> str:
 
 def score_interval(entry: dict[str, Any]) -> float:
     """Half-width of the interval to print beside a score: clustered by class where the classes are
-    known, since tasks that share classes are not independent; never narrower than over tasks."""
+    known, since tasks that share classes are not independent; never narrower than the interval
+    over tasks."""
     return max(entry["interval"], entry["clustered_interval"] or 0.0)
 
 
@@ -123,7 +124,7 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
         lines += ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
         lines += ["", f"{INTERVALS} Made by `{test['command']}`.", ""]
         for part in test.get("held_out", []):
-            lines += [_held_out_words(part), ""]
+            lines += [_held_out_line(part), ""]
         if encoder := test.get("encoder"):
             lines += [f"The encoder {encoder['name']} is {encoder['seen']}.", ""]
     lines += [
@@ -134,9 +135,9 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _held_out_words(part: dict[str, Any]) -> str:
-    """Which classes of a data set were held out for the tests, in a line."""
-    named = [str(name)[:80] for name in part["classes"][:MOST_NAMED]]
+def _held_out_line(part: dict[str, Any]) -> str:
+    """The classes of a data set that were held out for tests, as one line."""
+    named = [str(name)[:80] for name in part["classes"][:MOST_CLASS_NAMES]]
     left = part["n_classes"] - len(named)
     names = ", ".join([*named, *([f"and {left} more"] if left else [])])
     return (
@@ -146,7 +147,7 @@ def _held_out_words(part: dict[str, Any]) -> str:
 
 
 def _costs(train: dict[str, Any], test: dict[str, Any] | None) -> list[str]:
-    """What a task costs, as lines of a list."""
+    """The costs of a task, as lines of a Markdown list."""
     lines, cost = [], train.get("cost", {})
     if "flops" in cost:
         lines.append(

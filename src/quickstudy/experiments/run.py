@@ -45,18 +45,18 @@ def train_run(
 ) -> tuple[Learner, TrainReport]:
     """Meta-train a recipe into a folder.
 
-    All that can be made or tried without training is, before anything is written, so a recipe
-    that cannot run leaves nothing behind.
+    Whatever can fail is tried before anything is written, so a recipe that cannot run leaves
+    nothing behind.
 
     Args:
         resume: Continue a run. Its recipe may have had fewer steps or other tests.
-        seconds: Stop when these are spent, as of `meta_train`.
+        seconds: Time limit, as of `meta_train`.
 
     Raises:
         RunError: If the folder holds a run and `resume` is false, or a different recipe.
         DiskError: If the folder cannot be written.
     """
-    if os.environ.get("RANK", "0") == "0":  # of several processes the first writes
+    if os.environ.get("RANK", "0") == "0":  # only the first of several processes writes
         check_writable(folder)
     recipe_path = folder / "recipe.json"
     if recipe_path.exists():
@@ -68,17 +68,17 @@ def train_run(
                 f"{folder} was made by another recipe ({'; '.join(changes[:3])}{more}): name "
                 "another folder"
             )
-    elif folder.exists() and not (folder.is_dir() and all(map(_is_rest, folder.iterdir()))):
-        raise RunError(f"{folder} is there already, and no run: name another folder")
+    elif folder.exists() and not (folder.is_dir() and all(map(_is_leftover, folder.iterdir()))):
+        raise RunError(f"{folder} exists and is not a run folder: name another folder")
     tasks = tasks_of_training(recipe)
     learner = make_learner(recipe).to(device_of_training(recipe))
     if recipe.train.start and not any((folder / "state").glob("step-*")):
-        _take_backbone(learner, recipe.train.start)
+        _load_backbone(learner, recipe.train.start)
     check_tests(recipe, learner)
     cost = None
     if recipe.train.steps:
         for start in tasks.starts:
-            cost = _rehearse(learner, tasks[start])
+            cost = _try_meta_gradient(learner, tasks[start])
     report = meta_train(
         learner,
         tasks,
@@ -95,8 +95,8 @@ def train_run(
     return learner, report
 
 
-def _take_backbone(learner: Learner, folder: Path) -> None:
-    """Give a learner the weights of a run's backbone."""
+def _load_backbone(learner: Learner, folder: Path) -> None:
+    """Load the backbone's weights of a run into a learner."""
     saved = {
         name.rpartition("backbone.")[2]: tensor
         for name, tensor in checkpoints.load_tensors(folder / "weights.safetensors").items()
@@ -108,8 +108,8 @@ def _take_backbone(learner: Learner, folder: Path) -> None:
         given = saved.get(name.rpartition("backbone.")[2])
         if given is None and name not in parameters:
             continue  # running statistics, which not every learner keeps
-        alike = given is not None and given.is_floating_point() == tensor.is_floating_point()
-        if given is None or not alike or given.shape != tensor.shape:
+        same_kind = given is not None and given.is_floating_point() == tensor.is_floating_point()
+        if given is None or not same_kind or given.shape != tensor.shape:
             got = "none" if given is None else f"{given.dtype} of {tuple(given.shape)}"
             raise UsageError(
                 f"expected a backbone in {folder} like the learner's own, with {name} as "
@@ -121,7 +121,7 @@ def _take_backbone(learner: Learner, folder: Path) -> None:
         raise UsageError(f"expected a learner with a backbone to start from {folder}")
 
 
-def _rehearse(learner: Learner, episode: Episode) -> Cost:
+def _try_meta_gradient(learner: Learner, episode: Episode) -> Cost:
     """Compute the meta-gradient of one task, to fail before anything is written."""
     try:
         learner.train().check(episode.support)
@@ -134,7 +134,7 @@ def _rehearse(learner: Learner, episode: Episode) -> Cost:
 
 
 class _WriteRecipe(Callback):
-    """Writes the recipe when training starts, which is after all that could be refused."""
+    """Writes the recipe once training starts, after every check."""
 
     def __init__(self, recipe: Recipe, path: Path) -> None:
         self._recipe, self._path = recipe, path
@@ -143,8 +143,8 @@ class _WriteRecipe(Callback):
         write_atomically(self._path, self._recipe.as_json().encode())
 
 
-def _is_rest(path: Path) -> bool:
-    """Whether a file is what a process leaves that was killed before it began."""
+def _is_leftover(path: Path) -> bool:
+    """Whether a file may come from a process that was killed before training started."""
     return path.name == ".lock" or path.name.startswith(".tmp-")
 
 

@@ -1,4 +1,4 @@
-"""Networks that turn an example into a feature vector; each says how long in `out_features`.
+"""Networks that turn an example into a feature vector, whose length is `out_features`.
 
 Every backbone is made from the shape of one example and its own options, so a recipe can name
 any of them for any data.
@@ -37,9 +37,9 @@ class AlignInk(nn.Module):
     """Move each image so that its ink is in the middle, and bring it nearer to a common size.
 
     The moment normalization of Casey, "Moment Normalization of Handprinted Characters", IBM Journal
-    of Research and Development 1970, without its shear: the centre of the ink comes to the middle,
-    and its standard deviation about that (root mean square of both axes) to the geometric mean of
-    what it was and `size`; an image is enlarged or shrunk by at most 1.3. Bright is ink. Images
+    of Research and Development 1970, without its shear. The centre of the ink moves to the middle.
+    Its standard deviation (root mean square of both axes) becomes the geometric mean of its old
+    value and `size`, but images are scaled by a factor of at most 1.3. Ink is bright. Images
     (n, channels, side, side) keep their shape.
 
     Args:
@@ -69,12 +69,12 @@ class AlignInk(nn.Module):
 
 
 def _moments(profile: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the place of the ink along one axis (n, side), in half sides."""
+    """Mean and variance of the position of the ink along one axis (n, side), in half sides."""
     n = profile.shape[1]
-    place = (2 * torch.arange(n, device=profile.device) + 1).to(profile.dtype) / n - 1
+    position = (2 * torch.arange(n, device=profile.device) + 1).to(profile.dtype) / n - 1
     mass = profile.sum(1).clamp_min(1e-6)  # an empty image stays empty
-    mean = profile @ place / mass
-    return mean, (profile @ place.square() / mass - mean.square()).clamp_min(1e-6)
+    mean = profile @ position / mass
+    return mean, (profile @ position.square() / mass - mean.square()).clamp_min(1e-6)
 
 
 class Conv4(nn.Sequential):
@@ -293,8 +293,8 @@ class MLP(nn.Sequential):
 
 
 class Linear(nn.Linear):
-    """A linear map of vectors to vectors as long, at first the identity: what was learned before,
-    by a pretrained encoder, is where meta-training begins.
+    """A linear map of vectors to vectors of the same length, initially the identity, so that
+    meta-training starts from the embeddings of a pretrained encoder.
 
     Args:
         in_shape: Shape of one example, (d,).

@@ -33,8 +33,8 @@ def elastic(x: Tensor, generator: torch.Generator) -> Tensor:
     manner of Simard, Steinkraus & Platt, "Best Practices for Convolutional Neural Networks Applied
     to Visual Document Analysis", ICDAR 2003.
 
-    The shifts are drawn at 5x5 points and interpolated between them; their standard deviation
-    is another for each image, of 0 to a twentieth of the side.
+    The shifts are drawn at 5x5 points and interpolated between them; their standard deviation is
+    drawn for each image, from 0 to a twentieth of the side.
 
     Args:
         x: Images, shape (n, channels, side, side), with the background at 0.
@@ -55,19 +55,19 @@ def _affine_grid(x: Tensor, generator: torch.Generator) -> Tensor:
     """Where `affine` takes each pixel from, shape (n, side, side, 2)."""
     n = len(x)
 
-    def draw(low: float, high: float, none: float, k: int) -> Tensor:
+    def draw(low: float, high: float, identity: float, k: int) -> Tensor:
         drawn = low + (high - low) * torch.rand(n, k, generator=generator)
         keep = torch.rand(n, k, generator=generator) < 0.5
-        return torch.where(keep, drawn, torch.full_like(drawn, none))
+        return torch.where(keep, drawn, torch.full_like(drawn, identity))
 
     angle = draw(-math.pi / 18, math.pi / 18, 0.0, 1)[:, 0]
     shear, scale = draw(-0.3, 0.3, 0.0, 2), draw(0.8, 1.2, 1.0, 2)
     shift = draw(-4 / 105, 4 / 105, 0.0, 2)  # in half sides
     cos, sin = angle.cos(), angle.sin()
-    turn = torch.stack([cos, -sin, sin, cos], dim=1).view(n, 2, 2)
-    lean = torch.eye(2).repeat(n, 1, 1)
-    lean[:, 0, 1], lean[:, 1, 0] = shear[:, 0], shear[:, 1]
-    matrix = turn @ lean @ torch.diag_embed(scale)
+    rotation = torch.stack([cos, -sin, sin, cos], dim=1).view(n, 2, 2)
+    shearing = torch.eye(2).repeat(n, 1, 1)
+    shearing[:, 0, 1], shearing[:, 1, 0] = shear[:, 0], shear[:, 1]
+    matrix = rotation @ shearing @ torch.diag_embed(scale)
     grid = F.affine_grid(torch.cat([matrix, shift[..., None]], dim=2), list(x.shape), False)
     return grid.to(x.dtype)
 

@@ -61,8 +61,8 @@ class EpisodeSampler:
         n_query: Query examples per class.
         seed: Decides every episode.
         augment: Distorts the drawn examples, as `affine` does: `augment(x, generator)`.
-        n_labels: Labels are then different random ids below this instead of 0..n_way-1, and the
-            episode's ways are `n_labels`, of which most have no example (and class -1).
+        n_labels: If given, labels are distinct random numbers below `n_labels` instead of
+            0..n_way-1. The episode then has `n_labels` ways; those without examples have class -1.
         within_group: Draw the classes of an episode from one group of the data, such as an
             alphabet, each group as often as another. Groups of too few classes are left out.
 
@@ -121,17 +121,17 @@ class EpisodeSampler:
         n_shot = _draw(self.n_shot, generator)
         data, take = self.data, n_shot + self.n_query
         classes = self._draw_classes(n_way, generator)
-        width = data.index.shape[1]
-        lots = torch.rand(n_way, width, generator=generator)
-        lots[torch.arange(width) >= data.counts[classes, None]] = 2.0  # padding is drawn last
-        rows = data.index[classes[:, None], lots.argsort(dim=1)[:, :take]]  # (n_way, take)
+        width = data.index.shape[1]  # examples of the largest class
+        sort_keys = torch.rand(n_way, width, generator=generator)
+        sort_keys[torch.arange(width) >= data.counts[classes, None]] = 2.0  # padding is drawn last
+        rows = data.index[classes[:, None], sort_keys.argsort(dim=1)[:, :take]]  # (n_way, take)
         y = torch.arange(n_way)[:, None].expand(n_way, take)
-        support, query = (
+        support_order, query_order = (
             torch.randperm(n_way * n, generator=generator) for n in (n_shot, self.n_query)
         )
         support_rows, query_rows = (
-            rows[:, :n_shot].flatten()[support],
-            rows[:, n_shot:].flatten()[query],
+            rows[:, :n_shot].flatten()[support_order],
+            rows[:, n_shot:].flatten()[query_order],
         )
         support_x, query_x = self._rows(support_rows), self._rows(query_rows)
         if self.augment:
@@ -146,19 +146,19 @@ class EpisodeSampler:
             if clusters is not None:
                 clusters = torch.full((n_way,), -1).index_copy_(0, ids, clusters)
         return Episode(
-            Support(support_x, y[:, :n_shot].flatten()[support], n_way, attributes),
-            Batch(query_x, y[:, n_shot:].flatten()[query]),
+            Support(support_x, y[:, :n_shot].flatten()[support_order], n_way, attributes),
+            Batch(query_x, y[:, n_shot:].flatten()[query_order]),
             classes,
             clusters,
         )
 
     def map_examples(self, f: Callable[[torch.Tensor], torch.Tensor]) -> EpisodeSampler | None:
-        """The same episodes with `f(x)` for each example x, made once however often x is drawn;
-        None if examples are distorted, which makes others each time."""
+        """The same episodes with `f(x)` for each example x, computed once however often x is drawn;
+        None with `augment`, which makes different examples each time."""
         if self.augment:
             return None
         mapped = copy(self)
-        mapped._rows = _Once(self.data, f)
+        mapped._rows = _CachedRows(self.data, f)
         return mapped
 
     def _draw_classes(self, n_way: int, generator: torch.Generator) -> torch.Tensor:
@@ -196,7 +196,7 @@ class Curriculum:
 
 
 class InstanceTasks:
-    """How well the k-th instance of a class is named, when examples come one after the other.
+    """Tasks that measure accuracy on the k-th instance of a class in a sequence of examples.
 
     An episode is a shuffled sequence of `n_each` examples of each class. Its query is the k-th
     example of a class, and its support all that came before: the protocol of Santoro et al. 2016,
@@ -297,10 +297,10 @@ class SinusoidTasks(GeneratedTasks):
         return Episode(Support(x[:k], y[:k]), Batch(x[k:], y[k:]))
 
 
-class _Once:
-    """Rows of data as `f` makes them, each made the first time it is read.
+class _CachedRows:
+    """The examples of `data` after `f`, each computed when it is first read.
 
-    Where all of them would take more than a GiB they are made every time.
+    If all of them would take more than `MOST_BYTES`, they are computed every time.
     """
 
     MOST_BYTES = 2**30
@@ -339,7 +339,7 @@ def _groups(data: ClassData, n_way: int) -> list[torch.Tensor]:
 
 
 def as_range(name: str, value: Range, least: int) -> tuple[int, int]:
-    """The fewest and the most of what is given as one number, or as both.
+    """The bounds (fewest, most) of an option that is given as one number or as both.
 
     Raises:
         UsageError: If there can be fewer than `least`, or none.

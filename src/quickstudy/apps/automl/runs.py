@@ -209,7 +209,7 @@ def check_folder(folder: Path) -> None:
         )
 
     if folder.exists() and not (folder.is_dir() and all(map(belongs, folder.iterdir()))):
-        raise RunError(f"{folder} is there already, and no run of automl: name another")
+        raise RunError(f"{folder} exists and is not a run of automl: name another")
 
 
 def load_automl(folder: str | Path) -> AutoML:

@@ -1,4 +1,4 @@
-"""What few-shot classifier and regressor share: examples in, a predictor out, a file between.
+"""The base of the few-shot classifier and regressor: inputs, adaptation, saving and loading.
 
 Needs scikit-learn, which quickstudy's extra `fewshot` installs.
 """
@@ -70,13 +70,13 @@ except ImportError:
 __all__ = ["QUERY_BATCH", "Encoder", "FewShotEstimator", "dtype_of"]
 
 QUERY_BATCH = 1000
-"""Queries that are predicted at once."""
+"""Queries that are predicted in one batch."""
 
 Encoder = Callable[[Sequence[Any]], Any]
 
 
 class FewShotEstimator(BaseEstimator):
-    """What classifier and regressor share."""
+    """The base of the few-shot classifier and regressor."""
 
     n_features_in_: int
     feature_names_in_: np.ndarray
@@ -100,16 +100,16 @@ class FewShotEstimator(BaseEstimator):
         return cls(learner=folder, **options)
 
     @property
-    def _is_closed(self) -> bool:
-        """Whether the learner is made for the examples, since none with weights is named."""
+    def _is_closed_form(self) -> bool:
+        """Whether the learner is a closed-form method, as the user gives no trained one."""
         return self.learner in (None, *self._methods) and self.recipe_ is None
 
-    def _start(self, X: Any, labels: np.ndarray | None = None) -> None:
-        """Get learner and encoder ready: by the examples, where the user names none."""
+    def _prepare(self, X: Any, labels: np.ndarray | None = None) -> None:
+        """Set learner and encoder, chosen by the examples where the user names none."""
         self.recipe_: Recipe | None = None
         self.selection_: Selection | None = None
         learner, encoder = self.learner, self.encoder
-        if encoder is None and self._is_closed and X is not None:
+        if encoder is None and self._is_closed_form and X is not None:
             encoder = default_encoder(X)
             if encoder == IMAGE_ENCODER and learner is None and labels is not None:
                 check_consistent_length(X, labels)
@@ -126,8 +126,8 @@ class FewShotEstimator(BaseEstimator):
             self.learner_ = copy.deepcopy(learner).eval()
         elif isinstance(learner, str | os.PathLike):
             self.recipe_, self.learner_ = load_run(learner)
-            if encoder is None and (own := self.recipe_.data.encoder):
-                self._encoder_name, self.encoder_ = own, named_encoder(own)
+            if encoder is None and (name := self.recipe_.data.encoder):
+                self._encoder_name, self.encoder_ = name, named_encoder(name)
             elif encoder is None and self.recipe_.data.of_images:
                 self.encoder_ = images_of(self.recipe_)
         else:
@@ -139,7 +139,7 @@ class FewShotEstimator(BaseEstimator):
             self.encoder_ = self.encoder_.fitted(X)
 
     def _closed_form(self, described: bool) -> Learner:
-        """The learner where none with weights is named.
+        """Make the closed-form learner, for a user who gives no learner with weights.
 
         Args:
             described: Whether classes have descriptions.
@@ -151,14 +151,14 @@ class FewShotEstimator(BaseEstimator):
     def _inputs(self, X: Any, *, reset: bool) -> Tensor:
         """Examples as the learner takes them, of shape (n, ...)."""
         if self.encoder_ is None:
-            _refuse_listing(X)
+            _refuse_unencoded(X)
             array = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric")
         else:
             examples = [] if isinstance(X, str | bytes) else list(X)
             if not examples:
                 raise DataError(f"expected a sequence of examples, got {X!r}")
-            for i, one in enumerate(examples):
-                if isinstance(one, str) and not one.strip():
+            for i, example in enumerate(examples):
+                if isinstance(example, str) and not example.strip():
                     raise DataError(f"expected a text or path, got an empty one as example {i}")
             encoded = self.encoder_(examples)
             if isinstance(encoded, Tensor):
@@ -174,7 +174,7 @@ class FewShotEstimator(BaseEstimator):
         return x
 
     def _adapt(self, support: Support) -> Predictor:
-        """The learner's predictor, which takes any number of queries and computes no gradient."""
+        """Adapt the learner; its predictor takes any number of queries and computes no gradient."""
         learner, shape = type(self.learner_).__name__, tuple(support.x.shape[1:])
 
         def refuse(error: Exception) -> DataError:
@@ -208,7 +208,7 @@ class FewShotEstimator(BaseEstimator):
         return hasattr(self, "support_")
 
     def _html_repr(self) -> str:
-        """What adapts, to what, above scikit-learn's own picture."""
+        """A table of learner, encoder and support set, above scikit-learn's own display."""
         shown: str = estimator_html_repr(self)
         if not self.__sklearn_is_fitted__():
             return shown
@@ -224,7 +224,7 @@ class FewShotEstimator(BaseEstimator):
         return html_table([type(self).__name__, ""], rows) + shown
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy adapts again, since a predictor is any function."""
+        """Leave out the predictor, which may be any function: a copy adapts again."""
         state: Any = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_predictor"}
 
@@ -238,7 +238,7 @@ class FewShotEstimator(BaseEstimator):
 
         With a run's learner, its recipe is written too. Another learner, and an encoder other
         than `Images`, are code: give them to `load`. An estimator saved there before is replaced
-        once the new one is whole, and other processes may load it meanwhile.
+        once the new one is complete, and other processes may load it meanwhile.
 
         Raises:
             RunError: If the folder holds something else, or another process keeps saving there.
@@ -263,7 +263,7 @@ class FewShotEstimator(BaseEstimator):
     def _saved_learner(self) -> MethodLearner | RunLearner | CodeLearner:
         if self.recipe_ is not None:
             return RunLearner(recipe=json.loads(self.recipe_.as_json()))
-        if self._is_closed:
+        if self._is_closed_form:
             return MethodLearner(name=self.learner)  # pyright: ignore[reportArgumentType]
         return CodeLearner(name=type(self.learner_).__name__)
 
@@ -288,8 +288,9 @@ class FewShotEstimator(BaseEstimator):
         """Bring back what `save` wrote; it predicts the same.
 
         Args:
-            learner: One made as the saved one was, for its weights, if that was of no run.
-            encoder: The saved one's, if that was not `Images`.
+            learner: If the saved learner was neither of a run nor a named method, one made in the
+                same way, which receives its weights.
+            encoder: The encoder, if it was neither `Images` nor named.
 
         Raises:
             MissingError: If nothing is saved there.
@@ -303,7 +304,7 @@ class FewShotEstimator(BaseEstimator):
             encoder=saved.encoder.restore(encoder),
             **options,
         )
-        estimator._start(None)
+        estimator._prepare(None)
         if isinstance(saved.encoder, NamedEncoder) and isinstance(
             estimator.encoder_, EncodedImages
         ):
@@ -333,33 +334,33 @@ class FewShotEstimator(BaseEstimator):
         return estimator
 
     def _state(self) -> ClassifierState | RegressorState:
-        """What was learned beside the support set."""
+        """What was learned in addition to the support set."""
         raise NotImplementedError
 
     def _restore(self, support: dict[str, Tensor], state: Any) -> None:
-        """Take up what `_state` gave, and adapt to the examples again."""
+        """Restore what `_state` returned, and adapt to the examples again."""
         raise NotImplementedError
 
 
 def _name(part: Any) -> str:
-    """A learner or an encoder in a word."""
+    """The name of a learner or an encoder, for display."""
     if part is None:
         return "none"
     return getattr(part, "__name__", type(part).__name__)
 
 
 def dtype_of(learner: Learner) -> torch.dtype:
-    """The type of the learner's numbers; float64 for one that has none."""
+    """The dtype of the learner's weights; float64 for one without."""
     tensors = (*learner.parameters(), *learner.buffers())
     return next((t.dtype for t in tensors if t.is_floating_point()), torch.float64)
 
 
-def _refuse_listing(X: Any) -> None:
+def _refuse_unencoded(X: Any) -> None:
     """Refuse strings, paths and images where there is no encoder for them."""
-    for i, one in enumerate(X if isinstance(X, list | tuple) else ()):
-        if not isinstance(one, str | os.PathLike | Image.Image):
+    for i, example in enumerate(X if isinstance(X, list | tuple) else ()):
+        if not isinstance(example, str | os.PathLike | Image.Image):
             continue
         raise UsageError(
-            f"expected numbers without an encoder, got {type(one).__name__} as example {i}: give "
-            "encoder=, for images quickstudy's Images"
+            f"expected numbers without an encoder, got {type(example).__name__} as example {i}: "
+            "give encoder=, for images quickstudy's Images"
         )

@@ -1,4 +1,4 @@
-"""A few-shot classifier as scikit-learn has them: any learner, behind `fit` and `predict`.
+"""A few-shot classifier with scikit-learn's interface: any learner, behind `fit` and `predict`.
 
 Needs scikit-learn, which quickstudy's extra `fewshot` installs.
 """
@@ -41,40 +41,41 @@ except ImportError:
 __all__ = ["FewShotClassifier"]
 
 PRIOR_STRENGTH = 1.0
-"""As how many examples a description counts without a learner: as meta-learned for the names of
-intents by MiniLM, on the training domains of clinc150 (`benchmarks/zero_shot.py`)."""
+"""How many examples a description counts as, if the user gives no learner: the value meta-learned
+for the names of intents, embedded by MiniLM, on the training domains of clinc150
+(`benchmarks/zero_shot.py`)."""
 
 
 class FewShotClassifier(ClassifierMixin, FewShotEstimator):
-    """A classifier of few examples a class: `fit` adapts a learner to them.
+    """A classifier from few examples per class: `fit` adapts a learner to them.
 
     Args:
         learner: Any learner, meta-trained or not; a run folder, or the name of a run that comes
             with quickstudy ("handwriting", "glyphs"); a method that needs no meta-training
             ("gaussian_classes", "nearest_centroid", "nearest_neighbour", "ridge" or
             "linear_probe"); or None for `GaussianClasses` of numbers, ridge regression of what an
-            encoder makes, and with descriptions `BayesianPrototypes` of the inputs as they are. It
-            stays as it is.
+            encoder makes, and with descriptions `BayesianPrototypes` of the inputs as they are. The
+            learner that is given does not change.
         encoder: Turns a list of examples of any kind into numbers of shape (n, ...), as `Images`
             does; or the name of one, "minilm" or "efficientnet_lite0". Without, a run takes
             images prepared as in its training, and another learner arrays. With neither learner
             nor encoder, texts are embedded by MiniLM; images are learned by "handwriting" or
-            embedded by EfficientNet-Lite0, whichever names more examples rightly when they are left
-            out, as a line on standard error says.
+            embedded by EfficientNet-Lite0, whichever classifies more left-out examples correctly; a
+            line on standard error says which.
         temperature: What scores are divided by before softmax. "auto" learns it from the examples,
-            each left out once, if every class has two; else it is 1. That takes an adaptation for
-            each example, up to 12; a number spares them. See `calibrate`.
-        unknown: Label of a query whose greatest score is below the threshold; None names a class
-            always. Like the labels, a string or an integer.
-        threshold: Of the greatest score. "auto" learns it from the examples, each left out once, so
-            that one in twenty queries of known classes is below. It needs two examples of each
-            class.
+            each left out once, if every class has two; else it is 1. That takes one adaptation per
+            example, at most 12; a given number takes none. See `calibrate`.
+        unknown: Label of a query whose greatest score is below the threshold; with None, each query
+            gets the label of a class. A string or an integer, like the labels.
+        threshold: Least score of a known class. "auto" learns it from the examples, each left out
+            once, so that one in twenty queries of known classes is below. It needs two examples of
+            each class.
 
     Attributes:
         classes_: The labels, sorted.
         temperature_, threshold_: As given or learned; the threshold is None without `unknown`.
         learner_, encoder_: What adapts, and what prepares the examples.
-        selection_: What was chosen for images, and why; None where nothing was to choose.
+        selection_: What was chosen for images, and why; None if there was no choice.
         support_: The examples seen, as tensors.
 
     Example:
@@ -101,12 +102,12 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         self.threshold = threshold
 
     def fit(self, X: Any, y: Any, descriptions: Mapping[Any, Any] | None = None) -> Self:
-        """Adapt to examples, and forget those seen before.
+        """Adapt to these examples alone.
 
         Args:
             X: Numbers of shape (n, ...), or n examples for the encoder.
             y: Labels of shape (n,), all strings or all integers.
-            descriptions: What is known of classes beside examples, by label: texts for the
+            descriptions: What is known of classes in addition to examples, by label: texts for the
                 encoder, or vectors as the learner takes them. A class needs an example or a
                 description; if all have one, X and y may be empty.
 
@@ -138,6 +139,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
 
     def _fit(self, X: Any, y: Any, classes: Any, descriptions: Any, *, first: bool) -> Self:
         self._check_options()
+        # The labels of the descriptions, in their order; without descriptions, of the examples.
         named = as_labels(y) if descriptions is None else labels_of_descriptions(descriptions)
         empty = descriptions is not None and _is_empty(y) and _is_empty(X)
         labels = named[:0] if empty else as_labels(y)
@@ -145,12 +147,14 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             raise mixed_labels(labels[0], named[0])
         if first:
             if empty and descriptions:
-                self._start(list(descriptions.values()))
+                self._prepare(list(descriptions.values()))
             else:
-                self._start(X, labels)
-        described: dict[Any, Tensor] = {}
+                self._prepare(X, labels)
+        described: dict[Any, Tensor] = {}  # descriptions by label
         if descriptions is not None:
-            described = dict(zip(named.tolist(), self._described(descriptions), strict=True))
+            described = dict(
+                zip(named.tolist(), self._encode_descriptions(descriptions), strict=True)
+            )
         x = self._no_examples(X, described, first) if empty else self._inputs(X, reset=first)
         check_consistent_length(x, labels)
         if not first:
@@ -161,8 +165,11 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             x = torch.cat([before.x, x])
             if before.attributes is not None:
                 pairs = zip(self.classes_.tolist(), before.attributes, strict=True)
-                known_before = {label: row for label, row in pairs if not bool(row.isnan().any())}
-                described = known_before | described
+                described_before = {
+                    label: row for label, row in pairs if not bool(row.isnan().any())
+                }
+                described = described_before | described
+        # Labels with an example or a description.
         known = np.union1d(labels, as_labels(list(described))) if described else labels
         absent = [] if classes is None else np.setdiff1d(as_labels(classes), known).tolist()
         if absent:
@@ -183,8 +190,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         if self.unknown is None and self.threshold != "auto":
             raise UsageError("expected a label `unknown` together with a threshold, got none")
 
-    def _described(self, descriptions: Mapping[Any, Any]) -> Tensor:
-        """Descriptions as the learner takes them, of shape (n, ...)."""
+    def _encode_descriptions(self, descriptions: Mapping[Any, Any]) -> Tensor:
+        """Descriptions as the learner takes them, of shape (n_described, ...)."""
         values: Any = list(descriptions.values())
         texts = [isinstance(one, str) for one in values]
         if any(texts) != all(texts):
@@ -202,13 +209,13 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         return torch.tensor(array).to(device_of(self.learner_), dtype_of(self.learner_))
 
     def _no_examples(self, X: Any, described: dict[Any, Tensor], first: bool) -> Tensor:
-        """No example, of the shape (0, ...) of those to come."""
+        """A batch without examples, (0, ...), of the shape of those to come."""
         if not first:
             return self.support_.x[:0]
         like = next(iter(described.values()))
         if len(shape := np.shape(X)[1:]):
             return like.new_zeros(0, *shape)
-        if not self._is_closed and self.learner_.descriptions == "attributes":
+        if not self._is_closed_form and self.learner_.descriptions == "attributes":
             raise DataError(
                 "expected X of shape (0, ...), as attributes do not say what examples look like, "
                 f"got {X!r}"
@@ -221,7 +228,11 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         """A description of each class, NaN where there is none; None if no class has one."""
         if not described:
             return None
-        kind = "inputs" if self._is_closed and self.learner is None else self.learner_.descriptions
+        kind = (
+            "inputs"
+            if self._is_closed_form and self.learner is None
+            else self.learner_.descriptions
+        )
         if kind is None:
             raise UsageError(
                 "expected a learner that takes descriptions, such as BayesianPrototypes, "
@@ -235,13 +246,13 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
                     f"{'the examples' if kind == 'inputs' else 'the others'}, got "
                     f"{tuple(one.shape)} of {label!r}"
                 )
-        none = x.new_full(shape, torch.nan)
-        return torch.stack([described.get(label, none) for label in classes.tolist()])
+        no_description = x.new_full(shape, torch.nan)
+        return torch.stack([described.get(label, no_description) for label in classes.tolist()])
 
     def _adapt_to_all(
         self, x: Tensor, labels: np.ndarray, known: np.ndarray, described: dict[Any, Tensor]
     ) -> None:
-        """Adapt to all examples, and learn what scores mean; refused examples change nothing."""
+        """Adapt to all examples, and learn temperature and threshold; errors change nothing."""
         classes = np.unique(known)
         y = np.searchsorted(classes, labels)
         if len(classes) < 2:
@@ -266,7 +277,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
                 "expected at least 2 examples of each class to learn a threshold from, got "
                 f"{np.sum(labels == rare[0])} of {rare[0]!r}: add one, or give a threshold"
             )
-        if self._is_closed:
+        if self._is_closed_form:
             self.learner_ = self._closed_form(bool(described)).to(x.device)
         temperature, threshold = self.temperature, self.threshold
         if (temperature == "auto" and not rare) or learns_threshold:
@@ -283,9 +294,9 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
     def calibrate(self, tasks: Tasks, n_tasks: int = 100) -> Self:
         """Learn the temperature from the queries of the first `n_tasks` tasks, and set it.
 
-        It becomes the option `temperature`, for this and later support sets. The tasks, whose
-        examples are as the learner takes them, should be like those to come, of classes that it
-        was not trained on.
+        It becomes the option `temperature`, for this and later support sets. The tasks should be
+        like those to come, of classes that the learner was not trained on; their examples are not
+        encoded.
 
         Raises:
             UsageError: With fewer than one task.
@@ -294,17 +305,19 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         if n_tasks < 1:
             raise UsageError(f"expected n_tasks >= 1, got {n_tasks}")
         if not hasattr(self, "support_"):
-            self._start(None)
-            if self._is_closed:
+            self._prepare(None)
+            if self._is_closed_form:
                 self.learner_ = self._closed_form(False)
         device, dtype = device_of(self.learner_), dtype_of(self.learner_)
-        answers = []
+        scores_and_labels = []
         for i in range(n_tasks):
             episode = tasks[i].to(device).to(dtype)
             if episode.n_way is None:
                 raise DataError("expected tasks of classes to calibrate on, got regression")
-            answers.append((self._adapt(episode.support)(episode.query.x), episode.query.y.cpu()))
-        self.temperature = fit_temperature(answers)
+            scores_and_labels.append(
+                (self._adapt(episode.support)(episode.query.x), episode.query.y.cpu())
+            )
+        self.temperature = fit_temperature(scores_and_labels)
         if hasattr(self, "support_"):
             self.temperature_ = self.temperature
         return self

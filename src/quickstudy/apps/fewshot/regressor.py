@@ -78,7 +78,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     def _fit(self, X: Any, y: Any, *, first: bool) -> Self:
         targets = as_targets(y)
         if first:
-            self._start(X)
+            self._prepare(X)
         x = self._inputs(X, reset=first)
         check_consistent_length(x, targets)
         flat = targets.ndim == 1

@@ -1,4 +1,4 @@
-"""What a saved estimator holds, and how it is read again: checked by a schema, and no pickle."""
+"""The schema of a saved estimator, and how it is written and read, without pickle."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class _Saved(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _WholeLearner(_Saved):
-    """A learner that is saved with all that makes it."""
+class _CompleteLearner(_Saved):
+    """A learner that can be made from what is saved alone."""
 
     def restore(self, given: Learner | None) -> Any:
         if given is not None:
-            raise UsageError("expected no learner=, since the saved one is whole")
+            raise UsageError("expected no learner=, since the saved one is complete")
         return self.make()
 
     def make(self) -> Any:
         raise NotImplementedError
 
 
-class MethodLearner(_WholeLearner):
+class MethodLearner(_CompleteLearner):
     """A method in closed form, or None for the default."""
 
     kind: Literal["method"] = "method"
@@ -59,7 +59,7 @@ class MethodLearner(_WholeLearner):
         return self.name
 
 
-class RunLearner(_WholeLearner):
+class RunLearner(_CompleteLearner):
     """The learner of a run, by its recipe."""
 
     kind: Literal["run"] = "run"
@@ -84,26 +84,26 @@ class CodeLearner(_Saved):
         return given
 
 
-class _WholeEncoder(_Saved):
-    """An encoder that is saved with all that makes it, or none."""
+class _CompleteEncoder(_Saved):
+    """An encoder, or none, that can be made from what is saved alone."""
 
     def restore(self, given: Any) -> Any:
         if given is not None:
-            raise UsageError("expected no encoder=, since the saved one is whole or had none")
+            raise UsageError("expected no encoder=, since the saved one is complete or had none")
         return self.make()
 
     def make(self) -> Any:
         raise NotImplementedError
 
 
-class NoEncoder(_WholeEncoder):
+class NoEncoder(_CompleteEncoder):
     kind: Literal["none"] = "none"
 
     def make(self) -> None:
         return None
 
 
-class NamedEncoder(_WholeEncoder):
+class NamedEncoder(_CompleteEncoder):
     """An encoder by name, and the bits of the 16-bit images that it was fitted to."""
 
     kind: Literal["named"] = "named"
@@ -114,7 +114,7 @@ class NamedEncoder(_WholeEncoder):
         return self.name
 
 
-class ImageEncoder(_WholeEncoder):
+class ImageEncoder(_CompleteEncoder):
     """The options of `Images`."""
 
     kind: Literal["images"] = "images"
@@ -137,7 +137,7 @@ class CodeEncoder(_Saved):
 
 
 class ClassifierState(_Saved):
-    """What a classifier learned beside the support set."""
+    """What a classifier learned in addition to the support set."""
 
     classes: list[int] | list[str]
     temperature: float = Field(gt=0)
@@ -145,7 +145,7 @@ class ClassifierState(_Saved):
 
 
 class RegressorState(_Saved):
-    """What a regressor learned beside the support set."""
+    """What a regressor learned in addition to the support set."""
 
     flat: bool
 
@@ -167,7 +167,7 @@ class SavedEstimator(_Saved):
 def write_estimator(
     folder: Path, saved: SavedEstimator, weights: dict[str, Tensor], support: Support
 ) -> None:
-    """Write an estimator; one saved there before is replaced once the new one is whole.
+    """Write an estimator; one saved there before is replaced once the new one is complete.
 
     Raises:
         RunError: If the folder holds something else, or another process keeps saving there.

@@ -92,11 +92,11 @@ def repeated(names: Iterable[str]) -> str | None:
 
 
 def warn_of_few_matches(what: str, names: Sequence[str], table: Collection[str]) -> bool:
-    """Warn if a table of attributes or titles has a row for few of the names, or for none; whether
-    it did.
+    """Warn if a table of attributes or titles has rows for few or none of the names; returns
+    whether it warned.
 
     Args:
-        what: Of what the names are: "user" or "item".
+        what: What the names name: "user" or "item".
         names: Those with ratings.
         table: Those with a row.
     """

@@ -13,17 +13,17 @@ PAIRS_PER_CHUNK = 2_000_000
 """(user, item) pairs that are predicted at once: with 20 configurations some 1 GB."""
 
 BYTES_PER_ITEM_PAIR, BYTES_PER_ITEM_PAIR_AFTERWARDS = 72, 8
-"""That the similarities of items take: while they are computed, and once they are."""
+"""Bytes per pair of items that their similarities take: while computed, and afterwards."""
 
 BYTES_PER_PREDICTED_PAIR = 320
-"""That a chunk takes for each (user, item) pair: predictions by each configuration, stacked, and
-read as ratings."""
+"""Bytes that a chunk takes per (user, item) pair: the predictions of each configuration, stacked
+and converted to ratings."""
 
 BYTES_PER_RATING = 400
-"""Of the interactions, their folds, and the examples of the meta-level."""
+"""Bytes per rating that the interactions, their folds, and the examples of the meta-level take."""
 
 BYTES_PER_USER_OR_ITEM = 12_000
-"""Of the covariances of the Bayes models."""
+"""Bytes per user or item that the covariances of the Bayes models take."""
 
 CGROUP = Path("/sys/fs/cgroup")
 

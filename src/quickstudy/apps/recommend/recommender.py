@@ -49,9 +49,10 @@ N_FOLDS = 4
 seen them."""
 
 MOST_RATING_VALUES = 20
+"""Most different ratings to learn from."""
 
 LEAST_USERS = 20
-"""Training users with two ratings or more."""
+"""Fewest training users with two ratings or more to learn from."""
 
 
 class Recommender:

@@ -30,8 +30,8 @@ __all__ = ["EXECUTORS", "Auto", "make_executor"]
 class Auto(Executor):
     """The executor that is fastest for this learner and these tasks, by trial.
 
-    The first call tries those that can run the learner, and keeps the seconds that each took in
-    the user's cache folder, so the next training of the like chooses at once, and alike.
+    The first call times those that can run the learner, and keeps the seconds in the user's cache
+    folder, so the next training of the same learner on such tasks makes the same choice at once.
     Compiling is tried only where the steps to come would take longer than it does. When tasks come
     that the chosen executor cannot run, as they are too long to compile, the next simpler one goes
     on: `Vmap`, then the tasks one by one.
@@ -42,7 +42,7 @@ class Auto(Executor):
     """
 
     WORTH_COMPILING = 120.0
-    """Seconds that training would take without compiling."""
+    """Compiling is tried if training would take more seconds without."""
 
     def __init__(self, steps: int = 0, *, trial: bool = True) -> None:
         self.steps = steps
@@ -52,7 +52,7 @@ class Auto(Executor):
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
         if self.chosen is None:
             self.chosen = self._choose(learner, episodes)
-        simpler = {"compiled": "vmap", "vmap": _one_by_one(learner)}
+        simpler = {"compiled": "vmap", "vmap": _unbatched_executor(learner)}
         while True:
             try:
                 return self._make(self.chosen)(learner, episodes)
@@ -76,15 +76,15 @@ class Auto(Executor):
         path = user_cache_path("quickstudy") / "executors" / name
         seconds = _read_seconds(path)
 
-        def took(name: str) -> float:
+        def seconds_of(name: str) -> float:
             if name not in seconds:
                 seconds[name] = _seconds(self._make(name), learner, episodes)
             return seconds[name]
 
-        other = _one_by_one(learner)
-        best = min(("vmap", other), key=took)
-        long = self.steps * took("vmap") > self.WORTH_COMPILING
-        if best == "vmap" and long and took("compiled") < took("vmap"):
+        unbatched = _unbatched_executor(learner)
+        best = min(("vmap", unbatched), key=seconds_of)
+        is_long = self.steps * seconds_of("vmap") > self.WORTH_COMPILING
+        if best == "vmap" and is_long and seconds_of("compiled") < seconds_of("vmap"):
             best = "compiled"
         with contextlib.suppress(OSError):  # a cache that cannot be written is done without
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ class Auto(Executor):
 
 
 def _seconds(executor: Executor, learner: Learner, episodes: Sequence[Episode]) -> float:
-    """Seconds of one meta-batch after a first one; infinity if the executor cannot run it."""
+    """Seconds of a second meta-batch; infinity if the executor cannot run it."""
     try:
         float(executor(learner, episodes).loss)  # which waits for a GPU
     except UsageError:
@@ -111,7 +111,7 @@ def _read_seconds(path: Path) -> dict[str, float]:
 
 
 def _fingerprint(learner: Learner, episodes: Sequence[Episode]) -> str:
-    """Names what decides how fast an executor is: learner, tasks, machine and PyTorch."""
+    """A hash of what decides how fast an executor is: learner, tasks, machine and PyTorch."""
     options = {k: v for k, v in vars(learner).items() if isinstance(v, int | float | str)}
     identity = (
         repr(learner),
@@ -160,13 +160,13 @@ def make_executor(
     on_cpu = device_of(learner).type == "cpu"
     if not reason and not (on_cpu and has_module(learner, (nn.modules.conv._ConvNd,))):
         return Auto(steps, trial=trial)
-    return EXECUTORS[_one_by_one(learner)]()
+    return EXECUTORS[_unbatched_executor(learner)]()
 
 
-def _one_by_one(learner: Learner) -> str:
+def _unbatched_executor(learner: Learner) -> str:
     """The executor for tasks that cannot be batched."""
-    alone = n_cores() == 1 or has_module(learner, DROPOUT) or device_of(learner).type != "cpu"
-    return "serial" if alone else "threads"
+    serial = n_cores() == 1 or has_module(learner, DROPOUT) or device_of(learner).type != "cpu"
+    return "serial" if serial else "threads"
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,6 +1,6 @@
-"""How the meta-gradient of a meta-batch is computed; never what it is.
+"""Executors: ways to compute the meta-gradient of a meta-batch.
 
-All executors return the mean over the tasks, equal to rounding.
+All of them return the same mean over the tasks, up to rounding.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Executor(ABC):
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient: ...
 
     def close(self) -> None:  # noqa: B027 - most executors hold nothing
-        """Give back threads, if any."""
+        """Release threads, if any."""
 
 
 class Serial(Executor):
@@ -75,11 +75,11 @@ class Threads(Executor):
             finally:
                 replicas.put(replica)
 
-        drawn = torch.get_rng_state()
-        # What is added at once need not be stored, between blocks of memory that could be free.
+        random_state = torch.get_rng_state()
+        # Each gradient is added as it comes, so that memory need not hold all of them.
         with one_thread():
             result = mean_gradient(self._pool.map(work, episodes))
-        if not torch.equal(drawn, torch.get_rng_state()):
+        if not torch.equal(random_state, torch.get_rng_state()):
             raise UsageError(
                 f"executor 'threads' cannot run {type(learner).__name__}, which draws random "
                 "numbers: use 'serial'"
@@ -93,7 +93,7 @@ class Threads(Executor):
 def mean_gradient(
     parts: Iterable[MetaGradient], shares: Sequence[float] | None = None
 ) -> MetaGradient:
-    """The mean of meta-gradients, added in their order, each as it comes.
+    """The mean of meta-gradients, added in their order, each as soon as it is computed.
 
     Args:
         shares: Weight of each part, such as its share of the tasks; by default all alike.
@@ -129,7 +129,7 @@ def _tensors(part: MetaGradient) -> list[Tensor]:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch computes each operation by one thread."""
+    """Let PyTorch compute each operation by one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -139,7 +139,7 @@ def one_thread() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Of what an error says."""
+    """The first line of an error's message."""
     return str(error).strip().partition("\n")[0]
 
 

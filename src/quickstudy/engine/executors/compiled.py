@@ -34,9 +34,9 @@ class Compiled(Vmap):
         UsageError: As `Vmap`, and where there is no C++ compiler, or the trace is too long.
     """
 
-    SINGLE, HALF = 1e-2, 0.3
-    """How far, as a share of its length, the compiled gradient may be off that of `Vmap` because
-    it is rounded otherwise: of float32, and of bfloat16."""
+    FLOAT32_TOLERANCE, BFLOAT16_TOLERANCE = 1e-2, 0.3
+    """How far the compiled gradient may differ from that of `Vmap` by rounding, as a share of its
+    norm."""
 
     def __init__(self, memory: int = 2**30, longest: int = 20_000) -> None:
         super().__init__(memory)
@@ -44,7 +44,7 @@ class Compiled(Vmap):
         self._compiled: dict[Any, Callable[[list[Tensor]], list[Tensor]]] = {}
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
-        if learner is not self._able:  # what is compiled has its options in it
+        if learner is not self._checked_learner:  # the learner's options are compiled in
             self._compiled.clear()
         return super().__call__(learner, episodes)
 
@@ -56,12 +56,12 @@ class Compiled(Vmap):
         tensors: list[Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         inputs = [*parameters.values(), *buffers.values(), *tensors]
-        half = torch.is_autocast_enabled(inputs[0].device.type)
-        key = (tuple((t.shape, t.dtype) for t in inputs), repr(step.layout), half)
-        first = key not in self._compiled
-        if first:
+        is_bfloat16 = torch.is_autocast_enabled(inputs[0].device.type)
+        key = (tuple((t.shape, t.dtype) for t in inputs), repr(step.layout), is_bfloat16)
+        is_new = key not in self._compiled
+        if is_new:
 
-            def flat(*inputs: Tensor) -> list[Tensor]:
+            def loss_and_gradients(*inputs: Tensor) -> list[Tensor]:
                 given = iter(inputs)
                 weights = dict(zip(parameters, given, strict=False))
                 current = dict(zip(buffers, given, strict=False))
@@ -69,13 +69,13 @@ class Compiled(Vmap):
                 value, gradients = loss_gradient(weights, lambda w: step.loss(w, current, rest))
                 return [value, *gradients.values()]
 
-            self._compiled[key] = self._compile(flat, [t.detach() for t in inputs])
+            self._compiled[key] = self._compile(loss_and_gradients, [t.detach() for t in inputs])
         with torch.no_grad():
             value, *gradients = self._compiled[key](inputs)
         by_name = dict(zip(parameters, gradients, strict=True))
-        if first:
+        if is_new:
             expected = MetaGradient(*super()._run(step, parameters, buffers, tensors), {})
-            tolerance = self.HALF if half else self.SINGLE
+            tolerance = self.BFLOAT16_TOLERANCE if is_bfloat16 else self.FLOAT32_TOLERANCE
             same_gradient(self, step.learner, MetaGradient(value, by_name, {}), expected, tolerance)
         return value, by_name
 
@@ -95,7 +95,7 @@ class Compiled(Vmap):
                 f"{self.longest}: use 'vmap'"
             )
         with torch.no_grad():  # a second trace leaves out what only autograd needed
-            graph = make_fx(graph, _TRANSPOSED if on_cpu else {})(*inputs)
+            graph = make_fx(graph, _DECOMPOSITIONS if on_cpu else {})(*inputs)
             try:
                 options: dict[str, Any] = {"triton.cudagraphs": True}
                 if on_cpu:
@@ -110,17 +110,17 @@ class Compiled(Vmap):
         return lambda inputs: compiled(*inputs)
 
 
-def _transposed(product: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Any]:
-    """A matrix product of fewer columns than rows as that of the transposed matrices, which has
-    the rows long: on a CPU up to four times as fast for small matrices.
+def _as_transposed(product: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Any]:
+    """Compute a matrix product of fewer columns than rows as (B^T A^T)^T, whose rows are longer: on
+    a CPU up to four times as fast for small matrices.
     """
 
-    def turned(a: Tensor, b: Tensor) -> Any:
+    def transposed_product(a: Tensor, b: Tensor) -> Any:
         return product(b.mT, a.mT).mT if b.shape[-1] < a.shape[-2] else NotImplemented
 
-    return turned
+    return transposed_product
 
 
-_TRANSPOSED: Any = {
-    p: _transposed(p) for p in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
+_DECOMPOSITIONS: Any = {
+    p: _as_transposed(p) for p in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
 }

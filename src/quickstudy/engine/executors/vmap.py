@@ -51,35 +51,35 @@ class Vmap(Executor):
     Raises:
         UsageError: For a learner whose loss cannot be batched (see `torch.func.vmap`: it may not
             branch on a value), for a network with dropout or a built-in batch, instance or layer
-            norm, and for one whose batched gradient turns out to be another than one by one.
+            norm, and for one whose batched gradient differs from that of its tasks one by one.
     """
 
-    SMALL = 2**24
-    """Bytes of activations of one call below which a second thread would only be waited for."""
+    ONE_THREAD_BYTES = 2**24
+    """A call whose activations take fewer bytes is computed by one thread, which is faster then."""
 
     def __init__(self, memory: int = 2**30) -> None:
         self.memory = memory
-        self._bytes: dict[Any, int] = {}
-        self._able: Learner | None = None
+        self._activation_bytes: dict[Any, int] = {}
+        self._checked_learner: Learner | None = None
 
     def __call__(self, learner: Learner, episodes: Sequence[Episode]) -> MetaGradient:
-        if learner is not self._able:
+        if learner is not self._checked_learner:
             if reason := refusal_by_vmap(learner):
                 raise UsageError(f"executor 'vmap' cannot run {reason}: use 'threads' or 'serial'")
-            self._able = learner
-            self._bytes.clear()
+            self._checked_learner = learner
+            self._activation_bytes.clear()
         groups: dict[Any, list[Episode]] = {}
         for episode in episodes:
             groups.setdefault(shape_of(episode), []).append(episode)
         parts, shares = [], []
         for shape, group in groups.items():
-            if shape not in self._bytes:
+            if shape not in self._activation_bytes:
                 self._check(learner, group)
-                self._bytes[shape] = max(1, activation_bytes(learner, group[0]))
-            size = max(1, self.memory // self._bytes[shape])
+                self._activation_bytes[shape] = max(1, activation_bytes(learner, group[0]))
+            size = max(1, self.memory // self._activation_bytes[shape])
             for i in range(0, len(group), size):
                 chunk = group[i : i + size]
-                small = self._bytes[shape] * len(chunk) < self.SMALL
+                small = self._activation_bytes[shape] * len(chunk) < self.ONE_THREAD_BYTES
                 with one_thread() if small else contextlib.nullcontext():
                     parts.append(self._batched(learner, chunk))
                 shares.append(len(chunk) / len(episodes))
@@ -87,16 +87,16 @@ class Vmap(Executor):
 
     def _check(self, learner: Learner, episodes: list[Episode]) -> None:
         """Refuse a learner whose batched gradient is not that of its tasks one by one."""
-        few, tolerance = episodes[:2], 1e-6
+        two_tasks, tolerance = episodes[:2], 1e-6
         with torch.autocast(device_of(learner).type, enabled=False):
             try:
-                exact = copy.deepcopy(learner).double()
-                wide = [episode.to(torch.float64) for episode in few]
-                expected = Serial()(exact, wide)
-                batched = Vmap._batched(Vmap(), exact, wide)
+                exact_learner = copy.deepcopy(learner).double()
+                in_float64 = [episode.to(torch.float64) for episode in two_tasks]
+                expected = Serial()(exact_learner, in_float64)
+                batched = Vmap._batched(Vmap(), exact_learner, in_float64)
             except RuntimeError:  # a network that computes in float32, whatever it is given
-                expected, tolerance = Serial()(learner, few), 1e-2
-                batched = Vmap._batched(Vmap(), learner, few)
+                expected, tolerance = Serial()(learner, two_tasks), 1e-2
+                batched = Vmap._batched(Vmap(), learner, two_tasks)
         same_gradient(self, learner, batched, expected, tolerance)
 
     def _batched(self, learner: Learner, episodes: list[Episode]) -> MetaGradient:
@@ -136,7 +136,7 @@ class Step:
     ) -> Tensor:
         """The mean loss of the episodes."""
 
-        def one(weights: dict[str, Tensor], *tensors: Tensor) -> Tensor:
+        def task_loss(weights: dict[str, Tensor], *tensors: Tensor) -> Tensor:
             episode = pytree.tree_unflatten(tensors, self.layout)
             state = {**weights, **buffers}
             value = functional_call(self.learner, state, (episode,))
@@ -144,7 +144,7 @@ class Step:
                 raise RuntimeError("a task of it changes a buffer")
             return value
 
-        return vmap(one, in_dims=(None, *[0] * len(tensors)))(weights, *tensors).mean()
+        return vmap(task_loss, in_dims=(None, *[0] * len(tensors)))(weights, *tensors).mean()
 
 
 def same_gradient(
@@ -154,24 +154,25 @@ def same_gradient(
     expected: MetaGradient,
     tolerance: float,
 ) -> None:
-    """Refuse an executor that computes another meta-gradient than was expected.
+    """Refuse an executor whose meta-gradient differs from the expected one.
 
     Args:
-        tolerance: Largest norm of the difference, as a share of the norm.
+        tolerance: Largest norm of the difference, as a share of the gradient's norm.
     """
     pairs = [(g, batched.gradients[name]) for name, g in expected.gradients.items()]
     norm = math.sqrt(sum(float(g.square().sum()) for g, _ in pairs))
-    off = math.sqrt(sum(float((g - other).square().sum()) for g, other in pairs))
-    if off > tolerance * norm + torch.finfo(torch.float32).tiny:
+    difference = math.sqrt(sum(float((g - other).square().sum()) for g, other in pairs))
+    if difference > tolerance * norm + torch.finfo(torch.float32).tiny:
         raise UsageError(
             f"executor {type(executor).__name__.lower()!r} cannot run {type(learner).__name__}: "
-            f"its gradient is {off / max(norm, 1e-300):.2g} of its length off that of the tasks "
-            "one by one, as when PyTorch batches a derivative wrongly: use 'threads' or 'serial'"
+            f"its gradient is {difference / max(norm, 1e-300):.2g} of its length off that of "
+            "the tasks one by one, as when PyTorch batches a derivative wrongly: use 'threads' or "
+            "'serial'"
         )
 
 
 def refusal_by_vmap(learner: Learner) -> str | None:
-    """What `Vmap` cannot run of a learner, in words; None if it can run it."""
+    """Why `Vmap` cannot run a learner, as the subject of a sentence; None if it can."""
     if type(learner).meta_gradient is not Learner.meta_gradient:
         return f"{type(learner).__name__}, whose meta-gradient is not that of a loss"
     if not learner.batchable:

@@ -2,7 +2,7 @@
 
 Our own extension of prototypical networks (Snell, Swersky & Zemel, NeurIPS 2017, arXiv:1703.05175):
 without any example it is their zero-shot form. n is the number of support examples, m of queries,
-d of an embedding's numbers.
+d the size of an embedding.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class BayesianPrototypes(EmbeddingLearner):
     The examples of class k are spread about a mean with variance 1, and the mean about the embedded
     description g(v_k) with variance 1 / strength. After n_k examples the posterior mean is
     (strength g(v_k) + their sum) / (strength + n_k), with variance 1 / (strength + n_k). Squared
-    distances from it count in units of the variance of a new example, 1 + 1 / (strength + n_k),
-    relative to that without any example. Else classes with examples, which lie closer to all
-    queries, would win over those only described (Chao et al. 2016, "An empirical study and analysis
-    of generalized zero-shot learning for object recognition in the wild", arXiv:1605.04253).
+    distances from it are divided by the variance of a new example, 1 + 1 / (strength + n_k),
+    relative to its value without any example. Otherwise classes with examples, which lie closer to
+    all queries, would win over those only described (Chao et al. 2016, "An empirical study and
+    analysis of generalized zero-shot learning for object recognition in the wild",
+    arXiv:1605.04253).
 
     A class may have examples, a description, or both.
 
@@ -48,7 +49,7 @@ class BayesianPrototypes(EmbeddingLearner):
             names of classes; then g is the backbone.
         distance: "euclidean" (squared) or "cosine", whose distance is 1 less the cosine.
         scale: Factor on the logits; by default 1 for distances and 10 for cosines.
-        prior_strength: As how many examples a description counts, before meta-training learns it.
+        prior_strength: How many examples a description counts as, before meta-training learns it.
 
     Raises:
         UsageError: If `n_attributes` is given and the backbone has no `out_features`, or `scale` or
@@ -89,7 +90,7 @@ class BayesianPrototypes(EmbeddingLearner):
 
     @property
     def prior_strength(self) -> Tensor:
-        """As how many examples a description counts; a scalar."""
+        """How many examples a description counts as; a scalar."""
         return (STRENGTH_RATE * self.log_strength).exp()
 
     def check(self, support: Support) -> None:

@@ -1,7 +1,8 @@
 """Prototypical networks: a class is the mean of its embedded examples.
 
 Snell, Swersky & Zemel, "Prototypical Networks for Few-shot Learning", NeurIPS 2017,
-arXiv:1703.05175. n is the number of support examples, m of queries, d of an embedding's numbers.
+arXiv:1703.05175. n is the number of support examples, m of queries, d the size of an
+embedding.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def check_attributes(attributes: Tensor, n_attributes: int) -> None:
     """Refuse attribute vectors of another length than the learner's.
 
     Raises:
-        DataError: If they are.
+        DataError: If their length differs.
     """
     if attributes.shape[1:] != (n_attributes,):
         raise DataError(

@@ -30,7 +30,7 @@ from quickstudy.tasks import Episode, Support
 __all__ = ["MANN"]
 
 LETTERS = 5
-"""A string label is this many letters of an alphabet of as many."""
+"""Letters of a string label, and letters of the alphabet that they come from."""
 
 
 class _State(NamedTuple):
@@ -45,10 +45,10 @@ class _State(NamedTuple):
 
 
 class MANN(Learner):
-    """Classify the examples of a sequence one after the other, each given the label before it.
+    """Classify the examples of a sequence one after the other, each given the previous label.
 
     The input at time t is (features of x_t, y_{t-1}). A controller makes from it, and from what
-    it read last, keys k_t that are both written and read with. Writing goes by least recently
+    it read last, keys k_t, which serve both to write and to read. Writing goes by least recently
     used access: to the slots last read or to those least used (equations 5 to 8). Reading is the
     mean of the slots weighted by the softmax of their cosines with the key (equations 2 to 4).
     The output is linear in (h_t, r_t). The memory is wiped for every task, so all learning within
@@ -69,22 +69,23 @@ class MANN(Learner):
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`.
         n_outputs: Classes, or size of a regression target. Tasks of fewer ways are fine.
         controller: "lstm" or "feedforward".
-        memory: Without it, what remains is the paper's baseline: a plain LSTM, or a plain
-            feed-forward network that knows no more than the last label.
+        memory: Without it, what remains is the paper's baseline: an LSTM, or a
+            feed-forward network that receives the previous label.
         controller_size: Units of the controller.
         memory_shape: Number of slots, and size of each.
         n_reads: Keys per step, each of which reads and writes.
         decay: Factor gamma on the usage of the step before.
-        strength: Factor on the cosines that a key reads by. The paper has none, which is 1: with
-            128 slots the one slot meant then weighs at most a twentieth of all. Above 1 it is
-            where a learned factor starts, one per head and step as the key strength of neural
-            Turing machines (Graves et al. 2014, equation 5).
+        strength: Factor on the cosines that a key reads by. The paper has none, which is 1: then
+            the slot that fits a key exactly weighs at most a twentieth of all 128. Above 1 it is
+            the initial value of a learned factor, one per head and step as the key strength of
+            neural Turing machines (Graves et al. 2014, equation 5).
         labels: "one-hot", or "strings" of five letters of five, as the paper has for many
             classes: label 0..3124 has five base-5 digits, fed as five one-hot vectors and
             predicted by five softmaxes. Tasks have such labels with `n_labels = 3125`.
 
     Raises:
-        UsageError: If `n_outputs` is not 3125 with string labels, or a size does not serve.
+        UsageError: If `n_outputs` is not 3125 with string labels, or a size or factor is out of
+            range.
 
     Example:
         >>> from quickstudy.nn import Flatten
@@ -179,7 +180,7 @@ class MANN(Learner):
         _, features = self._run(self._preactivations(x, previous), self._initial_state())
         with full_precision(x):
             outputs = self.head(features)  # (n, label size)
-            if self.strings:  # the joint cross-entropy, without the joint
+            if self.strings:  # that of the joint distribution, letter by letter
                 return LETTERS * F.cross_entropy(outputs.view(-1, LETTERS), _letters(y).flatten())
             return query_loss(self._scores(outputs, episode.n_way), y)
 
@@ -189,25 +190,25 @@ class MANN(Learner):
         return encode_targets(_letters(y).flatten(), LETTERS, self.head.weight).view(-1, LETTERS**2)
 
     def _preactivations(self, x: Tensor, previous_labels: Tensor) -> Tensor:
-        """The input's part of the controller's preactivations of all steps, (n, gates)."""
+        """The input's share of the controller's preactivations at all steps, (n, gates)."""
         features = widen(self.backbone(x))  # (n, d)
         with full_precision(x):
             return self.input_layer(torch.cat([features, previous_labels], dim=1))
 
     def _initial_state(self) -> _State:
-        new = self.head.weight.new_zeros
-        hidden = new(self.controller_size)
-        memory = new(self.n_slots, self.slot_size) + 1e-6
-        read_weights = new(self.n_reads, self.n_slots)
-        read = new(self.n_reads * self.slot_size)
-        return _State(hidden, hidden, memory, new(self.n_slots), read_weights, read)
+        zeros = self.head.weight.new_zeros
+        hidden = zeros(self.controller_size)
+        memory = zeros(self.n_slots, self.slot_size) + 1e-6
+        read_weights = zeros(self.n_reads, self.n_slots)
+        read = zeros(self.n_reads * self.slot_size)
+        return _State(hidden, hidden, memory, zeros(self.n_slots), read_weights, read)
 
     def _run(self, inputs: Tensor, state: _State) -> tuple[_State, Tensor]:
         """Go through a sequence; returns the last state, and the output features of each step."""
         features = []
         with full_precision(inputs):  # 8 bits cannot hold the state
-            for one in inputs.unbind():
-                state = self._step(one, state)
+            for preactivation in inputs.unbind():
+                state = self._step(preactivation, state)
                 features.append(self._output_features(state))
         return state, torch.stack(features)
 
@@ -245,7 +246,7 @@ class MANN(Learner):
         write_weights = gate * state.read_weights + (1 - gate) * least_used
         wiped = state.memory * (1 - least_used[0])[:, None]  # (n_slots, slot_size)
         memory = torch.addmm(wiped, write_weights.T, keys)
-        # The memory is the largest tensor by far, so its norms divide the products, not itself.
+        # Divide the products by the norms, not the memory, which is by far the largest tensor.
         norms = torch.linalg.vector_norm(memory, dim=1).clamp_min(1e-12)
         cosines = F.normalize(keys, dim=1) @ memory.T / norms  # (n_reads, n_slots)
         if self.strength is not None:

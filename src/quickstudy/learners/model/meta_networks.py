@@ -50,16 +50,16 @@ class MetaNetworks(Learner):
     ReLU(W h) + ReLU(W* h), and W h + W* h at the output. Gradients are data: there is no
     derivative through them.
 
-    u's head serves its loss alone, so nothing trains it: it stays as it is drawn.
+    u's head is used in u's loss alone, whose gradients are data, so it keeps its initial weights.
 
     Differs from the paper: u's loss is the cross-entropy for any number of shots, where the paper
     takes a contrastive one for more than one shot. The query loss is a mean, not a sum. The
     meta-learners' last layers start small, so that training starts near the slow weights alone.
-    Keys are rectified where the backbone ends so, which the authors' code leaves out.
-    Convolution and linear layers are augmented wherever they are in the backbone, by their weight
-    alone if they have a bias; batch norm, which the paper's network does not have, comes after
-    the rectified sum. Its running averages are those of the augmented network, so gradients, which
-    are of the slow weights alone, are computed with the statistics of the support set.
+    Keys pass the ReLU that a backbone may end with, which the authors' code leaves out.
+    All convolution and linear layers of the backbone are augmented, in their weight but not in
+    their bias; batch norm, which the paper's network does not have, comes after
+    the rectified sum. Its running averages come from the augmented network, so the gradients of the
+    slow network use the statistics of the support set instead.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`. It becomes
@@ -68,8 +68,8 @@ class MetaNetworks(Learner):
         n_chunks: Parts of the support set that the LSTM sees one after the other.
         hidden_size: Units of the LSTM and of the MLP's two hidden layers.
         strength: Factor on the cosines that the memory is read by. The paper has none, which is 1:
-            of five examples the nearest then weighs at most 0.65, and seldom more than 0.3. Above
-            1 it is where a learned factor starts.
+            then the nearest of five examples weighs at most 0.65, and seldom more than 0.3. Above
+            1 it is the initial value of a learned factor.
 
     Raises:
         UsageError: If a size is not positive, or the strength less than 1.
@@ -105,7 +105,7 @@ class MetaNetworks(Learner):
         # Learned on a scale of logarithms.
         self.strength = nn.Parameter(torch.tensor(math.log(strength))) if strength > 1 else None
         self.base = with_head(backbone, n_outputs, bias=False)
-        self.representation = with_head(_another(backbone), n_outputs, bias=False)
+        self.representation = with_head(_with_new_weights(backbone), n_outputs, bias=False)
         self.representation.head.requires_grad_(False)
         kinds = {_kind(layer) for _, layer in _layers(self.base)}
         self.example_level = nn.ModuleDict({k: _ExampleLevel(hidden_size) for k in sorted(kinds)})
@@ -118,25 +118,25 @@ class MetaNetworks(Learner):
 
     def adapt(self, support: Support) -> Predictor:
         self.check(support)
-        task_fast, values = self._fast(support)
+        task_fast, values = self._make_fast_weights(support)
         keys = self._keys(support.x, task_fast)
 
         def predict(x: Tensor) -> Tensor:
-            return self._answer(x, self._keys(x, task_fast), keys, values)
+            return self._scores(x, self._keys(x, task_fast), keys, values)
 
         return predict
 
     def loss(self, episode: Episode) -> Tensor:
-        """That of the predictor; keys of support and query are made as one batch."""
+        """The predictor's query loss; the keys of support and query are computed as one batch."""
         support, query = episode.support, episode.query
-        task_fast, values = self._fast(support)
+        task_fast, values = self._make_fast_weights(support)
         both = self._keys(torch.cat([support.x, query.x]), task_fast)
         keys, query_keys = both.split([len(support), len(query)])
-        return query_loss(self._answer(query.x, query_keys, keys, values), query.y)
+        return query_loss(self._scores(query.x, query_keys, keys, values), query.y)
 
-    def _fast(self, support: Support) -> tuple[Weights, Weights]:
+    def _make_fast_weights(self, support: Support) -> tuple[Weights, Weights]:
         """Fast weights of the task, and one set for each of its examples."""
-        task = self._write(self.task_level, self._chunks(support))
+        task = self._write(self.task_level, self._chunk_gradients(support))
         return task, self._write(self.example_level, _gradients(self.base, support))
 
     def _keys(self, x: Tensor, task_fast: Weights) -> Tensor:
@@ -144,7 +144,7 @@ class MetaNetworks(Learner):
         with _fast_weights(self.representation, task_fast, rectify=True):
             return widen(self.representation[0](x))
 
-    def _answer(self, x: Tensor, query_keys: Tensor, keys: Tensor, values: Weights) -> Tensor:
+    def _scores(self, x: Tensor, query_keys: Tensor, keys: Tensor, values: Weights) -> Tensor:
         """Scores of queries x by the fast weights that their keys read from the memory."""
         cosines = cosine_similarity(query_keys, keys)  # (n_query, n_support)
         if self.strength is not None:
@@ -157,9 +157,9 @@ class MetaNetworks(Learner):
         with _fast_weights(self.base, fast, rectify=True):
             return widen(self.base(x))
 
-    def _chunks(self, support: Support) -> Weights:
-        """Gradients of u's loss on the parts of the support set: (n_chunks, *shape) a layer of
-        those that keys go through.
+    def _chunk_gradients(self, support: Support) -> Weights:
+        """Gradients of u's loss on the parts of the support set: (n_chunks, *shape) for each layer
+        before the head.
         """
         parts = min(self.n_chunks, len(support))
         return {
@@ -169,7 +169,7 @@ class MetaNetworks(Learner):
         }
 
     def _write(self, writers: nn.ModuleDict, gradients: Weights) -> Weights:
-        """Fast weights of all layers, those of one kind by one writer in one go."""
+        """Fast weights of all layers; one call of a writer makes those of one kind of layer."""
         fast: Weights = {}
         for kind, writer in writers.items():
             names = [
@@ -184,7 +184,7 @@ class MetaNetworks(Learner):
 
 
 class _TaskLevel(nn.Module):
-    """An LSTM along the chunks, each coordinate by itself: (n_chunks, 2, m) -> (m,).
+    """An LSTM along the chunks, applied to each coordinate: (n_chunks, 2, m) -> (m,).
 
     Coordinates come last in memory, which makes it twice as fast.
     """
@@ -194,58 +194,58 @@ class _TaskLevel(nn.Module):
         self.hidden_size = hidden_size
         self.input_layer = nn.Linear(2, 4 * hidden_size)
         self.recurrent_layer = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
-        self.output = _small(nn.Linear(hidden_size, 1))
+        self.output = _start_near_zero(nn.Linear(hidden_size, 1))
 
     def forward(self, gradients: Tensor) -> Tensor:
         n = self.hidden_size
         hidden = cell = gradients.new_zeros(n, gradients.shape[-1])
         for inputs in gradients:
             gates = torch.addmm(
-                _across(self.input_layer, inputs), self.recurrent_layer.weight, hidden
+                _apply_to_columns(self.input_layer, inputs), self.recurrent_layer.weight, hidden
             )
             forget_gate, input_gate, output_gate = gates[: 3 * n].sigmoid().chunk(3)
             cell = forget_gate * cell + input_gate * gates[3 * n :].tanh()
             hidden = output_gate * cell.tanh()
-        return _across(self.output, hidden)[0]
+        return _apply_to_columns(self.output, hidden)[0]
 
 
 class _ExampleLevel(nn.Module):
-    """A perceptron, each coordinate of each example by itself: (n, 2, m) -> (n, m)."""
+    """An MLP applied to each coordinate of each example: (n, 2, m) -> (n, m)."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.first = nn.Linear(2, hidden_size)
         self.second = nn.Linear(hidden_size, hidden_size)
-        self.output = _small(nn.Linear(hidden_size, 1))
+        self.output = _start_near_zero(nn.Linear(hidden_size, 1))
 
     def forward(self, gradients: Tensor) -> Tensor:
         flat = gradients.transpose(0, 1).flatten(1)  # (n, 2, m) -> (2, n * m)
-        hidden = _across(self.second, _across(self.first, flat).relu()).relu()
-        return _across(self.output, hidden).view(len(gradients), -1)
+        hidden = _apply_to_columns(self.second, _apply_to_columns(self.first, flat).relu()).relu()
+        return _apply_to_columns(self.output, hidden).view(len(gradients), -1)
 
 
-def _across(layer: nn.Linear, x: Tensor) -> Tensor:
-    """A linear layer on columns: (in_features, m) -> (out_features, m)."""
+def _apply_to_columns(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer to columns: (in_features, m) -> (out_features, m)."""
     return torch.addmm(layer.bias[:, None], layer.weight, x)
 
 
-def _small(layer: nn.Linear) -> nn.Linear:
+def _start_near_zero(layer: nn.Linear) -> nn.Linear:
     nn.init.normal_(layer.weight, std=1e-2)
     nn.init.zeros_(layer.bias)
     return layer
 
 
 def _preprocess(gradients: Tensor, p: float = 7.0) -> Tensor:
-    """Size and sign of gradients on scales of their own: (n, m) -> (n, 2, m).
+    """The two inputs that stand for a gradient, its log size and its sign: (n, m) -> (n, 2, m).
 
-    As of Andrychowicz et al. 2016, appendix A.
+    As in Andrychowicz et al. 2016, appendix A.
     """
     size = (gradients.abs().log() / p).clamp_min(-1)
     return torch.stack([size, (gradients * math.exp(p)).clamp(-1, 1)], dim=1)
 
 
-def _another(backbone: nn.Module) -> nn.Module:
-    """The same network with initial weights of its own."""
+def _with_new_weights(backbone: nn.Module) -> nn.Module:
+    """A copy of a network with newly drawn initial weights."""
     other = copy.deepcopy(backbone)
     for module in other.modules():
         if callable(reset := getattr(module, "reset_parameters", None)):
@@ -265,7 +265,8 @@ def _kind(layer: nn.Module) -> str:
 def _gradients(network: nn.Module, support: Support) -> Weights:
     """Gradient of the loss on each support example, with the slow weights alone.
 
-    It is that with respect to fast weights of zero, one set an example, that are merely added.
+    It is computed as the gradient of fast weights of zero, one set per example, which are added
+    without ReLU.
     """
     n = len(support)
     zeros = {
@@ -273,10 +274,10 @@ def _gradients(network: nn.Module, support: Support) -> Weights:
         for name, w in ((name, layer.weight) for name, layer in _layers(network))
     }
     slow = {name: p.detach() for name, p in network.named_parameters()}
-    waste = {name: b.clone() for name, b in network.named_buffers()}
+    unused_buffers = {name: b.clone() for name, b in network.named_buffers()}
     added = _fast_weights(network, zeros, rectify=False)
     with torch.enable_grad(), batch_statistics(network), added:
-        scores = functional_call(network, {**slow, **waste}, (support.x,))
+        scores = functional_call(network, {**slow, **unused_buffers}, (support.x,))
         loss = F.cross_entropy(widen(scores), support.y, reduction="sum")
         gradients = torch.autograd.grad(loss, list(zeros.values()))
     return dict(zip(zeros, gradients, strict=True))
@@ -284,7 +285,8 @@ def _gradients(network: nn.Module, support: Support) -> Weights:
 
 @contextlib.contextmanager
 def _fast_weights(network: nn.Module, fast: Weights, *, rectify: bool) -> Iterator[None]:
-    """Have every layer add what its fast weights make, both rectified but for the head's."""
+    """Let every layer add the output of its fast weights; with `rectify`, ReLU comes before the
+    sum, except in the head."""
 
     def augment(name: str, layer: nn.Module, inputs: tuple[Tensor], slow: Tensor) -> Tensor:
         # Inside vmap, autocast does not choose the type.
@@ -302,7 +304,7 @@ def _fast_weights(network: nn.Module, fast: Weights, *, rectify: bool) -> Iterat
 
 
 def _apply(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
-    """What a layer makes with another weight, or with one for each example; without a bias."""
+    """The output of a layer with another weight, or one weight per example, and without bias."""
 
     def apply(x: Tensor, weight: Tensor) -> Tensor:
         if isinstance(layer, nn.Linear):

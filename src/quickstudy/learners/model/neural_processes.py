@@ -1,4 +1,4 @@
-"""Neural processes: the support set is encoded example by example, and summed up for a decoder.
+"""Neural processes: encode the support set example by example, and aggregate it for a decoder.
 
 Garnelo et al., "Conditional Neural Processes", ICML 2018, arXiv:1807.01613; Kim et al.,
 "Attentive Neural Processes", ICLR 2019, arXiv:1901.05761.
@@ -35,8 +35,8 @@ class NeuralProcess(EmbeddingLearner):
     """Decode a query's input together with a representation of the support set.
 
     Each example is encoded, r_i = h(x_i, y_i). The support is represented by the mean of the r_i
-    (CNP, equations 2 to 4), or by what multi-head attention from the query's input to theirs
-    reads of them (ANP, figure 2, the deterministic path). For regression the decoder gives a
+    (CNP, equations 2 to 4), or by multi-head attention to them from the query's input to
+    theirs (ANP, figure 2, the deterministic path). For regression the decoder gives a
     normal distribution, with standard deviation 0.1 + 0.9 softplus(.), and the loss is its
     negative log-likelihood. For labels, each class is represented by itself (CNP, section 4.3),
     r_i = h(x_i), and the decoder gives its logit; tasks may have any number of ways.
@@ -48,7 +48,7 @@ class NeuralProcess(EmbeddingLearner):
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`.
-        n_outputs: Size of a regression target; labels need none.
+        n_outputs: Size of a regression target; not used for labels.
         likelihood: "categorical" for labels, "gaussian" for regression targets.
         attention: Attend to the support (ANP), or take its mean (CNP).
         width: Units of every hidden layer, and length of r; a multiple of `heads`.
@@ -82,15 +82,15 @@ class NeuralProcess(EmbeddingLearner):
         gaussian = likelihood == "gaussian"
         self.n_outputs, self.gaussian = n_outputs, gaussian
         d = feature_size(backbone)
-        self.encoder = _perceptron(d + n_outputs if gaussian else d, *[width] * 4)
+        self.encoder = _mlp(d + n_outputs if gaussian else d, *[width] * 4)
         self.attention_layer = self.attention = None
         if attention:
-            self.attention_layer = _perceptron(d, width, width)
+            self.attention_layer = _mlp(d, width, width)
             self.attention = MultiHeadAttention(width, width, width, width, heads)
         x_size, outputs = (d, 2 * n_outputs) if gaussian else (width, 1)
-        self.decoder = _perceptron(x_size + width, width, width, outputs)
+        self.decoder = _mlp(x_size + width, width, width, outputs)
         if not gaussian:
-            with torch.no_grad():  # at first a function of h(x) - r: likeness is hard to learn
+            with torch.no_grad():  # at first a function of h(x) - r, as similarity is hard to learn
                 weight = next(self.decoder.parameters())
                 weight[:, width:] = -weight[:, :width]
 
@@ -166,7 +166,7 @@ class NeuralProcess(EmbeddingLearner):
         return widen(self.decoder(torch.cat([x, r], dim=2)))
 
 
-def _perceptron(*sizes: int) -> nn.Sequential:
+def _mlp(*sizes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for size, following in itertools.pairwise(sizes):
         layer = nn.Linear(size, following)

@@ -51,7 +51,7 @@ class MAML(Learner):
     Differs from the paper: the paper's code sums the inner cross-entropy over the ways, so its
     inner learning rate of 0.4 at 5 ways would be 2.0 here. Its batch norm has no scale, and a
     shift that only the outer loop changes; here the inner loop changes both, unless `adapted`
-    leaves them out. Weights start as PyTorch's layers do. Learned rates start alike at
+    leaves them out. Weights start as PyTorch's layers do. Learned rates all start at
     `inner_lr`, where Meta-SGD draws them. Of MAML++, statistics of batch norm per step and
     first-order steps to begin with are left out; the weights of its multi-step loss move by the
     meta-step rather than the epoch, and those of the early steps to 0, where its code keeps some.
@@ -68,9 +68,9 @@ class MAML(Learner):
         inner_steps: Gradient steps in meta-training.
         inner_steps_test: Gradient steps in evaluation; `inner_steps` if None.
         first_order: Leave out second derivatives (FOMAML).
-        multi_step_loss: Meta-steps during which the query loss after every inner step counts,
-            with weights that move from all alike to the last alone. A meta-step is a call of the
-            learner, as `meta_train` makes; `loss` does not count.
+        multi_step_loss: Meta-steps during which the query loss after every inner step counts;
+            the weights move from equal ones to the last step alone. A meta-step is a call of the
+            learner, as `meta_train` makes; a call of `loss` is none.
         head: "linear", meta-learned as all else; "prototypes": for every task the head starts
             as the nearest prototype in squared distance, W_k = 2 c_k and b_k = -||c_k||^2, with
             c_k the mean of the features of class k.
@@ -122,7 +122,9 @@ class MAML(Learner):
         if inner_rates == "per_parameter" and head == "prototypes":
             raise UsageError("expected no rates per_parameter with a head of prototypes")
         linear = (
-            nn.Linear(feature_size(backbone), n_outputs) if head == "linear" else _GivenLinear()
+            nn.Linear(feature_size(backbone), n_outputs)
+            if head == "linear"
+            else _FunctionalLinear()
         )
         self.model = nn.Sequential()
         self.model.add_module("backbone", backbone)
@@ -145,7 +147,7 @@ class MAML(Learner):
         self.multi_step_loss = multi_step_loss
         if multi_step_loss:
             self.register_buffer("meta_steps", torch.tensor(0))
-            self.batchable = False  # it counts
+            self.batchable = False  # as it counts meta-steps
         if batch_norm == "batch":
             forget_running_statistics(self.model)
 
@@ -156,16 +158,18 @@ class MAML(Learner):
 
     def adapt(self, support: Support) -> Predictor:
         self.check(support)
-        state = {**self._learn(support)[-1], **dict(self.model.named_buffers())}
+        state = {**self._inner_loop(support)[-1], **dict(self.model.named_buffers())}
         if not self.training:
             state = {name: value.detach().clone() for name, value in state.items()}
         return lambda x: functional_call(self.model, state, (x,))
 
     def loss(self, episode: Episode) -> Tensor:
-        path, query = self._learn(episode.support), episode.query
+        trajectory, query = self._inner_loop(episode.support), episode.query
         if not self.multi_step_loss:
-            return query_loss(functional_call(self.model, path[-1], (query.x,)), query.y)
-        losses = [query_loss(functional_call(self.model, w, (query.x,)), query.y) for w in path[1:]]
+            return query_loss(functional_call(self.model, trajectory[-1], (query.x,)), query.y)
+        losses = [
+            query_loss(functional_call(self.model, w, (query.x,)), query.y) for w in trajectory[1:]
+        ]
         early = (1 - self.meta_steps / self.multi_step_loss).clamp_min(0)  # from 1 to 0
         return early * torch.stack(losses).mean() + (1 - early) * losses[-1]
 
@@ -175,38 +179,40 @@ class MAML(Learner):
             self.meta_steps += 1
         return loss
 
-    def _learn(self, support: Support) -> list[dict[str, Tensor]]:
+    def _inner_loop(self, support: Support) -> list[dict[str, Tensor]]:
         """The weights before the inner loop and after each of its steps."""
         weights: dict[str, Tensor] = dict(self.model.named_parameters())
         steps = self.inner_steps if len(support) else 0
         if not self.training and self.inner_steps_test is not None and len(support):
             steps = self.inner_steps_test
         if self.head == "prototypes":
-            # Copies, so that the gradient to a weight has no part by way of the prototypes.
+            # Copies, so that the inner gradient does not pass through the prototypes.
             weights = {name: w.clone() for name, w in weights.items()}
             weights |= self._prototypes(support)
         module, x = self.model, support.x
         if steps and all(name.startswith("head.") for name in self.adapted):
-            # Features that no step changes (ANIL) are made once.
+            # Features that no step changes (ANIL) are computed once.
             module, x = (
                 self.model.get_submodule("head"),
                 self._on_support(
-                    self.model.get_submodule("backbone"), _inside("backbone.", weights), support.x
+                    self.model.get_submodule("backbone"),
+                    _weights_of_part("backbone.", weights),
+                    support.x,
                 ),
             )
-        path = [weights]
+        trajectory = [weights]
         for step in range(steps):
-            path.append(self._inner_step(module, path[-1], x, support.y, step))
-        return path
+            trajectory.append(self._inner_step(module, trajectory[-1], x, support.y, step))
+        return trajectory
 
     def _inner_step(
         self, module: nn.Module, weights: dict[str, Tensor], x: Tensor, y: Tensor, step: int
     ) -> dict[str, Tensor]:
         def loss(adapted: dict[str, Tensor]) -> Tensor:
-            given = {**weights, **adapted}
+            all_weights = {**weights, **adapted}
             if module is not self.model:
-                given = _inside("head.", given)
-            return query_loss(self._on_support(module, given, x), y)
+                all_weights = _weights_of_part("head.", all_weights)
+            return query_loss(self._on_support(module, all_weights, x), y)
 
         adapted = {name: weights[name] for name in self.adapted}
         second_order = self.training and not self.first_order
@@ -220,10 +226,10 @@ class MAML(Learner):
         return weights | {n: w - rate * gradients[n] for (n, w), rate in moved}
 
     def _on_support(self, module: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        # Running averages are of the queries alone, so these are discarded.
-        waste = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        # Running averages are of the queries alone, so those of the support are discarded.
+        discarded = {name: buffer.clone() for name, buffer in module.named_buffers()}
         with batch_statistics(module):
-            return functional_call(module, {**weights, **waste}, (x,))
+            return functional_call(module, {**weights, **discarded}, (x,))
 
     def _prototypes(self, support: Support) -> dict[str, Tensor]:
         """The head that scores by nearness to the class means, up to a constant per query."""
@@ -232,12 +238,12 @@ class MAML(Learner):
         return {"head.weight": 2 * means, "head.bias": -means.square().sum(1)}
 
 
-def _inside(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _weights_of_part(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights of one part of the model, named as that part names them."""
     return {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
 
 
-class _GivenLinear(nn.Module):
+class _FunctionalLinear(nn.Module):
     """A linear layer without weights of its own: `functional_call` gives them."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Fine-tuning: learn all training classes at once, then train on what a new task shows.
+"""Fine-tuning: pretrain on all training classes at once, then train on the support set of a task.
 
 - Fine-tuning and nearest neighbours of the pretrained features: the baselines of Ravi &
   Larochelle, "Optimization as a Model for Few-Shot Learning", ICLR 2017, section 5.1.
@@ -32,7 +32,7 @@ from quickstudy.tasks import Episode, Support, Tasks
 __all__ = ["FineTuning"]
 
 MOMENTUM = 0.05
-"""Share of a batch in the moving average of the features."""
+"""Weight of a new batch in the moving average of the features."""
 
 
 class FineTuning(Learner):

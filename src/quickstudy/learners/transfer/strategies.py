@@ -1,4 +1,4 @@
-"""Ways to bring a trained backbone to a new task, by itself or by a few steps of training."""
+"""Ways to adapt a trained backbone to a new task, in closed form or by a few training steps."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class TransferStrategy:
         adapt_steps: Steps of Adam on the support set, which is one batch.
         adapt_lr: Their learning rate.
         ridge: Strength of the regularisation of "ridge".
-        inputs: What a strategy that keeps the backbone compares: "features", or "raw", the examples
-            themselves, flattened, which is to learn from the support set alone.
+        inputs: What a strategy that keeps the backbone compares: "features", or "raw", the
+            flattened examples themselves, without anything learned from other tasks.
 
     Raises:
         UsageError: If an option is out of range, or "fine_tune" is given raw inputs.
@@ -145,8 +145,9 @@ class TransferStrategy:
         return lambda x: directions(x) @ weights
 
     def left_out(self, centre: Tensor, support: Support) -> Tensor:
-        """Scores of each example of a support set by what the others teach, in closed form, or
-        where the centre is their mean, by adapting to the others.
+        """Leave-one-out scores of the support examples, each after adapting to the others.
+
+        They are computed in closed form, or, with raw inputs, by adapting once for each example.
 
         Args:
             centre: As of `adapt`.
@@ -167,17 +168,17 @@ class TransferStrategy:
             raise DataError(f"expected two examples of every class, got {counts.tolist()}")
         x = widen(support.x.flatten(1))
         if self.method == "nearest_neighbour":
-            alike = cosine_similarity(x, x).fill_diagonal_(-torch.inf)
-            return class_maxima(alike, support)
+            similarities = cosine_similarity(x, x).fill_diagonal_(-torch.inf)
+            return class_maxima(similarities, support)
         if self.is_raw:
             rows = torch.arange(len(x), device=x.device)
             others = (Support(x[rows != i], support.y[rows != i], n_way) for i in rows)
-            predictors = [self.adapt(nn.Flatten(), centre, support) for support in others]
+            predictors = [self.adapt(nn.Flatten(), centre, rest) for rest in others]
             return torch.cat([p(x[i : i + 1]) for i, p in enumerate(predictors)])
         x = F.normalize(x - centre, dim=1)
         targets = encode_targets(support.y, n_way, like=x)
         if self.method == "nearest_centroid":
-            # Without x, the mean m of its n comes to lie at m - (x - m) / (n - 1).
+            # Without x, the mean m of its class of n examples moves to m - (x - m) / (n - 1).
             means = class_means(x, support)
             scores = -squared_euclidean(x, means)
             return scores * (1 + targets / (counts - 1)).square()
@@ -219,16 +220,16 @@ class TransferStrategy:
             return F.linear(features, tuned["weight"], tuned["bias"])
 
         def scores(x: Tensor) -> Tensor:
-            own = {n: tuned.get(f"backbone.{n}", w) for n, w in weights.items()}
+            current = {n: tuned.get(f"backbone.{n}", w) for n, w in weights.items()}
             buffers = {n: b.clone() for n, b in backbone.named_buffers()}
-            return classify(widen(functional_call(backbone, {**own, **buffers}, (x,))))
+            return classify(widen(functional_call(backbone, {**current, **buffers}, (x,))))
 
         optimizer = torch.optim.Adam(tuned.values(), lr=self.adapt_lr)
         with torch.enable_grad():
             for _ in range(self.adapt_steps):
                 optimizer.zero_grad()
-                given = classify(embedded) if self.keeps_backbone else scores(support.x)
-                query_loss(given, support.y).backward()
+                logits = classify(embedded) if self.keeps_backbone else scores(support.x)
+                query_loss(logits, support.y).backward()
                 optimizer.step()
         for value in tuned.values():
             value.requires_grad_(False)

@@ -13,14 +13,14 @@ from quickstudy.tasks.sources import ClassData
 
 SPLITS = ("train", "validation", "test")
 
-# Alphabets, and the constant that keeps the seeds of the splits apart.
+# By split: number of alphabets, and the offset that keeps the seeds of the splits apart.
 _PARTS = {"train": (100, 0), "validation": (20, 1), "test": (20, 2)}
 
 
 def load(split: str, *, image_size: int = 28, seed: int = 0) -> ClassData:
     """Draw a split: 100 alphabets to train on, 20 to validate and 20 to test, none shared."""
-    n_alphabets, part = _PARTS[split]
-    drawn = draw_glyphs(n_alphabets, seed=3 * seed + part, image_size=image_size)
+    n_alphabets, offset = _PARTS[split]
+    drawn = draw_glyphs(n_alphabets, seed=3 * seed + offset, image_size=image_size)
     images = torch.from_numpy(drawn.images)[:, None]
     return ClassData(images, torch.from_numpy(drawn.labels), drawn.class_names)
 

@@ -33,17 +33,17 @@ REASONS = "reasons"
 """Attribute of a trial that says in words why it came next."""
 
 LEAST_GAIN = 0.002
-"""Expected gain, in units of a data set's range, below which advice has nothing to say."""
+"""Least expected gain, in units of a data set's range, for which advice is followed."""
 
 
 class MetaSampler(BaseSampler):
     """Suggests what results on other data sets advise, and then goes on by itself.
 
     The first trials are the advice of a `MetaLearner`, which takes in the score of each. After
-    these, two of every three trials go to the way that has the best score so far, advice or the
-    sampler `then`, and one to the other, which guards against a history that misleads: whatever
-    it says, a third of the trials at least is chosen without it. Where advice is used up, has no
-    history to go by, or after the first trials expects to gain nothing more, all are.
+    these, of every three trials two are chosen by advice and one by the sampler `then`, or the
+    other way round if `then` has found the best score so far. This guards against a history that
+    misleads, as at least a third of the trials does not depend on it. All trials are chosen by
+    `then` once no advice is left or it promises no gain, and if the history is empty.
 
     A trial of the study that has the parameters of a configuration counts as that one, whoever made
     it, so processes that share a study share what was observed. A trial still running is not
@@ -99,7 +99,7 @@ class MetaSampler(BaseSampler):
         self._features = dict(features or {})
         self._then = then or TPESampler(seed=seed, n_startup_trials=5)
         self._n_first = n_first
-        self._plans: dict[int, Advisor] = {}
+        self._advisors: dict[int, Advisor] = {}
         self._warned = False
 
     def reseed_rng(self) -> None:
@@ -110,7 +110,7 @@ class MetaSampler(BaseSampler):
     ) -> dict[str, BaseDistribution]:
         advisor, why = self._plan(study, trial)
         if advisor is not None:
-            self._plans[trial.number] = advisor
+            self._advisors[trial.number] = advisor
             return {}
         if REASONS not in trial.user_attrs:  # as of one that was enqueued
             study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
@@ -119,7 +119,7 @@ class MetaSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if trial.number in self._plans:
+        if trial.number in self._advisors:
             return {}
         return self._then.sample_relative(study, trial, search_space)
 
@@ -130,7 +130,7 @@ class MetaSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        if (advisor := self._plans.get(trial.number)) is not None:
+        if (advisor := self._advisors.get(trial.number)) is not None:
             requested = {param_name: param_distribution}
             while suggested := advisor.suggest():
                 config = self._params[suggested[0]]
@@ -157,12 +157,12 @@ class MetaSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if self._plans.pop(trial.number, None) is not None:
+        if self._advisors.pop(trial.number, None) is not None:
             self._check_names(trial)
         self._then.after_trial(study, trial, state, values)
 
     def _plan(self, study: Study, trial: FrozenTrial) -> tuple[Advisor | None, str]:
-        """Who chooses this trial: the advisor, or none and why."""
+        """The advisor that chooses this trial; or None, and why there is none."""
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         advisor = self._meta.advise(self._features)
         for name, config in self._params.items():
@@ -172,24 +172,24 @@ class MetaSampler(BaseSampler):
         best_advised, best_searched = self._observe(advisor, others, sign)
         if not len(self._meta.history_.datasets):
             return None, "found by search: no other table to go by"
-        after, gain = trial.number - self._n_first, advisor.gain()
-        if not gain or (after >= 0 and gain < LEAST_GAIN):
+        n_later, gain = trial.number - self._n_first, advisor.gain()  # trials since the first ones
+        if not gain or (n_later >= 0 and gain < LEAST_GAIN):
             return None, "found by search: other tables promise nothing better"
-        leads = best_advised >= best_searched
-        if after >= 0 and (after % 3 == 2) == leads:
-            turn = "one of three is left to it" if leads else "it found the best so far"
+        advice_leads = best_advised >= best_searched
+        if n_later >= 0 and (n_later % 3 == 2) == advice_leads:
+            turn = "one of three is left to it" if advice_leads else "it found the best so far"
             return None, f"found by search: {turn}"
         return advisor, ""
 
     def _observe(
         self, advisor: Advisor, trials: Sequence[FrozenTrial], sign: float
     ) -> tuple[float, float]:
-        """Let the advisor observe trials; the best score of those advised, and of the others."""
+        """Let the advisor observe trials; returns the best scores of those advised and not."""
         best_advised = best_searched = -math.inf
         for trial in trials:
             advised = trial.system_attrs.get(ADVISED)
             name = self._names.get(_key(trial.params), advised)
-            score = sign * _reached(trial, trials)
+            score = sign * _final_value(trial, trials)
             if name in self._params:
                 has_its_params = self._params[name].items() <= trial.params.items()
                 try:
@@ -228,8 +228,8 @@ class MetaSampler(BaseSampler):
         study._storage.set_trial_user_attr(trial._trial_id, REASONS, [advisor.reason(name)])
 
 
-def _reached(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> float:
-    """What came of a trial, or would have if it had not been pruned; NaN for nothing."""
+def _final_value(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> float:
+    """The value of a trial, estimated if it was pruned; NaN if it has none."""
     value = trial.value
     if value is None or not math.isfinite(value):
         return math.nan
@@ -253,12 +253,12 @@ def _key(params: Mapping[str, Any]) -> str:
 def _fits(config: Mapping[str, Any], requested: Mapping[str, BaseDistribution]) -> bool:
     """Whether the values of a configuration are in the ranges requested."""
     for name, distribution in requested.items():
-        if name in config and not _holds(distribution, config[name]):
+        if name in config and not _contains(distribution, config[name]):
             return False
     return True
 
 
-def _holds(distribution: BaseDistribution, value: Any) -> bool:
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     return isinstance(value, int | float) and distribution._contains(value)
@@ -269,5 +269,5 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _agrees(config: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
-    """Whether a configuration is what was chosen already; what it does not have does not matter."""
+    """Whether a configuration agrees with the parameters chosen so far that it has."""
     return all(config[name] == value for name, value in params.items() if name in config)

@@ -1,4 +1,4 @@
-"""What pipelines are scored by: greater is better."""
+"""Metrics that score pipelines: greater is better."""
 
 from __future__ import annotations
 

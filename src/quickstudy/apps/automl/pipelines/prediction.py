@@ -1,4 +1,4 @@
-"""What a fitted pipeline predicts: probabilities of classes, or numbers."""
+"""Predictions of a fitted pipeline: probabilities of classes, or numbers."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def class_probabilities(model: Any, rows: Any, n_classes: int) -> np.ndarray:
         n_classes: Of the whole table; a class that the model has not seen has probability 0.
     """
     if hasattr(model, "predict_proba"):
-        fitted = model.predict_proba(rows)
+        of_seen = model.predict_proba(rows)
     else:
         margins = model.decision_function(rows)
         margins = margins if margins.ndim == 2 else np.column_stack([-margins, margins])
-        fitted = softmax(margins, axis=1)
-    probabilities = np.zeros((len(fitted), n_classes))
-    probabilities[:, model.classes_] = fitted
+        of_seen = softmax(margins, axis=1)
+    probabilities = np.zeros((len(of_seen), n_classes))
+    probabilities[:, model.classes_] = of_seen
     return probabilities

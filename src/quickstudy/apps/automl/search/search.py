@@ -1,4 +1,4 @@
-"""The search: trials of pipelines until what is left of the time is needed for the ensemble."""
+"""The search: try pipelines until the rest of the time is needed to fit the ensemble."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from quickstudy.progress import Progress
 __all__ = ["FEWEST_TRIED_ROWS", "Search"]
 
 QUICK_FAMILIES = ("lightgbm", "linear")
-"""Families of which the first one allowed can be finished in any time."""
+"""Fast families: one pipeline of the first one allowed is finished however short the time is."""
 
 WARM_UP_ROWS, PROBE_ROWS, PROBE_SHARE = 200, (1000, 4000, 16_000), 0.08
 """Rows of a first fit that is not timed, and of the next ones, whose times forecast those of more
@@ -48,7 +48,7 @@ class Search:
 
     Attributes:
         rows: Numbers of the rows that pipelines are tried on, of shape (n_tried,).
-        quick: A family of which one pipeline is finished in any case.
+        quick: A fast family, of which one pipeline is finished however short the time is.
     """
 
     def __init__(self, problem: Problem, options: SearchOptions, deadline: Deadline) -> None:
@@ -119,9 +119,9 @@ class Search:
         library: ModelLibrary,
         needs_quick: bool,
     ) -> bool:
-        """Run a trial, and give back whether a quick pipeline is needed still."""
-        ends = self._deadline.before(1.3 * library.selected_seconds)
-        limit = ends if library.finished else ends.share(FIRST_SHARE)
+        """Run a trial; returns whether a quick pipeline is still needed."""
+        deadline = self._deadline.before(1.3 * library.selected_seconds)
+        limit = deadline if library.finished else deadline.share(FIRST_SHARE)
         unlimited = self.quick if needs_quick or not library.finished else None
         n_tried = len(library.entries)
         result = run_trial(study, self._problem, stages, self._options, n_tried, limit, unlimited)

@@ -1,4 +1,4 @@
-"""Tables of any library as data frames of pandas.
+"""Convert tables of any library to data frames of pandas.
 
 Needs pandas and Narwhals, which quickstudy's extra `automl` installs.
 """
@@ -24,14 +24,14 @@ __all__ = ["as_column", "as_frame", "is_frame"]
 
 
 def as_frame(X: Any) -> pd.DataFrame:
-    """A table as a data frame of pandas whose columns have names, each once.
+    """Convert a table to a data frame of pandas with unique column names.
 
     Args:
         X: An array of two dimensions, whose columns are called "0", "1" and so on, or a frame of
             pandas, Polars, PyArrow or another library that Narwhals supports.
 
     Raises:
-        DataError: If it has no rows or no columns, or a name is there twice.
+        DataError: If it has no rows or no columns, or two columns have the same name.
 
     Example:
         >>> as_frame([[1, "a"], [2, "b"]]).columns.tolist()
@@ -49,8 +49,8 @@ def as_frame(X: Any) -> pd.DataFrame:
     frame.columns = [str(name) for name in frame.columns]
     if not frame.shape[0] or not frame.shape[1]:
         raise DataError(f"expected rows and columns, got a table of shape {frame.shape}")
-    if (twice := frame.columns[frame.columns.duplicated()]).size:
-        raise DataError(f"expected each column once, got {twice[0]!r} more often: rename one")
+    if (repeated := frame.columns[frame.columns.duplicated()]).size:
+        raise DataError(f"expected each column once, got {repeated[0]!r} more often: rename one")
     return frame
 
 
