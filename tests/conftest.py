@@ -1,5 +1,6 @@
 """Tests that read real data skip where it is absent, but for what QUICKSTUDY_REQUIRE_DATA names."""
 
+import gc
 import os
 
 import pytest
@@ -17,6 +18,11 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Tests that fork come first: a process in which libraries have started threads cannot."""
     items.sort(key=lambda item: item.path.name != "test_faults.py")
+
+
+def pytest_collection_finish():
+    """What is imported stays: no need to look through it for garbage, nor for forks to copy it."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,9 +135,11 @@ def _release(libc: Any) -> None:
 
 def _heap() -> tuple[int, int] | None:
     """The addresses of the heap: from its first byte to after its last."""
-    try:
-        maps = Path("/proc/self/maps").read_text()
-    except OSError:
-        return None
-    parts = re.findall(r"^([0-9a-f]+)-([0-9a-f]+) .*\[heap\]$", maps, re.MULTILINE)
-    return (int(parts[0][0], 16), int(parts[-1][1], 16)) if parts else None
+    parts: list[str] = []  # one after the other, near the beginning of a long file
+    with contextlib.suppress(OSError), Path("/proc/self/maps").open() as maps:
+        for line in maps:
+            if line.endswith("[heap]\n"):
+                parts += line.partition(" ")[0].split("-")
+            elif parts:
+                break
+    return (int(parts[0], 16), int(parts[-1], 16)) if parts else None

@@ -424,6 +424,46 @@ def test_training_killed_at_any_point_and_again_resumes_to_the_same_bits(tmp_pat
     assert k > 80
 
 
+def train_longer(run):
+    torch.manual_seed(0)
+    meta_train(
+        MAML(MLP((1,), (16, 16)), 1, inner_lr=0.01),
+        SinusoidTasks(n_shot=5, n_query=5),
+        steps=300,
+        meta_batch_size=4,
+        schedule=partial(torch.optim.lr_scheduler.StepLR, step_size=50, gamma=0.9),
+        run=run,
+        validation=SinusoidTasks(n_shot=5, n_query=5, seed=1),
+        validation_tasks=5,
+        validate_every=40,
+        checkpoint_every=15,
+        resume=True,
+    )
+
+
+def final_bytes(folder):
+    newest = sorted((folder / "state").glob("step-*"))[-1]
+    files = [folder / "weights.safetensors", *sorted(newest.iterdir())]
+    # state.json and so the manifest hold the seconds of training
+    return {f.name: f.read_bytes() for f in files if f.suffix == ".safetensors"}
+
+
+def test_killed_at_random_moments_and_resumed_it_gives_the_same_bytes(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish([started(train_longer, whole)])
+    for delay in (0.2, 0.7, 1.1):
+        child = started(train_longer, killed)
+        deadline = time.monotonic() + 60
+        while not (killed / "metrics.jsonl").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(delay)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    finish([started(train_longer, killed)])
+    assert final_bytes(killed) == final_bytes(whole)
+
+
 def refused_by_disk(run, number):
     """Whether training ends with an error of the disk, which says where, why and what to do."""
     try:

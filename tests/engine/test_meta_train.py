@@ -3,10 +3,7 @@ import importlib
 import math
 import os
 import signal
-import subprocess
 import sys
-import textwrap
-import time
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -24,51 +21,6 @@ from quickstudy.learners import MAML, Learner, PrototypicalNetworks
 from quickstudy.nn import MLP, StridedConv4
 from quickstudy.tasks import ClassData, EpisodeSampler, GeneratedTasks, SinusoidTasks
 from quickstudy.testing import blob_classes
-
-SCRIPT = textwrap.dedent(
-    """
-    import sys
-    from pathlib import Path
-    import torch
-    from quickstudy import MAML, SinusoidTasks, meta_train
-    from quickstudy.nn import MLP
-    torch.manual_seed(0)
-    learner = MAML(MLP((1,), (16, 16)), 1, inner_lr=0.01)
-    meta_train(
-        learner, SinusoidTasks(n_shot=5, n_query=5), steps=int(sys.argv[2]), meta_batch_size=4,
-        schedule=lambda o: torch.optim.lr_scheduler.StepLR(o, 50, 0.9), run=Path(sys.argv[1]),
-        validation=SinusoidTasks(n_shot=5, n_query=5, seed=1), validation_tasks=5,
-        validate_every=40, checkpoint_every=15, resume=True,
-    )
-    """
-)
-
-
-def start(folder, steps):
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(steps)])
-
-
-def final_bytes(folder):
-    newest = sorted((folder / "state").glob("step-*"))[-1]
-    files = [folder / "weights.safetensors", *sorted(newest.iterdir())]
-    # state.json and so the manifest hold the seconds of training
-    return {f.name: f.read_bytes() for f in files if f.suffix == ".safetensors"}
-
-
-def test_killed_at_random_moments_and_resumed_it_gives_the_same_bytes(tmp_path):
-    steps = 300
-    assert start(tmp_path / "whole", steps).wait() == 0
-    for delay in (0.2, 0.7, 1.1):
-        process = start(tmp_path / "killed", steps)
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "killed" / "metrics.jsonl").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert start(tmp_path / "killed", steps).wait() == 0
-    assert final_bytes(tmp_path / "killed") == final_bytes(tmp_path / "whole")
 
 
 def made():
