@@ -351,7 +351,7 @@ def test_a_run_folder_in_the_way_is_left_alone(capsys, trained, recipe, tmp_path
     assert contents(trained) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    refused(capsys, "no run", "train", recipe, "--run", tmp_path / "mine")
+    refused(capsys, "is not a run", "train", recipe, "--run", tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
 
 

@@ -79,7 +79,7 @@ def test_ratings_in_suggestions_out(capsys, here, monkeypatch):
         (["--also", "tamp"], "did you mean 'tanp'"),
         (["--also", "tanp", "--clicks"], "expected ratings for tanp to learn, got clicks"),
         (["--users", "users.csv"], "--users and --items with a file, got them with generated"),
-        (["--run", "ratings.csv"], "no saved recommender"),
+        (["--run", "ratings.csv"], "is not a saved recommender"),
         (["--scale", "1,5"], "--columns and --scale with a file, got them with generated"),
         (["--data", "ratings.csv", "--scale", "1-5"], "expected --scale such as 1,10, got '1-5'"),
         (["--data", "ratings.csv", "--scale", "1,3"], "expected ratings of 1 to 3, got"),

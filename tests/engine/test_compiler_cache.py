@@ -43,7 +43,7 @@ def test_a_named_cache_stays_unless_others_can_write_there(tmp_path, monkeypatch
 def test_where_the_cache_is_not_the_users_alone_a_temporary_folder_serves(tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o777)
-    with pytest.warns(UserWarning, match="not kept for the next run: .*other users can write"):
+    with pytest.warns(UserWarning, match="not saved for the next run: .*other users can write"):
         use_private_cache()
     folder = os.environ[CACHE_VARIABLE]
     assert not folder.startswith(str(tmp_path / "cache"))

@@ -92,7 +92,7 @@ def test_learners_are_compared_on_the_same_tasks_and_a_comparison_goes_on(tmp_pa
     ]
     with pytest.raises(RunError, match="another comparison"):
         compare(LEARNERS, GLYPHS, tmp_path / "out", **{**options, "seed": 4})
-    with pytest.raises(RunError, match="no comparison"):
+    with pytest.raises(RunError, match="is not a comparison"):
         compare(LEARNERS, GLYPHS, tmp_path, **options)
 
 

@@ -191,7 +191,7 @@ def test_small_gradients_keep_their_sign_and_none_is_lost():
 def test_a_great_strength_reads_the_fast_weights_of_the_example_that_is_alike():
     learner = small(bold=True, strength=1e12).double().eval()
     support = images(side=8, n_shot=1)[0].to(torch.float64).support
-    values = learner._fast(support)[1]
+    values = learner._make_fast_weights(support)[1]
     together = learner.adapt(support)(support.x)
     for i in range(len(support)):
         mine = {name: value[i] for name, value in values.items()}

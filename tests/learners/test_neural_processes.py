@@ -50,8 +50,10 @@ def represent(learner, query, keys, encoded):
     )
     read = []
     for rows in np.split(np.arange(len(wq)), layer.heads):
-        q = wq[rows] @ network(learner.locate, query)
-        scores = [q @ wk[rows] @ network(learner.locate, k) / math.sqrt(len(rows)) for k in keys]
+        q = wq[rows] @ network(learner.attention_layer, query)
+        scores = [
+            q @ wk[rows] @ network(learner.attention_layer, k) / math.sqrt(len(rows)) for k in keys
+        ]
         weights = np.exp(scores) / np.exp(scores).sum()
         read.append(sum(w * (wv[rows] @ r) for w, r in zip(weights, encoded, strict=True)))
     return wo @ np.concatenate(read)

@@ -31,7 +31,7 @@ def relation_of_maps(**options) -> RelationNetworks:
 
 
 class TestRelationNetworks(LearnerContract):
-    lr = 3e-3
+    steps, lr = 200, 3e-3
 
     def make(self, n_way):
         return relation()

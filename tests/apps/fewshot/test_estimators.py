@@ -549,10 +549,10 @@ def test_loading_and_saving_refuse_what_is_in_the_way(tmp_path):
     with pytest.raises(UsageError, match="no encoder="):
         FewShotClassifier.load(tmp_path / "saved", encoder=count_letters)
     (tmp_path / "note.txt").write_text("mine")
-    with pytest.raises(RunError, match="no saved estimator"):
+    with pytest.raises(RunError, match="is not a saved estimator"):
         classifier.save(tmp_path)
     (tmp_path / "state" / "step-00000200").mkdir(parents=True)  # as of a run
-    with pytest.raises(RunError, match="no saved estimator"):
+    with pytest.raises(RunError, match="is not a saved estimator"):
         classifier.save(tmp_path / "state")
     (file,) = (tmp_path / "saved").rglob("support.safetensors")
     content = bytearray(file.read_bytes())

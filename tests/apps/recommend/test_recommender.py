@@ -199,7 +199,7 @@ def test_folders_that_hold_no_recommender_are_refused(recommender, tmp_path):
         Recommender.load(tmp_path / "none")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.tex").write_text("")
-    with pytest.raises(RunError, match="no saved recommender"):
+    with pytest.raises(RunError, match="is not a saved recommender"):
         recommender.save(tmp_path / "taken")
     recommender.save(tmp_path / "saved")
     (file,) = (tmp_path / "saved").glob("*/bayes.safetensors")
