@@ -1,0 +1,150 @@
+"""A classifier of vectors that weighs many heads by what it has learned from other tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.learners.base import Learner, check_every_class
+from quickstudy.learners.transfer.blend.accuracy import AccuracyModel, ExpectedAccuracy
+from quickstudy.learners.transfer.blend.candidates import (
+    Candidates,
+    Kind,
+    View,
+    fit_candidates,
+)
+from quickstudy.learners.transfer.blend.features import TaskFeatures, describe, temper
+from quickstudy.learners.transfer.blend.gate import Gate, GateDecision, pool
+from quickstudy.nn import widen
+from quickstudy.tasks import Support
+
+__all__ = ["BlendedTask", "LearnedBlend"]
+
+FAMILIARITY = 16.0
+"""Factor on how familiar a query looks, beside its log-probabilities."""
+
+FAMILIARITY_HEADS = ("ridge 0.1, direction", "nearest neighbours, standardised")
+"""Heads whose greatest score falls with the distance from all examples: of embeddings and of
+columns."""
+
+
+class LearnedBlend(Learner):
+    """Heads on views of the examples, weighed by a gate that was meta-trained over many tasks.
+
+    Which algorithm suits a task is learned from others (Rice, "The Algorithm Selection Problem",
+    1976): a small network sees, for each candidate, how it did on examples left out, what its view
+    looks like, and the task's ways, shots and kind. It weighs all candidates, and their
+    log-probabilities are averaged, as a mixture of experts does (Jacobs, Jordan, Nowlan & Hinton,
+    "Adaptive Mixtures of Local Experts", 1991) whose experts need no training.
+
+    Scores are log-probabilities plus, for each query, how familiar it looks: softmax gives
+    calibrated probabilities, and the greatest score is low for a query like none of the examples.
+
+    Args:
+        backbone: Maps inputs (n, ...) to the views' vectors side by side, (n, d).
+        views: The parts of these vectors.
+        kind: What the examples are.
+        gate, accuracy: Meta-trained; see `load_blend`. A new gate weighs all candidates alike.
+
+    Example:
+        >>> from quickstudy.nn import Flatten
+        >>> x, y = torch.randn(10, 3), torch.arange(10) % 2
+        >>> blend = LearnedBlend(Flatten((3,)), [View("raw", 3, "columns")], "numbers").eval()
+        >>> blend.adapt(Support(x + 5 * y[:, None], y, n_way=2))(torch.zeros(1, 3)).argmax(1)
+        tensor([0])
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        views: Sequence[View],
+        kind: Kind = "numbers",
+        *,
+        gate: Gate | None = None,
+        accuracy: AccuracyModel | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.views, self.kind = backbone, list(views), kind
+        self.gate = gate or Gate([], [])
+        self.accuracy = accuracy or AccuracyModel()
+
+    def check(self, support: Support) -> None:
+        check_every_class(support)
+
+    def adapt(self, support: Support) -> BlendedTask:
+        self.check(support)
+        with torch.no_grad():
+            x = widen(self.backbone(support.x)).cpu()
+            support = Support(x, support.y.cpu(), support.n_way)
+            candidates = fit_candidates(self.views, support)
+            hints = candidates.views["pixels"].mean(0).tolist() if self.kind == "image" else [0, 0]
+            usual = self.gate.usual_scales(candidates.names)
+            features = describe(candidates, support, self.kind, usual, hints)
+            views, heads = self.gate.ids(candidates.names)
+            there = torch.ones(1, len(views), dtype=torch.bool)
+            decision = self.gate(features.values[None], views[None], heads[None], there)
+        return BlendedTask(self, support, candidates, features, decision)
+
+
+@dataclass(frozen=True)
+class BlendedTask:
+    """A blend adapted to a task: its predictor, and what it is made of.
+
+    Args:
+        blend: The learner.
+        support: Of the views' vectors.
+        candidates, features, decision: What was fitted, seen and decided.
+    """
+
+    blend: LearnedBlend
+    support: Support
+    candidates: Candidates
+    features: TaskFeatures
+    decision: GateDecision
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """Scores (m, c) of queries (m, ...)."""
+        scores = self.candidates.predict(widen(self.blend.backbone(x)).cpu())
+        return self._blend(scores).to(x)
+
+    @torch.no_grad()
+    def left_out(self) -> tuple[Tensor, Tensor]:
+        """Cross-validated scores (n_left_out, c) of support examples, and their labels."""
+        return self._blend(self.candidates.left_out), self.candidates.labels
+
+    def _blend(self, scores: Tensor) -> Tensor:
+        log_probabilities = temper(scores, self.features.log_scales)
+        pooled = pool(log_probabilities[None], self.decision)[0]
+        return pooled + FAMILIARITY * self._familiarity(scores)[:, None]
+
+    def _familiarity(self, scores: Tensor) -> Tensor:
+        """Of queries, shape (m,), by the most trusted candidate that can say."""
+        able = torch.tensor([head in FAMILIARITY_HEADS for _, head in self.candidates.names])
+        weights = torch.where(able, self.decision.weights[0], -1.0)
+        return scores[int(weights.argmax())].amax(1)
+
+    @property
+    def weights(self) -> dict[tuple[str, str], float]:
+        """Of each view and head, the greatest first."""
+        pairs = zip(self.candidates.names, self.decision.weights[0].tolist(), strict=True)
+        return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
+    @torch.no_grad()
+    def expected_accuracy(self) -> ExpectedAccuracy:
+        """The accuracy to expect on queries like the examples."""
+        from scipy import stats  # its import takes a sixth of a second
+
+        scores, labels = self.left_out()
+        inputs = AccuracyModel.inputs(
+            self.features.values, self.decision.weights[0], scores.log_softmax(1), labels
+        )
+        alpha, beta = (float(p) for p in self.blend.accuracy(inputs))
+        low, high = (float(q) for q in stats.beta.ppf([0.05, 0.95], alpha, beta))
+        return ExpectedAccuracy(
+            alpha / (alpha + beta), low, high, 1 / self.candidates.left_out.shape[2]
+        )

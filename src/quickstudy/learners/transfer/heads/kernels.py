@@ -1,0 +1,152 @@
+"""Ridge and logistic regression, linear or by a kernel, at several strengths at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from quickstudy.learners.transfer.heads.folds import FoldedView, Preparation
+from quickstudy.learners.transfer.heads.head import FittedHead, Head
+
+__all__ = ["KernelHead"]
+
+Kernel = Literal["linear", "rbf", "laplace"]
+
+MAX_STEPS, TOLERANCE = 40, 2e-3
+"""Of logistic regression: steps, and the greatest change, relative to the greatest weight, at which
+it ends."""
+
+
+class KernelHead(Head):
+    """Regression to one-hot labels (ridge) and multinomial logistic regression on one kernel.
+
+    Logistic regression minimises the summed cross-entropy plus strength / 2 times the squared norm
+    of the weights, as scikit-learn's does with C = 1 / strength. The upper bound of its Hessian by
+    half the Gram matrix (Böhning, "Multinomial Logistic Regression Algorithm", Annals of the
+    Institute of Statistical Mathematics 1992) is inverted once, and steps with it have Nesterov's
+    momentum. Both solve for a weight of each example, or of each feature where these are fewer and
+    the kernel is linear.
+
+    Args:
+        preparation: Of the vectors.
+        kernel: "linear", with a constant feature; "rbf", exp(-width |a - b|^2); "laplace",
+            exp(-width |a - b|).
+        width: Of the kernel.
+        ridge, logistic: Their strengths.
+
+    Example:
+        >>> from quickstudy.learners.transfer.heads import FoldedView, Folds
+        >>> x, y = torch.tensor([[0.0], [0.1], [1.0], [1.1]]), torch.tensor([0, 0, 1, 1])
+        >>> view = FoldedView(x, Folds(y, n_way=2))
+        >>> scores = KernelHead("standardised", logistic=[0.1]).fit(view)
+        >>> scores(view.queries(torch.tensor([[0.2], [0.9]])))[0, 0].argmax(1)
+        tensor([0, 1])
+    """
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        kernel: Kernel = "linear",
+        width: float = 1.0,
+        *,
+        ridge: Sequence[float] = (),
+        logistic: Sequence[float] = (),
+    ) -> None:
+        self.preparation: Preparation = preparation
+        self.kernel, self.width = kernel, width
+        self.ridge, self.logistic = tuple(ridge), tuple(logistic)
+        kind = "" if kernel == "linear" else f"{kernel} "
+        self.names = (
+            *(f"{kind}ridge {strength:g}, {preparation}" for strength in ridge),
+            *(f"{kind}logistic {strength:g}, {preparation}" for strength in logistic),
+        )
+
+    def fit(self, view: FoldedView) -> FittedHead:
+        x = view.prepared(self.preparation)  # (f, n, d)
+        trains = view.weights[..., None]  # (f, n, 1)
+        primal = self.kernel == "linear" and x.shape[2] + 1 < x.shape[1]
+        # Scores are design @ weights; `design` has a row for each example.
+        design = _with_constant(x) if primal else self._gram(x, x)
+        train = design * trains if primal else design * trains * trains.mT
+        curvature = train.mT @ train if primal else train  # (f, p, p)
+        mean = (view.weights @ view.targets / view.count)[:, None]  # (f, 1, c)
+        weights, offsets = [], []
+        if self.ridge:
+            residual = (view.targets - mean) * trains
+            right = train.mT @ residual if primal else residual
+            strengths = _column(self.ridge, curvature)
+            system = curvature + strengths * _identity(curvature)
+            weights.append(torch.linalg.solve(system, right.expand(len(self.ridge), *right.shape)))
+            offsets += [mean] * len(self.ridge)
+        if self.logistic:
+            weights.append(_fit_logistic(train, curvature, view.targets, self.logistic, trains))
+            offsets += [torch.zeros_like(mean)] * len(self.logistic)
+        fitted = torch.cat(weights)  # (k, f, p, c)
+        if not primal:
+            fitted = fitted * trains
+        offset = torch.stack(offsets)  # (k, f, 1, c)
+
+        def scores(other: FoldedView) -> Tensor:
+            if other.is_support:
+                return design @ fitted + offset
+            q = other.prepared(self.preparation)
+            rows = _with_constant(q) if primal else self._gram(q, x[-1:])
+            return rows @ fitted[:, -1:] + offset[:, -1:]
+
+        return scores
+
+    def _gram(self, a: Tensor, b: Tensor) -> Tensor:
+        """Kernel values and a constant, (f, m, d), (f, n, d) -> (f, m, n)."""
+        if self.kernel == "linear":
+            return a @ b.mT + 1
+        distance = torch.cdist(a, b)
+        if self.kernel == "rbf":
+            distance = distance.square()
+        return torch.exp(-self.width * distance) + 0.5
+
+
+def _fit_logistic(
+    train: Tensor, curvature: Tensor, targets: Tensor, strengths: Sequence[float], trains: Tensor
+) -> Tensor:
+    """Weights (k, f, p, c) of logistic regression at k strengths.
+
+    Args:
+        train: Design matrix (f, n, p), zero where a fold leaves out.
+        curvature: Its Gram matrix (f, p, p), or itself where p is n and it is one.
+        targets: One-hot labels (n, c).
+        trains: 1 where a fold trains, shape (f, n, 1).
+    """
+    primal = train is not curvature
+    strength = _column(strengths, train)
+    step = torch.linalg.inv(0.5 * curvature + strength * _identity(curvature))  # (k, f, p, p)
+    shape = (len(strengths), len(train), train.shape[2], targets.shape[1])
+    weights = ahead = train.new_zeros(shape)
+    momentum = 1.0
+    for i in range(MAX_STEPS):
+        residual = ((train @ ahead).softmax(3) - targets) * trains
+        gradient = (train.mT @ residual if primal else residual) + strength * ahead
+        new = ahead - step @ gradient
+        next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = new + (momentum - 1) / next_momentum * (new - weights)
+        change = new - weights
+        weights, momentum = new, next_momentum
+        if i % 5 == 4 and float(change.abs().max()) < TOLERANCE * float(weights.abs().max()):
+            break
+    return weights
+
+
+def _with_constant(x: Tensor) -> Tensor:
+    """Vectors with a constant feature of 1: (f, m, d) -> (f, m, d + 1)."""
+    return torch.cat([x, x.new_ones(*x.shape[:2], 1)], dim=2)
+
+
+def _column(strengths: Sequence[float], like: Tensor) -> Tensor:
+    return like.new_tensor(strengths)[:, None, None, None]
+
+
+def _identity(like: Tensor) -> Tensor:
+    return torch.eye(like.shape[-1], dtype=like.dtype)
