@@ -18,6 +18,7 @@ from quickstudy.encoders import (
     minilm_l6,
     module_encoder,
     text_encoder,
+    use_multilingual,
 )
 from quickstudy.encoders.efficientnet import IMAGENET
 from quickstudy.errors import DataError, MissingError, UsageError
@@ -211,7 +212,8 @@ def test_a_sentence_transformer_is_an_encoder():
 
 
 @pytest.mark.parametrize(
-    ("make", "extra"), [(minilm, "text"), (efficientnet_lite0, "images")], ids=["text", "images"]
+    ("make", "extra"),
+    [(minilm, "text"), (use_multilingual, "text"), (efficientnet_lite0, "images")],
 )
 def test_a_missing_extra_is_named(make, extra, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -4,6 +4,7 @@ from quickstudy.encoders.efficientnet import efficientnet_lite0
 from quickstudy.encoders.encoder import Encoder, Pretrained
 from quickstudy.encoders.minilm_l6 import minilm
 from quickstudy.encoders.modules import Preprocess, module_encoder, text_encoder
+from quickstudy.encoders.universal_sentence_encoder import use_multilingual
 from quickstudy.registry import Registry
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "minilm",
     "module_encoder",
     "text_encoder",
+    "use_multilingual",
 ]
 
 ENCODERS = Registry(
@@ -23,6 +25,7 @@ ENCODERS = Registry(
     Pretrained,
     {
         "minilm": Pretrained(minilm, 384),
+        "use_multilingual": Pretrained(use_multilingual, 512),
         "efficientnet_lite0": Pretrained(efficientnet_lite0, 1280, side=224),
     },
 )
