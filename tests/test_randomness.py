@@ -96,8 +96,8 @@ def test_loading_the_encoder_of_texts_in_many_languages():
 
 @pytest.mark.skipif(not find_spec("efficientnet_lite_pytorch"), reason="needs the extra images")
 def test_loading_the_encoder_of_images():
-    efficientnet._efficientnet_lite0.cache_clear()
-    efficientnet._efficientnet_lite0()(torch.zeros(1, 3, 32, 32))
+    efficientnet._efficientnet_lite.cache_clear()
+    efficientnet._efficientnet_lite(0)(torch.zeros(1, 3, 32, 32))
 
 
 def test_drawings():

@@ -13,7 +13,9 @@ from torch import nn
 from quickstudy.encoders import (
     Encoder,
     Preprocess,
+    Pretrained,
     efficientnet_lite0,
+    efficientnet_lite2,
     minilm,
     minilm_l6,
     module_encoder,
@@ -213,7 +215,12 @@ def test_a_sentence_transformer_is_an_encoder():
 
 @pytest.mark.parametrize(
     ("make", "extra"),
-    [(minilm, "text"), (use_multilingual, "text"), (efficientnet_lite0, "images")],
+    [
+        (minilm, "text"),
+        (use_multilingual, "text"),
+        (efficientnet_lite0, "images"),
+        (efficientnet_lite2, "images-large"),
+    ],
 )
 def test_a_missing_extra_is_named(make, extra, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -266,7 +273,18 @@ def test_minilm_is_loaded_only_for_texts_that_are_not_known(monkeypatch):
     assert torch.equal(minilm()(["some text"]), first)
 
 
-def test_efficientnet_tells_what_it_has_seen():
-    encode = made(efficientnet_lite0)
+@pytest.mark.parametrize("make", [efficientnet_lite0, efficientnet_lite2])
+def test_efficientnet_says_what_its_pretraining_has_seen(make):
+    encode = made(make)
     assert "ImageNet" in encode.seen == IMAGENET
     assert encode(torch.rand(2, 3, 84, 84)).shape == (2, 1280)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"kind": "smells"}, {"kind": "images"}, {"kind": "texts", "side": 3}],
+    ids=["unknown kind", "images without a side", "texts with a side"],
+)
+def test_a_pretrained_encoder_is_of_a_known_kind_and_images_alone_have_a_side(options):
+    with pytest.raises(UsageError, match=r"kind|side"):
+        Pretrained(lambda: Encoder(Lengths(), "lengths", "1"), 2, **options)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from quickstudy.cache import BlobCache
-from quickstudy.errors import DataError, UsageError
+from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.progress import track
 
-__all__ = ["Encoder", "Pretrained", "module_digest"]
+__all__ = ["Encoder", "Kind", "Pretrained", "module_digest"]
+
+Kind = Literal["texts", "images", "sounds", "series"]
+"""What an encoder embeds."""
 
 EMBEDDING_CACHE = BlobCache("embeddings")
 """Of all encoders."""
@@ -116,12 +119,25 @@ class Pretrained:
     Args:
         load: Makes it, or raises `MissingError` without its extra.
         size: Of an embedding, d.
-        side: Of the images it takes, in pixels; None if it takes texts.
+        kind: What it embeds.
+        side: Of the images it takes, in pixels; None for other kinds.
+        languages: Of the texts it was trained on, by their ISO 639-1 codes, such as "en"; None if
+            they are not known, and for other kinds.
+
+    Raises:
+        UsageError: If `side` is given for anything but images, or missing for images.
     """
 
     load: Callable[[], Encoder]
     size: int
+    kind: Kind
     side: int | None = None
+    languages: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        check_option("kind", self.kind, get_args(Kind))
+        if (self.side is not None) != (self.kind == "images"):
+            raise UsageError(f"expected side= with images alone, got {self.side} for {self.kind}")
 
 
 def _content(one: str | Tensor) -> bytes:

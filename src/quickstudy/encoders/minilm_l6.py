@@ -50,6 +50,8 @@ _LAYER = {
 }
 
 
+ENGLISH = frozenset({"en"})
+
 SENTENCES = (
     "of English alone, trained on pairs of sentences from the web; CLINC150 is not among the "
     "sources it lists"

@@ -15,6 +15,11 @@ from quickstudy.errors import require
 
 __all__ = ["use_multilingual"]
 
+LANGUAGES = frozenset(
+    ("ar", "de", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "zh")
+)
+"""Chinese in both scripts."""
+
 SENTENCES = (
     "of 16 languages, trained on questions with their answers and on translations, both mined from "
     "the web, and on the Stanford corpus of inferences; CLINC150 is not among the sources that its "
