@@ -14,7 +14,7 @@ from quickstudy.cache import BlobCache
 from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.progress import track
 
-__all__ = ["Encoder", "Kind", "Pretrained", "module_digest"]
+__all__ = ["Encoder", "Kind", "Pretrained", "module_digest", "without_surrogates"]
 
 Kind = Literal["texts", "images", "sounds", "series"]
 """What an encoder embeds."""
@@ -36,6 +36,8 @@ class Encoder:
         version: Changes with whatever changes an embedding, such as the weights.
         seen: What pretraining may have seen of the data of a test; a report should say it.
         batch_size: Inputs embedded, and written to the cache, at once.
+        check: Receives the inputs of a call that are not in the cache, before they are embedded, as
+            to warn of what the encoder does not know.
         cache: Whether to keep embeddings. Without, each call computes its own.
 
     Raises:
@@ -56,12 +58,14 @@ class Encoder:
         *,
         seen: str = "",
         batch_size: int = 64,
+        check: Callable[[list[Any]], None] | None = None,
         cache: bool = True,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"expected a batch_size of 1 or more, got {batch_size}")
         self.embed, self.name, self.version = embed, name, version
         self.seen, self.batch_size, self.cache = seen, batch_size, cache
+        self.check = check
 
     def __call__(self, inputs: Sequence[Any] | Tensor) -> Tensor:
         """Embed n inputs: float32 of shape (n, d), on the CPU.
@@ -80,6 +84,8 @@ class Encoder:
             for key, value in EMBEDDING_CACHE.get(by_key).items():
                 embeddings[key] = torch.frombuffer(bytearray(value), dtype=torch.float32)
         new = [key for key in by_key if key not in embeddings]
+        if new and self.check:
+            self.check([by_key[key] for key in new])
         starts = range(0, len(new), self.batch_size)
         for start in track(starts, f"embedding by {self.name}") if new else ():
             batch = new[start : start + self.batch_size]
@@ -146,6 +152,16 @@ def _content(one: str | Tensor) -> bytes:
         return hashlib.sha256(b"text\0" + one.encode(errors="surrogatepass")).digest()
     values = one.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return hashlib.sha256(f"{one.dtype}{tuple(one.shape)}\0".encode() + values.tobytes()).digest()
+
+
+def without_surrogates(text: str) -> str:
+    """A text with a question mark for each half of a surrogate pair, as damaged files have them.
+
+    Example:
+        >>> without_surrogates("card " + chr(0xD83D))
+        'card ?'
+    """
+    return text.encode(errors="replace").decode()
 
 
 def module_digest(module: nn.Module) -> str:
