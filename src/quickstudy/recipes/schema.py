@@ -94,9 +94,9 @@ class Data(_Table):
             if self.of_texts:
                 raise ValueError(f"expected an encoder of the texts of {self.name}")
             return self
-        if (ENCODERS.find(self.encoder).side is None) != self.of_texts:
-            what = "texts" if self.of_texts else "images"
-            raise ValueError(f"expected an encoder of {what} with {self.name}")
+        kind = "texts" if self.of_texts else "images"
+        if ENCODERS.find(self.encoder).kind != kind:
+            raise ValueError(f"expected an encoder of {kind} with {self.name}")
         if self.folder and self.model_fields_set & {"image_size", "channels", "ink"}:
             raise ValueError("expected no image_size, channels and ink with an encoder of a folder")
         return self

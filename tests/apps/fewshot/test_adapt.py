@@ -32,8 +32,10 @@ def small_encoders(monkeypatch, tmp_path):
 
     words = Encoder(count, "letters", "1", seen="told which letters there are")
     pictures = Encoder(colours, "colours", "1")
-    monkeypatch.setitem(ENCODERS, methods.TEXT_ENCODER, Pretrained(lambda: words, 3))
-    monkeypatch.setitem(ENCODERS, methods.IMAGE_ENCODER, Pretrained(lambda: pictures, 3, side=16))
+    monkeypatch.setitem(ENCODERS, methods.TEXT_ENCODER, Pretrained(lambda: words, 3, "texts"))
+    monkeypatch.setitem(
+        ENCODERS, methods.IMAGE_ENCODER, Pretrained(lambda: pictures, 3, "images", 16)
+    )
 
 
 def write(path, text):

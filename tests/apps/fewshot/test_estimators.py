@@ -214,7 +214,9 @@ def test_a_learner_of_images_takes_arrays_of_their_shape_without_an_encoder():
 @pytest.fixture
 def letters_for_texts(monkeypatch):
     """An encoder named as that of texts, which needs no extra."""
-    monkeypatch.setitem(ENCODERS, methods.TEXT_ENCODER, Pretrained(lambda: count_letters, 26))
+    monkeypatch.setitem(
+        ENCODERS, methods.TEXT_ENCODER, Pretrained(lambda: count_letters, 26, "texts")
+    )
 
 
 def test_texts_are_embedded_if_nothing_is_named(letters_for_texts, tmp_path):

@@ -31,7 +31,9 @@ def small_encoder(monkeypatch, tmp_path):
         return torch.nn.functional.normalize(torch.stack([down, across], 1) + 1e-9, dim=1)
 
     encoder = Encoder(slopes, "slopes", "1")
-    monkeypatch.setitem(ENCODERS, methods.IMAGE_ENCODER, Pretrained(lambda: encoder, 2, side=16))
+    monkeypatch.setitem(
+        ENCODERS, methods.IMAGE_ENCODER, Pretrained(lambda: encoder, 2, "images", 16)
+    )
 
 
 def shaded(n):

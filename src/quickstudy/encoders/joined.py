@@ -1,0 +1,115 @@
+"""Several encoders as one: their embeddings side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from quickstudy.encoders.encoder import Encoder, Kind, Pretrained
+from quickstudy.errors import DataError, UsageError
+from quickstudy.registry import Registry
+
+__all__ = ["EncoderRegistry", "JoinedEncoder"]
+
+SEPARATOR = "+"
+
+
+class JoinedEncoder(Encoder):
+    """Embed each input by several encoders, (n, d1 + d2 + ...).
+
+    Each part is brought to length one, so each counts alike: the cosine of two joined embeddings is
+    the mean of the cosines of their parts. The encoders keep embeddings in the cache, each its own.
+
+    Args:
+        encoders: By name, in the order of their parts.
+        sizes: Of the embeddings of each encoder.
+
+    Attributes:
+        parts: The name and size of each part, in order.
+
+    Raises:
+        UsageError: If there are fewer than two encoders, or sizes of others.
+
+    Example:
+        >>> def lengths(texts):
+        ...     return torch.tensor([[len(text), 0.0] for text in texts])
+        >>> encoders = {name: Encoder(lengths, name, "1") for name in ("one", "two")}
+        >>> JoinedEncoder(encoders, {"one": 2, "two": 2})(["hi"]).tolist()
+        [[1.0, 0.0, 1.0, 0.0]]
+    """
+
+    def __init__(self, encoders: Mapping[str, Encoder], sizes: Mapping[str, int]) -> None:
+        if len(encoders) < 2 or encoders.keys() != sizes.keys():
+            raise UsageError(
+                f"expected two encoders or more and the size of each, got {list(encoders)} and "
+                f"sizes of {list(sizes)}"
+            )
+        self.encoders = dict(encoders)
+        self.parts = tuple((name, sizes[name]) for name in encoders)
+        versions = [f"{encoder.name} {encoder.version}" for encoder in encoders.values()]
+        seen = dict.fromkeys(encoder.seen for encoder in encoders.values() if encoder.seen)
+        super().__init__(
+            self._side_by_side,
+            SEPARATOR.join(encoders),
+            SEPARATOR.join(versions),
+            seen="; and ".join(seen),
+            cache=False,
+        )
+
+    def __call__(self, inputs: Sequence[Any] | Tensor) -> Tensor:
+        """Embed n inputs: float32 of shape (n, d1 + d2 + ...), on the CPU.
+
+        Raises:
+            UsageError: As of `Encoder`.
+            DataError: As of `Encoder`, and if a part is not of the size that was said.
+        """
+        return self._side_by_side(inputs)
+
+    def _side_by_side(self, inputs: Sequence[Any] | Tensor) -> Tensor:
+        columns = []
+        for name, size in self.parts:
+            part = self.encoders[name](inputs)  # (n, d)
+            if part.shape[1] != size:
+                raise DataError(f"expected {size} numbers from {name}, got {part.shape[1]}")
+            columns.append(F.normalize(part, dim=1))
+        return torch.cat(columns, dim=1)
+
+
+class EncoderRegistry(Registry[Pretrained]):
+    """Pretrained encoders by name, and several joined by a plus: "minilm+use_multilingual"."""
+
+    def find(self, name: str) -> Pretrained:
+        """The encoder with this name; of names with a plus between them, all of these joined.
+
+        Joined encoders of images take them in the largest of their sides, and each resizes them to
+        its own. The languages are those that all of them know.
+
+        Raises:
+            UsageError: If nothing has one of the names, one stands there twice, or their kinds
+                differ.
+            MissingError: If a module cannot be imported.
+        """
+        names = name.split(SEPARATOR)
+        if len(names) == 1:
+            return super().find(name)
+        parts = {one: super(EncoderRegistry, self).find(one) for one in names}
+        if len(parts) < len(names):
+            raise UsageError(f"expected encoders that differ, got {name!r}")
+        kinds: set[Kind] = {one.kind for one in parts.values()}
+        if len(kinds) > 1:
+            raise UsageError(f"expected encoders of one kind, got {name!r} of {sorted(kinds)}")
+        sizes = {one: pretrained.size for one, pretrained in parts.items()}
+        languages = [one.languages for one in parts.values()]
+        known = [each for each in languages if each is not None]
+        sides = [one.side for one in parts.values() if one.side is not None]
+        return Pretrained(
+            lambda: JoinedEncoder({one: parts[one].load() for one in names}, sizes),
+            sum(sizes.values()),
+            kinds.pop(),
+            side=max(sides, default=None),
+            languages=frozenset.intersection(*known) if len(known) == len(languages) else None,
+        )
