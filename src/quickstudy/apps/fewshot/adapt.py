@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quickstudy.apps.fewshot.explanation import explain
 from quickstudy.apps.fewshot.methods import (
     DRAWINGS_RUN,
     IMAGE_ENCODER,
-    METHOD_FOR_EMBEDDINGS,
-    METHOD_FOR_NUMBERS,
     METHODS,
     TEXT_ENCODER,
     EncodedImages,
@@ -25,7 +25,7 @@ from quickstudy.apps.fewshot.methods import (
     make_method,
     named_encoder,
 )
-from quickstudy.apps.fewshot.selection import Selection, select_for_images
+from quickstudy.apps.fewshot.views import ImageViews, default_blend, text_encoder_name
 from quickstudy.encoders import Encoder
 from quickstudy.engine.calibration import fit_temperature, scores_left_out
 from quickstudy.errors import DataError, MissingError, UsageError
@@ -33,16 +33,19 @@ from quickstudy.experiments.run import load_run
 from quickstudy.files import readable
 from quickstudy.learners import Learner
 from quickstudy.learners.base import check_finite
+from quickstudy.learners.transfer.blend import Kind
 from quickstudy.progress import track
 from quickstudy.recipes.schema import Recipe
 from quickstudy.table_files import read_rows
 from quickstudy.tasks import ClassData, Support
 from quickstudy.tasks.image_files import content_hash, list_images
-from quickstudy.tasks.images import Images, Ink, decode_image, folder_bit_depth, load_image_folder
+from quickstudy.tasks.images import Images, Ink, folder_bit_depth, load_image_folder
 
 __all__ = ["Adaptation", "Prediction", "adapt", "as_table"]
 
 _E = TypeVar("_E")
+
+GATE_KINDS: dict[str, Kind] = {"image": "image", "text": "text", "row": "numbers"}
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 LABEL_COLUMNS = ("label", "class")
@@ -108,10 +111,9 @@ def adapt(
             with a column of labels and either one of texts or any number of numbers.
         query: Images, or a table of the same columns; its labels, if any, are not looked at.
         learner: A run folder, the name of a run that comes with quickstudy, or a method that needs
-            no meta-training. By default "gaussian_classes" for numbers, "ridge" for texts,
-            and for images "ridge" or "handwriting", as `select_for_images` says.
-        encoder: By default MiniLM for texts, EfficientNet-Lite0 for images, and for a run the one
-            it was meta-trained on, if any.
+            no meta-training. By default `LearnedBlend`, which weighs many methods.
+        encoder: By default all that suit texts or images and are installed, for a method MiniLM or
+            EfficientNet-Lite0, and for a run the one it was meta-trained on, if any.
         label: The column of labels; by default "label" or "class".
         ink: "dark" for dark strokes on light paper, which are inverted; "bright" leaves as is;
             by default as `images_of` says.
@@ -138,13 +140,25 @@ def adapt(
 
 @dataclass(frozen=True)
 class _Adapter:
-    """What adapts: a learner, or the name of a method; and what examples go through before."""
+    """What adapts, and what examples go through before.
 
-    learner: Learner | str
+    Args:
+        learner: A learner, the name of a method, or None for the default.
+        embed: Makes of examples what the learner takes.
+        about: The learner in words.
+        recipe: Of the run that the learner is of.
+        encoder: What `embed` is, if it is an encoder.
+    """
+
+    learner: Learner | str | None
     embed: Callable[[Any], Tensor]
     about: str
     recipe: Recipe | None = None
-    seen: str = ""
+    encoder: Any = None
+
+    @property
+    def seen(self) -> str:
+        return self.encoder.seen if self.encoder else ""
 
 
 def _adapt_to_images(
@@ -155,49 +169,58 @@ def _adapt_to_images(
     ink: Ink | None,
     overrides: Sequence[str],
 ) -> Adaptation:
-    reason = ""
     bits = folder_bit_depth(support)
+    named = list_images(query)
+
+    def load_data(how: Images) -> ClassData:
+        return load_image_folder(support, **{**vars(how), "bits": bits})
+
+    def load(how: Images) -> Tensor:
+        return load_data(how).x
+
+    def decode(how: Images) -> Tensor:
+        how = replace(how, bits=bits)
+        pixels = [
+            how.decode(read(), f"{query}/{name}") for name, read in track(named, "decoding images")
+        ]
+        return torch.from_numpy(np.ascontiguousarray(np.stack(pixels)))
+
     if encoder is None and learner is None and not (ink or overrides):
-        selection = _select(support, bits)
-        learner = DRAWINGS_RUN if selection.name == DRAWINGS_RUN else METHOD_FOR_EMBEDDINGS
-        reason = selection.reason
+        views = ImageViews(bits)
+        adapter = _Adapter(None, views.embed, "a blend of many methods", encoder=views)
+        data = load_data(Images(8))
+        examples: Any = partial(_pixels, load)
+        queries: Any = partial(_pixels, decode)
+    else:
+        adapter, how = _named_for_images(learner, encoder, ink, overrides)
+        data = load_data(how)
+        examples, queries = data.x, decode(how)
+    names = [name for name, _ in named]
+    content = content_hash(support)
+    return _adapt_and_predict(
+        "image", adapter, examples, data.y, list(data.names), queries, names, content
+    )
+
+
+def _pixels(load: Callable[[Images], Tensor], how: Images) -> Tensor:
+    return load(how).float() / 255
+
+
+def _named_for_images(
+    learner: str | Path | None, encoder: str | None, ink: Ink | None, overrides: Sequence[str]
+) -> tuple[_Adapter, Images]:
+    """What adapts to images if the user names it, and how it takes them."""
     run = None
     if encoder is None and learner not in METHODS:
         run = load_run(learner or DRAWINGS_RUN, overrides)
     if run and not run[0].data.encoder:
         recipe, made = run
-        how = vars(images_of(recipe, ink))
-        adapter = _Adapter(made, lambda x: x.float() / 255, str(learner), recipe)
-    elif ink or (overrides and run is None):
+        name = str(learner or DRAWINGS_RUN)
+        return _Adapter(made, lambda x: x.float() / 255, name, recipe), images_of(recipe, ink)
+    if ink or (overrides and run is None):
         raise UsageError("expected --ink and --set only with a run of images, got an encoder")
-    else:
-        adapter, known = _encoded(learner, encoder or IMAGE_ENCODER, EncodedImages, run)
-        how = vars(known.images)
-    how["bits"] = bits
-    shots = load_image_folder(support, **how)
-    named = list_images(query)
-    pixels = np.stack(
-        [
-            decode_image(read(), f"{query}/{name}", **how)
-            for name, read in track(named, "decoding images")
-        ]
-    )
-    queries = torch.from_numpy(np.ascontiguousarray(pixels))
-    names = [name for name, _ in named]
-    adaptation = _adapt_and_predict(
-        "image", adapter, shots.x, shots.y, list(shots.names), queries, names, content_hash(support)
-    )
-    return replace(adaptation, reason=reason)
-
-
-def _select(support: Path, bits: int) -> Selection:
-    """What suits a folder of images."""
-
-    def load(images: Images) -> ClassData:
-        return load_image_folder(support, **vars(replace(images, bits=bits)))
-
-    y = load(Images(8)).y
-    return select_for_images(lambda images: load(images).x.float() / 255, y)
+    adapter, known = _encoded(learner, encoder or IMAGE_ENCODER, EncodedImages, run)
+    return adapter, known.images
 
 
 def _adapt_to_table(
@@ -232,7 +255,8 @@ def _adapt_to_table(
         names = [str(i + 1) for i in range(len(rows[1]))]
         return _adapt_and_predict("row", adapter, rows[0], y, classes, rows[1], names, content)
     run = None if learner is None or learner in METHODS or encoder else load_run(learner)
-    adapter, _ = _encoded(learner, encoder or TEXT_ENCODER, Encoder, run)
+    encoder = encoder or (TEXT_ENCODER if learner else text_encoder_name())
+    adapter, _ = _encoded(learner, encoder, Encoder, run)
     texts = [table[columns[0]] for table in (support_table, query_table)]
     for path, column in zip((support, query), texts, strict=True):
         if blank := [i for i, text in enumerate(column) if not text.strip()]:
@@ -240,20 +264,17 @@ def _adapt_to_table(
     return _adapt_and_predict("text", adapter, texts[0], y, classes, texts[1], texts[1], content)
 
 
-def _method(learner: str | Path | None, default: str) -> str:
-    if learner is None:
-        return default
-    if learner not in METHODS:
+def _method(learner: str | Path | None) -> str | None:
+    if learner is not None and learner not in METHODS:
         raise UsageError(f"expected a method for vectors ({', '.join(METHODS)}), got {learner}")
-    return str(learner)
+    return None if learner is None else str(learner)
 
 
 def _of_numbers(learner: str | Path | None, n_columns: int) -> _Adapter:
     """A method for vectors, or the learner of a run on vectors or series, whose numbers lie in the
     columns in their order."""
     if learner is None or learner in METHODS:
-        method = _method(learner, METHOD_FOR_NUMBERS)
-        return _Adapter(method, lambda x: x, method)
+        return _Adapter(_method(learner), lambda x: x, str(learner or "a blend of many methods"))
     recipe, made = load_run(learner)
     data = recipe.data
     if data.encoder or data.of_images or data.of_texts or data.is_regression:
@@ -278,7 +299,7 @@ def _encoded(
     """A method of what a named encoder makes, or a run's learner of what that of its training
     makes."""
     if run is None:
-        recipe, method = None, _method(learner, METHOD_FOR_EMBEDDINGS)
+        recipe, method = None, _method(learner)
     else:
         recipe, method = run
         if recipe.data.encoder is None:
@@ -292,9 +313,8 @@ def _encoded(
         what = "images" if kind is EncodedImages else "texts"
         raise UsageError(f"expected an encoder of {what}, got {encoder}")
     embed: Any = known.encoder if isinstance(known, EncodedImages) else known
-    return _Adapter(
-        method, embed, f"{learner or METHOD_FOR_EMBEDDINGS} on {encoder}", recipe, embed.seen
-    ), known
+    about = f"{learner or 'a blend of many methods'} on {encoder}"
+    return _Adapter(method, embed, about, recipe, embed), known
 
 
 def _adapt_and_predict(
@@ -310,14 +330,23 @@ def _adapt_and_predict(
     """Adapt, and predict."""
     x, queries = adapter.embed(support), adapter.embed(queries)
     learner, temperature, n_way = adapter.learner, 1.0, len(classes)
+    reason = ""
+    if learner is None or isinstance(learner, str):
+        x, queries = x.double(), queries.double()
+    task = Support(x, y, n_way)
     with torch.no_grad():
-        if isinstance(learner, str):
-            x, queries = x.double(), queries.double()
-            learner = make_method(learner)
-            if int(y.bincount().min()) > 1:
-                left_out = scores_left_out(learner.adapt, Support(x, y, n_way))
-                temperature = fit_temperature([left_out])
-        scores = learner.adapt(Support(x, y, n_way))(queries)
+        if learner is None:
+            blend = default_blend(GATE_KINDS[kind], adapter.encoder, x.shape[1])
+            predictor = blend.adapt(task)
+            reason = str(explain(predictor))
+        else:
+            if isinstance(learner, str):
+                learner = make_method(learner)
+                if int(y.bincount().min()) > 1:
+                    left_out = scores_left_out(learner.adapt, task)
+                    temperature = fit_temperature([left_out])
+            predictor = learner.adapt(task)
+        scores = predictor(queries)
     scores = check_finite(scores, adapter.about) / temperature
     predictions = [
         Prediction(
@@ -329,7 +358,15 @@ def _adapt_and_predict(
     ]
     shots = len(y) / n_way
     return Adaptation(
-        kind, adapter.about, adapter.recipe, adapter.seen, n_way, shots, content, predictions
+        kind,
+        adapter.about,
+        adapter.recipe,
+        adapter.seen,
+        n_way,
+        shots,
+        content,
+        predictions,
+        reason,
     )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,8 +20,6 @@ from torch import Tensor
 
 from quickstudy.apps.fewshot.labels import plain
 from quickstudy.apps.fewshot.methods import (
-    DRAWINGS_RUN,
-    IMAGE_ENCODER,
     EncodedImages,
     default_encoder,
     images_of,
@@ -33,6 +31,7 @@ from quickstudy.apps.fewshot.saving import (
     CodeEncoder,
     CodeLearner,
     ImageEncoder,
+    ImageViewsEncoder,
     MethodLearner,
     NamedEncoder,
     NoEncoder,
@@ -42,7 +41,7 @@ from quickstudy.apps.fewshot.saving import (
     read_estimator,
     write_estimator,
 )
-from quickstudy.apps.fewshot.selection import Selection, select_for_images
+from quickstudy.apps.fewshot.views import ImageViews
 from quickstudy.engine import checkpoints
 from quickstudy.errors import DataError, UsageError, require
 from quickstudy.experiments.run import load_run
@@ -67,7 +66,7 @@ except ImportError:
     require("sklearn", "fewshot")
     raise
 
-__all__ = ["QUERY_BATCH", "Encoder", "FewShotEstimator", "dtype_of"]
+__all__ = ["QUERY_BATCH", "Encoder", "FewShotEstimator", "FittedPredictor", "dtype_of"]
 
 QUERY_BATCH = 1000
 """Queries that are predicted in one batch."""
@@ -104,46 +103,53 @@ class FewShotEstimator(BaseEstimator):
         """Whether the learner is a closed-form method, as the user gives no trained one."""
         return self.learner in (None, *self._methods) and self.recipe_ is None
 
-    def _prepare(self, X: Any, labels: np.ndarray | None = None) -> None:
-        """Set learner and encoder, chosen by the examples where the user names none."""
+    def _prepare(self, X: Any) -> None:
+        """Set learner and encoder, for examples of the kind of X, or as saved if it is None."""
         self.recipe_: Recipe | None = None
-        self.selection_: Selection | None = None
-        learner, encoder = self.learner, self.encoder
-        if encoder is None and self._is_closed_form and X is not None:
-            encoder = default_encoder(X)
-            if encoder == IMAGE_ENCODER and learner is None and labels is not None:
-                check_consistent_length(X, labels)
-                y = torch.from_numpy(np.unique(labels, return_inverse=True)[1])
-                self.selection_ = select_for_images(lambda images: images(X), y)
-                print(f"chosen: {self.selection_.reason}", file=sys.stderr)
-                if self.selection_.name == DRAWINGS_RUN:
-                    learner, encoder = DRAWINGS_RUN, None
-        self._encoder_name = encoder if isinstance(encoder, str) else None
-        self.encoder_: Any = named_encoder(encoder) if isinstance(encoder, str) else encoder
+        self._set_learner()
+        self._set_encoder(X)
+        if X is not None and isinstance(self.encoder_, Images | EncodedImages | ImageViews):
+            self.encoder_ = self.encoder_.fitted(X)
+
+    def _set_learner(self) -> None:
+        learner = self.learner
         if learner is None or learner in self._methods:
             self.learner_: Learner = self._default().eval()  # until the examples' shape is known
         elif isinstance(learner, Learner):
             self.learner_ = copy.deepcopy(learner).eval()
         elif isinstance(learner, str | os.PathLike):
             self.recipe_, self.learner_ = load_run(learner)
-            if encoder is None and (name := self.recipe_.data.encoder):
-                self._encoder_name, self.encoder_ = name, named_encoder(name)
-            elif encoder is None and self.recipe_.data.of_images:
-                self.encoder_ = images_of(self.recipe_)
         else:
             raise UsageError(
                 "expected as learner a Learner, a run folder, a name or None, got "
                 f"{type(learner).__name__}"
             )
-        if X is not None and isinstance(self.encoder_, Images | EncodedImages):
-            self.encoder_ = self.encoder_.fitted(X)
 
-    def _closed_form(self, described: bool) -> Learner:
+    def _set_encoder(self, X: Any) -> None:
+        encoder, name = self.encoder, None
+        if isinstance(encoder, str):
+            name = encoder
+        elif encoder is None and self.recipe_ is not None:
+            name = self.recipe_.data.encoder
+            if name is None and self.recipe_.data.of_images:
+                encoder = images_of(self.recipe_)
+        elif encoder is None and self._is_closed_form and X is not None:
+            name, encoder = self._default_encoder(X)
+        self._encoder_name = name
+        self.encoder_: Any = named_encoder(name) if name else encoder
+
+    def _default_encoder(self, X: Any) -> tuple[str | None, Any]:
+        """The encoder of examples if the user names nothing, by name or itself."""
+        return default_encoder(X), None
+
+    def _closed_form(self, size: int, described: bool) -> Learner:
         """Make the closed-form learner, for a user who gives no learner with weights.
 
         Args:
+            size: How many numbers an example has.
             described: Whether classes have descriptions.
         """
+        del size, described
         if self.learner is not None:
             return make_method(str(self.learner))
         return self._default().eval()
@@ -173,28 +179,15 @@ class FewShotEstimator(BaseEstimator):
             )
         return x
 
-    def _adapt(self, support: Support) -> Predictor:
+    def _adapt(self, support: Support) -> FittedPredictor:
         """Adapt the learner; its predictor takes any number of queries and computes no gradient."""
-        learner, shape = type(self.learner_).__name__, tuple(support.x.shape[1:])
-
-        def refuse(error: Exception) -> DataError:
-            return DataError(f"{learner} cannot learn from examples of shape {shape}: {error}")
-
+        learner = type(self.learner_).__name__
         with torch.no_grad():
             try:
                 predictor = self.learner_.adapt(support)
             except (RuntimeError, IndexError) as error:
-                raise refuse(error) from error
-
-        def predict(x: Tensor) -> Tensor:
-            with torch.no_grad():
-                try:
-                    scores = torch.cat([predictor(part) for part in x.split(QUERY_BATCH)]).cpu()
-                except (RuntimeError, IndexError) as error:
-                    raise refuse(error) from error
-            return check_finite(scores, learner).double()
-
-        return predict
+                raise _unfit(learner, support.x, error) from error
+        return FittedPredictor(predictor, learner)
 
     def _learn(self, support: Support) -> None:
         self._predictor = self._adapt(support)
@@ -219,8 +212,6 @@ class FewShotEstimator(BaseEstimator):
         ]
         if self.support_.n_way is not None:
             rows.append(["classes", self.support_.n_way])
-        if self.selection_ is not None:
-            rows.append(["chosen", self.selection_.reason])
         return html_table([type(self).__name__, ""], rows) + shown
 
     def __getstate__(self) -> dict[str, Any]:
@@ -267,12 +258,16 @@ class FewShotEstimator(BaseEstimator):
             return MethodLearner(name=self.learner)  # pyright: ignore[reportArgumentType]
         return CodeLearner(name=type(self.learner_).__name__)
 
-    def _saved_encoder(self) -> NoEncoder | NamedEncoder | ImageEncoder | CodeEncoder:
+    def _saved_encoder(
+        self,
+    ) -> NoEncoder | NamedEncoder | ImageEncoder | ImageViewsEncoder | CodeEncoder:
         if self._encoder_name:
             images = getattr(self.encoder_, "images", None)
             return NamedEncoder(name=self._encoder_name, bits=images.bits if images else None)
         if self.encoder_ is None:
             return NoEncoder()
+        if isinstance(self.encoder_, ImageViews):
+            return ImageViewsEncoder(bits=self.encoder_.bits)
         if isinstance(self.encoder_, Images):
             return ImageEncoder(options=vars(self.encoder_))
         return CodeEncoder()
@@ -315,7 +310,9 @@ class FewShotEstimator(BaseEstimator):
         if isinstance(saved.learner, RunLearner):
             estimator.recipe_ = parse_recipe(saved.learner.recipe)
         if isinstance(saved.learner, MethodLearner):
-            estimator.learner_ = estimator._closed_form("attributes" in support)
+            estimator._take(saved.state)
+            size = support["x"][0].numel()
+            estimator.learner_ = estimator._closed_form(size, "attributes" in support)
         try:
             checkpoints.load_weights(estimator.learner_, weights)
         except RuntimeError as error:
@@ -329,17 +326,52 @@ class FewShotEstimator(BaseEstimator):
             estimator.n_features_in_ = saved.n_features
         if saved.feature_names:
             estimator.feature_names_in_ = np.array(saved.feature_names, dtype=object)
+        estimator._take(saved.state)
         support = {name: t.to(device_of(estimator.learner_)) for name, t in support.items()}
-        estimator._restore(support, saved.state)
+        estimator._learn(estimator._support_of(support))
         return estimator
 
     def _state(self) -> ClassifierState | RegressorState:
         """What was learned in addition to the support set."""
         raise NotImplementedError
 
-    def _restore(self, support: dict[str, Tensor], state: Any) -> None:
-        """Restore what `_state` returned, and adapt to the examples again."""
+    def _take(self, state: Any) -> None:
+        """Set what `_state` returned."""
         raise NotImplementedError
+
+    def _support_of(self, tensors: dict[str, Tensor]) -> Support:
+        """The support set of saved tensors."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FittedPredictor:
+    """A learner's predictor, for any number of queries, without gradients.
+
+    Args:
+        predictor: As the learner gave it.
+        learner: The name of its class.
+    """
+
+    predictor: Predictor
+    learner: str
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Scores (n, n_way) or predictions (n, d), float64 on the CPU.
+
+        Raises:
+            DataError: If the learner cannot take the queries, or a score is not finite.
+        """
+        with torch.no_grad():
+            try:
+                scores = torch.cat([self.predictor(part) for part in x.split(QUERY_BATCH)]).cpu()
+            except (RuntimeError, IndexError) as error:
+                raise _unfit(self.learner, x, error) from error
+        return check_finite(scores, self.learner).double()
+
+
+def _unfit(learner: str, x: Tensor, error: Exception) -> DataError:
+    return DataError(f"{learner} cannot learn from examples of shape {tuple(x.shape[1:])}: {error}")
 
 
 def _name(part: Any) -> str:

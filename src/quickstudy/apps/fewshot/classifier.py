@@ -16,24 +16,29 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.apps.fewshot.base import Encoder, FewShotEstimator, dtype_of
+from quickstudy.apps.fewshot.explanation import Explanation, explain
+from quickstudy.apps.fewshot.inputs import Kind as InputKind
+from quickstudy.apps.fewshot.inputs import kind_of
 from quickstudy.apps.fewshot.labels import as_labels, is_text, labels_of_descriptions, mixed_labels
-from quickstudy.apps.fewshot.methods import METHOD_FOR_EMBEDDINGS, METHODS, make_method
+from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.fewshot.saving import ClassifierState
+from quickstudy.apps.fewshot.views import KINDS, ImageViews, default_blend, text_encoder_name
 from quickstudy.engine.calibration import (
     expected_calibration_error,
     fit_temperature,
     fit_threshold,
     scores_left_out,
 )
-from quickstudy.errors import DataError, UsageError, require
+from quickstudy.errors import DataError, QuickstudyError, UsageError, require
 from quickstudy.learners import BayesianPrototypes, Learner
 from quickstudy.learners.base import device_of
+from quickstudy.learners.transfer.blend import BlendedTask, Kind
 from quickstudy.learners.transfer.closed_form import GaussianClasses
 from quickstudy.tasks import Support, Tasks
 
 try:
     from sklearn.base import ClassifierMixin
-    from sklearn.utils.validation import check_array, check_consistent_length
+    from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 except ImportError:
     require("sklearn", "fewshot")
     raise
@@ -53,18 +58,19 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         learner: Any learner, meta-trained or not; a run folder, or the name of a run that comes
             with quickstudy ("handwriting", "glyphs"); a method that needs no meta-training
             ("gaussian_classes", "nearest_centroid", "nearest_neighbour", "ridge" or
-            "linear_probe"); or None for `GaussianClasses` of numbers, ridge regression of what an
-            encoder makes, and with descriptions `BayesianPrototypes` of the inputs as they are. The
-            learner that is given does not change.
+            "linear_probe"); or None for `LearnedBlend`, which weighs many methods by what it has
+            learned from other tasks (see `explain`), and with descriptions `BayesianPrototypes` of
+            the inputs as they are. The learner that is given does not change.
         encoder: Turns a list of examples of any kind into numbers of shape (n, ...), as `Images`
-            does; or the name of one, "minilm" or "efficientnet_lite0". Without, a run takes
-            images prepared as in its training, and another learner arrays. With neither learner
-            nor encoder, texts are embedded by MiniLM; images are learned by "handwriting" or
-            embedded by EfficientNet-Lite0, whichever classifies more left-out examples correctly; a
-            line on standard error says which.
+            does; or the name of one, such as "minilm" or "efficientnet_lite0", or of several joined
+            by a plus. Without, a run takes images prepared as in its training, and another learner
+            arrays. With neither learner nor encoder, texts are embedded by MiniLM and the
+            multilingual Universal Sentence Encoder, images by EfficientNet-Lite0 and the run
+            "handwriting", and `LearnedBlend` weighs them.
         temperature: What scores are divided by before softmax. "auto" learns it from the examples,
-            each left out once, if every class has two; else it is 1. That takes one adaptation per
-            example, at most 12; a given number takes none. See `calibrate`.
+            each left out once, if every class has two; else it is 1, as it is for the default
+            learner, whose probabilities are calibrated. That takes one adaptation per example, at
+            most 12; a given number takes none. See `calibrate`.
         unknown: Label of a query whose greatest score is below the threshold; with None, each query
             gets the label of a class. A string or an integer, like the labels.
         threshold: Least score of a known class. "auto" learns it from the examples, each left out
@@ -75,7 +81,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         classes_: The labels, sorted.
         temperature_, threshold_: As given or learned; the threshold is None without `unknown`.
         learner_, encoder_: What adapts, and what prepares the examples.
-        selection_: What was chosen for images, and why; None if there was no choice.
+        kind_: What the examples are taken for: "text", "image" or "numbers".
         support_: The examples seen, as tensors.
 
     Example:
@@ -146,10 +152,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         if is_text(labels) != is_text(named):
             raise mixed_labels(labels[0], named[0])
         if first:
-            if empty and descriptions:
-                self._prepare(list(descriptions.values()))
-            else:
-                self._prepare(X, labels)
+            self._described = descriptions is not None
+            self._prepare(list(descriptions.values()) if empty and descriptions else X)
         described: dict[Any, Tensor] = {}  # descriptions by label
         if descriptions is not None:
             described = dict(
@@ -278,15 +282,21 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
                 f"{np.sum(labels == rare[0])} of {rare[0]!r}: add one, or give a threshold"
             )
         if self._is_closed_form:
-            self.learner_ = self._closed_form(bool(described)).to(x.device)
+            self.learner_ = self._closed_form(x[0].numel(), bool(described)).to(x.device)
+        adapted = self._adapt(support)
         temperature, threshold = self.temperature, self.threshold
-        if (temperature == "auto" and not rare) or learns_threshold:
-            scores, targets = scores_left_out(self._adapt, support)
-            if temperature == "auto":
+        is_calibrated = isinstance(adapted.predictor, BlendedTask)
+        learns_temperature = temperature == "auto" and not rare and not is_calibrated
+        if learns_temperature or learns_threshold:
+            if isinstance(adapted.predictor, BlendedTask):
+                scores, targets = adapted.predictor.left_out()
+            else:
+                scores, targets = scores_left_out(self._adapt, support)
+            if learns_temperature:
                 temperature = fit_temperature([(scores, targets)])
             if learns_threshold:
                 threshold = fit_threshold(scores)
-        self._learn(support)
+        self._predictor, self.support_ = adapted, support
         self.classes_ = classes
         self.temperature_ = 1.0 if temperature == "auto" else float(temperature)
         self.threshold_ = None if self.unknown is None else float(threshold)
@@ -305,9 +315,10 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         if n_tasks < 1:
             raise UsageError(f"expected n_tasks >= 1, got {n_tasks}")
         if not hasattr(self, "support_"):
+            self._described = False
             self._prepare(None)
             if self._is_closed_form:
-                self.learner_ = self._closed_form(False)
+                self.learner_ = self._closed_form(tasks[0].support.x[0].numel(), False)
         device, dtype = device_of(self.learner_), dtype_of(self.learner_)
         scores_and_labels = []
         for i in range(n_tasks):
@@ -346,27 +357,69 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         y = torch.from_numpy(np.searchsorted(self.classes_, labels))
         return expected_calibration_error(torch.from_numpy(probabilities), y, n_bins)
 
-    def _closed_form(self, described: bool) -> Learner:
-        if self.learner is None and described:
+    def explain(self) -> Explanation:
+        """What the default learner weighed for these examples, and the accuracy it expects.
+
+        Raises:
+            UsageError: If a learner was given, which weighs nothing.
+        """
+        check_is_fitted(self)
+        task = self._predictor.predictor
+        if not isinstance(task, BlendedTask):
+            raise UsageError(
+                f"expected the default learner to explain its choice, got {_learner_name(self)}: "
+                "leave out learner= and descriptions"
+            )
+        return explain(task)
+
+    def _prepare(self, X: Any) -> None:
+        self.kind_: Kind = KINDS[_kind_of(X)]
+        super()._prepare(X)
+
+    def _default_encoder(self, X: Any) -> tuple[str | None, Any]:
+        kind = kind_of(X)
+        if self.learner is not None or self._described:
+            return super()._default_encoder(X)
+        if kind == "texts":
+            return text_encoder_name(), None
+        return None, ImageViews() if kind == "images" else None
+
+    def _closed_form(self, size: int, described: bool) -> Learner:
+        if self.learner is not None:
+            return super()._closed_form(size, described)
+        if described:
             prototypes = BayesianPrototypes(nn.Flatten(), scale=10.0, prior_strength=PRIOR_STRENGTH)
             return prototypes.double().eval()
-        if self.learner is None and self.encoder_ is not None:
-            return make_method(METHOD_FOR_EMBEDDINGS)
-        return super()._closed_form(described)
+        return default_blend(self.kind_, self.encoder_, size)
 
     def _state(self) -> ClassifierState:
         return ClassifierState(
             classes=self.classes_.tolist(),
             temperature=self.temperature_,
             threshold=self.threshold_,
+            kind=self.kind_,
         )
 
-    def _restore(self, support: dict[str, Tensor], state: ClassifierState) -> None:
+    def _take(self, state: ClassifierState) -> None:
         self.classes_ = np.array(state.classes)
         self.temperature_, self.threshold_ = state.temperature, state.threshold
-        self._learn(
-            Support(support["x"], support["y"], len(self.classes_), support.get("attributes"))
-        )
+        self.kind_ = state.kind
+
+    def _support_of(self, tensors: dict[str, Tensor]) -> Support:
+        return Support(tensors["x"], tensors["y"], len(self.classes_), tensors.get("attributes"))
+
+
+def _kind_of(X: Any) -> InputKind:
+    """The kind of examples, for the gate; numbers where an encoder of one's own takes others."""
+    try:
+        return "numbers" if X is None else kind_of(X)
+    except QuickstudyError:
+        return "numbers"
+
+
+def _learner_name(classifier: FewShotClassifier) -> str:
+    named = classifier.learner
+    return named if isinstance(named, str) else type(classifier.learner_).__name__
 
 
 def _is_empty(values: Any) -> bool:

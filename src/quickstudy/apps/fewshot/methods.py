@@ -22,14 +22,11 @@ __all__ = [
     "DRAWINGS_RUN",
     "IMAGE_ENCODER",
     "METHODS",
-    "METHOD_FOR_EMBEDDINGS",
-    "METHOD_FOR_NUMBERS",
     "TEXT_ENCODER",
     "EncodedImages",
     "VectorClassifier",
     "default_encoder",
     "images_of",
-    "in_colour",
     "make_method",
     "named_encoder",
 ]
@@ -42,18 +39,10 @@ IMAGE_ENCODER, TEXT_ENCODER = "efficientnet_lite0", "minilm"
 METHODS = ("gaussian_classes", "nearest_centroid", "nearest_neighbour", "ridge", "linear_probe")
 """Learners of vectors that need no meta-training."""
 
-METHOD_FOR_NUMBERS, METHOD_FOR_EMBEDDINGS = "gaussian_classes", "ridge"
-"""The method if none is named. Features of columns differ in scale and depend on each other;
-embeddings compare by direction, and with one example a class their scales cannot be estimated."""
-
 LOGIT_SCALES = {"nearest_centroid": 10.0, "nearest_neighbour": 10.0, "ridge": 16.0}
 """Factors for the softmax of scores that are cosines or targets of 0 and 1. The best ones were 8 to
 15 for centroids and 13 to 25 for ridge, by 1, 2 or 5 examples of 5 or 16 training classes of
 Caltech 101 under EfficientNet-Lite0 and of clinc150 under MiniLM."""
-
-CHROMA_THRESHOLD, COLOURED_SHARE_THRESHOLD = 0.15, 0.001
-"""A pixel is colourful from this difference between its strongest and its weakest channel, in 0..1;
-images are in colour from this share of such pixels."""
 
 
 class EncodedImages:
@@ -100,7 +89,7 @@ def make_method(name: str) -> Learner:
     """
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    learner = GaussianClasses() if name == METHOD_FOR_NUMBERS else VectorClassifier(name)  # pyright: ignore[reportArgumentType]
+    learner = GaussianClasses() if name == "gaussian_classes" else VectorClassifier(name)  # pyright: ignore[reportArgumentType]
     return learner.eval()
 
 
@@ -151,15 +140,3 @@ def default_encoder(examples: Any) -> str | None:
         DataError, MissingError: As of `kind_of`.
     """
     return {"texts": TEXT_ENCODER, "images": IMAGE_ENCODER, "numbers": None}[kind_of(examples)]
-
-
-def in_colour(images: Tensor) -> bool:
-    """Whether images (n, 3, height, width) in 0..1 have more than greys, be it in a small place.
-
-    Example:
-        >>> import torch
-        >>> in_colour(torch.rand(2, 1, 8, 8).expand(2, 3, 8, 8))
-        False
-    """
-    colourful = images.amax(1) - images.amin(1) > CHROMA_THRESHOLD
-    return float(colourful.float().mean()) > COLOURED_SHARE_THRESHOLD

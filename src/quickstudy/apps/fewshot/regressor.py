@@ -102,6 +102,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
     def _state(self) -> RegressorState:
         return RegressorState(flat=self.flat_)
 
-    def _restore(self, support: dict[str, Tensor], state: RegressorState) -> None:
-        self._learn(Support(support["x"], support["y"]))
+    def _take(self, state: RegressorState) -> None:
         self.flat_ = state.flat
+
+    def _support_of(self, tensors: dict[str, Tensor]) -> Support:
+        return Support(tensors["x"], tensors["y"])

@@ -9,10 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from quickstudy.apps.fewshot.methods import METHODS
+from quickstudy.apps.fewshot.views import ImageViews
 from quickstudy.engine import checkpoints
 from quickstudy.errors import MissingError, RunError, UsageError
 from quickstudy.experiments.build import make_learner
 from quickstudy.learners import Learner
+from quickstudy.learners.transfer.blend import Kind
 from quickstudy.recipes.loading import parse_recipe
 from quickstudy.tasks import Support
 from quickstudy.tasks.images import Images
@@ -22,6 +24,7 @@ __all__ = [
     "CodeEncoder",
     "CodeLearner",
     "ImageEncoder",
+    "ImageViewsEncoder",
     "MethodLearner",
     "NamedEncoder",
     "NoEncoder",
@@ -125,6 +128,16 @@ class ImageEncoder(_CompleteEncoder):
         return Images(**options)
 
 
+class ImageViewsEncoder(_CompleteEncoder):
+    """The views of images that the default learner has, and the bits of 16-bit images."""
+
+    kind: Literal["image_views"] = "image_views"
+    bits: int | None = Field(None, ge=1, le=16)
+
+    def make(self) -> ImageViews:
+        return ImageViews(self.bits)
+
+
 class CodeEncoder(_Saved):
     """A callable that the user made."""
 
@@ -142,6 +155,7 @@ class ClassifierState(_Saved):
     classes: list[int] | list[str]
     temperature: float = Field(gt=0)
     threshold: float | None
+    kind: Kind
 
 
 class RegressorState(_Saved):
@@ -156,7 +170,8 @@ class SavedEstimator(_Saved):
     estimator: Literal["FewShotClassifier", "FewShotRegressor"]
     learner: Annotated[MethodLearner | RunLearner | CodeLearner, Field(discriminator="kind")]
     encoder: Annotated[
-        NoEncoder | NamedEncoder | ImageEncoder | CodeEncoder, Field(discriminator="kind")
+        NoEncoder | NamedEncoder | ImageEncoder | ImageViewsEncoder | CodeEncoder,
+        Field(discriminator="kind"),
     ]
     options: dict[str, str | int | float | None]
     n_features: int | None

@@ -1,5 +1,23 @@
 """A blend of heads, weighed by a gate that is meta-trained over tasks of many domains."""
 
-from quickstudy.learners.transfer.blend.candidates import View, fit_candidates
+from quickstudy.learners.transfer.blend.accuracy import AccuracyModel, ExpectedAccuracy
+from quickstudy.learners.transfer.blend.candidates import JOINED, PIXELS, RAW, Kind, View
+from quickstudy.learners.transfer.blend.gate import Gate
+from quickstudy.learners.transfer.blend.learned_blend import BlendedTask, LearnedBlend
+from quickstudy.learners.transfer.blend.storage import read_gate, shipped_gate, write_gate
 
-__all__ = ["View", "fit_candidates"]
+__all__ = [
+    "JOINED",
+    "PIXELS",
+    "RAW",
+    "AccuracyModel",
+    "BlendedTask",
+    "ExpectedAccuracy",
+    "Gate",
+    "Kind",
+    "LearnedBlend",
+    "View",
+    "read_gate",
+    "shipped_gate",
+    "write_gate",
+]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from quickstudy.errors import DataError
+from quickstudy.learners.transfer.blend.view_features import describe_view
 from quickstudy.learners.transfer.heads import (
     ExtraTrees,
     FittedHead,
@@ -28,11 +29,25 @@ from quickstudy.learners.transfer.heads import (
 )
 from quickstudy.tasks import Support
 
-__all__ = ["JOINED", "KINDS", "Candidates", "Kind", "View", "fit_candidates", "with_joined"]
+__all__ = [
+    "JOINED",
+    "KINDS",
+    "PIXELS",
+    "RAW",
+    "Candidates",
+    "Kind",
+    "View",
+    "fit_candidates",
+    "with_joined",
+]
 
 Kind = Literal["text", "image", "numbers", "series", "sound"]
 KINDS: tuple[Kind, ...] = ("text", "image", "numbers", "series", "sound")
 """What examples are."""
+
+RAW, PIXELS = "raw", "pixels"
+"""Names of the views of numbers as they are, and of the shares of mid-grey and of colourful pixels,
+which tell photographs from drawings."""
 
 JOINED = "joined"
 """The name of the view of all embeddings side by side, each of length one."""
@@ -80,6 +95,13 @@ class View:
     size: int
     heads: Literal["columns", "embedding"] | None = "embedding"
 
+    @classmethod
+    def of(cls, name: str, size: int) -> View:
+        """The view of a name, with the heads that suit it."""
+        if name == PIXELS:
+            return cls(name, size, None)
+        return cls(name, size, "columns" if name == RAW else "embedding")
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -89,14 +111,16 @@ class Candidates:
         names: Of view and head, one a candidate.
         left_out: Cross-validated scores, shape (k, n_left_out, c); n_left_out may be 0.
         labels: Of the examples left out, shape (n_left_out,).
-        views: What each view's vectors are, by name, as (n, size).
+        view_features: What each view is like, by its name, see `VIEW_FEATURES`.
+        pixels: The mean shares of mid-grey and of colourful pixels; zeros where none are told.
         predict: Maps queries, as the support set's examples, to scores (k, m, c).
     """
 
     names: list[tuple[str, str]]
     left_out: Tensor
     labels: Tensor
-    views: dict[str, Tensor]
+    view_features: dict[str, list[float]]
+    pixels: list[float]
     predict: Callable[[Tensor], Tensor]
 
 
@@ -148,7 +172,14 @@ def fit_candidates(views: Sequence[View], support: Support) -> Candidates:
             scores += [fit(queries)[:, 0] for fit in fits]
         return torch.cat(scores)
 
-    return Candidates(names, torch.cat(left_out), folds.left_out_labels, parts, predict)
+    return Candidates(
+        names,
+        torch.cat(left_out),
+        folds.left_out_labels,
+        {name: describe_view(x) for name, x in parts.items() if name != PIXELS},
+        parts[PIXELS].mean(0).tolist() if PIXELS in parts else [0.0, 0.0],
+        predict,
+    )
 
 
 def with_joined(views: Sequence[View]) -> list[View]:

@@ -6,14 +6,13 @@ Shapes: k candidates, n support examples, m queries, c classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from quickstudy.learners.transfer.blend.candidates import KINDS, Candidates, Kind
-from quickstudy.tasks import Support
+from quickstudy.learners.transfer.blend.view_features import VIEW_FEATURES
 
 __all__ = ["TaskFeatures", "describe", "temper"]
 
@@ -33,16 +32,6 @@ CANDIDATE_FEATURES = (
     "loss behind the best",
     "accuracy behind the best",
     "left out",
-)
-VIEW_FEATURES = (
-    "log size",
-    "effective dimensions",
-    "smoothness",
-    "integers",
-    "log kurtosis",
-    "zeros",
-    "spread of lengths",
-    "spread of scales",
 )
 TASK_FEATURES = (
     "log ways",
@@ -83,23 +72,21 @@ def temper(scores: Tensor, log_scales: Tensor) -> Tensor:
 
 
 def describe(
-    candidates: Candidates, support: Support, kind: Kind, usual: Tensor, hints: Sequence[float]
+    candidates: Candidates, y: Tensor, n_way: int, kind: Kind, usual: Tensor
 ) -> TaskFeatures:
     """The meta-features of a task.
 
     Args:
         candidates: Fitted to the support set.
-        support: A classification task.
+        y: Labels of the support set, shape (n,).
+        n_way: Number of classes.
         kind: What examples are.
         usual: The usual log-scale of each candidate's scores, shape (k,).
-        hints: The shares of mid-grey pixels and of coloured images; zeros where none are images.
     """
-    n_way = support.n_way or 0
-    counts = support.y.bincount(minlength=n_way).float()
+    counts = y.bincount(minlength=n_way).float()
     counts = counts[counts > 0]
-    n = len(support)
+    n = len(y)
     log_scales, by_candidate, left_out = _cross_validated(candidates, n_way, usual)
-    by_view = {name: _view_features(x) for name, x in candidates.views.items()}
     losses, accuracies = by_candidate[:, 0], by_candidate[:, 1]
     summary = [losses.min(), losses.mean(), accuracies.max(), accuracies.mean()]
     task = [
@@ -108,12 +95,12 @@ def describe(
         math.log(float(counts.min())),
         math.log(n),
         float(counts.std(correction=0) / counts.mean()),
-        *hints,
+        *candidates.pixels,
         *[float(kind == one) for one in KINDS],
         *map(float, summary),
         float(accuracies.std(correction=0)),
     ]
-    views = torch.tensor([by_view[view] for view, _ in candidates.names])
+    views = torch.tensor([candidates.view_features[view] for view, _ in candidates.names])
     values = torch.cat([by_candidate, views, torch.tensor(task).expand(len(views), -1)], dim=1)
     return TaskFeatures(values, log_scales, left_out)
 
@@ -150,27 +137,3 @@ def _cross_validated(
         torch.ones(k),
     ]
     return usual + shift, torch.stack(features, 1), left_out
-
-
-def _view_features(x: Tensor) -> list[float]:
-    """Of vectors (n, d)."""
-    x = x.double()
-    n, d = x.shape
-    deviation = x.std(0, correction=0)
-    varies = deviation > 1e-8
-    z = ((x - x.mean(0)) / deviation.clamp_min(1e-8))[:, varies]
-    if not z.shape[1]:
-        return [0.0] * len(VIEW_FEATURES)
-    gram = z @ z.T if n <= z.shape[1] else z.T @ z
-    dimensions = gram.trace().square() / gram.square().sum()
-    lengths = x.norm(dim=1)
-    return [
-        math.log(d),
-        float(dimensions / min(n, d)),
-        float((z[:, 1:] * z[:, :-1]).mean()) if z.shape[1] > 1 else 0.0,
-        float((x == x.round()).double().mean()),
-        float((z.pow(4).mean(0).clamp_max(30).mean() + 0.1).log()),
-        float((x == 0).double().mean()),
-        float((lengths.std(correction=0) / lengths.mean().clamp_min(1e-9)).clamp_max(3)),
-        float(deviation[varies].log().std(correction=0).clamp_max(4)),
-    ]

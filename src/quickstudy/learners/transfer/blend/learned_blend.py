@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +67,8 @@ class LearnedBlend(Learner):
         accuracy: AccuracyModel | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.views, self.kind = backbone, list(views), kind
+        self.backbone, self.views = backbone, list(views)
+        self.kind: Kind = kind
         self.gate = gate or Gate([], [])
         self.accuracy = accuracy or AccuracyModel()
 
@@ -81,9 +81,9 @@ class LearnedBlend(Learner):
             x = widen(self.backbone(support.x)).cpu()
             support = Support(x, support.y.cpu(), support.n_way)
             candidates = fit_candidates(self.views, support)
-            hints = candidates.views["pixels"].mean(0).tolist() if self.kind == "image" else [0, 0]
             usual = self.gate.usual_scales(candidates.names)
-            features = describe(candidates, support, self.kind, usual, hints)
+            n_way = support.n_way or 0
+            features = describe(candidates, support.y, n_way, self.kind, usual)
             views, heads = self.gate.ids(candidates.names)
             there = torch.ones(1, len(views), dtype=torch.bool)
             decision = self.gate(features.values[None], views[None], heads[None], there)

@@ -1,0 +1,173 @@
+"""What the default learner sees of examples: the views of each kind, side by side."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quickstudy.apps.fewshot.inputs import Kind as InputKind
+from quickstudy.apps.fewshot.methods import (
+    DRAWINGS_RUN,
+    IMAGE_ENCODER,
+    EncodedImages,
+    images_of,
+    named_encoder,
+)
+from quickstudy.encoders import ENCODERS, Encoder, module_encoder
+from quickstudy.errors import MissingError
+from quickstudy.experiments.run import load_run
+from quickstudy.learners.transfer.blend import (
+    PIXELS,
+    RAW,
+    Kind,
+    LearnedBlend,
+    View,
+    shipped_gate,
+)
+from quickstudy.nn import Flatten
+from quickstudy.tasks.images import Images
+
+__all__ = ["KINDS", "ImageViews", "default_blend", "text_encoder_name"]
+
+STATISTICS_SIZE = 64
+"""Of the images that statistics are taken of, in pixels."""
+
+CHROMA_THRESHOLD = 0.15
+"""A pixel is colourful from this difference between its strongest and its weakest channel, in
+0..1."""
+
+TEXT_ENCODERS = ("minilm", "use_multilingual")
+"""Those that embed texts if none is named, of which one has to be installed."""
+
+MAX_SHARE_OF_DRAWINGS = 0.31
+"""The share of mid-grey or colourful pixels from which images are rather photographs
+(`docs/research/few_shot.md`)."""
+
+KINDS: Mapping[InputKind, Kind] = {"texts": "text", "images": "image", "numbers": "numbers"}
+
+
+class ImageViews:
+    """Images as photographs, embedded by EfficientNet-Lite0; as drawn characters, embedded by the
+    run "handwriting"; and the shares of mid-grey and of colourful pixels, which tell them apart.
+
+    Args:
+        bits: Of 16-bit images, as of `Images`.
+
+    Raises:
+        MissingError: Without the extra "images", if an image is in colour or has shades.
+    """
+
+    def __init__(self, bits: int | None = None) -> None:
+        self.bits = bits
+        recipe, _ = load_run(DRAWINGS_RUN)
+        self._drawings, self._embed_drawings = images_of(recipe), _drawings_encoder()
+        self.n_drawings = self._embed_drawings(torch.zeros(1, *recipe.data.shape)).shape[1]
+        self._missing: MissingError | None = None
+        try:
+            photographs = named_encoder(IMAGE_ENCODER)
+            assert isinstance(photographs, EncodedImages)
+            self._photographs = photographs
+        except MissingError as error:
+            self._missing = error
+
+    @property
+    def parts(self) -> list[tuple[str, int]]:
+        """The name and size of each view."""
+        photographs = [] if self._missing else [(IMAGE_ENCODER, ENCODERS.find(IMAGE_ENCODER).size)]
+        return [*photographs, (DRAWINGS_RUN, self.n_drawings), (PIXELS, 2)]
+
+    @property
+    def seen(self) -> str:
+        return "" if self._missing else self._photographs.seen
+
+    def fitted(self, images: Sequence[Any]) -> ImageViews:
+        """One that scales 16-bit images as a support set uses them, see `Images.fitted`."""
+        return ImageViews(Images(bits=self.bits).fitted(images).bits)
+
+    def __call__(self, images: Sequence[Any]) -> Tensor:
+        """Embed paths, Pillow images or arrays: (n, d)."""
+        return self.embed(lambda how: how(images))
+
+    def embed(self, prepare: Callable[[Images], Tensor]) -> Tensor:
+        """Embed images that `prepare` makes as it is told, in 0..1: (n, d)."""
+        statistics = pixel_statistics(
+            prepare(self._with_bits(Images(STATISTICS_SIZE, 3, fit="stretch")))
+        )
+        drawings = self._embed_drawings(prepare(self._with_bits(self._drawings)))
+        if self._missing:
+            if float(statistics.mean(0).amax()) > MAX_SHARE_OF_DRAWINGS:
+                raise self._missing
+            print(f"{IMAGE_ENCODER} is not tried: {self._missing}", file=sys.stderr)
+            return torch.cat([drawings, statistics], dim=1)
+        photographs = self._photographs
+        embedded = photographs.encoder(prepare(self._with_bits(photographs.images)))
+        return torch.cat([embedded, drawings, statistics], dim=1)
+
+    def _with_bits(self, images: Images) -> Images:
+        return Images(**{**vars(images), "bits": self.bits})
+
+
+@cache
+def _drawings_encoder() -> Encoder:
+    learner: Any = load_run(DRAWINGS_RUN)[1]
+    return module_encoder(learner.backbone, DRAWINGS_RUN)
+
+
+def pixel_statistics(images: Tensor) -> Tensor:
+    """The share of mid-grey and of colourful pixels of images (n, 3, height, width) in 0..1:
+    (n, 2).
+
+    A pixel is mid-grey from a fifth to four fifths of the way from the darkest to the brightest of
+    its image.
+    """
+    colourful = images.amax(1) - images.amin(1) > CHROMA_THRESHOLD
+    grey = images.mean(1).flatten(1)
+    low, high = grey.quantile(torch.tensor([0.01, 0.99]), dim=1)[..., None]
+    relative = (grey - low) / (high - low).clamp_min(0.05)
+    mid_grey = (relative > 0.2) & (relative < 0.8)
+    return torch.stack([mid_grey.float().mean(1), colourful.flatten(1).float().mean(1)], dim=1)
+
+
+def text_encoder_name() -> str:
+    """Of the encoders that embed texts if none is named: those installed, joined.
+
+    Raises:
+        MissingError: If none is.
+    """
+    installed, missing = [], None
+    for name in TEXT_ENCODERS:
+        try:
+            ENCODERS.find(name).load()
+            installed.append(name)
+        except MissingError as error:
+            missing = error
+    if not installed and missing:
+        raise missing
+    return "+".join(installed)
+
+
+def default_blend(kind: Kind, encoder: Any, size: int) -> LearnedBlend:
+    """The learner if the user names none, with the gate that comes with quickstudy.
+
+    Args:
+        kind: What examples are.
+        encoder: What made numbers of them, whose parts are the views; None if they are numbers.
+        size: How many numbers an example has.
+    """
+    gate, accuracy = copy.deepcopy(shipped_gate())
+    views = _views_of(encoder, size)
+    return LearnedBlend(Flatten((size,)), views, kind, gate=gate, accuracy=accuracy).double().eval()
+
+
+def _views_of(encoder: Any, size: int) -> list[View]:
+    if encoder is None:
+        return [View.of(RAW, size)]
+    inner = encoder.encoder if isinstance(encoder, EncodedImages) else encoder
+    parts = getattr(inner, "parts", [(getattr(inner, "name", "other"), size)])
+    return [View.of(name, part) for name, part in parts]
