@@ -40,7 +40,7 @@ from quickstudy.progress import track
 ROOT = Path(__file__).parent.parent
 N_FOLDS, SEEDS = 5, (0, 1, 2)
 ALSO = ("melu", "metaemb", "tanp")
-LEAST_RATINGS = 30
+MIN_RATINGS = 30
 """Ratings: 20 to learn from at most, 10 to be judged on."""
 
 CLOSED_FORMS = ("user_bias", "factors", "neighbours", "bayes")
@@ -95,7 +95,7 @@ def measure(data: Interactions, bases: dict[str, type[Base]]) -> dict[str, Any]:
             parts.append(measured)
             times.append(seconds)
         users = np.concatenate(folds)
-        order = np.argsort(users[data.user_counts[users] >= LEAST_RATINGS])
+        order = np.argsort(users[data.user_counts[users] >= MIN_RATINGS])
         for key in parts[0]:
             entry = total.setdefault(key, {})
             for m in parts[0][key]:

@@ -23,10 +23,10 @@ __all__ = [
     "separator_of",
 ]
 
-MOST_BYTES = 4 * 2**30
+MAX_BYTES = 4 * 2**30
 """Of a file, and of what a Parquet file holds when it is decoded."""
 
-MOST_CELLS, MOST_COLUMNS = 200_000_000, 100_000
+MAX_CELLS, MAX_COLUMNS = 200_000_000, 100_000
 """Of a table."""
 
 
@@ -36,9 +36,9 @@ def check_bytes(path: Path) -> None:
     Raises:
         DataError: If it is.
     """
-    if (size := path.stat().st_size) > MOST_BYTES:
+    if (size := path.stat().st_size) > MAX_BYTES:
         raise DataError(
-            f"expected a table of {MOST_BYTES:,} bytes at most, got {size:,} in {path}: draw rows, "
+            f"expected a table of {MAX_BYTES:,} bytes at most, got {size:,} in {path}: draw rows, "
             "or leave out columns"
         )
 
@@ -49,9 +49,9 @@ def check_cells(path: Path, n_rows: int, n_columns: int) -> None:
     Raises:
         DataError: If it is.
     """
-    if n_columns > MOST_COLUMNS or n_rows * n_columns > MOST_CELLS:
+    if n_columns > MAX_COLUMNS or n_rows * n_columns > MAX_CELLS:
         raise DataError(
-            f"expected {MOST_CELLS:,} cells and {MOST_COLUMNS:,} columns at most, got {n_rows:,} "
+            f"expected {MAX_CELLS:,} cells and {MAX_COLUMNS:,} columns at most, got {n_rows:,} "
             f"rows of {n_columns:,} columns in {path}: draw rows, or leave out columns"
         )
 
@@ -118,9 +118,9 @@ def read_parquet(path: Path, *, lists: bool = False) -> Any:
 
 
 def _check_decoded(path: Path, size: int) -> None:
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise DataError(
-            f"expected a table of {MOST_BYTES:,} bytes at most, got {size:,} in {path} when it is "
+            f"expected a table of {MAX_BYTES:,} bytes at most, got {size:,} in {path} when it is "
             "decoded: draw rows, or leave out columns"
         )
 

@@ -406,7 +406,7 @@ def test_reproduce_sets_measured_beside_published(capsys, tmp_path):
 def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypatch, few_glyphs):
     from quickstudy.experiments import compare
 
-    monkeypatch.setattr(compare, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(compare, "MIN_STEPS", 2)
     monkeypatch.setattr(compare, "VALIDATION_TASKS", (2, 4))
     monkeypatch.setattr(compare, "_seconds", lambda *_: (0.02, 0.002))
     (tmp_path / "pixels.toml").write_text(

@@ -27,7 +27,7 @@ from quickstudy.tasks.datasets import glyphs
 def recipes_here(monkeypatch, tmp_path):
     """Two recipes in the working folder, for comparisons of a moment."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(comparing, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(comparing, "MIN_STEPS", 2)
     monkeypatch.setattr(comparing, "VALIDATION_TASKS", (2, 4))
     monkeypatch.setattr(comparing, "_seconds", lambda *_: (0.02, 0.002))
     (tmp_path / "nearest.toml").write_text(NEAREST)
@@ -163,7 +163,7 @@ def test_what_took_more_than_its_budget_or_hardly_trained_is_shown_but_not_teste
 def test_a_budget_too_short_for_some_steps_is_refused_before_anything_is_written(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(comparing, "FEWEST_STEPS", 50)
+    monkeypatch.setattr(comparing, "MIN_STEPS", 50)
     monkeypatch.setattr(comparing, "_seconds", lambda *_: (0.5, 0.001))
     with pytest.raises(UsageError, match=r"20 s is too short for small.toml, .* about 32 s for 50"):
         compare(LEARNERS, GLYPHS, tmp_path / "out", seconds=20, n_tasks=5, **TASKS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from quickstudy.cli.output import MOST_SEED, Json, Overwrite, check_new, say, table
+from quickstudy.cli.output import MAX_SEED, Json, Overwrite, check_new, say, table
 from quickstudy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def recommend_train(
             help="Add a meta-learned network as a base: melu, anil, metaemb, ... May be repeated."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of all random draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all random draws.")] = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -187,7 +187,7 @@ def recommend_evaluate(
         ),
     ] = None,
     unknown: Unknown = "raise",
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="The same as in training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same as in training.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Score a recommender and its bases on users that training left out."""

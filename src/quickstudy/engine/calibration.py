@@ -25,7 +25,7 @@ from quickstudy.tasks import Support
 
 __all__ = ["expected_calibration_error", "fit_temperature", "fit_threshold", "scores_left_out"]
 
-MOST_FOLDS = 12
+MAX_FOLDS = 12
 """With at most this many examples, each is left out alone; with more, in groups."""
 
 OPEN_SET_QUANTILE = 0.05
@@ -130,7 +130,7 @@ def scores_left_out(
 ) -> tuple[Tensor, Tensor]:
     """Cross-validated scores (n, n_way) and labels (n,) of the support examples.
 
-    Each is scored after adapting to the others. With more than `MOST_FOLDS` examples, a few are
+    Each is scored after adapting to the others. With more than `MAX_FOLDS` examples, a few are
     left out at a time, which are `n_folds` apart in the order of classes, so that no class of two
     or more examples loses all.
 
@@ -139,7 +139,7 @@ def scores_left_out(
         support: A classification task.
     """
     order = support.y.argsort(stable=True)
-    n_folds = min(len(order), MOST_FOLDS)
+    n_folds = min(len(order), MAX_FOLDS)
     scores, targets = [], []
     for fold in range(n_folds):
         left_out = torch.zeros(len(order), dtype=torch.bool, device=order.device)

@@ -30,7 +30,7 @@ __all__ = [
     "training_options",
 ]
 
-MOST_WEIGHT_BYTES = 16_000_000_000
+MAX_WEIGHT_BYTES = 16_000_000_000
 """The most bytes that the weights of a learner may take."""
 
 
@@ -47,9 +47,9 @@ def make_learner(recipe: Recipe, **changes: Any) -> Learner:
     table = Options(**{**recipe.learner.model_dump(), **changes})
     with torch.device("meta"):  # which has shapes, but no memory
         size = sum(t.nbytes for t in _build(recipe, table).state_dict().values())
-    if size > MOST_WEIGHT_BYTES:
+    if size > MAX_WEIGHT_BYTES:
         raise UsageError(
-            f"expected a learner of {MOST_WEIGHT_BYTES / 1e9:g} GB of weights at most, got "
+            f"expected a learner of {MAX_WEIGHT_BYTES / 1e9:g} GB of weights at most, got "
             f"{size / 1e9:.0f} GB: make backbone or learner smaller"
         )
     with torch.random.fork_rng(devices=[]):

@@ -57,7 +57,7 @@ VALIDATION_SHARE = 0.2
 VALIDATION_TASKS = (10, 100)
 """Tasks of a validation: the fewest that choose weights at all, and the most."""
 
-FEWEST_STEPS = 50
+MIN_STEPS = 50
 """With fewer meta-steps a learner has hardly begun, and a comparison says nothing of it."""
 
 MAX_OVERRUN = 1.1
@@ -269,7 +269,7 @@ def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:
     fewest, most = VALIDATION_TASKS
     needed = {
         name: max(
-            FEWEST_STEPS * of_step / (1 - VALIDATION_SHARE),
+            MIN_STEPS * of_step / (1 - VALIDATION_SHARE),
             fewest * N_VALIDATIONS * of_task / VALIDATION_SHARE,
         )
         for name, (of_step, of_task) in timed.items()
@@ -279,7 +279,7 @@ def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:
     if slowest and needed[slowest] > seconds:
         raise UsageError(
             f"a budget of {seconds:g} s is too short for {slowest}, which needs about "
-            f"{math.ceil(needed[slowest])} s for {FEWEST_STEPS} meta-steps with validation: give a "
+            f"{math.ceil(needed[slowest])} s for {MIN_STEPS} meta-steps with validation: give a "
             "longer --budget, or fewer n_way, n_query or a smaller image size"
         )
     of_task = max((timed[name][1] for name in needed), default=0.0)
@@ -353,7 +353,7 @@ def _trained_enough(recipe: Recipe, trained: dict[str, Any], seconds: float) -> 
     """Whether a learner trained long enough, and within its budget; a baseline need not train."""
     if not recipe.train.steps:
         return True
-    return trained["steps"] >= FEWEST_STEPS and trained["seconds"] <= MAX_OVERRUN * seconds
+    return trained["steps"] >= MIN_STEPS and trained["seconds"] <= MAX_OVERRUN * seconds
 
 
 def _keep_plan(recipes: dict[str, Recipe], folder: Path, about: dict[str, Any]) -> None:

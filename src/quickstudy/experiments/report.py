@@ -24,7 +24,7 @@ __all__ = [
 
 INTERVALS = "± 95 % interval, clustered by class where classes are known."
 
-MOST_CLASS_NAMES = 20
+MAX_CLASS_NAMES = 20
 """Held-out classes that a model card names, at most; the report names more."""
 
 
@@ -137,7 +137,7 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
 
 def _held_out_line(part: dict[str, Any]) -> str:
     """The classes of a data set that were held out for tests, as one line."""
-    named = [str(name)[:80] for name in part["classes"][:MOST_CLASS_NAMES]]
+    named = [str(name)[:80] for name in part["classes"][:MAX_CLASS_NAMES]]
     left = part["n_classes"] - len(named)
     names = ", ".join([*named, *([f"and {left} more"] if left else [])])
     return (

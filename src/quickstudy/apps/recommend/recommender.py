@@ -48,10 +48,10 @@ N_FOLDS = 4
 """Folds of training users. The meta-level learns from the users of a fold with bases that have not
 seen them."""
 
-MOST_RATING_VALUES = 20
+MAX_RATING_VALUES = 20
 """Most different ratings to learn from."""
 
-LEAST_USERS = 20
+MIN_USERS = 20
 """Fewest training users with two ratings or more to learn from."""
 
 
@@ -159,15 +159,15 @@ class Recommender:
 
     def _check_data(self, data: Interactions) -> None:
         self.set_data_kind(data.clicks, ordered=data.time is not None)
-        if not data.clicks and not 2 <= len(data.rating_values) <= MOST_RATING_VALUES:
+        if not data.clicks and not 2 <= len(data.rating_values) <= MAX_RATING_VALUES:
             raise DataError(
-                f"expected 2 to {MOST_RATING_VALUES} different ratings, got "
+                f"expected 2 to {MAX_RATING_VALUES} different ratings, got "
                 f"{len(data.rating_values)}: round them, or take them as clicks"
             )
         check_memory(len(data.users), len(data.items), len(data.rating))
         n_usable = int((data.user_counts >= 2).sum())
-        if n_usable < LEAST_USERS:
-            raise DataError(f"expected {LEAST_USERS} users with two ratings each, got {n_usable}")
+        if n_usable < MIN_USERS:
+            raise DataError(f"expected {MIN_USERS} users with two ratings each, got {n_usable}")
         if data.clicks and data.time is None:
             warnings.warn(
                 "the clicks have no times, so nothing is learned from their order, and evaluation "

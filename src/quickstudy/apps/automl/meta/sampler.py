@@ -32,7 +32,7 @@ ADVISED = "quickstudy:advised"
 REASONS = "reasons"
 """Attribute of a trial that says in words why it came next."""
 
-LEAST_GAIN = 0.002
+MIN_GAIN = 0.002
 """Least expected gain, in units of a data set's range, for which advice is followed."""
 
 
@@ -173,7 +173,7 @@ class MetaSampler(BaseSampler):
         if not len(self._meta.history_.datasets):
             return None, "found by search: no other table to go by"
         n_later, gain = trial.number - self._n_first, advisor.gain()  # trials since the first ones
-        if not gain or (n_later >= 0 and gain < LEAST_GAIN):
+        if not gain or (n_later >= 0 and gain < MIN_GAIN):
             return None, "found by search: other tables promise nothing better"
         advice_leads = best_advised >= best_searched
         if n_later >= 0 and (n_later % 3 == 2) == advice_leads:
