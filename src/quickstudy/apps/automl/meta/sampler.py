@@ -60,7 +60,7 @@ class MetaSampler(BaseSampler):
         history: Results on other data sets, or a meta-learner fitted to them.
         params: What each configuration of the history sets, by the configuration's name.
         features: Meta-features of the data set at hand.
-        then: What chooses without advice; None for TPE.
+        base_sampler: Samples the trials that are not chosen by advice; TPE if None.
         n_first: Trials to begin with that follow the advice.
         seed: Of TPE, and of learning from the history.
 
@@ -84,7 +84,7 @@ class MetaSampler(BaseSampler):
         params: Mapping[str, Mapping[str, Any]],
         features: Mapping[str, float] | None = None,
         *,
-        then: BaseSampler | None = None,
+        base_sampler: BaseSampler | None = None,
         n_first: int = 5,
         seed: int = 0,
     ) -> None:
@@ -97,13 +97,13 @@ class MetaSampler(BaseSampler):
         self._params = {name: dict(params[name]) for name in meta.history_.configs}
         self._names = {_key(config): name for name, config in self._params.items()}
         self._features = dict(features or {})
-        self._then = then or TPESampler(seed=seed, n_startup_trials=5)
+        self._base_sampler = base_sampler or TPESampler(seed=seed, n_startup_trials=5)
         self._n_first = n_first
         self._advisors: dict[int, Advisor] = {}
         self._warned = False
 
     def reseed_rng(self) -> None:
-        self._then.reseed_rng()
+        self._base_sampler.reseed_rng()
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -114,14 +114,14 @@ class MetaSampler(BaseSampler):
             return {}
         if REASONS not in trial.user_attrs:  # as of one that was enqueued
             study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
-        return self._then.infer_relative_search_space(study, trial)
+        return self._base_sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         if trial.number in self._advisors:
             return {}
-        return self._then.sample_relative(study, trial, search_space)
+        return self._base_sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -143,12 +143,12 @@ class MetaSampler(BaseSampler):
             if not suggested and REASONS not in trial.user_attrs:
                 why = "found by search: no configuration left fits the study's parameters"
                 study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
-        return self._then.sample_independent(study, trial, param_name, param_distribution)
+        return self._base_sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         if len(study.directions) > 1:
             raise UsageError("expected a study of one objective, got several")
-        self._then.before_trial(study, trial)
+        self._base_sampler.before_trial(study, trial)
 
     def after_trial(
         self,
@@ -159,7 +159,7 @@ class MetaSampler(BaseSampler):
     ) -> None:
         if self._advisors.pop(trial.number, None) is not None:
             self._check_names(trial)
-        self._then.after_trial(study, trial, state, values)
+        self._base_sampler.after_trial(study, trial, state, values)
 
     def _plan(self, study: Study, trial: FrozenTrial) -> tuple[Advisor | None, str]:
         """The advisor that chooses this trial; or None, and why there is none."""
