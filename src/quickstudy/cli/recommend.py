@@ -122,10 +122,11 @@ def recommend_train(
             help="Weigh the base recommenders for each user, or use the best one for all.",
         ),
     ] = True,
-    also: Annotated[
+    extra_bases: Annotated[
         list[str] | None,
         typer.Option(
-            help="Add a meta-learned network as a base: melu, anil, metaemb, ... May be repeated."
+            "--extra-base",
+            help="Add a meta-learned network as a base: melu, anil, metaemb, ... May be repeated.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all random draws.")] = 0,
@@ -136,7 +137,7 @@ def recommend_train(
     from quickstudy.apps.recommend import Recommender
     from quickstudy.apps.recommend.saving import check_folder
 
-    recommender = Recommender(meta=meta, also=also or (), seed=seed)
+    recommender = Recommender(meta=meta, extra_bases=extra_bases or (), seed=seed)
     check_folder(run)
     check_new(run, overwrite)
     ratings = _load(data, users, items, clicks, columns=columns, scale=scale)
