@@ -160,7 +160,7 @@ def _costs(train: dict[str, Any], test: dict[str, Any] | None) -> list[str]:
     if entries and (cost := entries[0].get("cost")):
         entry = entries[0]
         lines.append(
-            f"- to adapt and name one query ({entry['title']}) takes "
+            f"- to adapt and predict one query ({entry['title']}) takes "
             f"{1000 * cost['seconds']:.3g} ms and {cost['flops'] / 1e9:.3g} GFLOP"
         )
     return lines
