@@ -176,6 +176,16 @@ def test_of_a_plan_that_fails_the_learner_is_named(tmp_path):
         compare(LEARNERS, GLYPHS, tmp_path / "out", seconds=1, n_shot=1000)
 
 
+@pytest.mark.usefixtures("few_glyphs")
+def test_of_a_backbone_that_does_not_take_the_data_the_learner_is_named(tmp_path):
+    for name, text in (("nearest", NEAREST), ("small", SMALL)):
+        (tmp_path / f"{name}.toml").write_text(text)
+    learners = [str(tmp_path / name) for name in LEARNERS]
+    tiny_images = {**GLYPHS, "image_size": 12}
+    with pytest.raises(UsageError, match=r"small.toml: backbone conv4"):
+        compare(learners, tiny_images, tmp_path / "out", seconds=1, n_tasks=5)
+
+
 def draw_classes(folder, mode, size):
     generator = np.random.default_rng(0)
     for c in range(40):

@@ -180,6 +180,12 @@ def device_of_training(recipe: Recipe) -> torch.device:
     if name == "auto":
         name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % gpus}" if gpus else "cpu"
     try:
+        torch.device(name)
+    except RuntimeError:  # which lists all kinds of devices that PyTorch knows
+        raise UsageError(
+            f"device {name!r} cannot be used here: expected auto, cpu, cuda or mps"
+        ) from None
+    try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]

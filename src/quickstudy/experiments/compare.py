@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,10 +170,8 @@ def compare(
         recipes = {}
         chosen = {name: recipe_of(name, data.get("channels", 1)) for name in learners}
         for name, recipe in chosen.items():
-            try:
+            with _named_in_errors(name):
                 recipes[name] = _by_protocol(name, recipe, data, shape, seconds, n_tasks, seed)
-            except (UsageError, DataError) as error:
-                raise type(error)(f"{name}: {error}") from None
         recipes = _within(recipes, seconds)
         _keep_plan(recipes, folder, about)
     entries, reports = [], {}
@@ -204,6 +203,15 @@ def compare(
     content = json.dumps({**comparison.as_dict(), "scores": scores}, indent=1)
     write_atomically(folder / "compare.json", content.encode())
     return comparison
+
+
+@contextlib.contextmanager
+def _named_in_errors(learner: str) -> Iterator[None]:
+    """Let errors begin with the name of the learner that they are about."""
+    try:
+        yield
+    except (UsageError, DataError) as error:
+        raise type(error)(f"{learner}: {error}") from None
 
 
 def _image_options(folder: Path) -> dict[str, Any]:
@@ -262,10 +270,10 @@ def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:
     Raises:
         UsageError: If it is too short for a learner to train.
     """
-    timed = {
-        name: _seconds(recipe, seconds)
-        for name, recipe in track(list(recipes.items()), "timing a few steps of each")
-    }
+    timed = {}
+    for name, recipe in track(list(recipes.items()), "timing a few steps of each"):
+        with _named_in_errors(name):
+            timed[name] = _seconds(recipe, seconds)
     fewest, most = VALIDATION_TASKS
     needed = {
         name: max(
