@@ -37,24 +37,25 @@ MIN_GAIN = 0.002
 
 
 class MetaSampler(BaseSampler):
-    """Suggests what results on other data sets advise, and then goes on by itself.
+    """Suggests what results on other data sets advise, and searches on from there.
 
-    The first trials are the advice of a `MetaLearner`, which takes in the score of each. After
-    these, of every three trials two are chosen by advice and one by the sampler `then`, or the
-    other way round if `then` has found the best score so far. This guards against a history that
-    misleads, as at least a third of the trials does not depend on it. All trials are chosen by
-    `then` once no advice is left or it promises no gain, and if the history is empty.
+    A `MetaLearner` chooses the first `n_first` trials, and takes in the score of each. Of every
+    three later trials it chooses two and `base_sampler` one; or the other way round while the best
+    score so far comes from `base_sampler`. So at least a third of the later trials is searched for
+    without the history, in case it misleads. `base_sampler` chooses all trials while the history
+    is empty, has no configuration left or promises next to no gain.
 
-    A trial of the study that has the parameters of a configuration counts as that one, whoever made
-    it, so processes that share a study share what was observed. A trial still running is not
-    advised twice. A pruned trial counts by its last report and what finished ones gained from that
-    step on, in the median, as a score after fewer rows or epochs is lower; failed ones count not at
-    all.
+    - A trial whose parameters are those of a configuration counts as that configuration, whoever
+      chose it. So processes that share a study share what was observed.
+    - A configuration of a running trial is not advised again, and neither is one that failed.
+    - A pruned trial counts by its last report plus the gain of finished trials from that step on,
+      in the median, since scores after fewer rows or epochs are lower.
 
-    Which parameters a study has is known only when it requests them. A configuration with a
-    parameter out of the requested range is passed over for the next best; a parameter it does not
-    have is chosen by `then`, and the score counts as the configuration's all the same. The first
-    trial warns of parameters of configurations that the study does not have.
+    A study says which parameters it has only when it requests them. A configuration with a value
+    out of the requested range is passed over for the next best. A parameter that the configuration
+    does not have is chosen by `base_sampler`; the trial's score counts as the configuration's all
+    the same. If configurations set parameters that the study does not have, their scores are not
+    learned from: the sampler warns once and names the parameters.
 
     Args:
         history: Results on other data sets, or a meta-learner fitted to them.
