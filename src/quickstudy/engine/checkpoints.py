@@ -161,7 +161,7 @@ def check_versions(folder: Path, what: str, is_own: Callable[[dict[str, Any]], b
     """
 
     def state(place: Path) -> dict[str, Any]:
-        return json.loads((place / "state.json").read_bytes())
+        return json.loads(_read(place / "state.json", MAX_BYTES))
 
     if not os.path.lexists(folder):
         return
