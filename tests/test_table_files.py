@@ -81,6 +81,17 @@ def test_parquet_that_is_small_and_holds_much_is_refused(tmp_path, monkeypatch):
         read_rows(parquet_of(tmp_path, it=[1] * 1001))
 
 
+def test_a_csv_of_more_cells_than_memory_can_hold_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_files, "MAX_CELLS", 10)
+    monkeypatch.setattr(table_files, "MAX_COLUMNS", 5)
+    (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * 4)
+    assert len(read_rows(tmp_path / "t.csv")[1]) == 4
+    for content in ("a,b\n" + "1,2\n" * 5, "a,b,c,d,e,f\n"):
+        (tmp_path / "t.csv").write_text(content)
+        with pytest.raises(DataError, match="10 cells and 5 columns at most"):
+            read_rows(tmp_path / "t.csv")
+
+
 def test_parquet_damaged_anywhere_is_read_or_refused(tmp_path):
     path = parquet_of(tmp_path, a=[1, 2, 3], b=["x", "y", None])
     whole, rng = path.read_bytes(), np.random.default_rng(0)
