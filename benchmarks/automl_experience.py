@@ -49,7 +49,7 @@ from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent
 METRIC = {"classification": "accuracy", "regression": "r2"}
-MOST_ROWS, N_BEFORE, N_AFTER, N_HALVED = 800, 10, 5, 14
+MAX_ROWS, N_BEFORE, N_AFTER, N_HALVED = 800, 10, 5, 14
 WAYS = ("without", "others", "with")
 SEARCHED = [family for family in FAMILIES if family != "gaussian process"]
 """Gaussian processes take as long as all the others together."""
@@ -68,9 +68,9 @@ class Related:
 
     def load(self) -> tuple[Rows, Rows]:
         if len(self._tables) > 1:
-            before, new = (table.load(MOST_ROWS) for table in self._tables[:2])
+            before, new = (table.load(MAX_ROWS) for table in self._tables[:2])
             return before, new
-        frame, y = self._tables[0].load(MOST_ROWS)
+        frame, y = self._tables[0].load(MAX_ROWS)
         rng = np.random.default_rng(0)
         order = rng.permutation(len(y))
         first, second = np.sort(order[::2]), np.sort(order[1::2])

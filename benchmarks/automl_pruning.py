@@ -34,13 +34,13 @@ from quickstudy.experiments.provenance import provenance
 
 ROOT = Path(__file__).parent.parent
 TABLES = ["segment", "digits", "phoneme", "diabetes"]
-N_PIPELINES, N_ORDERS, N_STARTUP, MOST_ROWS = 24, 100, 5, 3000
+N_PIPELINES, N_ORDERS, N_STARTUP, MAX_ROWS = 24, 100, 5, 3000
 ALL = 10**9
 WAYS = {  # the least rows to be judged on before whole folds, and the folds before any pruning
     "no pruning": (ALL, ALL),
     "from the second fold": (ALL, 1),
     "from the first fold": (ALL, 0),
-    "from a ninth or third of a fold": (search_stages.LEAST_ROWS, 0),
+    "from a ninth or third of a fold": (search_stages.MIN_ROWS, 0),
 }
 
 
@@ -54,8 +54,8 @@ def load(name: str) -> tuple[pd.DataFrame, pd.Series]:
     (path, *_) = Path(spec.origin).parent.glob(f"data/*/raw/{name}.dat")
     frame = pd.read_csv(path, header=None, skipinitialspace=True)
     X, y = frame.iloc[:, :-1], frame.iloc[:, -1].astype(str).str.strip()
-    if len(y) > MOST_ROWS:
-        drawn = np.random.default_rng(0).permutation(len(y))[:MOST_ROWS]
+    if len(y) > MAX_ROWS:
+        drawn = np.random.default_rng(0).permutation(len(y))[:MAX_ROWS]
         X, y = X.iloc[drawn], y.iloc[drawn]
     return X, y
 
@@ -71,7 +71,7 @@ def record(name: str, file: Path) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for family in families:
         study.enqueue_trial(as_parameters(family, FAMILIES[family].default))
-    search_stages.LEAST_ROWS = 100
+    search_stages.MIN_ROWS = 100
     stages, unlimited = stages_of(problem.splits(options.n_folds), 0), Deadline(None)
     for k in range(N_PIPELINES):
         trial = study.ask()

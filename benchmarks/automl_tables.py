@@ -57,7 +57,7 @@ except ImportError:
 
 ROOT = Path(__file__).parent.parent
 METRIC = {"classification": "accuracy", "regression": "r2"}
-MOST_ROWS, GROUPS, LIMIT, FIRST_RANDOM = 800, 3, 15.0, 10
+MAX_ROWS, GROUPS, LIMIT, FIRST_RANDOM = 800, 3, 15.0, 10
 FLAML = "FLAML's zero-shot LightGBM"
 THREE = ("one suggestion", "LightGBM", "random forest")
 
@@ -197,7 +197,7 @@ def search(
         config = suggest_config(trial, families)
         pipeline = config.name
         if pipeline not in ran:
-            cell = worker.run(split.table, split.number, MOST_ROWS, *config)
+            cell = worker.run(split.table, split.number, MAX_ROWS, *config)
             ran[pipeline] = {
                 "pipeline": pipeline,
                 "valid": cell.valid.get(metric),
@@ -433,7 +433,7 @@ def main(knowledge: Knowledge, version: int, log: Path, minutes: float) -> None:
         for part, table, number in track(todo, "measuring"):
             if time.monotonic() > ends:
                 break
-            split = Split(table, number, MOST_ROWS)
+            split = Split(table, number, MAX_ROWS)
             meta = left_out.meta(table, serving(split))
             place = {"table": table.name, "goal": table.goal, "split": number}
             if part == "once":
@@ -446,7 +446,7 @@ def main(knowledge: Knowledge, version: int, log: Path, minutes: float) -> None:
             file.write(json.dumps(lines[-1]) + "\n")
             file.flush()
     path = ROOT / "benchmarks" / "results" / "automl_tables.json"
-    about = {**provenance(0), "most_rows": MOST_ROWS, "families_searched": SEARCHED}
+    about = {**provenance(0), "most_rows": MAX_ROWS, "families_searched": SEARCHED}
     found = json.loads(path.read_text())
     if of_once := [x for x in lines if x["part"] == "once"]:
         found["once"] = {"about": about, **summarise_once(of_once)}

@@ -32,7 +32,7 @@ from quickstudy.tasks import ClassData, EpisodeSampler
 from results import write_between_marks
 
 ROOT = Path(__file__).parent.parent
-ROUNDS, STEPS, MOST_STEPS = 3, 30, 10_000
+ROUNDS, STEPS, MAX_STEPS = 3, 30, 10_000
 SIZE = 2**32
 BY_HAND = "glibc.malloc." + ":glibc.malloc.".join(
     (f"mmap_threshold={SIZE}", f"trim_threshold={SIZE}", f"top_pad={2**28}", "hugetlb=1")
@@ -58,7 +58,7 @@ class Watch(Callback):
         now = time.perf_counter()
         self.seconds.append(now - self._last)
         self._last = now
-        if step in (MOST_STEPS // 10, MOST_STEPS):
+        if step in (MAX_STEPS // 10, MAX_STEPS):
             self.resident[step] = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
@@ -86,7 +86,7 @@ def many_steps(malloc: str) -> dict[str, Any]:
     tasks, watch = EpisodeSampler(data, n_way=5, n_shot=1, n_query=5), Watch()
     learner = PrototypicalNetworks(Conv4((1, 28, 28), width=16))
     tuned = malloc == "tuned"
-    meta_train(learner, tasks, steps=MOST_STEPS, callbacks=[watch], tune_malloc=tuned)
+    meta_train(learner, tasks, steps=MAX_STEPS, callbacks=[watch], tune_malloc=tuned)
     return {"resident": watch.resident}
 
 
@@ -143,8 +143,8 @@ def table(found: dict[str, Any]) -> str:
     early, late = found["growth"]["resident"].values()
     lines += [
         "",
-        f"A small network held {early / 1e6:.1f} MB after {MOST_STEPS // 10:,} steps and "
-        f"{late / 1e6:.1f} MB after {MOST_STEPS:,}.",
+        f"A small network held {early / 1e6:.1f} MB after {MAX_STEPS // 10:,} steps and "
+        f"{late / 1e6:.1f} MB after {MAX_STEPS:,}.",
         "",
     ]
     return "\n".join(lines)

@@ -30,7 +30,7 @@ from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent
 N_FOLDS, SEEDS, SPLITS = 5, (0, 1, 2), 10
-LEAST_RATINGS = 30
+MIN_RATINGS = 30
 """Ratings of a user: 20 to learn from at most, 10 to be judged on."""
 
 ITEM_MEAN = "user_bias inf"
@@ -103,7 +103,7 @@ def cold_users(data: Interactions) -> dict[str, Any]:
                 entry["mae"].append(mae)
                 entry["ndcg"].append(ndcg)
         users = np.concatenate(folds)
-        order = np.argsort(users[data.user_counts[users] >= LEAST_RATINGS])
+        order = np.argsort(users[data.user_counts[users] >= MIN_RATINGS])
         for key, entry in parts.items():
             for metric, arrays in entry.items():
                 of_system = errors.setdefault(key, {"mae": [], "ndcg": []})

@@ -39,8 +39,8 @@ from quickstudy.progress import track
 
 ROOT = Path(__file__).parent.parent
 N_FOLDS, SEEDS = 5, (0, 1, 2)
-ALSO = ("melu", "metaemb", "tanp")
-LEAST_RATINGS = 30
+EXTRA_BASES = ("melu", "metaemb", "tanp")
+MIN_RATINGS = 30
 """Ratings: 20 to learn from at most, 10 to be judged on."""
 
 CLOSED_FORMS = ("user_bias", "factors", "neighbours", "bayes")
@@ -95,7 +95,7 @@ def measure(data: Interactions, bases: dict[str, type[Base]]) -> dict[str, Any]:
             parts.append(measured)
             times.append(seconds)
         users = np.concatenate(folds)
-        order = np.argsort(users[data.user_counts[users] >= LEAST_RATINGS])
+        order = np.argsort(users[data.user_counts[users] >= MIN_RATINGS])
         for key in parts[0]:
             entry = total.setdefault(key, {})
             for m in parts[0][key]:
@@ -118,8 +118,10 @@ def also(data: Interactions) -> dict[str, Any]:
     for seed in track(SEEDS, "also"):
         fold = user_folds(len(data.users), N_FOLDS, seed)[0]
         warm = data.of_users(np.setdiff1d(np.arange(len(data.users)), fold))
-        recommender = Recommender(also=ALSO, seed=seed).fit(warm)
-        closed_forms = [i for i, c in enumerate(recommender.configurations_) if c.base not in ALSO]
+        recommender = Recommender(extra_bases=EXTRA_BASES, seed=seed).fit(warm)
+        closed_forms = [
+            i for i, c in enumerate(recommender.configurations_) if c.base not in EXTRA_BASES
+        ]
 
         def without(inputs: MetaInputs, indices: list[int] = closed_forms) -> MetaInputs:
             return replace(inputs, predictions=inputs.predictions[..., indices])
@@ -163,7 +165,7 @@ def also(data: Interactions) -> dict[str, Any]:
                 f"{m}_more_by_interval": interval(own - other),
             }
         table.append(entry)
-    return {"networks": ALSO, "n": len(more["with", 0]["mae"]), "table": table}
+    return {"networks": EXTRA_BASES, "n": len(more["with", 0]["mae"]), "table": table}
 
 
 if __name__ == "__main__":

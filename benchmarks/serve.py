@@ -33,7 +33,7 @@ from quickstudy.experiments.provenance import provenance
 
 ROOT = Path(__file__).parent.parent
 COMMAND = "from quickstudy.cli import main; main()"
-N_REQUESTS, MOST_SECONDS, SLOW = 600, 60.0, 200
+N_REQUESTS, MAX_SECONDS, SLOW = 600, 60.0, 200
 
 
 class Service:
@@ -82,7 +82,7 @@ def load(
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
         headers = {"Content-Type": "application/json"} if method == "POST" else {}
         for i in range(first, N_REQUESTS, clients):
-            if time.monotonic() - began > MOST_SECONDS:
+            if time.monotonic() - began > MAX_SECONDS:
                 break
             start = time.perf_counter()
             connection.request(method, path, sent[i % len(sent)], headers)

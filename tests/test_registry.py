@@ -106,6 +106,14 @@ def test_a_recipe_names_a_task_family_of_ones_own():
         tasks_of_training(made.model_copy(update={"tasks": recipe().tasks}))
 
 
+def test_a_module_that_cannot_be_imported_is_not_said_to_hold_what_it_may_not_hold():
+    with pytest.raises(
+        MissingError, match="cannot import meadow, the module of 'meadow:GRASS'"
+    ) as e:
+        recipe(data={"name": "meadow:GRASS"})
+    assert "task family" not in str(e.value)
+
+
 def test_an_entry_point_of_an_installed_package_is_a_name(garden, monkeypatch):
     point = registry.EntryPoint("medians", "garden:Medians", "quickstudy.learners")
     points = {"learners": {"medians": point}}

@@ -83,6 +83,25 @@ def test_the_reference_says_of_a_name_what_it_takes_and_how_stable_it_is(site):
     assert "shape (n_way,)" in plain
 
 
+def sidebar(page):
+    """The links of the bar at the left."""
+    return re.findall(r'class="toctree-l\d[^>]*><a[^>]*>([^<]*)<', page.read_text())
+
+
+def test_names_in_the_sidebar_are_short(site):
+    assert "AutoAdapt" in sidebar(site / "research" / "index.html")
+    assert "MANN" in sidebar(site / "algorithms" / "index.html")
+    assert "tasks.datasets" in sidebar(site / "api" / "index.html")
+    for page in ("research/index", "algorithms/index", "api/index", "guide"):
+        assert max(map(len, sidebar(site / f"{page}.html"))) <= 35, page
+
+
+def test_the_reference_names_a_base_class_only_where_that_says_something(site):
+    text = {page.stem: page.read_text() for page in (site / "api").glob("*.html")}
+    assert "Bases:" in text["quickstudy.learners.MAML"]
+    assert not any(re.search("Bases: (object|ABC|_)", page) for page in text.values())
+
+
 def test_a_link_follows_its_page_and_code_stays_as_it_is(part):
     pages = part("pages")
     text = (

@@ -67,7 +67,7 @@ def test_parquet_of_bytes_or_lists_is_refused(tmp_path, values, kind):
 
 
 def test_parquet_that_is_small_and_holds_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_files, "MOST_BYTES", 10_000_000)
+    monkeypatch.setattr(table_files, "MAX_BYTES", 10_000_000)
     zeros = parquet_of(tmp_path, it=np.random.default_rng(0).permutation(2_000_000) * 0.0)
     assert zeros.stat().st_size < 200_000
     with pytest.raises(DataError, match="10,000,000 bytes at most, got 16"):
@@ -76,9 +76,20 @@ def test_parquet_that_is_small_and_holds_much_is_refused(tmp_path, monkeypatch):
     assert texts.stat().st_size < 10_000
     with pytest.raises(DataError, match="bytes at most, got 20"):
         read_rows(texts)
-    monkeypatch.setattr(table_files, "MOST_CELLS", 1000)
+    monkeypatch.setattr(table_files, "MAX_CELLS", 1000)
     with pytest.raises(DataError, match="1,000 cells and"):
         read_rows(parquet_of(tmp_path, it=[1] * 1001))
+
+
+def test_a_csv_of_more_cells_than_memory_can_hold_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_files, "MAX_CELLS", 10)
+    monkeypatch.setattr(table_files, "MAX_COLUMNS", 5)
+    (tmp_path / "t.csv").write_text("a,b\n" + "1,2\n" * 4)
+    assert len(read_rows(tmp_path / "t.csv")[1]) == 4
+    for content in ("a,b\n" + "1,2\n" * 5, "a,b,c,d,e,f\n"):
+        (tmp_path / "t.csv").write_text(content)
+        with pytest.raises(DataError, match="10 cells and 5 columns at most"):
+            read_rows(tmp_path / "t.csv")
 
 
 def test_parquet_damaged_anywhere_is_read_or_refused(tmp_path):
@@ -97,7 +108,7 @@ def test_parquet_damaged_anywhere_is_read_or_refused(tmp_path):
 def test_a_file_larger_than_memory_is_refused_unread(tmp_path):
     for name in ("t.csv", "t.parquet"):
         with (tmp_path / name).open("wb") as file:
-            file.truncate(table_files.MOST_BYTES + 1)  # sparse: it takes no room
+            file.truncate(table_files.MAX_BYTES + 1)  # sparse: it takes no room
         with pytest.raises(DataError, match="4,294,967,296 bytes at most"):
             read_rows(tmp_path / name)
 

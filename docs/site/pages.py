@@ -52,6 +52,16 @@ TUTORIALS = ["own_images", "text_intents", "zero_to_few_shots", "compare_learner
 MORE = ["contributing", "security", "code_of_conduct"]
 """Pages that only links lead to."""
 
+SUBJECTS = {
+    "auto_adapt": "AutoAdapt",
+    "automl": "AutoML",
+    "caltech101": "Caltech 101",
+    "lstm_meta_learner": "LSTM meta-learner",
+    "maml": "MAML",
+    "mann": "MANN",
+}
+"""What the sidebar calls studies whose file name does not say it as it is written."""
+
 CODE = r"^```.*?^```|^ {4}.*?$|`[^`]*`"
 LINK = r"(?P<bang>!?)\[(?P<words>[^\]]*)\]\((?P<target>[^)\s]+)\)"
 
@@ -108,6 +118,14 @@ def children(text: str, page: Path) -> list[str]:
     return list(dict.fromkeys(name for name in beside if name != "README"))
 
 
+def short_title(page: Path) -> str:
+    """What the sidebar calls a page: its title up to a colon, or the subject of a study."""
+    if page.parent.name == "research":
+        return SUBJECTS.get(page.stem, page.stem.replace("_", " ").capitalize())
+    title = page.read_text(encoding="utf-8").partition("\n")[0]
+    return title.removeprefix("# ").partition(":")[0]
+
+
 def toctree(entries: list[str]) -> str:
     return "\n".join(["\n```{toctree}", ":hidden:", *entries, "```\n"])
 
@@ -137,7 +155,8 @@ def lay_out(out: Path, source_url: Callable[[Path], str | None]) -> None:
         if place.stem == "index" and place.parent == Path():
             text += toctree(SECTIONS) + "\n```{toctree}\n:hidden:\n" + "\n".join(MORE) + "\n```\n"
         elif file.name == "README.md":
-            text += toctree(children(file.read_text(encoding="utf-8"), file))
+            names = children(file.read_text(encoding="utf-8"), file)
+            text += toctree([f"{short_title(file.parent / f'{n}.md')} <{n}>" for n in names])
         write(out / place, text)
 
 

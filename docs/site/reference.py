@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 import sys
+from abc import ABC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,7 +91,9 @@ def imported_from(name: Name) -> str:
 def directive(name: Name) -> list[str]:
     value = name.value
     if inspect.isclass(value):
-        options = ["members:", "inherited-members: object", "show-inheritance:"]
+        options = ["members:", "inherited-members: object"]
+        if any(says_something(base) for base in value.__bases__):
+            options.append("show-inheritance:")
         kind = "autoexception" if issubclass(value, BaseException) else "autoclass"
     elif inspect.isroutine(value):
         kind, options = "autofunction", []
@@ -98,6 +101,11 @@ def directive(name: Name) -> list[str]:
         text = doc_of(value, name.name).splitlines()
         return [f".. py:data:: {name.path}", "", *(f"   {line}" for line in text)]
     return [f".. {kind}:: {name.path}", *(f"   :{option}" for option in options)]
+
+
+def says_something(base: type) -> bool:
+    """Whether a reader learns anything from a base class."""
+    return base not in (object, ABC) and not base.__name__.startswith("_")
 
 
 def skip_member(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> Any:
@@ -153,7 +161,8 @@ def write_reference(out: Path) -> None:
         about = first_sentence(importlib.import_module(module))
         links = ", ".join(link(name, paths) for name in here)
         index += [f":doc:`{module} <modules/{module}>`", f"   {about}", "", f"   {links}", ""]
-    index += [".. toctree::", "   :hidden:", "", *(f"   modules/{module}" for module in modules)]
+    entries = [f"   {module.removeprefix('quickstudy.')} <modules/{module}>" for module in modules]
+    index += [".. toctree::", "   :hidden:", "", *entries]
     pages["index"] = "\n".join([*index, ""])
     for page, text in pages.items():
         write(out / f"{page}.rst", text)

@@ -28,7 +28,7 @@ DEFAULT_MEGABYTES = 2000
 TIME_RESOLUTION = 60
 """Seconds before another use of an entry is recorded, so that most reads write nothing."""
 
-MOST_VARIABLES = 500
+MAX_VARIABLES = 500
 """Most variables of one SQL statement; SQLite before 2020 takes 999."""
 
 EVICTED_ONE_IN = 10
@@ -80,7 +80,7 @@ class BlobCache:
         now, stale = int(time.time()), []
         with self._ignore_errors(), self._connect("rw") as connection:
             remaining = iter(keys)
-            while part := tuple(itertools.islice(remaining, MOST_VARIABLES)):
+            while part := tuple(itertools.islice(remaining, MAX_VARIABLES)):
                 marks = ", ".join("?" * len(part))
                 rows = connection.execute(
                     f"SELECT key, value, used FROM entries WHERE key IN ({marks})", part

@@ -48,7 +48,7 @@ class RunError(QuickstudyError, RuntimeError):
     """A run folder that is damaged, or in the way."""
 
 
-MOST_LISTED = 30
+MAX_LISTED = 30
 """Names of a catalogue that an error gives."""
 
 
@@ -69,7 +69,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
         near = [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, n=1)]
     hint = f"; did you mean {near[0]!r}?" if near else "."
     listed = ", ".join(names) or "none"
-    if len(names) > MOST_LISTED:
+    if len(names) > MAX_LISTED:
         some = difflib.get_close_matches(name, names, n=10, cutoff=0.0)
         listed = f"{', '.join(some)}, and {len(names) - len(some)} more"
     return UsageError(f"unknown {kind} {name!r}{hint} Known: {listed}")

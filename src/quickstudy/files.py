@@ -80,7 +80,7 @@ def readable(name: str) -> str:
     return name.encode("utf-8", ESCAPE_UNENCODABLE).decode("utf-8", "backslashreplace")
 
 
-MOST_JSON_BYTES = 100_000_000
+MAX_JSON_BYTES = 100_000_000
 """Of a JSON file that is read: reports with the scores of all tasks have some megabytes."""
 
 PROBE_BYTES = 4096
@@ -211,13 +211,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a file; an empty one if there is no file.
 
     Raises:
-        RunError: If it holds no object, or more than `MOST_JSON_BYTES`.
+        RunError: If it holds no object, or more than `MAX_JSON_BYTES`.
     """
     if not path.exists():
         return {}
     try:
-        if path.stat().st_size > MOST_JSON_BYTES:
-            raise ValueError(f"over {MOST_JSON_BYTES} bytes")
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"over {MAX_JSON_BYTES} bytes")
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict):
             raise ValueError("expected an object")

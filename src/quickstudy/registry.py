@@ -98,8 +98,8 @@ class Registry(UserDict[str, T], Generic[T]):
             loaded: Any = importlib.import_module(entry_point.module)
         except ImportError as error:
             raise MissingError(
-                f"cannot import {entry_point.module}, which {self.kind} {name!r} needs ({error}): "
-                "install it, or put its folder on Python's path, as in `PYTHONPATH=. quickstudy …`"
+                f"cannot import {entry_point.module}, the module of {name!r} ({error}): install "
+                "it, or put its folder on Python's path, as in `PYTHONPATH=. quickstudy …`"
             ) from None
         for part in filter(None, entry_point.attr.split(".")):
             if not hasattr(loaded, part):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,18 @@ __all__ = [
     "as_csv",
     "check_bytes",
     "check_cells",
+    "check_decoded",
     "decimal_point",
+    "open_parquet",
     "read_parquet",
     "read_rows",
     "separator_of",
 ]
 
-MOST_BYTES = 4 * 2**30
+MAX_BYTES = 4 * 2**30
 """Of a file, and of what a Parquet file holds when it is decoded."""
 
-MOST_CELLS, MOST_COLUMNS = 200_000_000, 100_000
+MAX_CELLS, MAX_COLUMNS = 200_000_000, 100_000
 """Of a table."""
 
 
@@ -36,9 +39,9 @@ def check_bytes(path: Path) -> None:
     Raises:
         DataError: If it is.
     """
-    if (size := path.stat().st_size) > MOST_BYTES:
+    if (size := path.stat().st_size) > MAX_BYTES:
         raise DataError(
-            f"expected a table of {MOST_BYTES:,} bytes at most, got {size:,} in {path}: draw rows, "
+            f"expected a table of {MAX_BYTES:,} bytes at most, got {size:,} in {path}: draw rows, "
             "or leave out columns"
         )
 
@@ -49,78 +52,118 @@ def check_cells(path: Path, n_rows: int, n_columns: int) -> None:
     Raises:
         DataError: If it is.
     """
-    if n_columns > MOST_COLUMNS or n_rows * n_columns > MOST_CELLS:
+    if n_columns > MAX_COLUMNS or n_rows * n_columns > MAX_CELLS:
         raise DataError(
-            f"expected {MOST_CELLS:,} cells and {MOST_COLUMNS:,} columns at most, got {n_rows:,} "
+            f"expected {MAX_CELLS:,} cells and {MAX_COLUMNS:,} columns at most, got {n_rows:,} "
             f"rows of {n_columns:,} columns in {path}: draw rows, or leave out columns"
         )
 
 
-def read_parquet(path: Path, *, lists: bool = False) -> Any:
-    """A Parquet file of numbers, texts, dates and times, as a table of pyarrow.
+@contextlib.contextmanager
+def open_parquet(path: Path, *, lists: bool = False) -> Iterator[tuple[Any, list[str]]]:
+    """Open a Parquet file of numbers, texts, dates and times: a file of pyarrow, and the names of
+    the columns of texts.
 
-    What it says of its sizes is checked before it is decoded, and what strings take up before they
-    are repeated.
+    What the file says of its sizes is checked before anything is decoded. Columns of texts are read
+    as dictionaries, which hold a repeated text once; `check_decoded` says whether memory can hold
+    all of them.
 
     Args:
         lists: Whether a cell may be a list of these, as the genres of a film.
 
     Raises:
-        DataError: If it is damaged, too large for memory, has a column twice, or holds structures,
-            bytes, or unexpected lists.
+        DataError: If it is too large for memory, has a column twice, or holds structures, bytes, or
+            unexpected lists.
+        pyarrow.ArrowException, OSError, ValueError, OverflowError: If it is damaged.
     """
-    import pyarrow
-    from pyarrow import compute, parquet, types
-
-    def is_text(kind: Any) -> bool:
-        return types.is_string(kind) or types.is_large_string(kind)
+    from pyarrow import parquet, types
 
     check_bytes(path)
+    with parquet.ParquetFile(path) as file:
+        schema, metadata = file.schema_arrow, file.metadata
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    check_cells(path, metadata.num_rows, len(schema))
+    _each_once(schema.names, path)
+    for column in schema:
+        kind = column.type
+        if types.is_dictionary(kind) or (lists and types.is_list(kind)):
+            kind = kind.value_type
+        if not (types.is_primitive(kind) or types.is_null(kind) or _is_text(kind)) and not (
+            types.is_decimal(kind)
+        ):
+            raise DataError(
+                f"expected numbers, texts or dates in the column {column.name!r} of {path}, "
+                f"got {kind}: write it as one of these, or leave it out"
+            )
+    _check_decoded_bytes(path, sum(group.total_byte_size for group in groups))
+    texts = [column.name for column in schema if _is_text(column.type)]
+    with parquet.ParquetFile(path, read_dictionary=texts) as file:
+        yield file, texts
+
+
+def check_decoded(path: Path, table: Any, n_bytes_before: int = 0) -> int:
+    """Refuse a table of pyarrow that is too large for memory once its dictionaries of texts are
+    written out.
+
+    Args:
+        n_bytes_before: What other parts of the file take.
+
+    Returns:
+        What this table and those parts take, in bytes.
+
+    Raises:
+        DataError: If it is.
+    """
+    from pyarrow import compute, types
+
+    size = n_bytes_before
+    for chunk in (chunk for column in table.columns for chunk in column.chunks):
+        if types.is_dictionary(chunk.type) and _is_text(chunk.dictionary.type):
+            lengths = compute.binary_length(chunk.dictionary)  # pyright: ignore
+            size += compute.sum(lengths.take(chunk.indices)).as_py() or 0  # pyright: ignore
+            size += chunk.indices.nbytes
+        else:
+            size += chunk.nbytes
+    _check_decoded_bytes(path, size)
+    return size
+
+
+def read_parquet(path: Path, *, lists: bool = False) -> Any:
+    """A Parquet file of numbers, texts, dates and times, as a table of pyarrow.
+
+    Args:
+        lists: Whether a cell may be a list of these.
+
+    Raises:
+        DataError: If it is damaged, or `open_parquet` or `check_decoded` refuses it.
+    """
+    import pyarrow
+
     try:
-        with parquet.ParquetFile(path) as file:
-            schema, metadata = file.schema_arrow, file.metadata
-        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        check_cells(path, metadata.num_rows, len(schema))
-        _each_once(schema.names, path)
-        for column in schema:
-            kind = column.type
-            if types.is_dictionary(kind) or (lists and types.is_list(kind)):
-                kind = kind.value_type
-            if not (types.is_primitive(kind) or types.is_null(kind) or is_text(kind)) and not (
-                types.is_decimal(kind)
-            ):
-                raise DataError(
-                    f"expected numbers, texts or dates in the column {column.name!r} of {path}, "
-                    f"got {kind}: write it as one of these, or leave it out"
-                )
-        _check_decoded(path, sum(group.total_byte_size for group in groups))
-        texts = [column.name for column in schema if is_text(column.type)]
-        # Strings that are repeated stay once each until it is known what all of them take up.
-        with parquet.ParquetFile(path, read_dictionary=texts) as file:
+        with open_parquet(path, lists=lists) as (file, texts):
             table = file.read()
-        size = 0
-        for column in table.columns:
-            size += column.nbytes
-            for chunk in column.chunks if types.is_dictionary(column.type) else ():
-                if is_text(chunk.dictionary.type):
-                    lengths = compute.binary_length(chunk.dictionary)  # pyright: ignore
-                    size += compute.sum(lengths.take(chunk.indices)).as_py() or 0  # pyright: ignore
-        _check_decoded(path, size)
-        for i, column in enumerate(schema):
-            if column.name in texts:
+        check_decoded(path, table)
+        for i, name in enumerate(table.column_names):
+            if name in texts:
                 plain = table.column(i).cast(pyarrow.large_string())
-                table = table.set_column(i, column.name, plain)
+                table = table.set_column(i, name, plain)
         return table
+    except DataError:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path} cannot be read as Parquet ({error}): write it again") from None
 
 
-def _check_decoded(path: Path, size: int) -> None:
-    if size > MOST_BYTES:
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind)
+
+
+def _check_decoded_bytes(path: Path, size: int) -> None:
+    if size > MAX_BYTES:
         raise DataError(
-            f"expected a table of {MOST_BYTES:,} bytes at most, got {size:,} in {path} when it is "
+            f"expected a table of {MAX_BYTES:,} bytes at most, got {size:,} in {path} when it is "
             "decoded: draw rows, or leave out columns"
         )
 
@@ -232,7 +275,8 @@ def read_rows(
             text, delimiter = text.replace(delimiter, UNIT_SEPARATOR), UNIT_SEPARATOR
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
         rows = [
-            list(map(decimal_point, row)) if has_decimal_commas else row for row in lines if row
+            list(map(decimal_point, row)) if has_decimal_commas else row
+            for row in _checked(lines, path)
         ]
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(
@@ -248,6 +292,15 @@ def read_rows(
                 f"{len(row)} in row {number}: {row!r}"
             )
     return _each_once(head, path), rows
+
+
+def _checked(rows: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
+    """The rows that are not empty, until memory cannot hold a table of so many."""
+    n_columns = 0
+    for n_rows, row in enumerate(filter(None, rows), 1):
+        n_columns = max(n_columns, len(row))
+        check_cells(path, n_rows, n_columns)
+        yield row
 
 
 def _each_once(names: list[str], path: Path) -> list[str]:

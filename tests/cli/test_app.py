@@ -406,7 +406,7 @@ def test_reproduce_sets_measured_beside_published(capsys, tmp_path):
 def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypatch, few_glyphs):
     from quickstudy.experiments import compare
 
-    monkeypatch.setattr(compare, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(compare, "MIN_STEPS", 2)
     monkeypatch.setattr(compare, "VALIDATION_TASKS", (2, 4))
     monkeypatch.setattr(compare, "_seconds", lambda *_: (0.02, 0.002))
     (tmp_path / "pixels.toml").write_text(
@@ -435,6 +435,16 @@ def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypat
 def test_lists_are_text_or_json(capsys, words):
     assert run(capsys, *words)[1].strip()
     assert json.loads(run(capsys, *words, "--json")[1])
+
+
+def test_a_shipped_recipe_is_printed_to_be_copied(capsys, tmp_path):
+    for name in ("prototypical_glyphs", "meta_sgd_omniglot"):  # the second is based on another
+        code, out, err = run(capsys, "recipes", name)
+        assert (code, err) == (0, "")
+        (tmp_path / "mine.toml").write_text(out)
+        assert load_recipe(tmp_path / "mine.toml") == load_recipe(name)
+    assert json.loads(run(capsys, "recipes", name, "--json")[1])["base"] == "maml_omniglot"
+    refused(capsys, "did you mean 'maml_omniglot'", "recipes", "maml_omniglt")
 
 
 def test_every_command_has_help_with_an_example():
@@ -471,13 +481,26 @@ def test_a_command_to_go_on_with_can_be_pasted(capsys, tmp_path):
     assert f"quickstudy test '{tmp_path}/my run'" in run(capsys, *words)[1]
 
 
+def completed(words):
+    """The completions of the last word, which bash requests by environment variables."""
+    request = {"_QUICKSTUDY_COMPLETE": "complete_bash", "COMP_WORDS": f"quickstudy {words}"}
+    request["COMP_CWORD"] = str(len(words.split()))
+    output = CliRunner().invoke(commands.app, [], env=request, prog_name="quickstudy").output
+    return output.split()
+
+
 @pytest.mark.parametrize("words", ["data get omn", "data path omn", "compare --dataset omn"])
 def test_names_of_data_sets_are_completed(words):
-    """As bash asks for it, in the environment."""
-    asked = {"_QUICKSTUDY_COMPLETE": "complete_bash", "COMP_WORDS": f"quickstudy {words}"}
-    asked["COMP_CWORD"] = str(len(words.split()))
-    told = CliRunner().invoke(commands.app, [], env=asked, prog_name="quickstudy").output
-    assert "omniglot" in told.split()
+    assert "omniglot" in completed(words)
+
+
+def test_names_of_recipes_are_completed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maml_mine.toml").touch()
+    assert {"maml_sinusoid", "maml_mine.toml"} <= set(completed("train maml_"))
+    printed = completed("recipes maml_")
+    assert "maml_sinusoid" in printed
+    assert "maml_mine.toml" not in printed
 
 
 @pytest.mark.parametrize("before", ["", "maml,"])

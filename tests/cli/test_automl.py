@@ -382,7 +382,7 @@ def test_a_report_of_no_use_is_refused(report, tmp_path):
         ("[]", "automl.json: Input should be an object"),
         ("", "EOF"),
         (text.replace('"metric"', '"metric": "\\ud800", "metric"'), "damaged"),
-        (f'{text[:-1]}, "more": "{"x" * reports.MOST_BYTES}"}}', "expected 67108864 bytes at most"),
+        (f'{text[:-1]}, "more": "{"x" * reports.MAX_BYTES}"}}', "expected 67108864 bytes at most"),
     ):
         (tmp_path / "automl.json").write_text(damaged)
         with pytest.raises(RunError, match=message):

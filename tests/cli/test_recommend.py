@@ -76,8 +76,8 @@ def test_ratings_in_suggestions_out(capsys, here, monkeypatch):
     [
         (["--hold-out", "1"], "below 1, got 1"),
         (["--data", "none.csv"], "found none"),
-        (["--also", "tamp"], "did you mean 'tanp'"),
-        (["--also", "tanp", "--clicks"], "expected ratings for tanp to learn, got clicks"),
+        (["--extra-base", "tamp"], "did you mean 'tanp'"),
+        (["--extra-base", "tanp", "--clicks"], "expected ratings for tanp to learn, got clicks"),
         (["--users", "users.csv"], "--users and --items with a file, got them with generated"),
         (["--run", "ratings.csv"], "is not a saved recommender"),
         (["--scale", "1,5"], "--columns and --scale with a file, got them with generated"),

@@ -94,7 +94,7 @@ class Unmapped:
 
 @pytest.mark.parametrize("limit", [2**30, 1])
 def test_an_example_is_embedded_once_however_many_tasks_it_is_in(limit, monkeypatch):
-    monkeypatch.setattr("quickstudy.tasks.sampler._CachedRows.MOST_BYTES", limit)
+    monkeypatch.setattr("quickstudy.tasks.sampler._CachedRows.MAX_BYTES", limit)
     data = blob_classes(6, 10)
     tasks = EpisodeSampler(data, n_way=3, n_shot=2, n_query=4)
     learner = PrototypicalNetworks(Counting())

@@ -8,10 +8,12 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from pyarrow import parquet
 
+from quickstudy import table_files
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.experience import ExperienceStore, Run, Strategy, Task, Trial, fingerprint_of
 
@@ -176,6 +178,28 @@ class TestStore:
         assert everything(other) == ([], [], [], [])
         with pytest.raises(MissingError, match="expected a folder"):
             other.import_(tmp_path / "nowhere")
+
+    @pytest.mark.parametrize(
+        ("bound", "most", "message"),
+        [
+            ("MAX_CELLS", 20, "expected 20 cells and"),
+            ("MAX_COLUMNS", 3, "3 columns at most"),
+            ("MAX_BYTES", 9_000, "9,000 bytes at most, got [0-9,]+ in .* when it is decoded"),
+        ],
+    )
+    def test_an_import_larger_than_memory_is_refused(
+        self, new_place, tmp_path, monkeypatch, bound, most, message
+    ):
+        store, other = ExperienceStore(new_place()), ExperienceStore(new_place())
+        fill(store)
+        folder = store.export(tmp_path / "out")
+        table = parquet.read_table(folder / "tasks.parquet").slice(0, 1)
+        times = 1 if bound != "MAX_BYTES" else 100
+        parquet.write_table(pa.concat_tables([table] * times), folder / "tasks.parquet")
+        monkeypatch.setattr(table_files, bound, most)
+        with pytest.raises(DataError, match=message):
+            other.import_(folder)
+        assert everything(other) == ([], [], [], [])
 
     def test_the_table_is_one_file_for_reading_elsewhere(self, place, tmp_path):
         store = ExperienceStore(place)

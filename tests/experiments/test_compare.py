@@ -27,7 +27,7 @@ from quickstudy.tasks.datasets import glyphs
 def recipes_here(monkeypatch, tmp_path):
     """Two recipes in the working folder, for comparisons of a moment."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(comparing, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(comparing, "MIN_STEPS", 2)
     monkeypatch.setattr(comparing, "VALIDATION_TASKS", (2, 4))
     monkeypatch.setattr(comparing, "_seconds", lambda *_: (0.02, 0.002))
     (tmp_path / "nearest.toml").write_text(NEAREST)
@@ -163,7 +163,7 @@ def test_what_took_more_than_its_budget_or_hardly_trained_is_shown_but_not_teste
 def test_a_budget_too_short_for_some_steps_is_refused_before_anything_is_written(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(comparing, "FEWEST_STEPS", 50)
+    monkeypatch.setattr(comparing, "MIN_STEPS", 50)
     monkeypatch.setattr(comparing, "_seconds", lambda *_: (0.5, 0.001))
     with pytest.raises(UsageError, match=r"20 s is too short for small.toml, .* about 32 s for 50"):
         compare(LEARNERS, GLYPHS, tmp_path / "out", seconds=20, n_tasks=5, **TASKS)
@@ -174,6 +174,16 @@ def test_a_budget_too_short_for_some_steps_is_refused_before_anything_is_written
 def test_of_a_plan_that_fails_the_learner_is_named(tmp_path):
     with pytest.raises(DataError, match=r"^small.toml: expected .* examples of every class"):
         compare(LEARNERS, GLYPHS, tmp_path / "out", seconds=1, n_shot=1000)
+
+
+@pytest.mark.usefixtures("few_glyphs")
+def test_of_a_backbone_that_does_not_take_the_data_the_learner_is_named(tmp_path):
+    for name, text in (("nearest", NEAREST), ("small", SMALL)):
+        (tmp_path / f"{name}.toml").write_text(text)
+    learners = [str(tmp_path / name) for name in LEARNERS]
+    tiny_images = {**GLYPHS, "image_size": 12}
+    with pytest.raises(UsageError, match=r"small.toml: backbone conv4"):
+        compare(learners, tiny_images, tmp_path / "out", seconds=1, n_tasks=5)
 
 
 def draw_classes(folder, mode, size):

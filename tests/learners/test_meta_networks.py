@@ -142,11 +142,11 @@ def test_with_gradients_as_data_the_meta_gradient_equals_finite_differences(monk
     learner = small(bold=True).double()
     task = images(side=8)[0].to(torch.float64)
     found = {
-        id(network): meta_networks._gradients(network, task.support)
+        id(network): meta_networks._example_gradients(network, task.support)
         for network in (learner.base, learner.representation)
     }
     gradients = learner.meta_gradient(task).gradients
-    monkeypatch.setattr(meta_networks, "_gradients", lambda network, _: found[id(network)])
+    monkeypatch.setattr(meta_networks, "_example_gradients", lambda network, _: found[id(network)])
     generator = torch.Generator().manual_seed(0)
     for name in gradients:
         parameter = learner.get_parameter(name)
@@ -164,7 +164,7 @@ def test_with_gradients_as_data_the_meta_gradient_equals_finite_differences(monk
 @pytest.mark.parametrize("backbone", [Conv5((1, 8, 8), width=4), MLP((1, 8, 8), (6,))])
 def test_gradients_of_all_examples_at_once_are_those_of_each(backbone):
     learner, support = small(backbone), images(side=8)[0].support
-    found = meta_networks._gradients(learner.base, support)
+    found = meta_networks._example_gradients(learner.base, support)
     for i in range(len(support)):
         loss = F.cross_entropy(learner.base(support.x[i : i + 1]), support.y[i : i + 1])
         weights = {n: layer.weight for n, layer in meta_networks._layers(learner.base)}
@@ -204,8 +204,8 @@ def test_with_batch_norm_gradients_are_those_of_training_and_queries_are_judged_
     learner = small(Conv4((1, 16, 16), width=4), bold=True)
     task = images()[0]
     learner.train().loss(task)
-    trained = meta_networks._gradients(learner.base, task.support)
-    tested = meta_networks._gradients(learner.eval().base, task.support)
+    trained = meta_networks._example_gradients(learner.base, task.support)
+    tested = meta_networks._example_gradients(learner.eval().base, task.support)
     for name, gradient in trained.items():
         torch.testing.assert_close(tested[name], gradient)
     predict = learner.adapt(task.support)

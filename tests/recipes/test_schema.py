@@ -188,7 +188,7 @@ def test_a_test_may_change_the_learner_but_not_its_weights():
         ("train.optimizer.rate=1", "option of optimizer Adam"),
         ("train.schedule.gamma=x", "option gamma of schedule StepLR"),
         ("train.precision=half", "train.precision"),
-        ("train.device=tpu9", "device 'tpu9' cannot be used here"),
+        ("train.device=gpu", "device 'gpu' cannot be used here: expected auto, cpu, cuda or mps"),
         ("curriculum=[{steps=1, n_shots=2}]", "'curriculum.0.n_shots'"),
         ("curriculum=[{steps=1, n_way=2}]", "expected no n_way for sinusoid"),
         ("train.executor=thread", "did you mean 'threads'"),

@@ -148,7 +148,7 @@ def test_invalid_requests_write_some_lines_a_minute():
                 client.sendall(b"nonsense\r\n\r\n")
                 assert client.recv(65536).startswith(b"HTTP/1.1 400")
     lines = logged[0].splitlines()
-    assert len(lines) == connections.MOST_LOG_RECORDS
+    assert len(lines) == connections.MAX_LOG_RECORDS
     assert "more of this minute are left out" in lines[-1]
 
 
@@ -156,7 +156,7 @@ def test_a_log_goes_on_in_the_next_minute(monkeypatch):
     few = connections.LogRateLimit()
     record = logging.LogRecord("name", logging.ERROR, "", 0, "%d things", (3,), None)
     passed = sum(few.filter(record) for _ in range(100))
-    assert passed == connections.MOST_LOG_RECORDS
+    assert passed == connections.MAX_LOG_RECORDS
     assert record.getMessage() == "3 things (more of this minute are left out)"
     monkeypatch.setattr(connections, "LOG_PERIOD", 0.0)
     assert few.filter(record)

@@ -2,6 +2,7 @@ import asyncio
 import importlib
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -41,6 +42,13 @@ def serve(**options):
         raise_server_exceptions=False,
     )
     return client, hold, held
+
+
+def test_the_service_alone_does_not_load_torch():
+    code = "import quickstudy.serve, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    with pytest.raises(AttributeError, match="no attribute 'films'"):
+        importlib.import_module("quickstudy.serve").films  # noqa: B018
 
 
 def test_it_says_what_it_serves_and_describes_each_endpoint(client):
@@ -143,7 +151,7 @@ def test_a_token_guards_all_but_health_the_description_and_the_page():
 
 def test_each_wrong_token_waits_longer_than_that_before_and_the_right_one_does_not(monkeypatch):
     monkeypatch.setattr(tokens, "FIRST_DELAY", 0.05)
-    monkeypatch.setattr(tokens, "LONGEST_DELAY", 0.2)
+    monkeypatch.setattr(tokens, "MAX_DELAY", 0.2)
     guarded, hold, _ = serve(token="a-long-secret")
     hold.set()
 
@@ -154,7 +162,7 @@ def test_each_wrong_token_waits_longer_than_that_before_and_the_right_one_does_n
 
     took = [seconds(Authorization="Bearer no") for _ in range(4)]
     assert all(t >= least for t, least in zip(took, (0.05, 0.1, 0.2, 0.2), strict=True))
-    monkeypatch.setattr(tokens, "LONGEST_DELAY", 60.0)
+    monkeypatch.setattr(tokens, "MAX_DELAY", 60.0)
     assert seconds(Authorization="Bearer a-long-secret") < 5
     assert seconds() < 5  # as a page that does not have it yet
     monkeypatch.setattr(tokens, "FAILURES_EXPIRE_AFTER", 0.0)
@@ -162,7 +170,7 @@ def test_each_wrong_token_waits_longer_than_that_before_and_the_right_one_does_n
 
 
 def test_addresses_with_wrong_tokens_are_bounded_in_number(monkeypatch):
-    monkeypatch.setattr(tokens, "MOST_TRACKED_ADDRESSES", 3)
+    monkeypatch.setattr(tokens, "MAX_TRACKED_ADDRESSES", 3)
     refusals = tokens.DelayedRefusals(None)
     assert [refusals.next_delay(f"10.0.0.{i % 5}") for i in range(10)] == [0.1] * 10
     assert len(refusals.failures) == 3
@@ -179,7 +187,7 @@ def test_addresses_with_wrong_tokens_are_bounded_in_number(monkeypatch):
 
 
 def test_many_wrong_tokens_at_once_are_not_all_held(monkeypatch):
-    monkeypatch.setattr(tokens, "MOST_DELAYED_REFUSALS", 2)
+    monkeypatch.setattr(tokens, "MAX_DELAYED_REFUSALS", 2)
     monkeypatch.setattr(tokens, "FIRST_DELAY", 1.0)
     app = serve(token="a-long-secret")[0].app
     scope = {
@@ -218,7 +226,7 @@ def test_a_failure_is_reported_without_its_details():
 
 def test_a_huge_body_is_refused_announced_or_not():
     client, *_ = serve()
-    huge = b'{"a": ' + b" " * middleware.MOST_BODY_BYTES + b"1}"
+    huge = b'{"a": ' + b" " * middleware.MAX_BODY_BYTES + b"1}"
 
     def pieces():
         for start in range(0, len(huge), 1000):
@@ -255,7 +263,7 @@ def test_a_body_that_does_not_come_is_given_up(monkeypatch):
 
 
 def test_more_concurrent_requests_than_allowed_get_503(monkeypatch):
-    monkeypatch.setattr(middleware, "MOST_CONCURRENT_REQUESTS", 2)
+    monkeypatch.setattr(middleware, "MAX_CONCURRENT_REQUESTS", 2)
     client, hold, held = serve()
     with client:  # one loop for all requests
         codes = []
@@ -293,7 +301,7 @@ def test_an_address_that_is_taken_or_elsewhere_is_refused():
 
 
 def test_slow_bodies_keep_nobody_out(monkeypatch):
-    monkeypatch.setattr(middleware, "MOST_CONCURRENT_REQUESTS", 1)
+    monkeypatch.setattr(middleware, "MAX_CONCURRENT_REQUESTS", 1)
     app = serve()[0].app
     scope = {
         "type": "http",

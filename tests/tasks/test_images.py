@@ -383,7 +383,7 @@ def test_images_that_cannot_be_read_are_refused_by_name(tmp_path, monkeypatch):
         read([np.zeros((8, 8))])
     with pytest.raises(DataError, match="image 0 is not a readable image"):
         read([Image.open(tmp_path / "cut.png")])
-    monkeypatch.setattr("quickstudy.tasks.images.MOST_PIXELS", 1000)
+    monkeypatch.setattr("quickstudy.tasks.images.MAX_PIXELS", 1000)
     for big in (tmp_path / "big.png", Image.new("L", (64, 64))):
         with pytest.raises(DataError, match="has 64x64 pixels: make it smaller"):
             read([big])

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from quickstudy.tasks import Batch, Episode, SinusoidTasks, Support
-from quickstudy.tasks.pictures import MOST_CLASSES, MOST_QUERIES
+from quickstudy.tasks.pictures import MAX_CLASSES, MAX_QUERIES
 
 
 def of_images(n_way=2, n_query=3, channels=1, low=0.0, high=255.0):
@@ -56,10 +56,10 @@ def test_images_are_shown_a_row_a_class_from_the_darkest_to_the_brightest(channe
 
 
 def test_many_images_are_shown_in_part():
-    html = of_images(n_way=MOST_CLASSES + 5, n_query=MOST_QUERIES + 9)._repr_html_()
+    html = of_images(n_way=MAX_CLASSES + 5, n_query=MAX_QUERIES + 9)._repr_html_()
     strips = images_in(html)
-    assert len(strips) == 2 * MOST_CLASSES
-    assert max(strip.width for strip in strips) == 5 * MOST_QUERIES - 1
+    assert len(strips) == 2 * MAX_CLASSES
+    assert max(strip.width for strip in strips) == 5 * MAX_QUERIES - 1
     assert "and 5 more classes" in html
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from quickstudy.cli.experience import has_experience, keeping
-from quickstudy.cli.output import MOST_SEED, Json, Overwrite, check_new, say, seconds_in, table
+from quickstudy.cli.output import MAX_SEED, Json, Overwrite, check_new, say, seconds_in, table
 from quickstudy.errors import UsageError, require
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ automl_app = typer.Typer(
     epilog="Example: quickstudy automl fit titanic.csv --target survived",
 )
 
-MOST_REASONS = 10
+MAX_REASONS = 10
 """Lines of a report that say why pipelines were tried."""
 
 REST_SHARE, REST_SECONDS = 0.25, 30.0
@@ -81,7 +81,7 @@ def automl_fit(
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=MOST_SEED, help="Seed of folds, models and search.")
+        int, typer.Option(min=0, max=MAX_SEED, help="Seed of folds, models and search.")
     ] = 0,
     forget: Annotated[
         bool,
@@ -240,7 +240,7 @@ def automl_suggest(
     k: Annotated[int, typer.Option(help="How many pipelines to suggest.")] = 5,
     goal: GoalOption = "auto",
     seed: Annotated[
-        int, typer.Option(min=0, max=MOST_SEED, help="Seed of the learning from --history.")
+        int, typer.Option(min=0, max=MAX_SEED, help="Seed of the learning from --history.")
     ] = 0,
     forget: Annotated[
         bool, typer.Option("--no-experience", help="Do not use the results on your own tables.")
@@ -398,7 +398,7 @@ def _why(entries: list[dict[str, Any]]) -> list[str]:
         first, *_, last = [entry["number"] + 1 for entry in group] * 2
         which = f"{first} to {last}" if last > first else str(first)
         lines.append(f"  {which}: {why}")
-    return [*lines[:MOST_REASONS], *(["  ..."] if len(lines) > MOST_REASONS else [])]
+    return [*lines[:MAX_REASONS], *(["  ..."] if len(lines) > MAX_REASONS else [])]
 
 
 def _options(options: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from quickstudy.cli.experience import Forget, keep
 from quickstudy.cli.options import complete_data_set, complete_encoder
-from quickstudy.cli.output import MOST_SEED, Json, say, seconds_in, table
+from quickstudy.cli.output import MAX_SEED, Json, say, seconds_in, table
 
 if TYPE_CHECKING:
     from quickstudy.experiments.compare import Comparison
@@ -65,7 +65,7 @@ def compare_learners(
     run: Annotated[
         Path, typer.Option(help="Folder. An interrupted comparison in it is continued.")
     ] = Path("runs/compare"),
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of weights and tasks.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of weights and tasks.")] = 0,
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
@@ -105,7 +105,7 @@ def compare_learners(
 
 def _comparison_text(comparison: Comparison, seconds: float) -> str:
     """Learners and pairs of a comparison as tables, and what to know of them."""
-    from quickstudy.experiments.compare import FEWEST_STEPS
+    from quickstudy.experiments.compare import MIN_STEPS
     from quickstudy.experiments.report import INTERVALS, score_interval, with_interval
 
     rows = [
@@ -131,7 +131,7 @@ def _comparison_text(comparison: Comparison, seconds: float) -> str:
     notes = [f"Each had {seconds:g} s. {INTERVALS}"]
     if short := [entry["learner"] for entry in comparison.learners if not entry["trained_enough"]]:
         notes.append(
-            f"Not tested are pairs with {', '.join(short)}: fewer than {FEWEST_STEPS} steps, or "
+            f"Not tested are pairs with {', '.join(short)}: fewer than {MIN_STEPS} steps, or "
             "more than 10 % over the budget."
         )
     parts = [

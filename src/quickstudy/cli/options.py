@@ -15,6 +15,7 @@ __all__ = [
     "complete_data_set",
     "complete_encoder",
     "complete_recipe",
+    "complete_shipped_recipe",
     "with_seed",
 ]
 
@@ -35,10 +36,15 @@ def with_seed(overrides: list[str] | None, seed: int | None) -> list[str]:
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Names of recipes, and TOML files here."""
+    files = [str(path) for path in Path().glob(f"{incomplete}*.toml")]
+    return complete_shipped_recipe(incomplete) + files
+
+
+def complete_shipped_recipe(incomplete: str) -> list[str]:
+    """Names of the recipes that come with quickstudy."""
     from quickstudy.recipes import recipe_names
 
-    files = [str(path) for path in Path().glob(f"{incomplete}*.toml")]
-    return [name for name in recipe_names() if name.startswith(incomplete)] + files
+    return [name for name in recipe_names() if name.startswith(incomplete)]
 
 
 def complete_encoder(incomplete: str) -> list[str]:

@@ -19,7 +19,7 @@ from quickstudy.errors import RunError, UsageError
 from quickstudy.files import check_writable
 
 __all__ = [
-    "MOST_SEED",
+    "MAX_SEED",
     "Json",
     "Overwrite",
     "check_new",
@@ -32,7 +32,7 @@ __all__ = [
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
-MOST_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1
 """What NumPy and scikit-learn take."""
 
 Overwrite = Annotated[

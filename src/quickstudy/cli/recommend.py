@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from quickstudy.cli.output import MOST_SEED, Json, Overwrite, check_new, say, table
+from quickstudy.cli.output import MAX_SEED, Json, Overwrite, check_new, say, table
 from quickstudy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -122,13 +122,14 @@ def recommend_train(
             help="Weigh the base recommenders for each user, or use the best one for all.",
         ),
     ] = True,
-    also: Annotated[
+    extra_bases: Annotated[
         list[str] | None,
         typer.Option(
-            help="Add a meta-learned network as a base: melu, anil, metaemb, ... May be repeated."
+            "--extra-base",
+            help="Add a meta-learned network as a base: melu, anil, metaemb, ... May be repeated.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of all random draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all random draws.")] = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -136,7 +137,7 @@ def recommend_train(
     from quickstudy.apps.recommend import Recommender
     from quickstudy.apps.recommend.saving import check_folder
 
-    recommender = Recommender(meta=meta, also=also or (), seed=seed)
+    recommender = Recommender(meta=meta, extra_bases=extra_bases or (), seed=seed)
     check_folder(run)
     check_new(run, overwrite)
     ratings = _load(data, users, items, clicks, columns=columns, scale=scale)
@@ -187,7 +188,7 @@ def recommend_evaluate(
         ),
     ] = None,
     unknown: Unknown = "raise",
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="The same as in training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same as in training.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Score a recommender and its bases on users that training left out."""

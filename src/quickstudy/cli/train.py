@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quickstudy.cli.experience import Forget, keep
-from quickstudy.cli.options import Overrides, Run, Seed, complete_recipe, with_seed
+from quickstudy.cli.options import (
+    Overrides,
+    Run,
+    Seed,
+    complete_recipe,
+    complete_shipped_recipe,
+    with_seed,
+)
 from quickstudy.cli.output import Json, results_text, say, table
 
 if TYPE_CHECKING:
@@ -20,13 +28,33 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
-@commands.command(epilog="Example: quickstudy recipes")
-def recipes(as_json: Json = False) -> None:
-    """List the recipes: the experiments that come with quickstudy."""
-    from quickstudy.recipes import about
+@commands.command(epilog="Example: quickstudy recipes; quickstudy recipes prototypical_glyphs")
+def recipes(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Recipe to print, as the TOML file that it is.",
+            autocompletion=complete_shipped_recipe,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the recipes that come with quickstudy, or print one.
 
-    by_name = about()
-    say(by_name, as_json, table(["recipe", "about"], *map(list, by_name.items())))
+    To change a recipe, save what is printed as a TOML file of your own, and
+    train by that.
+    """
+    from quickstudy.errors import unknown
+    from quickstudy.recipes import about, recipe_names, recipe_text
+
+    if name is None:
+        by_name = about()
+        say(by_name, as_json, table(["recipe", "about"], *map(list, by_name.items())))
+        return
+    if name not in recipe_names():
+        raise unknown("recipe", name, recipe_names())
+    text = recipe_text(name)
+    say(tomllib.loads(text), as_json, text.rstrip("\n"))
 
 
 @commands.command(epilog="Example: quickstudy train prototypical_glyphs --set train.steps=300")

@@ -25,7 +25,7 @@ from quickstudy.tasks import Support
 
 __all__ = ["expected_calibration_error", "fit_temperature", "fit_threshold", "scores_left_out"]
 
-MOST_FOLDS = 12
+MAX_FOLDS = 12
 """With at most this many examples, each is left out alone; with more, in groups."""
 
 OPEN_SET_QUANTILE = 0.05
@@ -128,18 +128,22 @@ def fit_threshold(scores: Tensor, quantile: float = OPEN_SET_QUANTILE) -> float:
 def scores_left_out(
     adapt: Callable[[Support], Predictor], support: Support
 ) -> tuple[Tensor, Tensor]:
-    """Cross-validated scores (n, n_way) and labels (n,) of the support examples.
+    """Cross-validated scores of the support examples: each fold is scored after adapting to the
+    other folds.
 
-    Each is scored after adapting to the others. With more than `MOST_FOLDS` examples, a few are
-    left out at a time, which are `n_folds` apart in the order of classes, so that no class of two
-    or more examples loses all.
+    Up to `MAX_FOLDS` examples are a fold each. More examples are dealt out to `MAX_FOLDS` folds in
+    the order of classes, so that no fold holds all examples of a class that has two or more. The
+    only example of a class is scored when nothing of its class is in the support set.
 
     Args:
         adapt: Adapts to a support set alone, and remembers nothing of those before.
-        support: A classification task.
+        support: A classification task of n examples.
+
+    Returns:
+        Scores (n, n_way) and labels (n,), fold after fold, which is not the order in `support`.
     """
     order = support.y.argsort(stable=True)
-    n_folds = min(len(order), MOST_FOLDS)
+    n_folds = min(len(order), MAX_FOLDS)
     scores, targets = [], []
     for fold in range(n_folds):
         left_out = torch.zeros(len(order), dtype=torch.bool, device=order.device)

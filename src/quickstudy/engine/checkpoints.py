@@ -50,10 +50,10 @@ __all__ = [
 LOCK_SECONDS = 30.0
 """Seconds that `save_version` waits for another process to finish."""
 
-GREATEST_WEIGHT = 1e18
+MAX_WEIGHT = 1e18
 """Squares of greater weights overflow in float32."""
 
-MOST_BYTES, MOST_MANIFEST_BYTES = 8_000_000_000, 1_000_000
+MAX_BYTES, MAX_MANIFEST_BYTES = 8_000_000_000, 1_000_000
 """The largest file that is read if its expected size is not known, and the largest manifest."""
 
 READ_ATTEMPTS = 1000
@@ -161,7 +161,7 @@ def check_versions(folder: Path, what: str, is_own: Callable[[dict[str, Any]], b
     """
 
     def state(place: Path) -> dict[str, Any]:
-        return json.loads((place / "state.json").read_bytes())
+        return json.loads(_read(place / "state.json", MAX_BYTES))
 
     if not os.path.lexists(folder):
         return
@@ -211,11 +211,11 @@ def _newest(folder: Path, read: Callable[[Path], _T]) -> tuple[_T, list[str]] | 
 
 
 def _load(place: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    written = _read(place / "manifest.json", MOST_MANIFEST_BYTES)
+    written = _read(place / "manifest.json", MAX_MANIFEST_BYTES)
     manifest = json.loads(written)
     if manifest["format"] != 1:
         raise ValueError(f"unknown format {manifest['format']}")
-    contents = {name: _read(place / Path(name).name, MOST_BYTES) for name in manifest["sha256"]}
+    contents = {name: _read(place / Path(name).name, MAX_BYTES) for name in manifest["sha256"]}
     hashes = {name: _hash(content) for name, content in contents.items()}
     for name, digest in hashes.items():
         if manifest["sha256"][name] != digest:
@@ -261,7 +261,7 @@ def load_tensors(path: Path, like: nn.Module | None = None) -> dict[str, Tensor]
     Raises:
         RunError: If it is missing, damaged or too large, or `check_weights` refuses it.
     """
-    most = MOST_BYTES if like is None else 2 * _most_bytes(like)  # a copy may be in float64
+    most = MAX_BYTES if like is None else 2 * _most_bytes(like)  # a copy may be in float64
     try:
         if (size := path.stat().st_size) > most:
             raise RunError(
@@ -284,7 +284,7 @@ def check_weights(tensors: dict[str, Tensor], place: Path) -> None:
         place: Where they were read, for the message.
 
     Raises:
-        RunError: If one holds NaN, infinity, numbers beyond `GREATEST_WEIGHT` or complex ones.
+        RunError: If one holds NaN, infinity, numbers beyond `MAX_WEIGHT` or complex ones.
     """
     for name, tensor in tensors.items():
         if defect := _defect(tensor):
@@ -304,7 +304,7 @@ def _defect(tensor: Tensor) -> str | None:
     greatest = max(-float(low), float(high))
     if not math.isfinite(greatest):
         return "NaN or infinity"
-    return f"{greatest:g}" if greatest > GREATEST_WEIGHT else None
+    return f"{greatest:g}" if greatest > MAX_WEIGHT else None
 
 
 def _most_bytes(module: nn.Module) -> int:

@@ -115,9 +115,10 @@ def meta_train(
             instructions for it and is faster with it on the first task, and float32 otherwise.
         validation: Tasks to choose the best weights by.
         patience: Stop after this many validations without a better score.
-        seconds: Time limit. Validation counts, and so does choosing an executor, which compiles
-            nothing then. At least one step is made; training ends when another one and the last
-            validation would not fit.
+        seconds: Time limit, over all sessions of a run that is resumed. Steps, validations and
+            checkpoints count, and so does the choice of executor and precision; "auto" then does
+            not compile. At least one step is made. Training ends when one more step and a
+            validation would not fit, each taken to last as long as the last one did.
         run: Folder for `metrics.jsonl`, checkpoints and `weights.safetensors`.
         checkpoint_every: Meta-steps between checkpoints.
         keep_checkpoints: How many stay; with 2 or more, the one before replaces a damaged one.

@@ -12,6 +12,7 @@ from typing import Any
 from quickstudy.errors import DataError, MissingError, require
 from quickstudy.experience.records import Trial, as_record, canonical_json
 from quickstudy.experience.schema import SCHEMA
+from quickstudy.table_files import check_decoded, open_parquet
 
 __all__ = ["SCHEMA_KEY", "TABLE_COLUMNS", "read_records", "write_rows"]
 
@@ -70,11 +71,10 @@ def read_records(path: Path, kind: type[Any]) -> Iterator[list[Any]]:
 
     Raises:
         MissingError: If the file is not there.
-        DataError: If it is damaged, or of another schema.
+        DataError: If it is damaged, of another schema, or too large for memory when decoded.
     """
     require("pyarrow", "experience")
     import pyarrow as pa
-    from pyarrow import parquet
 
     if not path.is_file():
         raise MissingError(
@@ -82,19 +82,29 @@ def read_records(path: Path, kind: type[Any]) -> Iterator[list[Any]]:
         )
     types = types_of(kind)
     try:
-        with path.open("rb") as raw, parquet.ParquetFile(raw) as file:
+        n_bytes = 0
+        with open_parquet(path, lists=True) as (file, _):
             known = (file.schema_arrow.metadata or {}).get(SCHEMA_KEY.encode(), b"none").decode()
             if known != SCHEMA:
                 raise DataError(
                     f"expected records of schema {SCHEMA} in {path}, got {known}: export them "
                     "again with the quickstudy that is to import them"
                 )
-            for batch in file.iter_batches(ROWS_PER_BATCH):
+            for batch in file.iter_batches(ROWS_PER_BATCH, columns=list(types)):
+                n_bytes = check_decoded(path, pa.Table.from_batches([batch]), n_bytes)
                 rows = [{n: _decode(row[n], types[n]) for n in types} for row in batch.to_pylist()]
                 yield [as_record(kind, row) for row in rows]
     except DataError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path} is damaged ({reason}): export it again") from None
 

@@ -30,7 +30,7 @@ __all__ = [
     "training_options",
 ]
 
-MOST_WEIGHT_BYTES = 16_000_000_000
+MAX_WEIGHT_BYTES = 16_000_000_000
 """The most bytes that the weights of a learner may take."""
 
 
@@ -47,9 +47,9 @@ def make_learner(recipe: Recipe, **changes: Any) -> Learner:
     table = Options(**{**recipe.learner.model_dump(), **changes})
     with torch.device("meta"):  # which has shapes, but no memory
         size = sum(t.nbytes for t in _build(recipe, table).state_dict().values())
-    if size > MOST_WEIGHT_BYTES:
+    if size > MAX_WEIGHT_BYTES:
         raise UsageError(
-            f"expected a learner of {MOST_WEIGHT_BYTES / 1e9:g} GB of weights at most, got "
+            f"expected a learner of {MAX_WEIGHT_BYTES / 1e9:g} GB of weights at most, got "
             f"{size / 1e9:.0f} GB: make backbone or learner smaller"
         )
     with torch.random.fork_rng(devices=[]):
@@ -179,6 +179,12 @@ def device_of_training(recipe: Recipe) -> torch.device:
     name, gpus = recipe.train.device, torch.cuda.device_count()
     if name == "auto":
         name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % gpus}" if gpus else "cpu"
+    try:
+        torch.device(name)
+    except RuntimeError:  # which lists all kinds of devices that PyTorch knows
+        raise UsageError(
+            f"device {name!r} cannot be used here: expected auto, cpu, cuda or mps"
+        ) from None
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

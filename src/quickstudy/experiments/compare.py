@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ VALIDATION_SHARE = 0.2
 VALIDATION_TASKS = (10, 100)
 """Tasks of a validation: the fewest that choose weights at all, and the most."""
 
-FEWEST_STEPS = 50
+MIN_STEPS = 50
 """With fewer meta-steps a learner has hardly begun, and a comparison says nothing of it."""
 
 MAX_OVERRUN = 1.1
@@ -169,10 +170,8 @@ def compare(
         recipes = {}
         chosen = {name: recipe_of(name, data.get("channels", 1)) for name in learners}
         for name, recipe in chosen.items():
-            try:
+            with _named_in_errors(name):
                 recipes[name] = _by_protocol(name, recipe, data, shape, seconds, n_tasks, seed)
-            except (UsageError, DataError) as error:
-                raise type(error)(f"{name}: {error}") from None
         recipes = _within(recipes, seconds)
         _keep_plan(recipes, folder, about)
     entries, reports = [], {}
@@ -204,6 +203,15 @@ def compare(
     content = json.dumps({**comparison.as_dict(), "scores": scores}, indent=1)
     write_atomically(folder / "compare.json", content.encode())
     return comparison
+
+
+@contextlib.contextmanager
+def _named_in_errors(learner: str) -> Iterator[None]:
+    """Let errors begin with the name of the learner that they are about."""
+    try:
+        yield
+    except (UsageError, DataError) as error:
+        raise type(error)(f"{learner}: {error}") from None
 
 
 def _image_options(folder: Path) -> dict[str, Any]:
@@ -262,14 +270,14 @@ def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:
     Raises:
         UsageError: If it is too short for a learner to train.
     """
-    timed = {
-        name: _seconds(recipe, seconds)
-        for name, recipe in track(list(recipes.items()), "timing a few steps of each")
-    }
+    timed = {}
+    for name, recipe in track(list(recipes.items()), "timing a few steps of each"):
+        with _named_in_errors(name):
+            timed[name] = _seconds(recipe, seconds)
     fewest, most = VALIDATION_TASKS
     needed = {
         name: max(
-            FEWEST_STEPS * of_step / (1 - VALIDATION_SHARE),
+            MIN_STEPS * of_step / (1 - VALIDATION_SHARE),
             fewest * N_VALIDATIONS * of_task / VALIDATION_SHARE,
         )
         for name, (of_step, of_task) in timed.items()
@@ -279,7 +287,7 @@ def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:
     if slowest and needed[slowest] > seconds:
         raise UsageError(
             f"a budget of {seconds:g} s is too short for {slowest}, which needs about "
-            f"{math.ceil(needed[slowest])} s for {FEWEST_STEPS} meta-steps with validation: give a "
+            f"{math.ceil(needed[slowest])} s for {MIN_STEPS} meta-steps with validation: give a "
             "longer --budget, or fewer n_way, n_query or a smaller image size"
         )
     of_task = max((timed[name][1] for name in needed), default=0.0)
@@ -353,7 +361,7 @@ def _trained_enough(recipe: Recipe, trained: dict[str, Any], seconds: float) -> 
     """Whether a learner trained long enough, and within its budget; a baseline need not train."""
     if not recipe.train.steps:
         return True
-    return trained["steps"] >= FEWEST_STEPS and trained["seconds"] <= MAX_OVERRUN * seconds
+    return trained["steps"] >= MIN_STEPS and trained["seconds"] <= MAX_OVERRUN * seconds
 
 
 def _keep_plan(recipes: dict[str, Recipe], folder: Path, about: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ __all__ = [
     "run_test",
 ]
 
-MOST_CLASS_NAMES = 100
+MAX_CLASS_NAMES = 100
 """Held-out classes of a split that are listed by name, at most."""
 
 Results = list[dict[str, Any]]
@@ -88,7 +88,7 @@ def check_tests(recipe: Recipe, learner: Learner) -> None:
 
 def held_out_classes(recipe: Recipe) -> list[dict[str, Any]]:
     """The classes of the tests that meta-training does not draw from: for each split its data, its
-    name, the number of its classes, and their names, at most `MOST_CLASS_NAMES`.
+    name, the number of its classes, and their names, at most `MAX_CLASS_NAMES`.
     """
     held_out: dict[tuple[str, str], ClassData] = {}
     for test in recipe.test:
@@ -105,7 +105,7 @@ def held_out_classes(recipe: Recipe) -> list[dict[str, Any]]:
             "data": name,
             "split": split,
             "n_classes": classes.n_classes,
-            "classes": list(classes.names[:MOST_CLASS_NAMES]),
+            "classes": list(classes.names[:MAX_CLASS_NAMES]),
         }
         for (name, split), classes in held_out.items()
     ]

@@ -24,7 +24,7 @@ __all__ = [
 
 INTERVALS = "± 95 % interval, clustered by class where classes are known."
 
-MOST_CLASS_NAMES = 20
+MAX_CLASS_NAMES = 20
 """Held-out classes that a model card names, at most; the report names more."""
 
 
@@ -137,7 +137,7 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
 
 def _held_out_line(part: dict[str, Any]) -> str:
     """The classes of a data set that were held out for tests, as one line."""
-    named = [str(name)[:80] for name in part["classes"][:MOST_CLASS_NAMES]]
+    named = [str(name)[:80] for name in part["classes"][:MAX_CLASS_NAMES]]
     left = part["n_classes"] - len(named)
     names = ", ".join([*named, *([f"and {left} more"] if left else [])])
     return (
@@ -160,7 +160,7 @@ def _costs(train: dict[str, Any], test: dict[str, Any] | None) -> list[str]:
     if entries and (cost := entries[0].get("cost")):
         entry = entries[0]
         lines.append(
-            f"- to adapt and name one query ({entry['title']}) takes "
+            f"- to adapt and predict one query ({entry['title']}) takes "
             f"{1000 * cost['seconds']:.3g} ms and {cost['flops'] / 1e9:.3g} GFLOP"
         )
     return lines

@@ -38,9 +38,10 @@ class AlignInk(nn.Module):
 
     The moment normalization of Casey, "Moment Normalization of Handprinted Characters", IBM Journal
     of Research and Development 1970, without its shear. The centre of the ink moves to the middle.
-    Its standard deviation (root mean square of both axes) becomes the geometric mean of its old
-    value and `size`, but images are scaled by a factor of at most 1.3. Ink is bright. Images
-    (n, channels, side, side) keep their shape.
+    The standard deviation of the ink's position, the root mean square of that along both axes,
+    becomes the geometric mean of its old value and `size`; but an image is enlarged at most 1.3
+    times, and shrunk at most to 1 / 1.3. Ink is bright. Images (n, channels, side, side) keep their
+    shape.
 
     Args:
         size: Common standard deviation, in half sides.

@@ -17,7 +17,7 @@ from quickstudy.recipes.schema import Data, Family, Recipe, Stage, Test, Train, 
 
 __all__ = ["load_recipe", "override", "parse_recipe"]
 
-MOST_TOML_BYTES = 64 * 1024
+MAX_TOML_BYTES = 64 * 1024
 """Of a recipe."""
 
 NAMED = ("data", "backbone", "learner", "optimizer", "schedule")
@@ -51,8 +51,8 @@ def _read(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
             near = difflib.get_close_matches(str(path), _toml_files(path), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise MissingError(f"expected a recipe at {path}, found none{hint}")
-        if path.stat().st_size > MOST_TOML_BYTES:
-            raise UsageError(f"expected a recipe of {MOST_TOML_BYTES} bytes at most: {source}")
+        if path.stat().st_size > MAX_TOML_BYTES:
+            raise UsageError(f"expected a recipe of {MAX_TOML_BYTES} bytes at most: {source}")
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:

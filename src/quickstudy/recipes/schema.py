@@ -30,10 +30,10 @@ __all__ = [
 
 Range = int | tuple[int, int]
 
-MOST_SEED = 2**59
+MAX_SEED = 2**59
 """Ten times it, and a little, is still a seed of PyTorch."""
 
-MOST_PIXELS = 2048
+MAX_PIXELS = 2048
 """The side of an image: larger ones take a gigabyte for a small batch."""
 
 
@@ -68,7 +68,7 @@ class Data(_Table):
 
     name: str
     folder: Annotated[Path, AfterValidator(Path.absolute)] | None = None
-    image_size: int = Field(28, ge=4, le=MOST_PIXELS)
+    image_size: int = Field(28, ge=4, le=MAX_PIXELS)
     channels: Literal[1, 3] = 1
     ink: Ink = "dark"
     rotations: bool = False
@@ -221,7 +221,7 @@ class Recipe(_Table):
 
     about: str
     gap: str = ""
-    seed: int = Field(0, ge=0, le=MOST_SEED)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     data: Data
     backbone: Options
     learner: Options

@@ -19,7 +19,7 @@ except ImportError:  # Windows, where sockets are not bounded by open files
 
 __all__ = ["BACKLOG", "Connection", "bound_logs", "most_connections"]
 
-MOST_CONNECTIONS = 512
+MAX_CONNECTIONS = 512
 """Open connections. For further ones, those that have waited longest for their client are
 closed."""
 
@@ -29,16 +29,16 @@ BACKLOG = 64
 CLIENT_TIMEOUT = 10.0
 """Seconds in which the head of a request must arrive, and a client must read what it is sent."""
 
-MOST_LOG_RECORDS, LOG_PERIOD = 20, 60.0
+MAX_LOG_RECORDS, LOG_PERIOD = 20, 60.0
 """Records that a logger writes at most, in a period of so many seconds."""
 
 
 def most_connections() -> int:
-    """`MOST_CONNECTIONS`, or half the files that this process may open."""
+    """`MAX_CONNECTIONS`, or half the files that this process may open."""
     if resource is None:
-        return MOST_CONNECTIONS
+        return MAX_CONNECTIONS
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return MOST_CONNECTIONS if files < 0 else min(MOST_CONNECTIONS, files // 2)
+    return MAX_CONNECTIONS if files < 0 else min(MAX_CONNECTIONS, files // 2)
 
 
 class Connection(H11Protocol):
@@ -122,10 +122,10 @@ class LogRateLimit(logging.Filter):
         if now - self.period_start >= LOG_PERIOD:
             self.period_start, self.n_records = now, 0
         self.n_records += 1
-        if self.n_records == MOST_LOG_RECORDS:
+        if self.n_records == MAX_LOG_RECORDS:
             record.msg = f"{record.getMessage()} (more of this minute are left out)"
             record.args = ()
-        return self.n_records <= MOST_LOG_RECORDS
+        return self.n_records <= MAX_LOG_RECORDS
 
 
 def bound_logs() -> None:

@@ -13,13 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["HEALTH_PATH", "SECURITY_HEADERS", "RequestLimits", "SecurityHeaders", "refusal"]
 
-MOST_BODY_BYTES = 256 * 1024
+MAX_BODY_BYTES = 256 * 1024
 """The largest body of a request."""
 
 BODY_TIMEOUT = 10.0
 """Seconds in which the body of a request must arrive."""
 
-MOST_CONCURRENT_REQUESTS = 64
+MAX_CONCURRENT_REQUESTS = 64
 """Requests that are processed or queued at once; further ones get 503."""
 
 HEALTH_PATH = "/api/health"
@@ -70,7 +70,7 @@ class RequestLimits:
             return
         try:
             body = await _read_body(scope, receive)
-            is_full = self.n_concurrent >= MOST_CONCURRENT_REQUESTS
+            is_full = self.n_concurrent >= MAX_CONCURRENT_REQUESTS
             if is_full and scope["path"] != HEALTH_PATH:
                 busy = "the service is busy: try again in a second"
                 raise HTTPException(503, busy, {"Retry-After": "1"})
@@ -105,9 +105,9 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
         ClientDisconnect: If the client went away.
     """
     close = {"Connection": "close"}
-    too_large = f"expected a body of {MOST_BODY_BYTES // 1024} KiB at most: send less at once"
+    too_large = f"expected a body of {MAX_BODY_BYTES // 1024} KiB at most: send less at once"
     content_length = Headers(scope=scope).get("content-length", "")
-    if content_length.isdecimal() and int(content_length[:12]) > MOST_BODY_BYTES:
+    if content_length.isdecimal() and int(content_length[:12]) > MAX_BODY_BYTES:
         raise HTTPException(413, too_large, close)
     body, has_more = bytearray(), True
     try:
@@ -118,7 +118,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
                     raise ClientDisconnect
                 body += message.get("body", b"")
                 has_more = message.get("more_body", False)
-                if len(body) > MOST_BODY_BYTES:
+                if len(body) > MAX_BODY_BYTES:
                     raise HTTPException(413, too_large, close)
     except TimeoutError:
         too_slow = f"expected the whole request within {BODY_TIMEOUT:g} seconds: send it again"

@@ -20,7 +20,7 @@ __all__ = [
     "UserRequest",
 ]
 
-MOST_RATINGS = 1000
+MAX_RATINGS = 1000
 """In a request: far more than is needed to know a user."""
 
 Name = Annotated[str, Field(max_length=200)]
@@ -43,7 +43,7 @@ class Rating(_Request):
 class UserRequest(_Request):
     """All that is known of a user, maybe nothing."""
 
-    ratings: Annotated[list[Rating], Field(max_length=MOST_RATINGS)] = []
+    ratings: Annotated[list[Rating], Field(max_length=MAX_RATINGS)] = []
     attributes: Annotated[
         dict[Name, FiniteFloat | Name | Annotated[list[Name], Field(max_length=50)]],
         Field(max_length=100, description="A number, a word, or several words, by name."),
@@ -58,7 +58,7 @@ class RecommendRequest(UserRequest):
 
     n: Count = 10
     among: Annotated[
-        list[Name] | None, Field(max_length=MOST_RATINGS, description="Only these items.")
+        list[Name] | None, Field(max_length=MAX_RATINGS, description="Only these items.")
     ] = None
     explain: Annotated[
         bool, Field(description="Also return what the meta-level decided for the user.")
@@ -70,7 +70,7 @@ class AskRequest(UserRequest):
 
     n: Count = 5
     skip: Annotated[
-        list[Name], Field(max_length=MOST_RATINGS, description="Items that the user does not know.")
+        list[Name], Field(max_length=MAX_RATINGS, description="Items that the user does not know.")
     ] = []
 
 

@@ -17,16 +17,16 @@ from quickstudy.serve.middleware import refusal
 
 __all__ = ["DelayedRefusals", "require_token"]
 
-FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+FIRST_DELAY, MAX_DELAY = 0.1, 5.0
 """Seconds before a wrong token is refused; doubled with each wrong token from an address."""
 
 FAILURES_EXPIRE_AFTER = 60.0
 """Seconds without a wrong token from an address, after which delays start anew."""
 
-MOST_DELAYED_REFUSALS = 64
+MAX_DELAYED_REFUSALS = 64
 """Refusals that are delayed at once; further ones get 429 immediately."""
 
-MOST_TRACKED_ADDRESSES = 1024
+MAX_TRACKED_ADDRESSES = 1024
 """Addresses whose wrong tokens are counted; beyond that the oldest is dropped."""
 
 _SCHEME = HTTPBearer(auto_error=False, description="The token that the service was started with.")
@@ -74,9 +74,9 @@ class DelayedRefusals:
                 await send(message)
 
         await self.app(scope, receive, hold_back)
-        if refused and self.n_delayed >= MOST_DELAYED_REFUSALS:
+        if refused and self.n_delayed >= MAX_DELAYED_REFUSALS:
             too_many = "too many wrong tokens at once: try again later"
-            headers = {"Retry-After": f"{LONGEST_DELAY:g}", "Connection": "close"}
+            headers = {"Retry-After": f"{MAX_DELAY:g}", "Connection": "close"}
             await refusal(429, too_many, headers)(scope, receive, send)
         elif refused:
             self.n_delayed += 1
@@ -94,7 +94,7 @@ class DelayedRefusals:
         n_failures, last = self.failures.pop(address, (0, now))
         if now - last > FAILURES_EXPIRE_AFTER:
             n_failures = 0
-        if len(self.failures) >= MOST_TRACKED_ADDRESSES:
+        if len(self.failures) >= MAX_TRACKED_ADDRESSES:
             del self.failures[next(iter(self.failures))]
         self.failures[address] = (n_failures + 1, now)
-        return min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(n_failures, 30))
+        return min(MAX_DELAY, FIRST_DELAY * 2 ** min(n_failures, 30))

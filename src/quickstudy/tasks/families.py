@@ -46,7 +46,7 @@ FAMILIES = Registry(
     TaskFamily,
     {
         "sinusoid": TaskFamily(SinusoidTasks, (1,), regression=True),
-        "tables": TaskFamily(partial(TableTasks, n_way=2), (TableTasks.MOST_COLUMNS,)),
+        "tables": TaskFamily(partial(TableTasks, n_way=2), (TableTasks.MAX_COLUMNS,)),
     },
 )
 """By name. Of "tables", n_shot counts the rows of the support set, and n_way is 2 if not given."""

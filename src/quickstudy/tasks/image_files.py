@@ -32,7 +32,7 @@ screens and games, and have had most of its faults."""
 
 SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
 
-MOST_BYTES = 64_000_000
+MAX_BYTES = 64_000_000
 """Of a file."""
 
 
@@ -105,8 +105,8 @@ def _is_utf8(name: str) -> bool:
 
 
 def _read_file(path: Path) -> bytes:
-    if path.stat().st_size > MOST_BYTES:
-        raise DataError(f"{path} has over {MOST_BYTES} bytes: make it smaller")
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path} has over {MAX_BYTES} bytes: make it smaller")
     return path.read_bytes()
 
 
@@ -117,8 +117,8 @@ def read_image_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    if member.file_size > MOST_BYTES:
-        raise DataError(f"{member.filename} has over {MOST_BYTES} bytes: make it smaller")
+    if member.file_size > MAX_BYTES:
+        raise DataError(f"{member.filename} has over {MAX_BYTES} bytes: make it smaller")
     try:
         return archive.read(member)  # reads no more than it says it holds
     except Exception as error:  # each way to compress has errors of its own

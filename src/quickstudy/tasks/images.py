@@ -36,7 +36,7 @@ __all__ = [
     "load_image_folder",
 ]
 
-MOST_PIXELS = 64_000_000
+MAX_PIXELS = 64_000_000
 MAX_DECODED_BYTES = 128_000_000
 """Bytes of an image as it is decoded, which for JPEG is near the size wanted."""
 
@@ -165,7 +165,7 @@ def _check_size(image: Image.Image, name: str) -> None:
     """Refuse an image that is too large, before it is decoded."""
     channels = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}.get(image.mode, 4)
     pixels = image.width * image.height
-    if pixels > MOST_PIXELS or pixels * channels > MAX_DECODED_BYTES:
+    if pixels > MAX_PIXELS or pixels * channels > MAX_DECODED_BYTES:
         raise DataError(f"{name} has {image.width}x{image.height} pixels: make it smaller")
 
 
@@ -233,7 +233,7 @@ class Images:
         """Decode the content of a file to uint8 of shape (channels, size, size)."""
         with _opened(content, name) as (image, _):
             assert image is not None
-            if image.width * image.height <= MOST_PIXELS:  # JPEG decodes to a fraction of its size
+            if image.width * image.height <= MAX_PIXELS:  # JPEG decodes to a fraction of its size
                 image.draft(None, (2 * self.size, 2 * self.size))
             return self._prepare(image, name)
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["episode_html", "points_svg"]
 
-MOST_CLASSES, MOST_SUPPORT, MOST_QUERIES = 20, 5, 8
+MAX_CLASSES, MAX_SUPPORT, MAX_QUERIES = 20, 5, 8
 """What a picture of images shows at most: classes, and images of each."""
 
 SIDE = 40
 """Of an image as shown, in pixels."""
 
-MOST_POINTS = 400
+MAX_POINTS = 400
 """Of support or queries, in a picture of points."""
 
 WIDTH, HEIGHT, MARGIN = 360, 220, 12
@@ -81,13 +81,13 @@ def _image_rows(episode: Episode, n_way: int) -> str:
     both = both[both.isfinite()]
     low, high = (float(both.min()), float(both.max())) if len(both) else (0.0, 1.0)
     rows = []
-    for label in range(min(n_way, MOST_CLASSES)):
+    for label in range(min(n_way, MAX_CLASSES)):
         cells = [
             _strip(part.x[part.y == label][:most], low, high)
-            for part, most in ((episode.support, MOST_SUPPORT), (episode.query, MOST_QUERIES))
+            for part, most in ((episode.support, MAX_SUPPORT), (episode.query, MAX_QUERIES))
         ]
         rows.append(f"<tr><td>{label}</td><td>{cells[0]}</td><td>{cells[1]}</td></tr>")
-    more = "" if n_way <= MOST_CLASSES else f"<p>and {n_way - MOST_CLASSES} more classes</p>"
+    more = "" if n_way <= MAX_CLASSES else f"<p>and {n_way - MAX_CLASSES} more classes</p>"
     head = "<tr><th>class</th><th>support</th><th>queries</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>{more}"
 
@@ -117,7 +117,7 @@ def _strip(images: Tensor, low: float, high: float) -> str:
 def _principal_plane(x: Tensor) -> Tensor:
     """Coordinates along the two directions of most variance, (n, d) -> (n, 2)."""
     centred = x.nan_to_num(0.0, 0.0, 0.0) - x.nan_to_num(0.0, 0.0, 0.0).mean(0)
-    _, _, directions = torch.linalg.svd(centred[: 2 * MOST_POINTS], full_matrices=False)
+    _, _, directions = torch.linalg.svd(centred[: 2 * MAX_POINTS], full_matrices=False)
     plane = centred @ directions[:2].T
     return torch.nn.functional.pad(plane, (0, 2 - plane.shape[1]))
 
@@ -142,7 +142,7 @@ def points_svg(
 
     def circles(points: Tensor, labels: Sequence[int], style: str) -> list[str]:
         placed = (points - low) / span * size + MARGIN
-        pairs = zip(placed[:MOST_POINTS].tolist(), labels or [0] * len(points), strict=False)
+        pairs = zip(placed[:MAX_POINTS].tolist(), labels or [0] * len(points), strict=False)
         return [
             f'<circle cx="{x:.1f}" cy="{HEIGHT - y:.1f}" '
             + style.format(colour=COLOURS[label % len(COLOURS)])

@@ -300,10 +300,10 @@ class SinusoidTasks(GeneratedTasks):
 class _CachedRows:
     """The examples of `data` after `f`, each computed when it is first read.
 
-    If all of them would take more than `MOST_BYTES`, they are computed every time.
+    If all of them would take more than `MAX_BYTES`, they are computed every time.
     """
 
-    MOST_BYTES = 2**30
+    MAX_BYTES = 2**30
 
     def __init__(self, data: ClassData, f: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self._data, self._f = data, f
@@ -314,7 +314,7 @@ class _CachedRows:
         new = index[~self._known[index]].unique()
         if self._made is None:
             made = self._f(self._data.rows(index))
-            if made.nbytes // max(len(index), 1) * len(self._known) > self.MOST_BYTES:
+            if made.nbytes // max(len(index), 1) * len(self._known) > self.MAX_BYTES:
                 return made
             self._made = made.new_empty(len(self._known), *made.shape[1:])
             self._made[index] = made

@@ -45,7 +45,7 @@ class TableTasks:
         (40, 10, True)
     """
 
-    MOST_COLUMNS = 20
+    MAX_COLUMNS = 20
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class TableTasks:
         n_way: Range = (2, 10),
         n_shot: Range = (20, 400),
         n_query: int = 60,
-        n_columns: Range = (1, MOST_COLUMNS),
+        n_columns: Range = (1, MAX_COLUMNS),
         seed: int = 0,
     ) -> None:
         self.n_way = as_range("n_way", n_way, 2)

@@ -118,7 +118,7 @@ def test_a_failing_pipeline_is_in_the_leaderboard_and_the_others_go_on(monkeypat
 
 
 def test_a_pipeline_is_scored_on_few_rows_first_and_none_that_it_predicts(monkeypatch):
-    monkeypatch.setattr(stages, "LEAST_ROWS", 20)
+    monkeypatch.setattr(stages, "MIN_ROWS", 20)
     sizes = []
     plain = problem.fit_pipeline
     monkeypatch.setattr(

@@ -33,7 +33,7 @@ def test_the_column_that_decides_the_target_is_most_important(monkeypatch):
     assert set(importance) == {"a", "b", "c"}  # the others are not used
     assert importance["a"][0] > 0.2 > abs(importance["b"][0])
     assert importance == column_importance(model, X, y)
-    monkeypatch.setattr(importances, "MOST_COLUMNS", 2)
+    monkeypatch.setattr(importances, "MAX_COLUMNS", 2)
     assert len(column_importance(model, X, y)) == 2
 
 

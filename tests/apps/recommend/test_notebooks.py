@@ -28,7 +28,7 @@ def recommender(request):
 
 
 def test_a_recommender_says_what_it_learned(recommender):
-    assert repr(recommender) == "Recommender(meta=False, also=(), seed=0)"
+    assert repr(recommender) == "Recommender(meta=False, extra_bases=(), seed=0)"
     shown = recommender._repr_html_()
     learned_from = "clicks" if recommender.clicks_ else "ratings 1 to 5"
     assert f"<tr><td>learned from</td><td>{learned_from}</td></tr>" in shown

@@ -38,7 +38,7 @@ from quickstudy.apps.automl.search.leaderboard import (
 )
 from quickstudy.apps.automl.search.options import SearchOptions, check_options
 from quickstudy.apps.automl.search.problem import Problem
-from quickstudy.apps.automl.search.search import FEWEST_TRIED_ROWS, Search
+from quickstudy.apps.automl.search.search import MIN_TRIED_ROWS, Search
 from quickstudy.apps.automl.search.study import open_study
 from quickstudy.apps.automl.tables.column_inference import learn_columns, number_format_of
 from quickstudy.apps.automl.tables.columns import Column, as_numbers, match_columns, read_columns
@@ -289,7 +289,7 @@ class BaseAutoML(BaseEstimator, ABC):
         """Fit the selected ensemble on as many rows as the time suffices for."""
         fitted = fit_ensemble(problem, self.leaderboard_, self.n_fitted_rows_, deadline)
         if fitted is None:
-            few = max(FEWEST_TRIED_ROWS, len(self.rows_) // 4)
+            few = max(MIN_TRIED_ROWS, len(self.rows_) // 4)
             one = heaviest_alone(self.leaderboard_)
             fitted = fit_ensemble(problem, one, min(self.n_fitted_rows_, few), Deadline(None))
             assert fitted is not None  # without a deadline

@@ -17,10 +17,10 @@ from quickstudy.apps.automl.tables.targets import as_target_numbers
 
 __all__ = ["column_importance"]
 
-FIT_SHARE, FEWEST_TRAIN_ROWS = 0.4, 1000
+FIT_SHARE, MIN_TRAIN_ROWS = 0.4, 1000
 """Of the time, to fit the ensemble again; and rows to fit on without which it says too little."""
 
-N_SHUFFLES, MOST_TEST_ROWS, MOST_COLUMNS = 5, 1000, 100
+N_SHUFFLES, MAX_TEST_ROWS, MAX_COLUMNS = 5, 1000, 100
 """Shuffles of a column, rows to predict, and columns of a wide table (drawn at random)."""
 
 
@@ -71,7 +71,7 @@ def column_importance(
         n_rows=_affordable_rows(model, len(train), deadline),
         deadline=deadline,
     )
-    test = test[:MOST_TEST_ROWS]
+    test = test[:MAX_TEST_ROWS]
     names = _drawn_columns(fitted)
     losses = _losses(fitted, as_frame(frame.iloc[test]), target.iloc[test], names, deadline)
     means, deviations = np.mean(losses, axis=0).tolist(), np.std(losses, axis=0).tolist()
@@ -84,7 +84,7 @@ def _affordable_rows(model: AutoML, n_rows: int, deadline: Deadline) -> int:
     if not deadline.is_finite or not model.fit_seconds_:
         return n_rows
     most = int(model.n_fitted_rows_ * FIT_SHARE * deadline.left / model.fit_seconds_)
-    if most < min(n_rows, FEWEST_TRAIN_ROWS):
+    if most < min(n_rows, MIN_TRAIN_ROWS):
         raise OutOfTime
     return min(n_rows, most)
 
@@ -92,9 +92,9 @@ def _affordable_rows(model: AutoML, n_rows: int, deadline: Deadline) -> int:
 def _drawn_columns(model: AutoML) -> list[str]:
     """Names of the columns that the model uses; of many, some at random."""
     names = [column.name for column in model.columns_ if column.is_used]
-    if len(names) <= MOST_COLUMNS:
+    if len(names) <= MAX_COLUMNS:
         return names
-    drawn = np.random.default_rng(model.seed).choice(len(names), MOST_COLUMNS, replace=False)
+    drawn = np.random.default_rng(model.seed).choice(len(names), MAX_COLUMNS, replace=False)
     return [names[i] for i in np.sort(drawn)]
 
 

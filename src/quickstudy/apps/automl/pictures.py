@@ -27,7 +27,7 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 __all__ = ["draw_automl"]
 
-MOST_DRAWN = 20
+MAX_DRAWN = 20
 """Pipelines, columns or classes in a picture at most."""
 
 BLUE, GREY, RED = "#2f6fab", "#9aa3ab", "#c43c39"
@@ -107,7 +107,7 @@ def _search(axis: Axes, tried: Sequence[LeaderboardEntry], metric: str) -> None:
 
 def _leaderboard(axis: Axes, entries: Sequence[LeaderboardEntry], metric: str) -> None:
     """The best pipelines: the score of each fold, the mean, and who is in the ensemble."""
-    best = [entry for entry in entries if entry.failure is None][:MOST_DRAWN]
+    best = [entry for entry in entries if entry.failure is None][:MAX_DRAWN]
     for place, entry in enumerate(best):
         colour = BLUE if entry.weight else GREY
         axis.plot(entry.scores, [place] * len(entry.scores), ".", color=colour, alpha=0.5)
@@ -128,11 +128,11 @@ def _confusion(axis: Axes, model: AutoMLClassifier, y: Any) -> None:
     labels, codes = np.unique(np.asarray(y).astype(str), return_inverse=True)
     predicted = model.classes_.astype(str)[model.out_of_fold_.argmax(1)]
     frequencies = np.bincount(codes)
-    drawn = [str(labels[i]) for i in np.sort(np.argsort(-frequencies, kind="stable")[:MOST_DRAWN])]
+    drawn = [str(labels[i]) for i in np.sort(np.argsort(-frequencies, kind="stable")[:MAX_DRAWN])]
     counts = confusion_matrix(labels[codes], predicted, labels=drawn)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    if len(drawn) <= MOST_DRAWN // 2:
+    if len(drawn) <= MAX_DRAWN // 2:
         for (i, j), count in np.ndenumerate(counts):
             colour = "white" if shares[i, j] > 0.5 else "black"
             axis.text(j, i, str(count), ha="center", va="center", color=colour)
@@ -142,8 +142,8 @@ def _confusion(axis: Axes, model: AutoMLClassifier, y: Any) -> None:
     axis.set_yticks(range(len(drawn)), short)
     axis.figure.colorbar(image, ax=axis, label="share of the class")
     some = (
-        f", the {MOST_DRAWN} most frequent of {len(labels)} classes"
-        if len(labels) > MOST_DRAWN
+        f", the {MAX_DRAWN} most frequent of {len(labels)} classes"
+        if len(labels) > MAX_DRAWN
         else ""
     )
     axis.set_title(f"Rows left out{some}")
@@ -166,7 +166,7 @@ def _predictions(axis: Axes, model: AutoMLRegressor, y: Any) -> None:
 
 def _importance(axis: Axes, importance: Mapping[str, tuple[float, float]], score: str) -> None:
     """The columns whose shuffling costs most."""
-    best = sorted(importance.items(), key=lambda item: -item[1][0])[:MOST_DRAWN]
+    best = sorted(importance.items(), key=lambda item: -item[1][0])[:MAX_DRAWN]
     means, deviations = zip(*(value for _, value in best), strict=True)
     axis.barh(range(len(best)), means, xerr=deviations, color=BLUE, ecolor=GREY)
     axis.set_yticks(range(len(best)), [_short(name) for name, _ in best])

@@ -21,7 +21,7 @@ PICTURES = [
 TABLE_NAME = r"table(-[0-9a-f]{16})?\.(csv|tsv|parquet)"
 """Names of the copy of the table in a run folder: by its content, or, earlier, plainly."""
 
-MOST_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 """Of a report, which is read whole."""
 
 Name = Annotated[str, Field(max_length=10_000)]
@@ -90,9 +90,9 @@ def read_report(folder: Path) -> dict[str, Any]:
     path = folder / "automl.json"
     if not path.is_file():
         raise MissingError(f"expected a run of automl at {folder}, found none")
-    if (size := path.stat().st_size) > MOST_BYTES:
+    if (size := path.stat().st_size) > MAX_BYTES:
         raise RunError(
-            f"{folder} is damaged: expected {MOST_BYTES} bytes at most in automl.json, got {size}"
+            f"{folder} is damaged: expected {MAX_BYTES} bytes at most in automl.json, got {size}"
         )
     try:
         report = _Report.model_validate_json(path.read_bytes()).model_dump(mode="json")

@@ -15,10 +15,10 @@ from quickstudy.errors import DataError, unknown
 
 __all__ = ["AttributeEncoder"]
 
-LEAST_SHARE_OF_WORD, MOST_WORDS = 0.05, 40
+MIN_WORD_SHARE, MAX_WORDS = 0.05, 40
 """A word becomes a feature if this share of rows has it; of a column, at most so many words do."""
 
-MOST_DEVIATIONS = 1000.0
+MAX_DEVIATIONS = 1000.0
 """A number farther from the mean, in standard deviations, is taken for a mistake."""
 
 
@@ -60,8 +60,8 @@ class AttributeEncoder:
                 raise DataError(f"expected numbers or words in {name!r}, got both")
             else:
                 counts = Counter(word for value in present for word in _words(value))
-                frequent = counts.most_common(MOST_WORDS)
-                least = LEAST_SHARE_OF_WORD * n
+                frequent = counts.most_common(MAX_WORDS)
+                least = MIN_WORD_SHARE * n
                 self.words[name] = sorted(word for word, n_rows in frequent if least <= n_rows < n)
         return self
 
@@ -141,7 +141,7 @@ def _encode_numbers(
     for value in values:
         if value is not None and not _is_number(value):
             raise DataError(f"expected a finite number as {name!r}, got {value!r}")
-        if value is not None and abs(value - mean) > MOST_DEVIATIONS * std:
+        if value is not None and abs(value - mean) > MAX_DEVIATIONS * std:
             raise DataError(
                 f"expected {name!r} as in training, {mean:.3g} ± {std:.3g}, got {value:g}"
             )

@@ -30,10 +30,10 @@ Unknown = Literal["raise", "ignore"]
 
 INTEGER_WITH_ZEROS = re.compile(r"(-?\d+)\.0+")
 
-LEAST_MATCHED_SHARE = 0.5
+MIN_MATCHED_SHARE = 0.5
 """Share of the names that should have a row in a table; a warning says if it is less."""
 
-MOST_LISTED_IDS = 5
+MAX_LISTED_IDS = 5
 """Ids that an error lists, of items with the same title."""
 
 
@@ -102,7 +102,7 @@ def warn_of_few_matches(what: str, names: Sequence[str], table: Collection[str])
     """
     absent = [name for name in names if name not in table]
     n_matches = len(names) - len(absent)
-    if not table or n_matches >= LEAST_MATCHED_SHARE * len(names):
+    if not table or n_matches >= MIN_MATCHED_SHARE * len(names):
         return False
     matches = f"{n_matches} of {len(names)}" if n_matches else f"none of {len(names)}"
     others = sorted(set(table) - set(names))
@@ -169,7 +169,7 @@ class Catalogue:
         """The error for a name that `find` has no position for."""
         item = identifier(name)
         if matches := self._titled(item):
-            ids = ", ".join(repr(self.items[i]) for i in matches[:MOST_LISTED_IDS])
+            ids = ", ".join(repr(self.items[i]) for i in matches[:MAX_LISTED_IDS])
             return DataError(
                 f"expected one item, got the title {item!r} of {len(matches)}: name one by its "
                 f"id, {ids}"

@@ -28,7 +28,7 @@ COLUMN_NAMES = {
 DELIMITERS = (",", "\t", ";", "|", "::")
 """Separators of cells; the one that comes most often in the first line is taken."""
 
-MOST_BYTES_OF_FIRST_LINE = 1_000_000
+MAX_FIRST_LINE_BYTES = 1_000_000
 
 
 def load_interactions(
@@ -252,7 +252,7 @@ def _read(
         header, rows = read_rows(path, lists=True)
     else:
         with path.open("rb") as file:
-            first_bytes = file.readline(MOST_BYTES_OF_FIRST_LINE)
+            first_bytes = file.readline(MAX_FIRST_LINE_BYTES)
         first_line = first_bytes.decode("utf-8-sig", "replace").rstrip("\r\n")
         if path.suffix.lower() == ".tsv":
             delimiter = "\t"

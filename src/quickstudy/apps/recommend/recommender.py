@@ -48,10 +48,10 @@ N_FOLDS = 4
 """Folds of training users. The meta-level learns from the users of a fold with bases that have not
 seen them."""
 
-MOST_RATING_VALUES = 20
+MAX_RATING_VALUES = 20
 """Most different ratings to learn from."""
 
-LEAST_USERS = 20
+MIN_USERS = 20
 """Fewest training users with two ratings or more to learn from."""
 
 
@@ -63,8 +63,8 @@ class Recommender:
     Args:
         meta: Whether the meta-level decides for each user; otherwise the configuration that is best
             for the training users is used for all.
-        also: Names in `META_LEARNED_BASES` of networks to add as bases of ratings; each takes
-            minutes to train.
+        extra_bases: Names in `META_LEARNED_BASES` of networks to add as bases of ratings; each
+            takes minutes to train.
         seed: Decides the bases' initial factors, the folds, and the sampled examples.
 
     Attributes:
@@ -88,13 +88,16 @@ class Recommender:
         10
     """
 
-    def __init__(self, *, meta: bool = True, also: Sequence[str] = (), seed: int = 0) -> None:
-        for name in also:
+    def __init__(
+        self, *, meta: bool = True, extra_bases: Sequence[str] = (), seed: int = 0
+    ) -> None:
+        for name in extra_bases:
             check_option("base", name, META_LEARNED_BASES)
-        self.meta, self.also, self.seed = meta, tuple(also), seed
+        self.meta, self.extra_bases, self.seed = meta, tuple(extra_bases), seed
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(meta={self.meta}, also={self.also}, seed={self.seed})"
+        options = f"meta={self.meta}, extra_bases={self.extra_bases}, seed={self.seed}"
+        return f"{type(self).__name__}({options})"
 
     def _repr_html_(self) -> str:
         """What was learned, and how the average training user weighs the configurations."""
@@ -159,15 +162,15 @@ class Recommender:
 
     def _check_data(self, data: Interactions) -> None:
         self.set_data_kind(data.clicks, ordered=data.time is not None)
-        if not data.clicks and not 2 <= len(data.rating_values) <= MOST_RATING_VALUES:
+        if not data.clicks and not 2 <= len(data.rating_values) <= MAX_RATING_VALUES:
             raise DataError(
-                f"expected 2 to {MOST_RATING_VALUES} different ratings, got "
+                f"expected 2 to {MAX_RATING_VALUES} different ratings, got "
                 f"{len(data.rating_values)}: round them, or take them as clicks"
             )
         check_memory(len(data.users), len(data.items), len(data.rating))
         n_usable = int((data.user_counts >= 2).sum())
-        if n_usable < LEAST_USERS:
-            raise DataError(f"expected {LEAST_USERS} users with two ratings each, got {n_usable}")
+        if n_usable < MIN_USERS:
+            raise DataError(f"expected {MIN_USERS} users with two ratings each, got {n_usable}")
         if data.clicks and data.time is None:
             warnings.warn(
                 "the clicks have no times, so nothing is learned from their order, and evaluation "
@@ -372,15 +375,16 @@ class Recommender:
             UsageError: If meta-learned bases, which need ratings, are to learn from clicks.
         """
         self.clicks_, self.ordered_ = clicks, ordered
-        if clicks and self.also:
-            raise UsageError(f"expected ratings for {', '.join(self.also)} to learn, got clicks")
+        if clicks and self.extra_bases:
+            names = ", ".join(self.extra_bases)
+            raise UsageError(f"expected ratings for {names} to learn, got clicks")
         if clicks:
             self._level_class: type[MetaLevel] = ChoiceLevel if ordered else UnorderedChoiceLevel
         else:
             self._level_class = RatingLevel
         self.base_classes_: dict[str, type[Base]] = {
             **self._level_class.BASES,
-            **{name: META_LEARNED_BASES[name] for name in self.also},
+            **{name: META_LEARNED_BASES[name] for name in self.extra_bases},
         }
         self.configurations_ = configurations_of(self.base_classes_)
 

@@ -45,7 +45,7 @@ def save_recommender(recommender: Recommender, folder: Path) -> None:
     state = {
         "application": APPLICATION,
         "meta": recommender.meta,
-        "also": list(recommender.also),
+        "extra_bases": list(recommender.extra_bases),
         "seed": recommender.seed,
         "rating_values": recommender.rating_values_.tolist(),
         "items": recommender.items_,
@@ -77,7 +77,7 @@ def load_recommender(recommender: type[Recommender], folder: Path) -> Recommende
 def _restored(
     recommender: type[Recommender], tensors: dict[str, dict[str, Any]], state: dict[str, Any]
 ) -> Recommender:
-    restored = recommender(meta=state["meta"], also=state["also"], seed=state["seed"])
+    restored = recommender(meta=state["meta"], extra_bases=state["extra_bases"], seed=state["seed"])
     restored.rating_values_ = np.array(state["rating_values"])
     restored.set_data_kind(clicks=len(restored.rating_values_) == 1, ordered=state["ordered"])
     restored.items_, restored.titles_ = state["items"], state["titles"]

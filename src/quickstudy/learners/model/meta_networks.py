@@ -53,13 +53,15 @@ class MetaNetworks(Learner):
     u's head is used in u's loss alone, whose gradients are data, so it keeps its initial weights.
 
     Differs from the paper: u's loss is the cross-entropy for any number of shots, where the paper
-    takes a contrastive one for more than one shot. The query loss is a mean, not a sum. The
-    meta-learners' last layers start small, so that training starts near the slow weights alone.
-    Keys pass the ReLU that a backbone may end with, which the authors' code leaves out.
+    takes a contrastive one for more than one shot. The LSTM reads the mean gradient of each part of
+    the support set; the paper's reads those of single examples. The query loss is a mean, not a
+    sum. The meta-learners' last layers start small, so that training starts near the slow weights
+    alone. Keys pass the ReLU that a backbone may end with, which the authors' code leaves out.
+
     All convolution and linear layers of the backbone are augmented, in their weight but not in
-    their bias; batch norm, which the paper's network does not have, comes after
-    the rectified sum. Its running averages come from the augmented network, so the gradients of the
-    slow network use the statistics of the support set instead.
+    their bias. Batch norm, which the paper's network does not have, comes after the rectified sum.
+    Its running averages come from the augmented network, so the gradients of the slow network use
+    the statistics of the support set instead.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`. It becomes
@@ -135,9 +137,10 @@ class MetaNetworks(Learner):
         return query_loss(self._scores(query.x, query_keys, keys, values), query.y)
 
     def _make_fast_weights(self, support: Support) -> tuple[Weights, Weights]:
-        """Fast weights of the task, and one set for each of its examples."""
-        task = self._write(self.task_level, self._chunk_gradients(support))
-        return task, self._write(self.example_level, _gradients(self.base, support))
+        """Fast weights Q* of the task, and W*_i of each of its examples i."""
+        task_fast = self._write(self.task_level, self._chunk_gradients(support))
+        example_gradients = _example_gradients(self.base, support)
+        return task_fast, self._write(self.example_level, example_gradients)
 
     def _keys(self, x: Tensor, task_fast: Weights) -> Tensor:
         """Features by the representation with the fast weights of the task: (n, ...) -> (n, d)."""
@@ -158,13 +161,13 @@ class MetaNetworks(Learner):
             return widen(self.base(x))
 
     def _chunk_gradients(self, support: Support) -> Weights:
-        """Gradients of u's loss on the parts of the support set: (n_chunks, *shape) for each layer
+        """Mean gradients of u's loss on parts of the support set: (n_chunks, *shape) for each layer
         before the head.
         """
         parts = min(self.n_chunks, len(support))
         return {
             name: torch.stack([part.mean(0) for part in gradients.tensor_split(parts)])
-            for name, gradients in _gradients(self.representation, support).items()
+            for name, gradients in _example_gradients(self.representation, support).items()
             if name != "head"
         }
 
@@ -262,25 +265,30 @@ def _kind(layer: nn.Module) -> str:
     return "linear" if isinstance(layer, nn.Linear) else "conv"
 
 
-def _gradients(network: nn.Module, support: Support) -> Weights:
-    """Gradient of the loss on each support example, with the slow weights alone.
+def _example_gradients(network: nn.Module, support: Support) -> Weights:
+    """The gradients of algorithm 1: of the loss L_i on each support example i, by the slow weights
+    W of each layer, (n, *shape).
 
-    It is computed as the gradient of fast weights of zero, one set per example, which are added
-    without ReLU.
+    One pass computes those of all examples. Each layer adds W*_i h to its W h, where the fast
+    weights W*_i of example i are zero: they change no output, and the gradient of the sum of all
+    L_i by W*_i is that by W as example i alone uses it.
     """
     n = len(support)
-    zeros = {
+    fast = {
         name: torch.zeros(n, *w.shape, dtype=w.dtype, device=w.device, requires_grad=True)
         for name, w in ((name, layer.weight) for name, layer in _layers(network))
     }
     slow = {name: p.detach() for name, p in network.named_parameters()}
-    unused_buffers = {name: b.clone() for name, b in network.named_buffers()}
-    added = _fast_weights(network, zeros, rectify=False)
-    with torch.enable_grad(), batch_statistics(network), added:
-        scores = functional_call(network, {**slow, **unused_buffers}, (support.x,))
+    buffers = {name: b.clone() for name, b in network.named_buffers()}  # stay as they are
+    with (
+        torch.enable_grad(),
+        batch_statistics(network),
+        _fast_weights(network, fast, rectify=False),
+    ):
+        scores = functional_call(network, {**slow, **buffers}, (support.x,))  # (n, n_way)
         loss = F.cross_entropy(widen(scores), support.y, reduction="sum")
-        gradients = torch.autograd.grad(loss, list(zeros.values()))
-    return dict(zip(zeros, gradients, strict=True))
+        gradients = torch.autograd.grad(loss, list(fast.values()))
+    return dict(zip(fast, gradients, strict=True))
 
 
 @contextlib.contextmanager

@@ -2,12 +2,12 @@
 
 import { element } from "./api.js";
 
-const MOST_STARS = 7;
+const MAX_STARS = 7;
 let groups = 0;
 
 /** Make the controls of one item. `onRating(rating)` is called at each change. */
 export function stars(title, scale, rating, onRating) {
-  if (scale.length > MOST_STARS) {
+  if (scale.length > MAX_STARS) {
     const select = element("select", { ariaLabel: `Rating of ${title}` });
     select.append(element("option", { value: "", textContent: "not rated", disabled: true }));
     for (const value of [...scale].reverse()) {

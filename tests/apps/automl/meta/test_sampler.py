@@ -54,7 +54,9 @@ def test_a_study_may_minimise():
 
 
 def test_an_empty_history_leaves_all_to_search_and_says_so():
-    sampler = MetaSampler(History([], [], []), {}, then=optuna.samplers.RandomSampler(seed=1))
+    sampler = MetaSampler(
+        History([], [], []), {}, base_sampler=optuna.samplers.RandomSampler(seed=1)
+    )
     study = study_of(sampler, hill(1.0), 3)
     alone = study_of(optuna.samplers.RandomSampler(seed=1), hill(1.0), 3)
     assert [t.params for t in study.trials] == [t.params for t in alone.trials]

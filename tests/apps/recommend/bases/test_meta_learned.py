@@ -37,7 +37,7 @@ def test_metaemb_changes_nothing_but_the_embedding_of_the_user():
 
 
 def test_a_network_beside_the_usual_bases_is_blended_and_saved(tmp_path):
-    recommender = Recommender(also=["tanp"]).fit(DATA)
+    recommender = Recommender(extra_bases=["tanp"]).fit(DATA)
     assert ("tanp", 0.0) in recommender.configurations_
     recommender.save(tmp_path)
     again = Recommender.load(tmp_path)
@@ -48,9 +48,9 @@ def test_a_network_beside_the_usual_bases_is_blended_and_saved(tmp_path):
 
 def test_networks_that_are_unknown_or_have_no_ratings_are_refused():
     with pytest.raises(UsageError, match="unknown base 'tamp'; did you mean 'tanp'"):
-        Recommender(also=["tamp"])
+        Recommender(extra_bases=["tamp"])
     with pytest.raises(UsageError, match="expected ratings for melu to learn, got clicks"):
-        Recommender(also=["melu"]).fit(DATA.as_clicks())
+        Recommender(extra_bases=["melu"]).fit(DATA.as_clicks())
 
 
 def test_a_transposed_recommender_adapts_to_new_items():

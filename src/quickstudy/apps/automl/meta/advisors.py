@@ -12,7 +12,7 @@ from quickstudy.errors import UsageError, unknown
 
 __all__ = ["Advisor", "Portfolio", "RandomOrder"]
 
-MOST_REASON_DATASETS, GOOD_REGRET = 10, 0.1
+MAX_REASON_DATASETS, GOOD_REGRET = 10, 0.1
 """Data sets that a reason speaks of, and the regret up to which it calls a score a good one."""
 
 
@@ -109,7 +109,7 @@ class Advisor(ABC):
             which = "the best" if place == 1 else f"number {place}"
             return f"{which} of {n} on the table most like this one: {self._short_name(first)}"
         alike = len(self.history.datasets) > 1 and np.ptp(weights) < 1e-9
-        near = order if alike else order[:MOST_REASON_DATASETS]
+        near = order if alike else order[:MAX_REASON_DATASETS]
         regret = self.history.regret[near, self._index[config]]
         good = [i for i, value in zip(near, regret, strict=True) if value <= GOOD_REGRET]
         tables = f"{len(near)} tables" if alike else f"the {len(near)} tables most like this one"

@@ -11,9 +11,9 @@ import numpy as np
 
 from quickstudy.apps.automl.meta.history import History, impute_regret
 
-__all__ = ["FEWEST_DATASETS", "Distance"]
+__all__ = ["MIN_DATASETS", "Distance"]
 
-FEWEST_DATASETS = 10
+MIN_DATASETS = 10
 """Data sets from which on weights and advisors can be chosen by cross-validation."""
 
 PENALTY = 1e-3
@@ -22,7 +22,7 @@ PENALTY = 1e-3
 NEARNESS = 0.7
 """The share of a prior that goes by nearness, before it is learned."""
 
-VERSION_DISTANCE, SHARPNESS, FEWEST_FEATURES = 0.16, 25.0, 10
+VERSION_DISTANCE, SHARPNESS, MIN_FEATURES = 0.16, 25.0, 10
 """Mean squared difference of meta-features, in standard deviations, at which one data set is as
 likely a version of another as not; how fast the odds change; and how many features it takes. Of
 public tables, four fifths of the rows without a column are at 0.03 in the median, and the nearest
@@ -64,7 +64,7 @@ class Distance:
         if learned is not None:
             weights = np.array([learned[0].get(name, 0.0) for name in self._names])
             self.nearness = learned[1]
-        elif len(features) >= FEWEST_DATASETS and self._names:
+        elif len(features) >= MIN_DATASETS and self._names:
             weights, self.nearness = _learn_weights(self._x, impute_regret(history.filled_regret))
         self._root_weights = np.sqrt(weights)
         self.weights = dict(zip(self._names, weights.tolist(), strict=True))
@@ -89,7 +89,7 @@ class Distance:
         squares = np.where(is_shared, (self._x - self._standardise(raw)) ** 2, 0.0).sum(1)
         n_shared = is_shared.sum(1)
         logs = SHARPNESS * (VERSION_DISTANCE - squares / np.maximum(n_shared, 1))
-        return np.where(n_shared >= FEWEST_FEATURES, np.exp(logs), 0.0)
+        return np.where(n_shared >= MIN_FEATURES, np.exp(logs), 0.0)
 
 
 def _learn_weights(x: np.ndarray, regret: np.ndarray, steps: int = 100) -> tuple[np.ndarray, float]:

@@ -8,14 +8,14 @@ from typing import Any, Self
 import numpy as np
 
 from quickstudy.apps.automl.meta.advisors import Advisor
-from quickstudy.apps.automl.meta.distance import FEWEST_DATASETS, Distance
+from quickstudy.apps.automl.meta.distance import MIN_DATASETS, Distance
 from quickstudy.apps.automl.meta.history import History
 from quickstudy.apps.automl.meta.specs import ADVISORS, AdvisorKind
 from quickstudy.errors import DataError, UsageError, check_option
 
 __all__ = ["MetaLearner", "regret_curve"]
 
-N_FOLDS, MOST_VALIDATION_DATASETS = 5, 100
+N_FOLDS, MAX_VALIDATION_DATASETS = 5, 100
 """Folds of the cross-validation, and data sets on which advisors are compared at most."""
 
 
@@ -66,7 +66,7 @@ class MetaLearner:
         distance = Distance(history)
         self.distance_, self.nearness_ = distance.weights, distance.nearness
         n = len(history.datasets)
-        if n < FEWEST_DATASETS:
+        if n < MIN_DATASETS:
             self.chosen_ = (AdvisorKind.PORTFOLIO if n else AdvisorKind.RANDOM).value
         else:
             self.judged_ = self._cross_validate(history)
@@ -76,7 +76,7 @@ class MetaLearner:
     def _cross_validate(self, history: History) -> dict[str, float]:
         """The mean regret of each advisor on data sets that its history does not have."""
         n = len(history.datasets)
-        order = np.random.default_rng(self.seed).permutation(n)[:MOST_VALIDATION_DATASETS]
+        order = np.random.default_rng(self.seed).permutation(n)[:MAX_VALIDATION_DATASETS]
         specs = {name: spec for name, spec in ADVISORS.items() if spec.suits(history)}
         curves: dict[str, list[np.ndarray]] = {name: [] for name in specs}
         for fold in np.array_split(order, min(N_FOLDS, len(order))):

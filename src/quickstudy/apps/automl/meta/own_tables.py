@@ -36,7 +36,7 @@ from quickstudy.experience.schema import RECORDS
 
 __all__ = ["join_histories", "own_history", "own_store", "with_experience"]
 
-MOST_TABLES, MOST_TRIALS = 10, 100
+MAX_TABLES, MAX_TRIALS = 10, 100
 """The nearest of the user's tables, and the newest trials on each, that are read."""
 
 N_OWN_CONFIGS = 3
@@ -137,7 +137,7 @@ def _nearest(
     all_features = {**public.features, **{name: t.features for name, t in tables.items()}}
     together = History(names, ["-"], np.zeros((len(names), 1)), all_features)
     order = MetaLearner.restore(meta.learned(), together, tables.keys()).nearest(features)
-    near = itertools.islice((name for name in order if name in tables), MOST_TABLES)
+    near = itertools.islice((name for name in order if name in tables), MAX_TABLES)
     return {name: tables[name] for name in near}
 
 
@@ -211,7 +211,7 @@ def _mean_scores(
     means: dict[str, dict[str, list[float]]] = {}
     finished: set[str] = set()
     for task, strategy, scores, failure, _ in store.rows(
-        sa.select(trials).where(trials.c.place <= MOST_TRIALS)
+        sa.select(trials).where(trials.c.place <= MAX_TRIALS)
     ):
         if scores and failure is None:
             finished.add(task)

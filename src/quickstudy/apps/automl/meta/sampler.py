@@ -32,35 +32,36 @@ ADVISED = "quickstudy:advised"
 REASONS = "reasons"
 """Attribute of a trial that says in words why it came next."""
 
-LEAST_GAIN = 0.002
+MIN_GAIN = 0.002
 """Least expected gain, in units of a data set's range, for which advice is followed."""
 
 
 class MetaSampler(BaseSampler):
-    """Suggests what results on other data sets advise, and then goes on by itself.
+    """Suggests what results on other data sets advise, and searches on from there.
 
-    The first trials are the advice of a `MetaLearner`, which takes in the score of each. After
-    these, of every three trials two are chosen by advice and one by the sampler `then`, or the
-    other way round if `then` has found the best score so far. This guards against a history that
-    misleads, as at least a third of the trials does not depend on it. All trials are chosen by
-    `then` once no advice is left or it promises no gain, and if the history is empty.
+    A `MetaLearner` chooses the first `n_first` trials, and takes in the score of each. Of every
+    three later trials it chooses two and `base_sampler` one; or the other way round while the best
+    score so far comes from `base_sampler`. So at least a third of the later trials is searched for
+    without the history, in case it misleads. `base_sampler` chooses all trials while the history
+    is empty, has no configuration left or promises next to no gain.
 
-    A trial of the study that has the parameters of a configuration counts as that one, whoever made
-    it, so processes that share a study share what was observed. A trial still running is not
-    advised twice. A pruned trial counts by its last report and what finished ones gained from that
-    step on, in the median, as a score after fewer rows or epochs is lower; failed ones count not at
-    all.
+    - A trial whose parameters are those of a configuration counts as that configuration, whoever
+      chose it. So processes that share a study share what was observed.
+    - A configuration of a running trial is not advised again, and neither is one that failed.
+    - A pruned trial counts by its last report plus the gain of finished trials from that step on,
+      in the median, since scores after fewer rows or epochs are lower.
 
-    Which parameters a study has is known only when it requests them. A configuration with a
-    parameter out of the requested range is passed over for the next best; a parameter it does not
-    have is chosen by `then`, and the score counts as the configuration's all the same. The first
-    trial warns of parameters of configurations that the study does not have.
+    A study says which parameters it has only when it requests them. A configuration with a value
+    out of the requested range is passed over for the next best. A parameter that the configuration
+    does not have is chosen by `base_sampler`; the trial's score counts as the configuration's all
+    the same. If configurations set parameters that the study does not have, their scores are not
+    learned from: the sampler warns once and names the parameters.
 
     Args:
         history: Results on other data sets, or a meta-learner fitted to them.
         params: What each configuration of the history sets, by the configuration's name.
         features: Meta-features of the data set at hand.
-        then: What chooses without advice; None for TPE.
+        base_sampler: Samples the trials that are not chosen by advice; TPE if None.
         n_first: Trials to begin with that follow the advice.
         seed: Of TPE, and of learning from the history.
 
@@ -84,7 +85,7 @@ class MetaSampler(BaseSampler):
         params: Mapping[str, Mapping[str, Any]],
         features: Mapping[str, float] | None = None,
         *,
-        then: BaseSampler | None = None,
+        base_sampler: BaseSampler | None = None,
         n_first: int = 5,
         seed: int = 0,
     ) -> None:
@@ -97,13 +98,13 @@ class MetaSampler(BaseSampler):
         self._params = {name: dict(params[name]) for name in meta.history_.configs}
         self._names = {_key(config): name for name, config in self._params.items()}
         self._features = dict(features or {})
-        self._then = then or TPESampler(seed=seed, n_startup_trials=5)
+        self._base_sampler = base_sampler or TPESampler(seed=seed, n_startup_trials=5)
         self._n_first = n_first
         self._advisors: dict[int, Advisor] = {}
         self._warned = False
 
     def reseed_rng(self) -> None:
-        self._then.reseed_rng()
+        self._base_sampler.reseed_rng()
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -114,14 +115,14 @@ class MetaSampler(BaseSampler):
             return {}
         if REASONS not in trial.user_attrs:  # as of one that was enqueued
             study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
-        return self._then.infer_relative_search_space(study, trial)
+        return self._base_sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         if trial.number in self._advisors:
             return {}
-        return self._then.sample_relative(study, trial, search_space)
+        return self._base_sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -143,12 +144,12 @@ class MetaSampler(BaseSampler):
             if not suggested and REASONS not in trial.user_attrs:
                 why = "found by search: no configuration left fits the study's parameters"
                 study._storage.set_trial_user_attr(trial._trial_id, REASONS, [why])
-        return self._then.sample_independent(study, trial, param_name, param_distribution)
+        return self._base_sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         if len(study.directions) > 1:
             raise UsageError("expected a study of one objective, got several")
-        self._then.before_trial(study, trial)
+        self._base_sampler.before_trial(study, trial)
 
     def after_trial(
         self,
@@ -159,7 +160,7 @@ class MetaSampler(BaseSampler):
     ) -> None:
         if self._advisors.pop(trial.number, None) is not None:
             self._check_names(trial)
-        self._then.after_trial(study, trial, state, values)
+        self._base_sampler.after_trial(study, trial, state, values)
 
     def _plan(self, study: Study, trial: FrozenTrial) -> tuple[Advisor | None, str]:
         """The advisor that chooses this trial; or None, and why there is none."""
@@ -173,7 +174,7 @@ class MetaSampler(BaseSampler):
         if not len(self._meta.history_.datasets):
             return None, "found by search: no other table to go by"
         n_later, gain = trial.number - self._n_first, advisor.gain()  # trials since the first ones
-        if not gain or (n_later >= 0 and gain < LEAST_GAIN):
+        if not gain or (n_later >= 0 and gain < MIN_GAIN):
             return None, "found by search: other tables promise nothing better"
         advice_leads = best_advised >= best_searched
         if n_later >= 0 and (n_later % 3 == 2) == advice_leads:

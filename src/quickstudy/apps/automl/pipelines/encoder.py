@@ -17,7 +17,7 @@ import numpy as np
 from quickstudy.apps.automl.pipelines.selector import best_columns
 from quickstudy.apps.automl.tables.column_inference import learn_columns
 from quickstudy.apps.automl.tables.columns import (
-    LARGEST_NUMBER,
+    MAX_NUMBER,
     Column,
     Kind,
     as_numbers,
@@ -45,13 +45,13 @@ from sklearn.preprocessing import (  # noqa: E402
 
 __all__ = ["TableEncoder"]
 
-MOST_ONE_HOT_LEVELS = 15
+MAX_ONE_HOT_LEVELS = 15
 """Categories of up to so many levels get a column a level, others the target's mean."""
 
 RARE_SHARE = 0.01
 """Share of rows below which a level counts as one of the rare ones."""
 
-MOST_PAIRED_COLUMNS, MOST_PAIRS = 10, 10
+MAX_PAIRED_COLUMNS, MAX_PAIRS = 10, 10
 """Columns of numbers of which pairs are tried, and pairs that become new columns."""
 
 
@@ -133,8 +133,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     def _encoders(self, frame: pd.DataFrame) -> list[tuple[str, Any, list[str]]]:
         """A name, an encoder and the columns it takes, for each kind of column there is."""
         n_levels = {name: frame[name].nunique() for name in self._named("category")}
-        few = [name for name, n in n_levels.items() if n <= MOST_ONE_HOT_LEVELS]
-        many = [name for name, n in n_levels.items() if n > MOST_ONE_HOT_LEVELS]
+        few = [name for name, n in n_levels.items() if n <= MAX_ONE_HOT_LEVELS]
+        many = [name for name, n in n_levels.items() if n > MAX_ONE_HOT_LEVELS]
         median = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
         one_hot = OneHotEncoder(
             min_frequency=RARE_SHARE, handle_unknown="infrequent_if_exist", sparse_output=False
@@ -156,12 +156,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         n_columns = x.shape[1]
         if self.construct == "none" or n_columns < 2:
             return np.zeros((0, 2), dtype=np.int64)
-        k = min(n_columns, MOST_PAIRED_COLUMNS)
+        k = min(n_columns, MAX_PAIRED_COLUMNS)
         best = np.sort(best_columns(x, y, "anova", self.goal, k))
         pairs = np.array(
             [(i, j) for i in best for j in best if i < j or (i > j and self.construct == "ratios")]
         )
-        constructed, k = self._construct(x, pairs), min(len(pairs), MOST_PAIRS)
+        constructed, k = self._construct(x, pairs), min(len(pairs), MAX_PAIRS)
         return pairs[best_columns(constructed, y, "anova", self.goal, k)]
 
     def _with_pairs(self, x: np.ndarray) -> np.ndarray:
@@ -176,7 +176,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             divisors = x[:, right]
             columns = np.zeros_like(divisors)
             np.divide(x[:, left], divisors, out=columns, where=np.abs(divisors) > 1e-9)
-        return np.clip(columns, -LARGEST_NUMBER, LARGEST_NUMBER)
+        return np.clip(columns, -MAX_NUMBER, MAX_NUMBER)
 
     def _scale(self, x: np.ndarray) -> np.ndarray:
         return np.clip((x - self._mean) / self._deviation, -10, 10) if self.scaled else x
@@ -191,7 +191,7 @@ def _after(prepare: Callable[[pd.DataFrame], Any], encoder: Any) -> Pipeline:
 
 def _numbers(frame: pd.DataFrame) -> np.ndarray:
     x = np.column_stack([as_numbers(frame[name]) for name in frame])
-    return np.clip(x, -LARGEST_NUMBER, LARGEST_NUMBER)
+    return np.clip(x, -MAX_NUMBER, MAX_NUMBER)
 
 
 def _date_parts(frame: pd.DataFrame) -> np.ndarray:

@@ -26,7 +26,7 @@ from sklearn.svm import LinearSVC  # noqa: E402
 
 __all__ = ["ColumnSelector", "best_columns"]
 
-MOST_SCORED_ROWS = 2000
+MAX_SCORED_ROWS = 2000
 """Rows by which columns are scored; of a larger table so many are drawn."""
 
 
@@ -69,8 +69,8 @@ def best_columns(x: np.ndarray, y: Any, how: str, goal: Goal, k: int) -> np.ndar
         k: How many.
     """
     y = np.asarray(y)
-    if len(x) > MOST_SCORED_ROWS:
-        rows = np.random.default_rng(0).choice(len(x), MOST_SCORED_ROWS, replace=False)
+    if len(x) > MAX_SCORED_ROWS:
+        rows = np.random.default_rng(0).choice(len(x), MAX_SCORED_ROWS, replace=False)
         x, y = x[rows], y[rows]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constant columns, which come last

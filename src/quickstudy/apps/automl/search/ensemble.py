@@ -34,7 +34,7 @@ __all__ = [
 ENSEMBLE_ROUNDS = 25
 """Members of an ensemble, with repetition."""
 
-MOST_SELECTION_ROWS = 20_000
+MAX_SELECTION_ROWS = 20_000
 """Rows at most by which the members of the ensemble are chosen."""
 
 
@@ -77,9 +77,9 @@ class ModelLibrary:
         self._times: list[list[tuple[int, float]]] = []
         self._last_selection, self._selection_seconds = -math.inf, 0.0
         self._rows = np.arange(len(target))
-        if len(target) > MOST_SELECTION_ROWS:
+        if len(target) > MAX_SELECTION_ROWS:
             rng = np.random.default_rng(0)
-            self._rows = rng.choice(len(target), MOST_SELECTION_ROWS, replace=False)
+            self._rows = rng.choice(len(target), MAX_SELECTION_ROWS, replace=False)
 
     def add(self, result: TrialResult) -> None:
         """Add a pipeline, with its predictions for rows it was not fitted on."""

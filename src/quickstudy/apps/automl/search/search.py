@@ -21,7 +21,7 @@ from quickstudy.apps.automl.search.trial import run_trial
 from quickstudy.errors import RunError
 from quickstudy.progress import Progress
 
-__all__ = ["FEWEST_TRIED_ROWS", "Search"]
+__all__ = ["MIN_TRIED_ROWS", "Search"]
 
 QUICK_FAMILIES = ("lightgbm", "linear")
 """Fast families: one pipeline of the first one allowed is finished however short the time is."""
@@ -31,7 +31,7 @@ WARM_UP_ROWS, PROBE_ROWS, PROBE_SHARE = 200, (1000, 4000, 16_000), 0.08
 rows; and the share of the time for one of them.
 """
 
-FEWEST_TRIED_ROWS = 4000
+MIN_TRIED_ROWS = 4000
 """Rows of a larger table that pipelines are tried on at least, however short the time."""
 
 QUICK_SHARE, FIRST_SHARE, FIT_SHARE = 0.35, 0.4, 0.35
@@ -170,6 +170,6 @@ def affordable_rows(problem: Problem, family: str, n_folds: int, deadline: Deadl
         if size != WARM_UP_ROWS:
             times.append((size, time.monotonic() - began))
     allowed, train_share = QUICK_SHARE * max(deadline.left, 0.0), 1 - 1 / n_folds
-    while n > FEWEST_TRIED_ROWS and n_folds * forecast(times, int(train_share * n)) > allowed:
-        n = max(int(0.8 * n), FEWEST_TRIED_ROWS)
+    while n > MIN_TRIED_ROWS and n_folds * forecast(times, int(train_share * n)) > allowed:
+        n = max(int(0.8 * n), MIN_TRIED_ROWS)
     return n

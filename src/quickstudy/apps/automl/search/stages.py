@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ["Stage", "describe_stages", "stages_of"]
 
-FOLD_SHARES, LEAST_ROWS = (1 / 9, 1 / 3), 300
+FOLD_SHARES, MIN_ROWS = (1 / 9, 1 / 3), 300
 """Shares of a fold's rows that a pipeline is fitted on first, if they are at least so many rows."""
 
 
@@ -41,11 +41,11 @@ def stages_of(
     """
     train, validation = splits[0]
     shuffled = np.random.default_rng(seed).permutation(train)
-    sizes = [n for share in FOLD_SHARES if (n := round(share * len(train))) >= LEAST_ROWS]
+    sizes = [n for share in FOLD_SHARES if (n := round(share * len(train))) >= MIN_ROWS]
     parts = [Stage(np.sort(shuffled[:n]), validation, is_fold=False) for n in sizes]
-    if timed and len(train) >= 4 * LEAST_ROWS:
-        few = np.sort(shuffled[:LEAST_ROWS])
-        parts.insert(0, Stage(few, validation[:LEAST_ROWS], is_fold=False, is_scored=False))
+    if timed and len(train) >= 4 * MIN_ROWS:
+        few = np.sort(shuffled[:MIN_ROWS])
+        parts.insert(0, Stage(few, validation[:MIN_ROWS], is_fold=False, is_scored=False))
     return [*parts, *(Stage(*split) for split in splits)]
 
 

@@ -36,13 +36,13 @@ import pandas as pd  # noqa: E402
 
 __all__ = ["learn_columns", "number_format_of"]
 
-MOST_SAMPLED_CELLS = 5000
+MAX_SAMPLED_CELLS = 5000
 """Cells of a column that decide what it holds, evenly spaced."""
 
 IDENTIFIER_SHARE = 0.95
 """Share of different strings among a column's cells that makes it one of identifiers."""
 
-FEWEST_IDENTIFIERS = 20
+MIN_IDENTIFIERS = 20
 """Cells of which nearly all must differ for a column to be one of identifiers."""
 
 ROW_NUMBER_DENSITY = 0.5
@@ -183,14 +183,14 @@ def _words_column(name: str, texts: pd.Series, n_different: int) -> Column:
     is_long = n_words >= 4 or (n_words >= 2 and sample.str.len().mean() >= 30)
     if is_long and sample.nunique() > 0.5 * len(sample):
         return Column(name, "text")
-    if len(texts) >= FEWEST_IDENTIFIERS and n_different >= IDENTIFIER_SHARE * len(texts):
+    if len(texts) >= MIN_IDENTIFIERS and n_different >= IDENTIFIER_SHARE * len(texts):
         return Column(name, "identifier", reason=MOSTLY_DIFFERENT)
     return Column(name, "category")
 
 
 def _sample(texts: pd.Series) -> pd.Series:
     """Evenly spaced cells by which a format is guessed."""
-    return texts.iloc[:: -(-len(texts) // MOST_SAMPLED_CELLS) or 1]
+    return texts.iloc[:: -(-len(texts) // MAX_SAMPLED_CELLS) or 1]
 
 
 def _string(value: object) -> str:
@@ -262,7 +262,7 @@ def _number_column(column: pd.Series, values: np.ndarray, number: NumberFormat) 
 def _row_number_reason(name: str, values: np.ndarray) -> str:
     """Why whole numbers, one for each row, are taken for row numbers; empty if they are not."""
     n = len(values)
-    if n < FEWEST_IDENTIFIERS or len(np.unique(values)) < n:
+    if n < MIN_IDENTIFIERS or len(np.unique(values)) < n:
         return ""
     are_years = YEAR_RANGE[0] <= values.min() and values.max() <= YEAR_RANGE[1]
     if ID_NAME.fullmatch(name) or CAMEL_ID_NAME.fullmatch(name):

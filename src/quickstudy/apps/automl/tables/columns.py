@@ -30,7 +30,7 @@ import pandas as pd  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
 __all__ = [
-    "LARGEST_NUMBER",
+    "MAX_NUMBER",
     "Column",
     "Kind",
     "as_numbers",
@@ -44,7 +44,7 @@ __all__ = [
     "read_each",
 ]
 
-LARGEST_NUMBER = 1e30
+MAX_NUMBER = 1e30
 """Larger numbers are cut off at this one: trees take 32 bits, and models square their targets."""
 
 Kind = Literal["number", "category", "date", "text", "identifier", "empty"]

@@ -82,7 +82,7 @@ COMPACT_DATE = re.compile(
     r"(?P<year>(?:18|19|20|21)\d{2})(?P<month>\d{2})(?P<day>\d{2})"
     r"(?:T?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})Z?)?"
 )
-LONGEST_DATE = 50
+MAX_DATE_LENGTH = 50
 
 Order = Literal["day first", "month first", "year first"]
 
@@ -123,7 +123,7 @@ class DateFormat:
 
 def _date_parts(text: str, order: Order, compact: bool) -> dict[str, str] | None:
     """The named groups of the patterns above; None where no pattern matches."""
-    if not text or len(text) > LONGEST_DATE:
+    if not text or len(text) > MAX_DATE_LENGTH:
         return None
     if compact and (match := COMPACT_DATE.fullmatch(text)):
         return match.groupdict()
@@ -211,7 +211,7 @@ def guess_date_format(texts: Iterable[str], order: Order | None = None) -> DateF
     n_compact = sum(
         n
         for text, n in counts.items()
-        if text not in numeric and len(text) <= LONGEST_DATE and COMPACT_DATE.fullmatch(text)
+        if text not in numeric and len(text) <= MAX_DATE_LENGTH and COMPACT_DATE.fullmatch(text)
     )
     marks, votes = Counter[str](), Counter[Order]()
     for text, match in numeric.items():
@@ -233,7 +233,7 @@ def guess_date_format(texts: Iterable[str], order: Order | None = None) -> DateF
 
 
 def _numeric_date(text: str) -> re.Match[str] | None:
-    return NUMERIC_DATE.fullmatch(text) if len(text) <= LONGEST_DATE else None
+    return NUMERIC_DATE.fullmatch(text) if len(text) <= MAX_DATE_LENGTH else None
 
 
 def _may_be_version(match: re.Match[str]) -> bool:

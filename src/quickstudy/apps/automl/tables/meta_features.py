@@ -36,7 +36,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # noqa: 
 
 __all__ = ["meta_features", "shares_of_information"]
 
-MOST_ROWS, MOST_COLUMNS, MOST_LANDMARK_ROWS = 2000, 100, 600
+MAX_ROWS, MAX_COLUMNS, MAX_LANDMARK_ROWS = 2000, 100, 600
 """Of larger tables so many rows and columns are drawn; for what has to be fitted, fewer rows."""
 
 N_BINS = 8
@@ -85,10 +85,10 @@ def meta_features(
     frame, rng = read_columns(frame, columns), np.random.default_rng(seed)
     features = {**_table_features(frame, columns), **_target_features(target, goal)}
     used = [column for column in columns if column.is_used]
-    if len(used) > MOST_COLUMNS:
-        used = [used[i] for i in np.sort(rng.choice(len(used), MOST_COLUMNS, replace=False))]
-    if len(frame) > MOST_ROWS:
-        drawn = np.sort(rng.choice(len(frame), MOST_ROWS, replace=False))
+    if len(used) > MAX_COLUMNS:
+        used = [used[i] for i in np.sort(rng.choice(len(used), MAX_COLUMNS, replace=False))]
+    if len(frame) > MAX_ROWS:
+        drawn = np.sort(rng.choice(len(frame), MAX_ROWS, replace=False))
         frame, target = frame.iloc[drawn], target[drawn]
     levels = [frame[column.name].nunique() for column in used if column.kind == "category"]
     features["log_levels"] = float(np.mean(np.log1p(levels))) if levels else 0.0
@@ -99,7 +99,7 @@ def meta_features(
     features |= _information(table, target, goal)
     features |= _landmarks(_standard(table), target, goal, rng)
     if rich:
-        drawn = rng.permutation(len(target))[:MOST_LANDMARK_ROWS]
+        drawn = rng.permutation(len(target))[:MAX_LANDMARK_ROWS]
         classes = _bins(target) if goal == "regression" else target
         features |= _pymfe(_standard(table)[drawn], classes[drawn], seed)
     return {name: float(np.nan_to_num(value)) for name, value in features.items()}
@@ -275,7 +275,7 @@ def _landmarks(
             "nearest": KNeighborsRegressor(1),
             "linear": Ridge(),
         }
-    drawn = rng.permutation(len(x))[:MOST_LANDMARK_ROWS]
+    drawn = rng.permutation(len(x))[:MAX_LANDMARK_ROWS]
     drawn = drawn[np.argsort(target[drawn], kind="stable")]  # halves of like targets
     halves = [(drawn[::2], drawn[1::2]), (drawn[1::2], drawn[::2])]
     return {

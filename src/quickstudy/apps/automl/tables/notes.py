@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from quickstudy.apps.automl.tables.column_inference import FEWEST_IDENTIFIERS, WARNED_REASONS
-from quickstudy.apps.automl.tables.columns import LARGEST_NUMBER, Column, as_numbers
+from quickstudy.apps.automl.tables.column_inference import MIN_IDENTIFIERS, WARNED_REASONS
+from quickstudy.apps.automl.tables.columns import MAX_NUMBER, Column, as_numbers
 from quickstudy.apps.automl.tables.targets import Goal
 from quickstudy.apps.automl.tables.text import MISSING_WORDS, clean
 from quickstudy.errors import require
@@ -72,8 +72,8 @@ def table_notes(
     notes = _column_notes(frame, table, columns)
     numbers = [column.name for column in columns if column.kind == "number"]
     categories = [column.name for column in columns if column.kind == "category"]
-    if huge := [name for name in numbers if (np.abs(table[name]) > LARGEST_NUMBER).any()]:
-        notes.append(Note(f"numbers beyond {LARGEST_NUMBER:g} count as that: {', '.join(huge)}"))
+    if huge := [name for name in numbers if (np.abs(table[name]) > MAX_NUMBER).any()]:
+        notes.append(Note(f"numbers beyond {MAX_NUMBER:g} count as that: {', '.join(huge)}"))
     if mixed := [name for name in categories if _is_mixed(table[name])]:
         names = ", ".join(mixed)
         notes.append(Note(f"numbers among other values, all taken as categories: {names}"))
@@ -166,7 +166,7 @@ def _ordered_columns(
     """Columns of numbers and dates that rise or fall with the rows, if the target follows the order
     of the rows too.
     """
-    if len(target) < FEWEST_IDENTIFIERS or not _follows_order(target, goal):
+    if len(target) < MIN_IDENTIFIERS or not _follows_order(target, goal):
         return []
     return [
         column.name
@@ -178,7 +178,7 @@ def _ordered_columns(
 def _is_ordered(values: np.ndarray) -> bool:
     (rows,) = np.nonzero(~np.isnan(values))
     values = values[rows]
-    if len(rows) < FEWEST_IDENTIFIERS or len(np.unique(values)) < MOSTLY_DIFFERENT * len(rows):
+    if len(rows) < MIN_IDENTIFIERS or len(np.unique(values)) < MOSTLY_DIFFERENT * len(rows):
         return False
     return bool(abs(np.corrcoef(rankdata(values), rows)[0, 1]) >= ORDERED_CORRELATION)
 

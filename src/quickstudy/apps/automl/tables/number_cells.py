@@ -77,7 +77,7 @@ ISO_DURATION = re.compile(
 CLOSED = re.compile(r"(?<=\d)\s*(?:[,.]\s*-|/-)(?=\s|$)")  # "12,-" and "1,234/-": no cents
 SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 CODE = re.compile(r"(?=.*\d)(?=.*[^\W\d_])[\w-]+")
-LONGEST_NUMBER = 60
+MAX_NUMBER_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def parse_cell(text: str) -> NumberCell | None:
         >>> parse_cell("$1,234.50").digits, parse_cell("$1,234.50").currency
         ('1,234.50', '$')
     """
-    if len(text) > LONGEST_NUMBER or not any(character.isdigit() for character in text):
+    if len(text) > MAX_NUMBER_LENGTH or not any(character.isdigit() for character in text):
         return None
     return _parse_duration(text) or _parse_parts(text) or _parse_one(text)
 

@@ -18,10 +18,10 @@ from quickstudy.apps.automl.tables.text import MISSING_WORDS, clean
 
 __all__ = ["NumberFormat", "guess_number_format"]
 
-READABLE_SHARE, MOST_CODES_SHARE = 0.95, 0.01
+READABLE_SHARE, MAX_CODES_SHARE = 0.95, 0.01
 """Share of a column's cells that must be numbers, and share that may be codes, as 031A."""
 
-READABLE_SHARE_BESIDE_WORDS, MOST_WORDS = 0.8, 3
+READABLE_SHARE_BESIDE_WORDS, MAX_WORDS = 0.8, 3
 """Share that suffices where the others are a few different words, as for missing values."""
 
 SURELY_GROUPED = 10
@@ -173,11 +173,11 @@ def _reads_enough(
     unread = {text: n for text, n in counts.items() if np.isnan(form.read(text))}
     n_codes = sum(n for text, n in unread.items() if CODE.fullmatch(text))
     n_codes += sum(counts[text] for text, cell in cells.items() if _is_code(cell))
-    if n_codes > MOST_CODES_SHARE * counts.total():
+    if n_codes > MAX_CODES_SHARE * counts.total():
         return False
     share = 1 - sum(unread.values()) / counts.total()
     are_words = not any(c.isdigit() for text in unread for c in text)
-    are_few_words = are_words and len(unread) <= MOST_WORDS
+    are_few_words = are_words and len(unread) <= MAX_WORDS
     return share >= READABLE_SHARE or (share >= READABLE_SHARE_BESIDE_WORDS and are_few_words)
 
 

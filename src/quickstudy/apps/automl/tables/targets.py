@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from quickstudy.apps.automl.tables.column_inference import number_format_of
-from quickstudy.apps.automl.tables.columns import LARGEST_NUMBER, Column, as_numbers
+from quickstudy.apps.automl.tables.columns import MAX_NUMBER, Column, as_numbers
 from quickstudy.apps.automl.tables.frames import as_column, as_frame
 from quickstudy.errors import DataError, require, unknown
 
@@ -34,7 +34,7 @@ __all__ = [
 
 Goal = Literal["classification", "regression"]
 
-MOST_NUMBER_CLASSES = 20
+MAX_NUMBER_CLASSES = 20
 """A target of up to so many different whole numbers is one of classes."""
 
 
@@ -97,7 +97,7 @@ def goal_of(target: pd.Series) -> Goal:
     numbers = as_numbers(target)
     finite = numbers[~np.isnan(numbers)]
     are_whole = bool((finite == finite.round()).all())
-    is_class = are_whole and target.nunique() <= MOST_NUMBER_CLASSES
+    is_class = are_whole and target.nunique() <= MAX_NUMBER_CLASSES
     return "classification" if is_class else "regression"
 
 
@@ -166,9 +166,9 @@ def number_target(column: pd.Series) -> np.ndarray:
             f"{is_invalid.sum()} of {len(column)} rows: leave these out, or, for labels, use "
             "AutoMLClassifier"
         )
-    if (largest := float(np.abs(target).max())) > LARGEST_NUMBER:
+    if (largest := float(np.abs(target).max())) > MAX_NUMBER:
         raise DataError(
-            f"expected a target of {LARGEST_NUMBER:g} at most, got {largest:g}: scale it, or take "
+            f"expected a target of {MAX_NUMBER:g} at most, got {largest:g}: scale it, or take "
             "its logarithm"
         )
     _check_varies(column, target)

@@ -23,7 +23,7 @@ from quickstudy.apps.recommend.bases.base import (
 
 __all__ = ["BayesianMF", "Gaussians", "ridge_regression"]
 
-MOST_LEVERAGE = 0.9
+MAX_LEVERAGE = 0.9
 """Leverages above this are taken as this, so that leave-one-out residuals stay bounded."""
 
 
@@ -161,7 +161,7 @@ class BayesianMF(Base):
         predicted = vectors[:, 0] + (vectors[:, 1:] * posterior.mean[user]).sum(1)
         covariance = posterior.covariance[user]  # (R, K, K)
         variance = np.einsum("nj,njk,nk->n", vectors[:, 1:], covariance, vectors[:, 1:])
-        leverage = np.minimum(variance / self.noise_variance, MOST_LEVERAGE)
+        leverage = np.minimum(variance / self.noise_variance, MAX_LEVERAGE)
         return (ratings.data - predicted) / (1 - leverage)
 
     def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -19,10 +19,10 @@ from quickstudy.apps.recommend.bases.clicks import ImplicitALS
 
 __all__ = ["ExpectedGainMF", "ImplicitFeedbackMF"]
 
-LEAST_EIGENVALUE = 1e-8
+MIN_EIGENVALUE = 1e-8
 """Directions in which the items' implicit factors vary less are left out."""
 
-LEAST_VARIANCE = 0.01
+MIN_VARIANCE = 0.01
 """Lower bound of the variances t: their estimates by moments may be negative."""
 
 
@@ -91,7 +91,7 @@ class ImplicitFeedbackMF(BayesianMF):
         variances, rotation = np.linalg.eigh(
             deviations.T @ deviations / len(users) - sampling_covariance
         )
-        self.implicit_variances = np.maximum(variances, LEAST_VARIANCE)
+        self.implicit_variances = np.maximum(variances, MIN_VARIANCE)
         self.implicit_factors = implicit_factors @ rotation
         self.implicit_effects = effects @ rotation
 
@@ -140,19 +140,19 @@ class ExpectedGainMF(ImplicitFeedbackMF):
 
     SETTINGS = (1.0,)
 
-    HIGHEST_EXPONENT = 4
-    LEAST_GAIN = 0.5
+    MAX_EXPONENT = 4
+    MIN_GAIN = 0.5
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
         lowest, highest = ratings.data.min(), ratings.data.max()
-        unit = (highest - lowest) / self.HIGHEST_EXPONENT or 1.0
+        unit = (highest - lowest) / self.MAX_EXPONENT or 1.0
         self.rating_scale = np.array([lowest, unit])
         return super().fit(self._gains(ratings), users, items, seed)
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         expected_gains = super().predict(self._gains(ratings), users)  # (1, U, I)
         lowest, unit = self.rating_scale
-        return lowest + unit * np.log2(np.maximum(expected_gains, self.LEAST_GAIN))
+        return lowest + unit * np.log2(np.maximum(expected_gains, self.MIN_GAIN))
 
     def _gains(self, ratings: Matrix) -> Matrix:
         lowest, unit = self.rating_scale
@@ -167,5 +167,5 @@ def _whitened(factors: np.ndarray, item_counts: np.ndarray) -> np.ndarray:
     n_ratings = item_counts.sum()
     centred = factors - item_counts @ factors / n_ratings
     eigenvalues, axes = np.linalg.eigh((centred.T * item_counts) @ centred / n_ratings)
-    varies = eigenvalues > LEAST_EIGENVALUE
+    varies = eigenvalues > MIN_EIGENVALUE
     return centred @ (axes[:, varies] / np.sqrt(eigenvalues[varies]))

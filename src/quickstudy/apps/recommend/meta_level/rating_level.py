@@ -37,7 +37,7 @@ FEATURE_DAMPING = 3.0
 N_QUERY = 20
 """Queries of a user, at most, in the examples for each support size."""
 
-LEAST_PROBABILITY = 1e-4
+MIN_PROBABILITY = 1e-4
 """Lower bound of probabilities in the likelihood, so that one odd rating does not dominate it."""
 
 
@@ -227,7 +227,7 @@ class RatingLevel(MetaLevel):
     def _loss(self, probabilities: Tensor, targets: Tensor) -> Tensor:
         index = torch.searchsorted(tensor(self.rating_values), targets)  # (N, M)
         likelihood = probabilities.gather(2, index[..., None])
-        return -likelihood.clamp_min(LEAST_PROBABILITY).log().mean()
+        return -likelihood.clamp_min(MIN_PROBABILITY).log().mean()
 
 
 def _rows_by_group(groups: np.ndarray) -> list[np.ndarray]:
