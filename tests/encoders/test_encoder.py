@@ -4,6 +4,7 @@ import importlib.util
 import sqlite3
 import subprocess
 import sys
+import typing
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from quickstudy.encoders import (
     minilm_l6,
     module_encoder,
     text_encoder,
+    timm_encoder,
     use_multilingual,
 )
 from quickstudy.encoders.efficientnet import IMAGENET
@@ -197,6 +199,38 @@ def test_preprocess_shifts_scales_and_repeats_grey_images():
 def test_a_module_reads_bytes_as_class_data_does():
     x = torch.arange(6, dtype=torch.uint8).view(2, 1, 1, 3)
     torch.testing.assert_close(module_encoder(nn.Flatten(), "pixels")(x), x.view(2, 3) / 255)
+
+
+class TimmModel(nn.Module):
+    """As much of a model of timm as its encoder reads, see its `create_model`."""
+
+    pretrained_cfg: typing.ClassVar = {
+        "architecture": "tiny",
+        "input_size": (3, 8, 8),
+        "mean": (0.5, 0.25, 0.0),
+        "std": (0.5, 0.5, 1.0),
+    }
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.num_classes = num_classes
+
+    def forward(self, x):
+        assert x.shape[1:] == (3, 8, 8)
+        return x.mean((2, 3))
+
+
+def test_a_model_of_timm_receives_images_as_in_its_pretraining():
+    encode = timm_encoder(TimmModel(0), seen="nothing")
+    assert (encode.name, encode.seen) == ("tiny", "nothing")
+    expected = torch.tensor([[1.0, 1.5, 1.0]]).expand(2, 3)
+    torch.testing.assert_close(encode(torch.ones(2, 3, 20, 20)), expected)
+
+
+@pytest.mark.parametrize("model", [TimmModel(10), nn.Flatten()])
+def test_a_model_with_a_classifier_or_of_another_kind_is_refused(model):
+    with pytest.raises(UsageError, match="num_classes=0"):
+        timm_encoder(model)
 
 
 def test_a_sentence_transformer_is_an_encoder():

@@ -4,7 +4,7 @@ from quickstudy.encoders.efficientnet import efficientnet_lite0, efficientnet_li
 from quickstudy.encoders.encoder import Encoder, Pretrained
 from quickstudy.encoders.joined import EncoderRegistry, JoinedEncoder
 from quickstudy.encoders.minilm_l6 import ENGLISH, minilm
-from quickstudy.encoders.modules import Preprocess, module_encoder, text_encoder
+from quickstudy.encoders.modules import Preprocess, module_encoder, text_encoder, timm_encoder
 from quickstudy.encoders.universal_sentence_encoder import LANGUAGES, use_multilingual
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "minilm",
     "module_encoder",
     "text_encoder",
+    "timm_encoder",
     "use_multilingual",
 ]
 

