@@ -1,10 +1,11 @@
-"""Pretrained encoders: frozen maps from texts or images to vectors, each input embedded once."""
+"""Encoders: frozen maps from texts, images or series to vectors."""
 
 from quickstudy.encoders.efficientnet import efficientnet_lite0, efficientnet_lite2
 from quickstudy.encoders.encoder import Encoder, Pretrained
 from quickstudy.encoders.joined import EncoderRegistry, JoinedEncoder
 from quickstudy.encoders.minilm_l6 import ENGLISH, minilm
 from quickstudy.encoders.modules import Preprocess, module_encoder, text_encoder, timm_encoder
+from quickstudy.encoders.series import SeriesEncoder
 from quickstudy.encoders.universal_sentence_encoder import LANGUAGES, use_multilingual
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "JoinedEncoder",
     "Preprocess",
     "Pretrained",
+    "SeriesEncoder",
     "efficientnet_lite0",
     "efficientnet_lite2",
     "minilm",
