@@ -1,4 +1,4 @@
-"""Encoders: frozen maps from texts, images or series to vectors."""
+"""Encoders: frozen maps from texts, images, sounds or series to vectors."""
 
 from quickstudy.encoders.efficientnet import efficientnet_lite0, efficientnet_lite2
 from quickstudy.encoders.encoder import Encoder, Pretrained
@@ -6,6 +6,9 @@ from quickstudy.encoders.joined import EncoderRegistry, JoinedEncoder
 from quickstudy.encoders.minilm_l6 import ENGLISH, minilm
 from quickstudy.encoders.modules import Preprocess, module_encoder, text_encoder, timm_encoder
 from quickstudy.encoders.series import SeriesEncoder
+from quickstudy.encoders.sound import N_LOG_MEL_FEATURES, SoundEncoder, log_mel
+from quickstudy.encoders.sound_files import read_sounds
+from quickstudy.encoders.speech import speech_resnet50
 from quickstudy.encoders.universal_sentence_encoder import LANGUAGES, use_multilingual
 
 __all__ = [
@@ -15,10 +18,14 @@ __all__ = [
     "Preprocess",
     "Pretrained",
     "SeriesEncoder",
+    "SoundEncoder",
     "efficientnet_lite0",
     "efficientnet_lite2",
+    "log_mel",
     "minilm",
     "module_encoder",
+    "read_sounds",
+    "speech_resnet50",
     "text_encoder",
     "timm_encoder",
     "use_multilingual",
@@ -33,6 +40,8 @@ ENCODERS = EncoderRegistry(
         "use_multilingual": Pretrained(use_multilingual, 512, "texts", languages=LANGUAGES),
         "efficientnet_lite0": Pretrained(efficientnet_lite0, 1280, "images", side=224),
         "efficientnet_lite2": Pretrained(efficientnet_lite2, 1280, "images", side=260),
+        "log_mel": Pretrained(log_mel, N_LOG_MEL_FEATURES, "sounds"),
+        "speech_resnet50": Pretrained(speech_resnet50, 2048, "sounds"),
     },
 )
 """By name; `ENCODERS.find("minilm+use_multilingual")` joins several."""
