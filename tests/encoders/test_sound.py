@@ -50,7 +50,7 @@ def test_the_spectrogram_is_that_of_scipy_in_bands():
     corners = 700 * (10 ** (np.linspace(0, mel_of(8000), 66) / 2595) - 1)
     filters = np.stack([np.interp(transform.f, corners[b : b + 3], [0, 1, 0]) for b in range(64)])
     assert filters.sum(1).min() > 0
-    expected = torch.from_numpy(np.log(power @ filters.T + 1e-4)).float()
+    expected = torch.from_numpy(np.log(power @ filters.T + 0.1)).float()
     torch.testing.assert_close(log_mel_spectrogram(noise()), expected, atol=1e-4, rtol=0)
 
 

@@ -122,7 +122,7 @@ def test_what_was_changed_is_said_once_a_call(tmp_path, recwarn):
     with pytest.warns(UserWarning, match="of 4 sounds") as caught:
         sounds = read_sounds([path, (tone(), 16_000), (tone(rate=48_000), 48_000), (long, 16_000)])
     assert [str(one.message) for one in caught] == [
-        "of 4 sounds: 2 resampled to 16000 Hz, 1 mixed down to one channel, 1 cut off after 60 s"
+        "of 4 sounds: 1 cut off after 60 s, 1 mixed down to one channel, 2 resampled to 16000 Hz"
     ]
     assert len(sounds[3]) == 60 * 16_000
 
@@ -183,7 +183,8 @@ NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000)
     ("write", "message"),
     [
         (damaged(b""), "not a whole wav file"),
-        (damaged(b"RIFF"), "not a whole wav file"),
+        (damaged(b"RIFF"), "not a whole wav file: it ends early"),
+        (damaged(b"RIFF\x80\0\0\0WAVEjunk\xff\xff\xff\x7f"), "not a whole wav file: it ends early"),
         (damaged(b"not a sound at all" * 9), "not a whole wav file"),
         (damaged(b"", "flac"), "not a whole sound file"),
         (damaged(b"not a sound at all" * 9, "flac"), "not a whole sound file"),
@@ -219,6 +220,8 @@ def test_a_file_that_cannot_be_used_is_named(write, message, tmp_path):
         (with_nan(), "finite samples, got NaN or infinity in sound 1"),
         (np.zeros((2, 3, 4)), r"got shape \(2, 3, 4\)"),
         (["a", "b"], "as sound 1"),
+        ([[1.0, 2.0], [1.0]], "rows of several lengths as sound 1"),
+        (tone() * 1e200, "finite samples"),
         (tone().astype(complex), "complex128 as sound 1"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 import wave
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -52,6 +53,16 @@ class _Recording:
     name: str
     is_cut: bool = False
 
+    @property
+    def changes(self) -> list[str]:
+        """What is done to it, for a warning."""
+        done = {
+            f"cut off after {MOST_SECONDS} s": self.is_cut,
+            "mixed down to one channel": self.samples.shape[1] > 1,
+            f"resampled to {RATE} Hz": self.rate != RATE,
+        }
+        return [change for change, is_done in done.items() if is_done]
+
 
 def read_sounds(
     examples: Sequence[Any] | NDArray[Any] | Tensor, rate: int | None = None
@@ -82,9 +93,14 @@ def read_sounds(
     """
     if isinstance(examples, str | bytes | os.PathLike) or not len(examples):
         raise UsageError(f"expected a list of one sound or more, got {examples!r:.80}")
-    recordings = [_read(one, rate, i) for i, one in enumerate(examples)]
-    sounds = [_mono(one) for one in recordings]
-    _warn_of_changes(recordings)
+    sounds, changes = [], Counter()
+    for i, one in enumerate(examples):
+        recording = _read(one, rate, i)
+        sounds.append(_mono(recording))
+        changes.update(recording.changes)
+    if changes:
+        counts = ", ".join(f"{changes[change]} {change}" for change in sorted(changes))
+        warnings.warn(f"of {len(sounds)} sounds: {counts}", stacklevel=2)
     return sounds
 
 
@@ -100,7 +116,10 @@ def _read(one: Any, rate: int | None, number: int) -> _Recording:
             "the sampling rate in Hz beside the samples"
         )
     rate = _checked_rate(rate, name)
-    samples = np.asarray(one)
+    try:
+        samples = np.asarray(one)
+    except ValueError:
+        raise DataError(f"expected samples, got rows of several lengths as {name}") from None
     if samples.ndim not in (1, 2) or samples.dtype.kind not in "iuf":
         raise DataError(
             f"expected samples of shape (n,) or (n, channels), got shape {samples.shape} of "
@@ -140,9 +159,10 @@ def _read_file(path: Path) -> _Recording:
         return _read_by_soundfile(path)
     try:
         return _read_pcm(path)
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:  # if the file is malformed
         if not str(error).startswith("unknown"):  # a format other than whole numbers
-            raise DataError(f"{path} is not a whole wav file: {error or 'it ends early'}") from None
+            reason = str(error) or "it ends early"
+            raise DataError(f"{path} is not a whole wav file: {reason}") from None
     _check_riff_size(path)  # soundfile would read what there is
     return _read_by_soundfile(path)
 
@@ -203,7 +223,7 @@ def _mono(recording: _Recording) -> Tensor:
             f"expected a sound of {LEAST_SECONDS * 1000:.0f} ms or more, got {len(samples)} "
             f"samples at {recording.rate} Hz in {name}"
         )
-    if not np.isfinite(samples).all():
+    if not (np.abs(samples) <= np.finfo(np.float32).max).all():
         raise DataError(f"expected finite samples, got NaN or infinity in {name}")
     mono = samples.mean(1)
     if np.ptp(mono) <= 1e-9 * np.abs(samples).max():
@@ -215,14 +235,3 @@ def _mono(recording: _Recording) -> Tensor:
         common = gcd(RATE, recording.rate)
         mono = resample_poly(mono, RATE // common, recording.rate // common)
     return torch.from_numpy(mono.astype(np.float32))
-
-
-def _warn_of_changes(recordings: list[_Recording]) -> None:
-    changes = {
-        f"resampled to {RATE} Hz": sum(one.rate != RATE for one in recordings),
-        "mixed down to one channel": sum(one.samples.shape[1] > 1 for one in recordings),
-        f"cut off after {MOST_SECONDS} s": sum(one.is_cut for one in recordings),
-    }
-    said = [f"{count} {change}" for change, count in changes.items() if count]
-    if said:
-        warnings.warn(f"of {len(recordings)} sounds: {', '.join(said)}", stacklevel=3)
