@@ -47,7 +47,7 @@ LEAST_RELATIVE_DEVIATION = 1e-7
 
 LEAST_OUTPUT_DEVIATION = 1e-6
 
-MAX_CHUNK = 2**24
+MAX_CHUNK = 2**20
 """Outputs of kernels that are in memory at once, unless one series has more."""
 
 
@@ -241,7 +241,7 @@ def rocket(x: Tensor) -> Tensor:
     depend on no other series. All outputs have the same four thresholds, at most five dilations,
     and padding; the deviation is a feature beside the shares. Of several channels, a kernel reads
     each with a chance of one half, drawn from a fixed seed, with weights divided by the root of
-    their number.
+    how many it reads.
 
     Args:
         x: Series of shape (n, c, l).
@@ -262,9 +262,11 @@ def _rocket_of_chunk(x: Tensor, channels: int, length: int) -> Tensor:
     for dilation, weight in _weights(channels, length):
         padding = dilation * (KERNEL_LENGTH // 2)
         out = F.conv1d(x, weight, dilation=dilation, padding=padding)  # (n, k, l)
-        deviation = out.std(2, correction=0).clamp_min(LEAST_OUTPUT_DEVIATION)  # (n, k)
+        variance = (out - out.mean(2, keepdim=True)).square().mean(2)  # std() takes 5 times as long
+        deviation = variance.sqrt().clamp_min(LEAST_OUTPUT_DEVIATION)  # (n, k)
         out = out / deviation[..., None]
-        features += [(out > threshold).float().mean(2) for threshold in THRESHOLDS]
+        above = torch.empty_like(out)  # as numbers at once, which is faster than bool
+        features += [torch.gt(out, threshold, out=above).mean(2) for threshold in THRESHOLDS]
         features.append(LOG_DEVIATION_SCALE * deviation.log())
     return torch.cat(features, dim=1)
 

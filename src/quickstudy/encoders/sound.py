@@ -69,7 +69,7 @@ def log_mel() -> SoundEncoder:
         >>> log_mel()(tones).shape
         torch.Size([2, 640])
     """
-    return SoundEncoder(_embed, "log-mel", "1")
+    return SoundEncoder(_embed, "log_mel", "1")
 
 
 def _embed(sounds: list[Tensor]) -> Tensor:

@@ -63,9 +63,7 @@ def speech_resnet50() -> SoundEncoder:
     """
     require("onnxruntime", "speech")
     _model_file()
-    return SoundEncoder(
-        _embed, "EfficientWord-Net-ResNet50", distribution(PACKAGE).version, seen=WORDS
-    )
+    return SoundEncoder(_embed, "speech_resnet50", distribution(PACKAGE).version, seen=WORDS)
 
 
 def _model_file() -> Path:
