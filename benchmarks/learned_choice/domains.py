@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+
 from bank import save
 
 MODULES = ("tables", "generated", "series", "waves", "functions", "texts", "pictures")

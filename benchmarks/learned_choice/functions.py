@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from sklearn import datasets as scikit_learn
+
 from bank import MAX_ROWS, Domain, Jobs, generator, wheel
 from series import read_ts
-from sklearn import datasets as scikit_learn
 from tables import columns_of, r_table
 
 N_FUNCTIONS, N_ROWS = 100, 160

@@ -1,5 +1,5 @@
-"""Images: quickstudy's data sets, scikit-learn's digits, images of Debian 12, and textures and shapes
-that are drawn here, embedded by EfficientNet-Lite0 and the backbone of the run for drawn characters.
+"""Images of quickstudy's data sets, scikit-learn's digits, images of Debian 12, and drawn textures
+and shapes, embedded by EfficientNet-Lite0 and the backbone of the run for drawn characters.
 
 `DATA` are Omniglot (MIT), Caltech 101 (CC BY 4.0), sign digits (Apache-2.0) and glyphs, which
 quickstudy draws. Of Debian 12 are dataset-fashion-mnist 0.0~git20200523 (MIT), mate-backgrounds
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bank import Domain, Jobs, choose_rows, debian, generator
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from sklearn import datasets as scikit_learn
 
+from bank import Domain, Jobs, choose_rows, debian, generator
 from quickstudy.apps.fewshot.methods import (
     CHROMA_THRESHOLD,
     DRAWINGS_RUN,

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+
 from bank import Domain, Jobs, choose_rows, generator, wheel
 from tables import keel_table, r_table
 

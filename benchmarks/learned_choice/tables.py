@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from bank import Domain, Jobs, choose_rows, generator, wheel
 from sklearn import datasets as scikit_learn
+
+from bank import Domain, Jobs, choose_rows, generator, wheel
 
 MAX_CATEGORIES = 12
 """Columns of words with more are left out."""

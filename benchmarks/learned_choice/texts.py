@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from bank import MIN_PER_CLASS, Domain, Jobs, choose_rows, debian, generator, source, wheel
-from tables import r_table
 
+from bank import MIN_PER_CLASS, Domain, Jobs, choose_rows, debian, generator, source, wheel
 from quickstudy.encoders import Encoder, minilm
 from quickstudy.tasks.datasets import clinc150 as clinc150_data
+from tables import r_table
 
 MAX_CHARACTERS = 300
 

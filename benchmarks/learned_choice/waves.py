@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+
 from bank import Domain, Jobs, generator
 
 Generator = np.random.Generator
