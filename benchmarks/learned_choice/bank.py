@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 MAX_ROWS, MIN_PER_CLASS = 6000, 25
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 
 @dataclass

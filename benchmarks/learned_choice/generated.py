@@ -26,20 +26,25 @@ def with_nuisance(x: np.ndarray, rng: Generator, n: int) -> np.ndarray:
     return x[:, rng.permutation(x.shape[1])]
 
 
+def whole(rng: Generator, low: int, high: int) -> int:
+    """From low to below high."""
+    return int(rng.integers(low, high))
+
+
 def rotation(rng: Generator, n_rows: int, n_columns: int) -> np.ndarray:
     """Orthonormal rows (K, D)."""
     return np.linalg.qr(rng.normal(size=(n_columns, n_rows)))[0].T
 
 
 def clusters_with_nuisance(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
-    informative, nuisance = rng.integers(2, 12), int(np.exp(rng.uniform(0, np.log(100))))
+    informative, nuisance = whole(rng, 2, 12), int(np.exp(rng.uniform(0, np.log(100))))
     centres = rng.uniform(1.5, 4) * rng.normal(size=(n_classes, informative))
     return with_nuisance(centres[y] + rng.normal(size=(len(y), informative)), rng, nuisance)
 
 
 def curved_manifolds(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
     """A class is a stretch of a curve through D dimensions, by sinusoids of its position."""
-    n_columns = rng.integers(3, 40)
+    n_columns = whole(rng, 3, 40)
     position = (y + rng.uniform(0, 1, len(y))) / n_classes * rng.uniform(1, 3)  # (B,)
     frequencies, phases = rng.uniform(0.3, 2.5, n_columns), rng.uniform(0, 2 * np.pi, n_columns)
     x = np.sin(2 * np.pi * position[:, None] * frequencies + phases)  # (B, D)
@@ -48,7 +53,7 @@ def curved_manifolds(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarra
 
 def rotated_low_rank(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
     """Few directions tell classes apart, and stronger ones do not; all are rotated."""
-    informative, strong, n_columns = rng.integers(2, 6), rng.integers(2, 8), rng.integers(20, 120)
+    informative, strong, n_columns = whole(rng, 2, 6), whole(rng, 2, 8), whole(rng, 20, 120)
     centres = rng.uniform(1.5, 4) * rng.normal(size=(n_classes, informative))
     latent = np.concatenate(
         [
@@ -62,7 +67,7 @@ def rotated_low_rank(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarra
 
 
 def heavy_tails(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
-    n_columns, freedom = rng.integers(3, 30), rng.uniform(1.0, 3.0)
+    n_columns, freedom = whole(rng, 3, 30), rng.uniform(1.0, 3.0)
     centres = rng.uniform(1, 4) * rng.normal(size=(n_classes, n_columns))
     x = centres[y] + rng.standard_t(freedom, size=(len(y), n_columns))
     return np.clip(x, -1e4, 1e4) * np.exp(rng.normal(0, 2, n_columns))
@@ -70,7 +75,7 @@ def heavy_tails(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
 
 def unequal_scales(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
     """Columns from thousandths to thousands, of which those with small numbers matter as much."""
-    n_columns = rng.integers(4, 30)
+    n_columns = whole(rng, 4, 30)
     centres = rng.uniform(0.5, 2) * rng.normal(size=(n_classes, n_columns))
     x = centres[y] + rng.normal(size=(len(y), n_columns))
     return (x + 10 * rng.normal(size=n_columns)) * 10 ** rng.uniform(-3, 3, n_columns)
@@ -78,7 +83,7 @@ def unequal_scales(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
 
 def unequal_spreads(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
     """Classes near each other that differ in how far they spread along each column."""
-    n_columns = rng.integers(2, 20)
+    n_columns = whole(rng, 2, 20)
     spread = np.exp(rng.normal(0, 1, (n_classes, n_columns)))
     centres = rng.uniform(0, 0.7) * rng.normal(size=(n_classes, n_columns))
     return centres[y] + spread[y] * rng.normal(size=(len(y), n_columns))
@@ -86,24 +91,24 @@ def unequal_spreads(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray
 
 def rings(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
     """A class is a shell about a common centre."""
-    dimensions = rng.integers(2, 8)
+    dimensions = whole(rng, 2, 8)
     x = rng.normal(size=(len(y), dimensions))
     x *= (1 + y + rng.uniform(0.05, 0.3) * rng.normal(size=len(y)))[:, None] / np.linalg.norm(
         x, axis=1, keepdims=True
     )
-    return with_nuisance(x, rng, rng.integers(0, 6))
+    return with_nuisance(x, rng, whole(rng, 0, 6))
 
 
 def several_clusters_a_class(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
-    n_columns, modes = rng.integers(2, 25), rng.integers(2, 5)
+    n_columns, modes = whole(rng, 2, 25), whole(rng, 2, 5)
     centres = rng.uniform(2, 5) * rng.normal(size=(n_classes, modes, n_columns))
     x = centres[y, rng.integers(0, modes, len(y))] + rng.normal(size=(len(y), n_columns))
-    return with_nuisance(x, rng, rng.integers(0, 10))
+    return with_nuisance(x, rng, whole(rng, 0, 10))
 
 
 def counts(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
     """Poisson counts, like words of a topic, at unlike lengths."""
-    n_columns = rng.integers(10, 120)
+    n_columns = whole(rng, 10, 120)
     shared = np.exp(rng.normal(0, 1.5, n_columns))
     rates = shared * np.exp(rng.uniform(0.4, 1) * rng.normal(size=(n_classes, n_columns)))
     length = np.exp(rng.normal(0, 0.5, (len(y), 1))) * rng.uniform(10, 200)
@@ -112,7 +117,7 @@ def counts(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
 
 def shares(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
     """Parts of a whole, by a Dirichlet distribution."""
-    n_columns = rng.integers(4, 40)
+    n_columns = whole(rng, 4, 40)
     mean = rng.dirichlet(np.full(n_columns, rng.uniform(0.5, 3)), n_classes)
     drawn = rng.gamma(rng.uniform(10, 60) * mean[y] + 0.05)
     return drawn / drawn.sum(1, keepdims=True)
@@ -120,7 +125,7 @@ def shares(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
 
 def binary_prototypes(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
     """Answers yes or no, each turned over now and then."""
-    n_columns = rng.integers(10, 80)
+    n_columns = whole(rng, 10, 80)
     prototypes = rng.random((n_classes, n_columns)) < rng.uniform(0.1, 0.5)
     flipped = rng.random((len(y), n_columns)) < rng.uniform(0.05, 0.3)
     return (prototypes[y] ^ flipped).astype(np.float64)
@@ -128,7 +133,7 @@ def binary_prototypes(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarr
 
 def subspaces(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
     """A class is a plane through the origin."""
-    n_columns, rank = rng.integers(10, 50), rng.integers(1, 5)
+    n_columns, rank = whole(rng, 10, 50), whole(rng, 1, 5)
     bases = np.stack([rotation(rng, rank, n_columns) for _ in range(n_classes)])  # (C, K, D)
     x = np.einsum("bk,bkd->bd", rng.normal(size=(len(y), rank)), bases[y])
     return x + rng.uniform(0.02, 0.2) * rng.normal(size=x.shape)
@@ -136,7 +141,7 @@ def subspaces(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
 
 def skewed_marginals(rng: Generator, y: np.ndarray, n_classes: int) -> np.ndarray:
     """Log-normal amounts, prices, sizes."""
-    n_columns = rng.integers(3, 25)
+    n_columns = whole(rng, 3, 25)
     centres = rng.uniform(0.5, 2) * rng.normal(size=(n_classes, n_columns))
     mixing = np.eye(n_columns) + 0.3 * rng.normal(size=(n_columns, n_columns))
     return np.exp((centres[y] + rng.normal(size=(len(y), n_columns)) @ mixing).clip(-8, 8))

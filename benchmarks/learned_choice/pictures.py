@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,7 +128,7 @@ def small(image: Picture) -> Picture:
 
 
 def digits(dark: bool) -> Domain:
-    data = scikit_learn.load_digits()
+    data: Any = scikit_learn.load_digits()
     rows, y = choose_rows(data.target, generator("digits"), max_per_class=40)
     x = (data.images[rows] * 255 / 16).round().astype(np.uint8)
     images = [Image.fromarray(255 - one if dark else one) for one in x]
@@ -308,10 +309,8 @@ def caltech(how: str, n_classes: int) -> Domain:
     about = (
         f"Caltech 101 (CC BY 4.0), 84x84, {how}. EfficientNet has seen classes of it, in ImageNet."
     )
-    options = {"n_classes": n_classes, "per_class": PER_CLASS}
-    return of_data(
-        "caltech101_84", ("train", "validation", "test"), about, CHANGES[how], "caltech", **options
-    )
+    options: Any = {"group": "caltech", "n_classes": n_classes, "per_class": PER_CLASS}
+    return of_data("caltech101_84", ("train", "validation", "test"), about, CHANGES[how], **options)
 
 
 CHANGES: dict[str, Callable[[Picture], Picture]] = {

