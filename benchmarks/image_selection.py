@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from quickstudy.apps.fewshot.selection import photograph_log_odds, select_for_images
 
 from quickstudy.apps.fewshot.methods import (
     DRAWINGS_RUN,
@@ -22,7 +23,6 @@ from quickstudy.apps.fewshot.methods import (
     make_method,
     named_encoder,
 )
-from quickstudy.apps.fewshot.selection import photograph_log_odds, select_for_images
 from quickstudy.experiments.run import load_run
 from quickstudy.tasks import ClassData, Support
 from quickstudy.tasks.datasets import load_dataset

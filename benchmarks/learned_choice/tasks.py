@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from baselines import baseline_accuracies
 from torch import Tensor
-from training import Task
 
-from quickstudy.encoders.series import series_features
+from baselines import baseline_accuracies
+from quickstudy.encoders.series import rocket
 from quickstudy.learners.transfer.blend.candidates import (
     PIXELS,
     RAW,
@@ -24,6 +23,7 @@ from quickstudy.learners.transfer.blend.candidates import (
     fit_candidates,
 )
 from quickstudy.tasks import Support
+from training import Task
 
 WAYS, SHOTS = (2, 3, 5, 5, 5, 8, 10, 15, 20), (1, 1, 2, 3, 5, 5, 10, 20)
 """Those drawn, as often as they stand here."""
@@ -64,6 +64,12 @@ class Domain:
         return self.x[:, : self.views[0].size].numpy()
 
 
+def is_of_classes(path: Path) -> bool:
+    """Whether a file of the bank has labels, not targets of regression."""
+    with np.load(path) as file:
+        return not str(file["kind"]).startswith("regression")
+
+
 def read_domains(path: Path) -> list[Domain]:
     """The domains in a file of the bank: with embeddings, also one of these taken for numbers."""
     with np.load(path) as file:
@@ -83,7 +89,7 @@ def read_domains(path: Path) -> list[Domain]:
     raw = arrays[RAW]
     parts = {RAW: raw.flatten(1)}
     if kind == "series":
-        parts["rocket"] = series_features(raw if raw.ndim == 3 else raw[:, None])
+        parts["rocket"] = rocket(raw if raw.ndim == 3 else raw[:, None])
     return [_domain(path.stem, kind, group, parts, y)]
 
 

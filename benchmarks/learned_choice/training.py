@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
 from quickstudy.learners.transfer.blend.candidates import Candidates, Kind
 from quickstudy.learners.transfer.blend.features import describe, temper
-from quickstudy.learners.transfer.blend.gate import OTHER, Gate, GateDecision, pool
+from quickstudy.learners.transfer.blend.gate import Gate, GateDecision, pool
 
 SCALES = torch.linspace(-6, 6, 49)
 """Log-scales among which the usual one of a candidate is found."""

@@ -52,10 +52,16 @@ which tell photographs from drawings."""
 JOINED = "joined"
 """The name of the view of all embeddings side by side, each of length one."""
 
+MAX_JOINED_SIZE = 2048
+"""Of an embedding that is joined to others."""
+
 MAX_CLASSES_OF_TREES = 30
 
 MAX_EXAMPLES_OF_KERNELS = 4000
 """Beyond, heads that compare each pair of examples are left out."""
+
+MAX_SIZE_OF_KERNELS = 100_000
+"""Examples times classes beyond which regressions on a kernel of pairs are left out."""
 
 EMBEDDING_HEADS: tuple[Head, ...] = (
     NearestCentroid("direction"),
@@ -138,8 +144,9 @@ def _is_fast(head: Head, size: int, n: int, n_way: int) -> bool:
     if isinstance(head, NearestNeighbours):
         return n <= MAX_EXAMPLES_OF_KERNELS
     if isinstance(head, KernelHead):
-        by_pairs = head.kernel != "linear" or size >= n
-        return n <= MAX_EXAMPLES_OF_KERNELS or not by_pairs
+        if head.kernel != "linear" and n * n_way > MAX_SIZE_OF_KERNELS:
+            return False
+        return n <= MAX_EXAMPLES_OF_KERNELS or (head.kernel == "linear" and size < n)
     return True
 
 
@@ -184,10 +191,14 @@ def fit_candidates(views: Sequence[View], support: Support) -> Candidates:
 
 def with_joined(views: Sequence[View]) -> list[View]:
     """The views, and that of all embeddings joined where there are several."""
-    embeddings = [view for view in views if view.heads == "embedding"]
-    if len(embeddings) < 2:
+    joined = _joined(views)
+    if len(joined) < 2:
         return list(views)
-    return [*views, View(JOINED, sum(view.size for view in embeddings))]
+    return [*views, View(JOINED, sum(view.size for view in joined))]
+
+
+def _joined(views: Sequence[View]) -> list[View]:
+    return [v for v in views if v.heads == "embedding" and v.size <= MAX_JOINED_SIZE]
 
 
 def split_views(views: Sequence[View], x: Tensor) -> dict[str, Tensor]:
@@ -201,7 +212,7 @@ def split_views(views: Sequence[View], x: Tensor) -> dict[str, Tensor]:
     if x.shape[1] != sum(sizes):
         raise DataError(f"expected examples of {sum(sizes)} numbers, got {x.shape[1]}")
     parts = dict(zip([view.name for view in views], x.split(sizes, dim=1), strict=True))
-    joined = [F.normalize(parts[view.name], dim=1) for view in views if view.heads == "embedding"]
+    joined = [F.normalize(parts[view.name], dim=1) for view in _joined(views)]
     if len(joined) > 1:
         parts[JOINED] = torch.cat(joined, dim=1)
     return parts

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from quickstudy.learners.base import encode_targets
 
-__all__ = ["FoldedView", "Folds", "Preparation"]
+__all__ = ["FoldedView", "Folds", "Preparation", "cholesky"]
 
 Preparation = Literal["raw", "direction", "standardised"]
 
@@ -135,3 +135,11 @@ class FoldedView:
                 z = (centred / scale).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
                 parts.append((z / z.shape[1] ** 0.5).float())
         return torch.stack(parts)
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """The Cholesky root of positive definite matrices, in float64 where rounding needs it."""
+    root, failed = torch.linalg.cholesky_ex(matrix)
+    if bool(failed.any()):
+        root = torch.linalg.cholesky(matrix.double()).to(matrix)
+    return root

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quickstudy.learners.transfer.heads.folds import FoldedView
+from quickstudy.learners.transfer.heads.folds import FoldedView, cholesky
 from quickstudy.learners.transfer.heads.head import FittedHead, Head
 
 __all__ = ["LinearDiscriminant", "NaiveBayes"]
@@ -37,10 +37,12 @@ class LinearDiscriminant(Head):
         freedom = view.count[..., None] - view.folds.n_way + d * self.shrinkage
         if d <= n:
             covariance = residuals.mT @ residuals + self.shrinkage * torch.eye(d)
-            slopes = freedom * torch.linalg.solve(covariance, means.mT)  # (f, d, c)
+            root = cholesky(covariance)
+            slopes = freedom * torch.cholesky_solve(means.mT, root)  # (f, d, c)
         else:  # the inverse by Woodbury's identity
             gram = residuals @ residuals.mT + self.shrinkage * torch.eye(n)
-            along = residuals.mT @ torch.linalg.solve(gram, residuals @ means.mT)
+            root = cholesky(gram)
+            along = residuals.mT @ torch.cholesky_solve(residuals @ means.mT, root)
             slopes = freedom / self.shrinkage * (means.mT - along)
         offsets = -(means.mT * slopes).sum(1, keepdim=True) / 2  # (f, 1, c)
 

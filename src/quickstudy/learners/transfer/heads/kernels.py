@@ -9,14 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from quickstudy.learners.transfer.heads.folds import FoldedView, Preparation
+from quickstudy.learners.transfer.heads.folds import FoldedView, Preparation, cholesky
 from quickstudy.learners.transfer.heads.head import FittedHead, Head
 
 __all__ = ["KernelHead"]
 
 Kernel = Literal["linear", "rbf", "laplace"]
 
-MAX_STEPS, TOLERANCE = 40, 2e-3
+MAX_STEPS, TOLERANCE = 30, 4e-3
 """Of logistic regression: steps, and the greatest change, relative to the greatest weight, at which
 it ends."""
 
@@ -78,9 +78,9 @@ class KernelHead(Head):
         if self.ridge:
             residual = (view.targets - mean) * trains
             right = train.mT @ residual if primal else residual
-            strengths = _column(self.ridge, curvature)
-            system = curvature + strengths * _identity(curvature)
-            weights.append(torch.linalg.solve(system, right.expand(len(self.ridge), *right.shape)))
+            strengths = curvature.new_tensor(self.ridge)[:, None, None, None]
+            root = cholesky(curvature + strengths * torch.eye(curvature.shape[-1]))
+            weights.append(torch.cholesky_solve(right.expand(len(self.ridge), *right.shape), root))
             offsets += [mean] * len(self.ridge)
         if self.logistic:
             weights.append(_fit_logistic(train, curvature, view.targets, self.logistic, trains))
@@ -112,7 +112,8 @@ class KernelHead(Head):
 def _fit_logistic(
     train: Tensor, curvature: Tensor, targets: Tensor, strengths: Sequence[float], trains: Tensor
 ) -> Tensor:
-    """Weights (k, f, p, c) of logistic regression at k strengths.
+    """Weights (k, f, p, c) of logistic regression at k strengths, each from where the next greater
+    one ended.
 
     Args:
         train: Design matrix (f, n, p), zero where a fold leaves out.
@@ -121,32 +122,27 @@ def _fit_logistic(
         trains: 1 where a fold trains, shape (f, n, 1).
     """
     primal = train is not curvature
-    strength = _column(strengths, train)
-    step = torch.linalg.inv(0.5 * curvature + strength * _identity(curvature))  # (k, f, p, p)
-    shape = (len(strengths), len(train), train.shape[2], targets.shape[1])
-    weights = ahead = train.new_zeros(shape)
-    momentum = 1.0
-    for i in range(MAX_STEPS):
-        residual = ((train @ ahead).softmax(3) - targets) * trains
-        gradient = (train.mT @ residual if primal else residual) + strength * ahead
-        new = ahead - step @ gradient
-        next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = new + (momentum - 1) / next_momentum * (new - weights)
-        change = new - weights
-        weights, momentum = new, next_momentum
-        if i % 5 == 4 and float(change.abs().max()) < TOLERANCE * float(weights.abs().max()):
-            break
-    return weights
+    weights = train.new_zeros(len(train), train.shape[2], targets.shape[1])
+    fitted: dict[float, Tensor] = {}
+    for strength in sorted(strengths, reverse=True):
+        step = torch.cholesky_inverse(
+            cholesky(0.5 * curvature + strength * torch.eye(curvature.shape[-1]))
+        )  # (f, p, p)
+        ahead, momentum = weights, 1.0
+        for i in range(MAX_STEPS):
+            residual = ((train @ ahead).softmax(2) - targets) * trains
+            gradient = (train.mT @ residual if primal else residual) + strength * ahead
+            new = ahead - step @ gradient
+            next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+            ahead = new + (momentum - 1) / next_momentum * (new - weights)
+            change = new - weights
+            weights, momentum = new, next_momentum
+            if i % 4 == 3 and float(change.abs().max()) < TOLERANCE * float(weights.abs().max()):
+                break
+        fitted[strength] = weights
+    return torch.stack([fitted[strength] for strength in strengths])
 
 
 def _with_constant(x: Tensor) -> Tensor:
     """Vectors with a constant feature of 1: (f, m, d) -> (f, m, d + 1)."""
     return torch.cat([x, x.new_ones(*x.shape[:2], 1)], dim=2)
-
-
-def _column(strengths: Sequence[float], like: Tensor) -> Tensor:
-    return like.new_tensor(strengths)[:, None, None, None]
-
-
-def _identity(like: Tensor) -> Tensor:
-    return torch.eye(like.shape[-1], dtype=like.dtype)

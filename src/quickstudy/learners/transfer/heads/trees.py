@@ -16,7 +16,7 @@ from quickstudy.learners.transfer.heads.head import FittedHead, Head
 
 __all__ = ["ExtraTrees"]
 
-N_TREES, N_TREES_OF_FOLD = 100, 24
+N_TREES, N_TREES_OF_FOLD = 100, 16
 
 MAX_DEPTH = 24
 
@@ -61,15 +61,19 @@ class ExtraTrees(Head):
         n_trees = [N_TREES_OF_FOLD] * (len(folds) - 1) + [N_TREES]
         fold_of_tree = torch.arange(len(folds)).repeat_interleave(torch.tensor(n_trees))
         levels = _grow(x, folds.y, folds.n_way, folds.trains[fold_of_tree], self.seed)
-        trees = torch.arange(len(fold_of_tree)).split(n_trees)
+        n_of_folds = len(fold_of_tree) - N_TREES  # the last trees are of the whole support set
 
         def scores(other: FoldedView) -> Tensor:
+            q = other.prepared("raw")[0]
             if not other.is_support:
-                return _vote(levels, other.prepared("raw")[0], trees[-1])[None, None]
-            votes = x.new_zeros(len(folds), len(x), folds.n_way)
-            for i, trains in enumerate(folds.trains[:-1]):
-                votes[i, ~trains] = _vote(levels, x[~trains], trees[i])
-            return votes[None]
+                trees = torch.arange(n_of_folds, len(fold_of_tree))
+                tree, row = trees.repeat_interleave(len(q)), torch.arange(len(q)).repeat(N_TREES)
+                return _vote(levels, q, tree, row, row, len(q), N_TREES)[None, None]
+            # Each fold's trees vote on the examples that it leaves out.
+            tree, row = (~folds.trains[fold_of_tree[:n_of_folds]]).nonzero(as_tuple=True)
+            cell = fold_of_tree[tree] * len(q) + row
+            votes = _vote(levels, q, tree, row, cell, len(folds) * len(q), N_TREES_OF_FOLD)
+            return votes.view(1, len(folds), len(q), -1)
 
         return scores
 
@@ -127,17 +131,32 @@ def _purity(counts: Tensor) -> Tensor:
     return counts.square().sum(1) / counts.sum(1).clamp_min(1)
 
 
-def _vote(levels: list[_Level], x: Tensor, trees: Tensor) -> Tensor:
-    """The logarithm of the mean of the trees' class shares: (m, d) -> (m, c)."""
+def _vote(
+    levels: list[_Level],
+    x: Tensor,
+    tree: Tensor,
+    row: Tensor,
+    cell: Tensor,
+    n_cells: int,
+    n_trees: int,
+) -> Tensor:
+    """The logarithm of the mean of trees' class shares, shape (n_cells, c).
+
+    Args:
+        x: Examples (m, d).
+        tree, row, cell: Which tree votes on which example, and where its vote counts; each of the
+            same length.
+        n_trees: How many trees vote on an example.
+    """
     n_way = levels[0].shares.shape[1]
-    total = x.new_zeros(len(x), n_way)
-    node = trees.repeat_interleave(len(x))  # of each pair of tree and example
-    row = torch.arange(len(x)).repeat(len(trees))
+    total = x.new_zeros(n_cells, n_way)
+    node = tree
     for level in levels:
         child = level.child[node]
         leaf = child < 0
-        total.index_add_(0, row[leaf], level.shares[node[leaf]])
+        total.index_add_(0, cell[leaf], level.shares[node[leaf]])
         inner = ~leaf
-        node, row, child = node[inner], row[inner], child[inner]
-        node = child + (x[row, level.feature[node]] > level.threshold[node])
-    return ((total / len(trees) + SMOOTHING / n_way) / (1 + SMOOTHING)).log()
+        node, row, cell, child = node[inner], row[inner], cell[inner], child[inner]
+        goes_right = x[row, level.feature[node]] > level.threshold[node]
+        node = child + goes_right
+    return ((total / n_trees + SMOOTHING / n_way) / (1 + SMOOTHING)).log()

@@ -1,0 +1,263 @@
+"""Meta-train the gate of the default few-shot learner, and judge it on domains held out whole.
+
+python benchmarks/learned_choice/domains.py make BANK
+python benchmarks/learned_choice/choice.py tasks BANK TASKS [--part 1/2]
+python benchmarks/learned_choice/choice.py cells BANK CELLS [--part 1/2]
+python benchmarks/learned_choice/choice.py judge TASKS CELLS
+python benchmarks/learned_choice/choice.py ship TASKS
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from quickstudy.engine.calibration import expected_calibration_error
+from quickstudy.experiments.provenance import provenance
+from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
+from quickstudy.learners.transfer.blend.storage import SHIPPED, write_gate
+from quickstudy.progress import track
+from tasks import Domain, draw_tasks, is_of_classes, read_domains, read_tasks, write_tasks
+from training import (
+    Outcome,
+    Task,
+    folds_of_groups,
+    outcome,
+    prepare,
+    train_accuracy,
+    train_gate,
+)
+
+RESULTS = Path(__file__).parents[1] / "results" / "learned_choice.json"
+
+N_TASKS = {"text": 36, "image": 48, "numbers": 12, "series": 24}
+"""Drawn of a domain to train on."""
+
+N_OF_VARIANT = 6
+"""Drawn of a variant of generated numbers, or of embeddings taken for numbers."""
+
+N_FOLDS = 5
+
+SEEN = ("omniglot_background", "glyphs")
+"""Domains that the runs which embed images were trained on; they are not judged on."""
+
+CELLS = ((5, 1), (5, 2), (5, 5), (5, 10), (5, 20))
+"""Ways and shots that are judged; with fewer classes, all of them."""
+
+N_OF_CELL = 100
+
+JUDGED = 24
+"""Domains that are judged, of each kind at most."""
+
+
+def make_tasks(bank: Path, folder: Path, part: str) -> None:
+    """Draw the tasks to train on, a file a domain."""
+    for domain in _domains(bank, part):
+        of_variant = domain.name.startswith("generated_") or domain.name.endswith("as numbers")
+        _write(folder, domain, N_OF_VARIANT if of_variant else N_TASKS[domain.kind])
+
+
+def make_cells(bank: Path, folder: Path, part: str) -> None:
+    """Draw the tasks to judge on, with baselines: of each group its first domain."""
+    groups: set[str] = set()
+    n_of_kind: Counter[str] = Counter()
+    for domain in _domains(bank, part):
+        if domain.name.endswith("as numbers") or domain.name in SEEN or domain.group in groups:
+            continue
+        if n_of_kind[domain.kind] >= JUDGED:
+            continue
+        groups.add(domain.group)
+        n_of_kind[domain.kind] += 1
+        _write(folder, domain, len(CELLS) * N_OF_CELL, cells=CELLS, baselines=True)
+
+
+def _domains(bank: Path, part: str) -> Iterator[Domain]:
+    """The domains of one of several parts of the bank, in a shuffled order."""
+    index, n = map(int, part.split("/"))
+    paths = sorted(path for path in bank.glob("*.npz") if is_of_classes(path))
+    order = np.random.default_rng(0).permutation(len(paths))
+    for i in order[index - 1 :: n]:
+        yield from read_domains(paths[i])
+
+
+def _write(
+    folder: Path,
+    domain: Domain,
+    n_tasks: int,
+    *,
+    cells: Sequence[tuple[int, int]] = (),
+    baselines: bool = False,
+) -> None:
+    path = folder / f"{domain.name}.pt"
+    if path.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    n_baselines = n_tasks if baselines else 0
+    tasks = draw_tasks(
+        domain, n_tasks, n_with_baselines=n_baselines, cells=cells, seed=int(baselines)
+    )
+    if tasks:
+        write_tasks(path, tasks)
+    print(domain.name, domain.kind, len(tasks), flush=True)
+
+
+def judge(tasks: Path, cells: Path) -> None:
+    """Judge gates on the cells of domains whose groups they were not trained on."""
+    train, test = read_tasks(tasks), read_tasks(cells)
+    results = []
+    folds = folds_of_groups([*train, *test], N_FOLDS)
+    of_train, of_test = folds[: len(train)], folds[len(train) :]
+    for fold in track(range(N_FOLDS), "gates"):
+        gate, items = train_gate([t for t, f in zip(train, of_train, strict=True) if f != fold])
+        accuracy = _accuracy_model([outcome(gate, item) for item in items])
+        for task in (t for t, f in zip(test, of_test, strict=True) if f == fold):
+            results.append(_result(task, outcome(gate, prepare(task, gate)), accuracy))
+    report = _report(results)
+    report["provenance"] = provenance(0)
+    RESULTS.write_text(json.dumps(report, indent=1, default=float) + "\n")
+    print(json.dumps(report["summary"], indent=1))
+
+
+def ship(tasks: Path) -> None:
+    """Train on all tasks, and write what comes with quickstudy."""
+    train = read_tasks(tasks)
+    gate, _ = train_gate(train)
+    folds = folds_of_groups(train, N_FOLDS)
+    outcomes = []
+    for fold in track(range(N_FOLDS), "gates"):  # accuracies of tasks that a gate did not see
+        other, _ = train_gate([t for t, f in zip(train, folds, strict=True) if f != fold])
+        held_out = [t for t, f in zip(train, folds, strict=True) if f == fold]
+        outcomes += [outcome(other, prepare(task, other)) for task in held_out]
+    groups = {task.group for task in train}
+    about = f"meta-trained on {len(train)} tasks of {len(groups)} groups of domains"
+    write_gate(SHIPPED, gate, _accuracy_model(outcomes), about)
+
+
+def _accuracy_model(outcomes: Sequence[Outcome]) -> AccuracyModel:
+    return train_accuracy(
+        torch.stack([one.accuracy_inputs for one in outcomes]),
+        torch.tensor([float(one.n_right) for one in outcomes]),
+        torch.tensor([float(one.n_queries) for one in outcomes]),
+    )
+
+
+def _result(task: Task, one: Outcome, accuracy: AccuracyModel) -> dict[str, Any]:
+    """What is counted of a task."""
+    probabilities = one.log_probabilities.exp()
+    alpha, beta = (float(p) for p in accuracy(one.accuracy_inputs))
+    share = one.n_right / one.n_queries
+    return {
+        "cell": (task.kind, task.domain, task.shots),
+        "accuracy": share,
+        "baselines": task.baselines,
+        "probabilities": probabilities,
+        "y": task.query_y,
+        "within": _within(alpha, beta, one.n_right, one.n_queries),
+        "expected": alpha / (alpha + beta),
+    }
+
+
+def _within(alpha: float, beta: float, n_right: int, n: int) -> bool:
+    """Whether the accuracy on n queries lies in its 90 % interval, which is wider than that of the
+    accuracy on all by the chance of which queries are drawn."""
+    low, high = stats.betabinom.ppf([0.05, 0.95], n, alpha, beta)
+    return bool(low <= n_right <= high)
+
+
+def _report(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Each cell, and the summary over cells."""
+    by_cell: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for result in results:
+        by_cell[result["cell"]].append(result)
+    cells = []
+    for (kind, domain, shots), of_cell in sorted(by_cell.items()):
+        accuracy = np.array([r["accuracy"] for r in of_cell])
+        names = [n for n in of_cell[0]["baselines"] if all(n in r["baselines"] for r in of_cell)]
+        others = {n: np.array([r["baselines"][n] for r in of_cell]) for n in names}
+        best = max(others, key=lambda name: others[name].mean())
+        difference = accuracy - others[best]
+        calibration = expected_calibration_error(
+            torch.cat([_padded(r["probabilities"]) for r in of_cell]),
+            torch.cat([r["y"] for r in of_cell]),
+        )
+        cells.append(
+            {
+                "kind": kind,
+                "domain": domain,
+                "shots": shots,
+                "tasks": len(of_cell),
+                "accuracy": accuracy.mean(),
+                "best baseline": best,
+                "difference": difference.mean(),
+                "interval": 1.96 * difference.std(ddof=1) / len(of_cell) ** 0.5,
+                "baselines": {name: values.mean() for name, values in others.items()},
+                "calibration error": calibration,
+                "within the interval": float(np.mean([r["within"] for r in of_cell])),
+            }
+        )
+    return {"summary": _summary(cells), "cells": cells}
+
+
+def _padded(probabilities: torch.Tensor) -> torch.Tensor:
+    missing = max(ways for ways, _ in CELLS) - probabilities.shape[1]
+    return torch.nn.functional.pad(probabilities, (0, max(0, missing)))
+
+
+def _summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    differences = np.array([cell["difference"] for cell in cells])
+    worse = [c for c in cells if c["difference"] + c["interval"] < -0.02]
+    fixed: dict[str, list[float]] = defaultdict(list)
+    for cell in cells:
+        for name, value in cell["baselines"].items():
+            fixed[name].append(cell["accuracy"] - value)
+    everywhere = {n: float(np.mean(v)) for n, v in fixed.items() if len(v) >= 0.9 * len(cells)}
+    hardest = sorted(cells, key=lambda cell: cell["accuracy"])[:10]
+    by_kind = {
+        kind: float(np.mean([c["difference"] for c in cells if c["kind"] == kind]))
+        for kind in sorted({c["kind"] for c in cells})
+    }
+    return {
+        "cells": len(cells),
+        "against the best baseline of each cell": float(differences.mean()),
+        "against it, by kind": by_kind,
+        "cells surely more than 2 points below": [
+            f"{c['domain']}, {c['shots']} shots: {c['difference']:.3f}" for c in worse
+        ],
+        "cells more than 2 points below": int((differences < -0.02).sum()),
+        "against the best baseline fixed for all": min(everywhere.values()),
+        "that is": min(everywhere, key=lambda name: everywhere[name]),
+        "calibration error": float(np.mean([c["calibration error"] for c in cells])),
+        "calibration error of the ten hardest": float(
+            np.mean([c["calibration error"] for c in hardest])
+        ),
+        "within the 90 % interval": float(np.mean([c["within the interval"] for c in cells])),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("command", choices=("tasks", "cells", "judge", "ship"))
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--part", default="1/1", help="of several processes, such as 1/2")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.command == "tasks":
+        make_tasks(*options.folders, options.part)
+    elif options.command == "cells":
+        make_cells(*options.folders, options.part)
+    elif options.command == "judge":
+        judge(*options.folders)
+    else:
+        ship(*options.folders)
+
+
+if __name__ == "__main__":
+    main()
