@@ -25,7 +25,7 @@ from quickstudy.apps.fewshot.methods import (
     make_method,
     named_encoder,
 )
-from quickstudy.apps.fewshot.views import ImageViews, default_blend, text_encoder_name
+from quickstudy.apps.fewshot.views import ImageViews, default_blend, encoder_name
 from quickstudy.encoders import Encoder
 from quickstudy.engine.calibration import fit_temperature, scores_left_out
 from quickstudy.errors import DataError, MissingError, UsageError
@@ -147,7 +147,7 @@ class _Adapter:
         embed: Makes of examples what the learner takes.
         about: The learner in words.
         recipe: Of the run that the learner is of.
-        encoder: What `embed` is, if it is an encoder.
+        encoder, encoder_name: What `embed` is, if it is an encoder.
     """
 
     learner: Learner | str | None
@@ -155,6 +155,7 @@ class _Adapter:
     about: str
     recipe: Recipe | None = None
     encoder: Any = None
+    encoder_name: str | None = None
 
     @property
     def seen(self) -> str:
@@ -255,7 +256,7 @@ def _adapt_to_table(
         names = [str(i + 1) for i in range(len(rows[1]))]
         return _adapt_and_predict("row", adapter, rows[0], y, classes, rows[1], names, content)
     run = None if learner is None or learner in METHODS or encoder else load_run(learner)
-    encoder = encoder or (TEXT_ENCODER if learner else text_encoder_name())
+    encoder = encoder or (TEXT_ENCODER if learner else encoder_name("texts"))
     adapter, _ = _encoded(learner, encoder, Encoder, run)
     texts = [table[columns[0]] for table in (support_table, query_table)]
     for path, column in zip((support, query), texts, strict=True):
@@ -314,7 +315,7 @@ def _encoded(
         raise UsageError(f"expected an encoder of {what}, got {encoder}")
     embed: Any = known.encoder if isinstance(known, EncodedImages) else known
     about = f"{learner or 'a blend of many methods'} on {encoder}"
-    return _Adapter(method, embed, about, recipe, embed), known
+    return _Adapter(method, embed, about, recipe, embed, encoder), known
 
 
 def _adapt_and_predict(
@@ -336,7 +337,9 @@ def _adapt_and_predict(
     task = Support(x, y, n_way)
     with torch.no_grad():
         if learner is None:
-            blend = default_blend(GATE_KINDS[kind], adapter.encoder, x.shape[1])
+            blend = default_blend(
+                GATE_KINDS[kind], adapter.encoder, x.shape[1], adapter.encoder_name
+            )
             predictor = blend.adapt(task)
             reason = str(explain(predictor))
         else:

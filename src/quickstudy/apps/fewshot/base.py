@@ -37,11 +37,14 @@ from quickstudy.apps.fewshot.saving import (
     NoEncoder,
     RegressorState,
     RunLearner,
+    SavedEncoder,
     SavedEstimator,
+    SeriesViewsEncoder,
     read_estimator,
     write_estimator,
 )
 from quickstudy.apps.fewshot.views import ImageViews
+from quickstudy.encoders.series import SeriesEncoder
 from quickstudy.engine import checkpoints
 from quickstudy.errors import DataError, UsageError, require
 from quickstudy.experiments.run import load_run
@@ -258,9 +261,7 @@ class FewShotEstimator(BaseEstimator):
             return MethodLearner(name=self.learner)  # pyright: ignore[reportArgumentType]
         return CodeLearner(name=type(self.learner_).__name__)
 
-    def _saved_encoder(
-        self,
-    ) -> NoEncoder | NamedEncoder | ImageEncoder | ImageViewsEncoder | CodeEncoder:
+    def _saved_encoder(self) -> SavedEncoder:
         if self._encoder_name:
             images = getattr(self.encoder_, "images", None)
             return NamedEncoder(name=self._encoder_name, bits=images.bits if images else None)
@@ -268,6 +269,8 @@ class FewShotEstimator(BaseEstimator):
             return NoEncoder()
         if isinstance(self.encoder_, ImageViews):
             return ImageViewsEncoder(bits=self.encoder_.bits)
+        if isinstance(self.encoder_, SeriesEncoder):
+            return SeriesViewsEncoder(**vars(self.encoder_))
         if isinstance(self.encoder_, Images):
             return ImageEncoder(options=vars(self.encoder_))
         return CodeEncoder()

@@ -22,7 +22,8 @@ from quickstudy.apps.fewshot.inputs import kind_of
 from quickstudy.apps.fewshot.labels import as_labels, is_text, labels_of_descriptions, mixed_labels
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.fewshot.saving import ClassifierState
-from quickstudy.apps.fewshot.views import KINDS, ImageViews, default_blend, text_encoder_name
+from quickstudy.apps.fewshot.views import KINDS, ImageViews, default_blend, encoder_name
+from quickstudy.encoders.series import SeriesEncoder
 from quickstudy.engine.calibration import (
     expected_calibration_error,
     fit_temperature,
@@ -66,7 +67,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             by a plus. Without, a run takes images prepared as in its training, and another learner
             arrays. With neither learner nor encoder, texts are embedded by MiniLM and the
             multilingual Universal Sentence Encoder, images by EfficientNet-Lite0 and the run
-            "handwriting", and `LearnedBlend` weighs them.
+            "handwriting", sounds by log-mel features and a speech encoder, series by MiniRocket's
+            kernels, and `LearnedBlend` weighs them.
         temperature: What scores are divided by before softmax. "auto" learns it from the examples,
             each left out once, if every class has two; else it is 1, as it is for the default
             learner, whose probabilities are calibrated. That takes one adaptation per example, at
@@ -76,12 +78,14 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         threshold: Least score of a known class. "auto" learns it from the examples, each left out
             once, so that one in twenty queries of known classes is below. It needs two examples of
             each class.
+        kind: "series" if arrays are time series, of shape (n, length) or (n, channels, length); by
+            default arrays are plain numbers, and lists of series whose lengths differ are series.
 
     Attributes:
         classes_: The labels, sorted.
         temperature_, threshold_: As given or learned; the threshold is None without `unknown`.
         learner_, encoder_: What adapts, and what prepares the examples.
-        kind_: What the examples are taken for: "text", "image" or "numbers".
+        kind_: What the examples are taken for: "text", "image", "sound", "series" or "numbers".
         support_: The examples seen, as tensors.
 
     Example:
@@ -101,8 +105,10 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         temperature: float | Literal["auto"] = "auto",
         unknown: str | int | None = None,
         threshold: float | Literal["auto"] = "auto",
+        kind: Literal["numbers", "series"] | None = None,
     ) -> None:
         super().__init__(learner, encoder=encoder)
+        self.kind = kind
         self.temperature = temperature
         self.unknown = unknown
         self.threshold = threshold
@@ -191,6 +197,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             if value != "auto" and not (number and lowest < float(value) < math.inf):
                 kind = "a positive number" if name == "temperature" else "a number"
                 raise UsageError(f'expected {name} to be {kind} or "auto", got {value!r}')
+        if self.kind not in (None, "numbers", "series"):
+            raise UsageError(f'expected kind to be "numbers", "series" or None, got {self.kind!r}')
         if self.unknown is None and self.threshold != "auto":
             raise UsageError("expected a label `unknown` together with a threshold, got none")
 
@@ -373,15 +381,18 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         return explain(task)
 
     def _prepare(self, X: Any) -> None:
-        self.kind_: Kind = KINDS[_kind_of(X)]
+        given: Any = self.kind
+        self.kind_: Kind = KINDS[given or _kind_of(X)]
         super()._prepare(X)
 
     def _default_encoder(self, X: Any) -> tuple[str | None, Any]:
-        kind = kind_of(X)
+        kind = self.kind or kind_of(X)
         if self.learner is not None or self._described:
             return super()._default_encoder(X)
-        if kind == "texts":
-            return text_encoder_name(), None
+        if kind in ("texts", "sounds"):
+            return encoder_name(kind), None
+        if kind == "series":
+            return None, SeriesEncoder.fitted(X)
         return None, ImageViews() if kind == "images" else None
 
     def _closed_form(self, size: int, described: bool) -> Learner:
@@ -390,7 +401,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         if described:
             prototypes = BayesianPrototypes(nn.Flatten(), scale=10.0, prior_strength=PRIOR_STRENGTH)
             return prototypes.double().eval()
-        return default_blend(self.kind_, self.encoder_, size)
+        return default_blend(self.kind_, self.encoder_, size, self._encoder_name)
 
     def _state(self) -> ClassifierState:
         return ClassifierState(

@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from quickstudy.encoders.sound_files import SOUND_SUFFIXES
 from quickstudy.errors import DataError, MissingError
 from quickstudy.tasks.image_files import SUFFIXES
 
 __all__ = ["Kind", "kind_of"]
 
-Kind = Literal["texts", "images", "numbers"]
+Kind = Literal["texts", "images", "sounds", "series", "numbers"]
 
 WHAT_TO_DO = (
     'give paths as pathlib.Path, or name the encoder of texts, encoder="minilm", to take all of '
@@ -24,10 +25,11 @@ WHAT_TO_DO = (
 
 
 def kind_of(examples: Any) -> Kind:
-    """Whether examples are texts, images (Pillow's, or paths of files), or numbers.
+    """Whether examples are texts, images (Pillow's, or paths of files), sounds (paths of .wav and
+    .flac files, or pairs of samples and their rate), series (of lengths that differ) or numbers.
 
     Strings are paths if all of them name files that are there, and texts if none does and they do
-    not all look like paths: without spaces, and with a slash or an ending of images.
+    not all look like paths: without spaces, and with a slash or an ending of images or sounds.
 
     Args:
         examples: A list, tuple, one-dimensional array or series of examples; an array of more
@@ -47,28 +49,67 @@ def kind_of(examples: Any) -> Kind:
     kinds: list[Kind] = [_kind_of_one(one, i) for i, one in enumerate(examples)]
     strings = [(i, one) for i, one in enumerate(examples) if isinstance(one, str)]
     if strings and _are_paths(strings, others_are_images="images" in kinds):
-        kinds = ["images" if kind == "texts" else kind for kind in kinds]
+        kinds = [
+            _kind_of_path(one) if isinstance(one, str) else kind
+            for kind, one in zip(kinds, examples, strict=True)
+        ]
     for i, kind in enumerate(kinds):
         if kind != kinds[0]:
             raise DataError(
                 f"expected examples of one kind, got {kinds[0]} as example 0 and {kind} as example "
                 f"{i}, {_shown(examples, i)}: {WHAT_TO_DO}"
             )
-    return kinds[0] if kinds else "numbers"
+    if not kinds:
+        return "numbers"
+    return "series" if kinds[0] == "numbers" and _differ_in_length(examples) else kinds[0]
+
+
+def _kind_of_path(path: str | os.PathLike[str]) -> Kind:
+    return "sounds" if PurePath(path).suffix.lower() in SOUND_SUFFIXES else "images"
+
+
+def _is_sampled(one: Any) -> bool:
+    """Whether an example is samples with their rate."""
+    return (
+        isinstance(one, tuple)
+        and len(one) == 2
+        and isinstance(one[1], int | np.integer)
+        and np.ndim(one[0]) > 0
+    )
+
+
+def _differ_in_length(examples: Any) -> bool:
+    lengths = {np.shape(one)[-1:] if _is_even(one) else None for one in examples}
+    return len(lengths) > 1 and () not in lengths
+
+
+def _is_even(one: Any) -> bool:
+    """Whether an example has a shape."""
+    try:
+        np.shape(one)
+    except ValueError:
+        return False
+    return True
 
 
 def _kind_of_one(one: Any, number: int) -> Kind:
     if isinstance(one, str):
         return "texts"
-    if isinstance(one, os.PathLike | Image.Image):
-        if isinstance(one, os.PathLike) and not os.path.isfile(one):
-            raise MissingError(f"expected an image at {os.fspath(one)}, found none")
+    if isinstance(one, Image.Image):
         return "images"
+    if isinstance(one, os.PathLike):
+        kind = _kind_of_path(one)
+        if not os.path.isfile(one):
+            what = "a sound" if kind == "sounds" else "an image"
+            raise MissingError(f"expected {what} at {os.fspath(one)}, found none")
+        return kind
+    if _is_sampled(one):
+        return "sounds"
     if isinstance(one, list | tuple | np.ndarray | np.generic | Tensor | int | float | complex):
         return "numbers"
     raise DataError(
-        f"expected texts, images or numbers, got {one!r:.80} of type {type(one).__name__} as "
-        f"example {number}: leave it out, or give it a value"
+        f"expected texts, images, sounds or numbers, got {one!r:.80} of type "
+        f"{type(one).__name__} as example {number}: leave it out, or give it a value"
     )
 
 
@@ -88,7 +129,7 @@ def _are_paths(strings: list[tuple[int, str]], *, others_are_images: bool) -> bo
         return False
     if not some_there or _looks_like_a_path(first):
         raise MissingError(
-            f"expected an image at {first}, found none (example {number}): {WHAT_TO_DO}"
+            f"expected a file at {first}, found none (example {number}): {WHAT_TO_DO}"
         )
     there = next((i for i, one in strings if os.path.isfile(one)), None)
     which = "others are images" if there is None else f"example {there} names a file"
@@ -100,8 +141,8 @@ def _are_paths(strings: list[tuple[int, str]], *, others_are_images: bool) -> bo
 
 def _looks_like_a_path(text: str) -> bool:
     path = PurePath(text)
-    ends_as_images_do = path.suffix.lower() in SUFFIXES
-    return not any(map(str.isspace, text)) and (ends_as_images_do or len(path.parts) > 1)
+    ends_as_files_do = path.suffix.lower() in (*SUFFIXES, *SOUND_SUFFIXES)
+    return not any(map(str.isspace, text)) and (ends_as_files_do or len(path.parts) > 1)
 
 
 def _shown(examples: Any, number: int) -> str:

@@ -36,6 +36,9 @@ DRAWINGS_RUN = "handwriting"
 
 IMAGE_ENCODER, TEXT_ENCODER = "efficientnet_lite0", "minilm"
 
+DEFAULT_ENCODERS = {"texts": TEXT_ENCODER, "images": IMAGE_ENCODER, "sounds": "log_mel"}
+"""Of each kind that has to be embedded, for a method that is named."""
+
 METHODS = ("gaussian_classes", "nearest_centroid", "nearest_neighbour", "ridge", "linear_probe")
 """Learners of vectors that need no meta-training."""
 
@@ -134,9 +137,9 @@ def images_of(recipe: Recipe, ink: Ink | None = None) -> Images:
 
 
 def default_encoder(examples: Any) -> str | None:
-    """The encoder of examples if the user names nothing: by their kind, and None for numbers.
+    """The encoder of examples for a method that is named: by their kind, and None for numbers.
 
     Raises:
         DataError, MissingError: As of `kind_of`.
     """
-    return {"texts": TEXT_ENCODER, "images": IMAGE_ENCODER, "numbers": None}[kind_of(examples)]
+    return DEFAULT_ENCODERS.get(kind_of(examples))

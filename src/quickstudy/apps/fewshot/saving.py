@@ -10,6 +10,7 @@ from torch import Tensor
 
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.fewshot.views import ImageViews
+from quickstudy.encoders.series import SeriesEncoder
 from quickstudy.engine import checkpoints
 from quickstudy.errors import MissingError, RunError, UsageError
 from quickstudy.experiments.build import make_learner
@@ -30,7 +31,9 @@ __all__ = [
     "NoEncoder",
     "RegressorState",
     "RunLearner",
+    "SavedEncoder",
     "SavedEstimator",
+    "SeriesViewsEncoder",
     "read_estimator",
     "write_estimator",
 ]
@@ -138,6 +141,17 @@ class ImageViewsEncoder(_CompleteEncoder):
         return ImageViews(self.bits)
 
 
+class SeriesViewsEncoder(_CompleteEncoder):
+    """The options of `SeriesEncoder`."""
+
+    kind: Literal["series"] = "series"
+    length: int = Field(ge=3, le=10**6)
+    channels: int = Field(ge=1, le=10**4)
+
+    def make(self) -> SeriesEncoder:
+        return SeriesEncoder(self.length, self.channels)
+
+
 class CodeEncoder(_Saved):
     """A callable that the user made."""
 
@@ -147,6 +161,11 @@ class CodeEncoder(_Saved):
         if given is None:
             raise UsageError("expected encoder=, the saved one's, since a callable cannot be saved")
         return given
+
+
+SavedEncoder = (
+    NoEncoder | NamedEncoder | ImageEncoder | ImageViewsEncoder | SeriesViewsEncoder | CodeEncoder
+)
 
 
 class ClassifierState(_Saved):
@@ -169,10 +188,7 @@ class SavedEstimator(_Saved):
 
     estimator: Literal["FewShotClassifier", "FewShotRegressor"]
     learner: Annotated[MethodLearner | RunLearner | CodeLearner, Field(discriminator="kind")]
-    encoder: Annotated[
-        NoEncoder | NamedEncoder | ImageEncoder | ImageViewsEncoder | CodeEncoder,
-        Field(discriminator="kind"),
-    ]
+    encoder: Annotated[SavedEncoder, Field(discriminator="kind")]
     options: dict[str, str | int | float | None]
     n_features: int | None
     feature_names: list[str]

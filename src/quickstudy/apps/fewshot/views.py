@@ -33,7 +33,7 @@ from quickstudy.learners.transfer.blend import (
 from quickstudy.nn import Flatten
 from quickstudy.tasks.images import Images
 
-__all__ = ["KINDS", "ImageViews", "default_blend", "text_encoder_name"]
+__all__ = ["KINDS", "ImageViews", "default_blend", "encoder_name"]
 
 STATISTICS_SIZE = 64
 """Of the images that statistics are taken of, in pixels."""
@@ -42,14 +42,24 @@ CHROMA_THRESHOLD = 0.15
 """A pixel is colourful from this difference between its strongest and its weakest channel, in
 0..1."""
 
-TEXT_ENCODERS = ("minilm", "use_multilingual")
-"""Those that embed texts if none is named, of which one has to be installed."""
+ENCODERS_OF: Mapping[InputKind, Sequence[str]] = {
+    "texts": ("minilm", "use_multilingual"),
+    "sounds": ("log_mel", "speech_resnet50"),
+}
+"""Those that embed a kind if none is named, of which one has to be installed."""
 
 MAX_SHARE_OF_DRAWINGS = 0.31
 """The share of mid-grey or colourful pixels from which images are rather photographs
 (`docs/research/few_shot.md`)."""
 
-KINDS: Mapping[InputKind, Kind] = {"texts": "text", "images": "image", "numbers": "numbers"}
+KINDS: Mapping[InputKind, Kind] = {
+    "texts": "text",
+    "images": "image",
+    "sounds": "sound",
+    "series": "series",
+    "numbers": "numbers",
+}
+"""The gate's word for each kind of input."""
 
 
 class ImageViews:
@@ -134,14 +144,14 @@ def pixel_statistics(images: Tensor) -> Tensor:
     return torch.stack([mid_grey.float().mean(1), colourful.flatten(1).float().mean(1)], dim=1)
 
 
-def text_encoder_name() -> str:
-    """Of the encoders that embed texts if none is named: those installed, joined.
+def encoder_name(kind: InputKind) -> str:
+    """Of the encoders that embed texts or sounds if none is named: those installed, joined.
 
     Raises:
         MissingError: If none is.
     """
     installed, missing = [], None
-    for name in TEXT_ENCODERS:
+    for name in ENCODERS_OF[kind]:
         try:
             ENCODERS.find(name).load()
             installed.append(name)
@@ -152,22 +162,23 @@ def text_encoder_name() -> str:
     return "+".join(installed)
 
 
-def default_blend(kind: Kind, encoder: Any, size: int) -> LearnedBlend:
+def default_blend(kind: Kind, encoder: Any, size: int, name: str | None = None) -> LearnedBlend:
     """The learner if the user names none, with the gate that comes with quickstudy.
 
     Args:
         kind: What examples are.
         encoder: What made numbers of them, whose parts are the views; None if they are numbers.
         size: How many numbers an example has.
+        name: Of the encoder, among those registered.
     """
     gate, accuracy = copy.deepcopy(shipped_gate())
-    views = _views_of(encoder, size)
+    views = _views_of(encoder, size, name)
     return LearnedBlend(Flatten((size,)), views, kind, gate=gate, accuracy=accuracy).double().eval()
 
 
-def _views_of(encoder: Any, size: int) -> list[View]:
+def _views_of(encoder: Any, size: int, name: str | None) -> list[View]:
     if encoder is None:
         return [View.of(RAW, size)]
     inner = encoder.encoder if isinstance(encoder, EncodedImages) else encoder
-    parts = getattr(inner, "parts", [(getattr(inner, "name", "other"), size)])
+    parts = getattr(inner, "parts", [(name or getattr(inner, "name", "other"), size)])
     return [View.of(name, part) for name, part in parts]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,9 @@ __all__ = ["BlendedTask", "LearnedBlend"]
 
 FAMILIARITY = 16.0
 """Factor on how familiar a query looks, beside its log-probabilities."""
+
+SMALL = 10_000_000
+"""Numbers of a support set times its classes up to which one thread is as fast as several."""
 
 FAMILIARITY_HEADS = ("ridge 0.1, direction", "nearest neighbours, standardised")
 """Heads whose greatest score falls with the distance from all examples: of embeddings and of
@@ -77,7 +81,7 @@ class LearnedBlend(Learner):
 
     def adapt(self, support: Support) -> BlendedTask:
         self.check(support)
-        with torch.no_grad():
+        with torch.no_grad(), _threads_for(support):
             x = widen(self.backbone(support.x)).cpu()
             support = Support(x, support.y.cpu(), support.n_way)
             candidates = fit_candidates(self.views, support)
@@ -88,6 +92,18 @@ class LearnedBlend(Learner):
             there = torch.ones(1, len(views), dtype=torch.bool)
             decision = self.gate(features.values[None], views[None], heads[None], there)
         return BlendedTask(self, support, candidates, features, decision)
+
+
+@contextmanager
+def _threads_for(support: Support) -> Iterator[None]:
+    """One thread for small tasks, whose many small steps several threads only hold up."""
+    before = torch.get_num_threads()
+    if support.x.numel() * (support.n_way or 0) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -109,8 +125,9 @@ class BlendedTask:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """Scores (m, c) of queries (m, ...)."""
-        scores = self.candidates.predict(widen(self.blend.backbone(x)).cpu())
-        return self._blend(scores).to(x)
+        with _threads_for(self.support):
+            scores = self.candidates.predict(widen(self.blend.backbone(x)).cpu())
+            return self._blend(scores).to(x)
 
     @torch.no_grad()
     def left_out(self) -> tuple[Tensor, Tensor]:
