@@ -25,7 +25,7 @@ from quickstudy.experiments.provenance import provenance
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
 from quickstudy.learners.transfer.blend.storage import SHIPPED, write_gate
 from quickstudy.progress import track
-from tasks import Domain, draw_tasks, is_of_classes, read_domains, read_tasks, write_tasks
+from tasks import Domain, draw_tasks, kind_and_group, read_domains, read_tasks, write_tasks
 from training import (
     Outcome,
     Task,
@@ -54,8 +54,8 @@ CELLS = ((5, 1), (5, 2), (5, 5), (5, 10), (5, 20))
 
 N_OF_CELL = 100
 
-JUDGED = 24
-"""Domains that are judged, of each kind at most."""
+JUDGED = {"numbers": 4, "series": 3, "text": 2, "image": 2}
+"""Domains that are judged: the first of each kind, in a shuffled order, of groups that differ."""
 
 
 def make_tasks(bank: Path, folder: Path, part: str) -> None:
@@ -66,26 +66,36 @@ def make_tasks(bank: Path, folder: Path, part: str) -> None:
 
 
 def make_cells(bank: Path, folder: Path, part: str) -> None:
-    """Draw the tasks to judge on, with baselines: of each group its first domain."""
+    """Draw the tasks to judge on, with baselines."""
+    chosen: list[Path] = []
     groups: set[str] = set()
     n_of_kind: Counter[str] = Counter()
-    for domain in _domains(bank, part):
-        if domain.name.endswith("as numbers") or domain.name in SEEN or domain.group in groups:
-            continue
-        if n_of_kind[domain.kind] >= JUDGED:
-            continue
-        groups.add(domain.group)
-        n_of_kind[domain.kind] += 1
+    for path in _paths(bank):
+        kind, group = kind_and_group(path)
+        if path.stem not in SEEN and group not in groups and n_of_kind[kind] < JUDGED[kind]:
+            groups.add(group)
+            n_of_kind[kind] += 1
+            chosen.append(path)
+    for path in _part_of(chosen, part):
+        domain = read_domains(path)[0]
         _write(folder, domain, len(CELLS) * N_OF_CELL, cells=CELLS, baselines=True)
 
 
 def _domains(bank: Path, part: str) -> Iterator[Domain]:
-    """The domains of one of several parts of the bank, in a shuffled order."""
+    """The domains of one of several parts of the bank."""
+    for path in _part_of(_paths(bank), part):
+        yield from read_domains(path)
+
+
+def _paths(bank: Path) -> list[Path]:
+    """The files of the bank that have classes, in a shuffled order."""
+    paths = sorted(p for p in bank.glob("*.npz") if kind_and_group(p)[0] in N_TASKS)
+    return [paths[i] for i in np.random.default_rng(0).permutation(len(paths))]
+
+
+def _part_of(paths: Sequence[Path], part: str) -> Sequence[Path]:
     index, n = map(int, part.split("/"))
-    paths = sorted(path for path in bank.glob("*.npz") if is_of_classes(path))
-    order = np.random.default_rng(0).permutation(len(paths))
-    for i in order[index - 1 :: n]:
-        yield from read_domains(paths[i])
+    return paths[index - 1 :: n]
 
 
 def _write(

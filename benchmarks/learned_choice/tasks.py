@@ -64,10 +64,10 @@ class Domain:
         return self.x[:, : self.views[0].size].numpy()
 
 
-def is_of_classes(path: Path) -> bool:
-    """Whether a file of the bank has labels, not targets of regression."""
+def kind_and_group(path: Path) -> tuple[str, str]:
+    """The kind and the group of a file of the bank."""
     with np.load(path) as file:
-        return not str(file["kind"]).startswith("regression")
+        return str(file["kind"]), str(file["group"])
 
 
 def read_domains(path: Path) -> list[Domain]:

@@ -443,6 +443,26 @@ def auto_adapt(ax: Axes) -> None:
     text(ax, (2.6, 1.8), "the gate is learned\nover many tasks", PURPLE, 8)
 
 
+def learned_blend(ax: Axes) -> None:
+    for i, view in enumerate(("raw numbers", "embedding")):
+        box(ax, (1.9, 4.7 - 1.7 * i), (2.8, 1.1), view, BLUE)
+    for start in (4.7, 3.0):
+        arrow(ax, (3.3, start), (4.5, 3.85))
+    heads = ("ridge", "neighbours", "trees")
+    shares = (0.3, 0.15, 0.55)
+    for i, (head, share) in enumerate(zip(heads, shares, strict=True)):
+        y = 5.0 - 1.15 * i
+        box(ax, (6.0, y), (2.6, 0.9), head, ORANGE)
+        arrow(ax, (7.3, y), (8.3, y))
+        ax.add_patch(Rectangle((8.5, y - 0.3), 4 * share, 0.6, fc=PURPLE, alpha=0.6, lw=0))
+    box(ax, (6.0, 1.2), (2.6, 1.0), "gate", PURPLE)
+    line(ax, [(6.0, 2.2), (6.0, 1.7)], PURPLE, ls=":")
+    text(ax, (2.4, 1.2), "meta-trained\nover many domains", PURPLE, 8)
+    line(ax, [(7.3, 1.2), (9.2, 1.2), (9.2, 2.2)], PURPLE)
+    arrow(ax, (11.2, 3.85), (12.4, 3.85))
+    text(ax, (14.2, 3.85), "pool of their\nlog-probabilities", GREEN)
+
+
 # The architecture
 
 
@@ -494,6 +514,7 @@ DRAWN: dict[str, Callable[[Axes], None]] = {
         r2d2,
         fine_tuning,
         auto_adapt,
+        learned_blend,
         way_of_a_task,
     )
 }
