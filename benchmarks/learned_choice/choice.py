@@ -3,8 +3,7 @@
 python benchmarks/learned_choice/domains.py make BANK
 python benchmarks/learned_choice/choice.py tasks BANK TASKS [--part 1/2]
 python benchmarks/learned_choice/choice.py cells BANK CELLS [--part 1/2]
-python benchmarks/learned_choice/choice.py judge TASKS CELLS
-python benchmarks/learned_choice/choice.py ship TASKS
+python benchmarks/learned_choice/choice.py train TASKS CELLS
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ N_TASKS = {"text": 36, "image": 48, "numbers": 12, "series": 24}
 N_OF_VARIANT = 6
 """Drawn of a variant of generated numbers, or of embeddings taken for numbers."""
 
-N_FOLDS = 5
+N_FOLDS = 3
 
 SEEN = ("omniglot_background", "glyphs")
 """Domains that the runs which embed images were trained on; they are not judged on."""
@@ -119,36 +118,40 @@ def _write(
     print(domain.name, domain.kind, len(tasks), flush=True)
 
 
-def judge(tasks: Path, cells: Path) -> None:
-    """Judge gates on the cells of domains whose groups they were not trained on."""
-    train, test = read_tasks(tasks), read_tasks(cells)
+def train(tasks: Path, cells: Path) -> None:
+    """Train gates without each fold's groups, and judge them on its cells; then train on all tasks
+    the gate that comes with quickstudy."""
+    training, test = read_tasks(tasks), read_tasks(cells)
+    folds = folds_of_groups([*training, *test], N_FOLDS)
+    of_training, of_test = folds[: len(training)], folds[len(training) :]
+    outcomes: list[Outcome | None] = [None] * len(training)
+    judged: list[Outcome | None] = [None] * len(test)
+    for fold in track(range(N_FOLDS), "gates without a fold"):
+        gate = train_gate([t for t, f in zip(training, of_training, strict=True) if f != fold])
+        for into, some, of in ((outcomes, training, of_training), (judged, test, of_test)):
+            for i, (task, f) in enumerate(zip(some, of, strict=True)):
+                if f == fold:
+                    into[i] = outcome(gate, prepare(task, gate))
     results = []
-    folds = folds_of_groups([*train, *test], N_FOLDS)
-    of_train, of_test = folds[: len(train)], folds[len(train) :]
-    for fold in track(range(N_FOLDS), "gates"):
-        gate, items = train_gate([t for t, f in zip(train, of_train, strict=True) if f != fold])
-        accuracy = _accuracy_model([outcome(gate, item) for item in items])
-        for task in (t for t, f in zip(test, of_test, strict=True) if f == fold):
-            results.append(_result(task, outcome(gate, prepare(task, gate)), accuracy))
+    for fold in range(N_FOLDS):
+        accuracy = _accuracy_model(_of(outcomes, of_training, lambda f, fold=fold: f != fold))
+        of_fold = lambda f, fold=fold: f == fold  # noqa: E731
+        pairs = zip(_of(test, of_test, of_fold), _of(judged, of_test, of_fold), strict=True)
+        results += [_result(task, one, accuracy) for task, one in pairs]
     report = _report(results)
-    report["provenance"] = provenance(0)
+    groups = {task.group for task in training}
+    about = f"meta-trained on {len(training)} tasks of {len(groups)} groups of domains"
+    report |= {"trained on": about, **provenance(0)}
     RESULTS.write_text(json.dumps(report, indent=1, default=float) + "\n")
-    print(json.dumps(report["summary"], indent=1))
+    print(json.dumps(report["summary"], indent=1), flush=True)
+    write_gate(SHIPPED, train_gate(training), _accuracy_model(_of(outcomes, of_training)), about)
 
 
-def ship(tasks: Path) -> None:
-    """Train on all tasks, and write what comes with quickstudy."""
-    train = read_tasks(tasks)
-    gate, _ = train_gate(train)
-    folds = folds_of_groups(train, N_FOLDS)
-    outcomes = []
-    for fold in track(range(N_FOLDS), "gates"):  # accuracies of tasks that a gate did not see
-        other, _ = train_gate([t for t, f in zip(train, folds, strict=True) if f != fold])
-        held_out = [t for t, f in zip(train, folds, strict=True) if f == fold]
-        outcomes += [outcome(other, prepare(task, other)) for task in held_out]
-    groups = {task.group for task in train}
-    about = f"meta-trained on {len(train)} tasks of {len(groups)} groups of domains"
-    write_gate(SHIPPED, gate, _accuracy_model(outcomes), about)
+def _of(
+    items: Sequence[Any], folds: Sequence[int], chosen: Callable[[int], bool] = lambda _: True
+) -> list[Any]:
+    """The items of some folds."""
+    return [item for item, fold in zip(items, folds, strict=True) if chosen(fold)]
 
 
 def _accuracy_model(outcomes: Sequence[Outcome]) -> AccuracyModel:
@@ -254,7 +257,7 @@ def _summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("command", choices=("tasks", "cells", "judge", "ship"))
+    parser.add_argument("command", choices=("tasks", "cells", "train"))
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--part", default="1/1", help="of several processes, such as 1/2")
     options = parser.parse_args()
@@ -263,10 +266,8 @@ def main() -> None:
         make_tasks(*options.folders, options.part)
     elif options.command == "cells":
         make_cells(*options.folders, options.part)
-    elif options.command == "judge":
-        judge(*options.folders)
     else:
-        ship(*options.folders)
+        train(*options.folders)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from quickstudy.learners.transfer.blend.gate import Gate, GateDecision, pool
 SCALES = torch.linspace(-6, 6, 49)
 """Log-scales among which the usual one of a candidate is found."""
 
-EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 10, 48, 3e-3, 1e-2
+EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 8, 48, 3e-3, 1e-2
 ERROR_WEIGHT = 0.5
 """Of the expected error rate beside the cross-entropy."""
 
@@ -114,9 +114,7 @@ def prepare(task: Task, gate: Gate) -> Prepared:
     return Prepared(task, features.values, views, heads, features.left_out, log_probabilities)
 
 
-def train_gate(
-    tasks: Sequence[Task], *, epochs: float = EPOCHS, seed: int = 0
-) -> tuple[Gate, list[Prepared]]:
+def train_gate(tasks: Sequence[Task], *, epochs: float = EPOCHS, seed: int = 0) -> Gate:
     """A gate that minimises the cross-entropy and the expected error of the blend on queries."""
     torch.manual_seed(seed)
     gate = new_gate(tasks[:: max(1, len(tasks) // 1500)])
@@ -145,7 +143,7 @@ def train_gate(
         nn.utils.clip_grad_norm_(gate.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-    return gate.eval().requires_grad_(False), items
+    return gate.eval().requires_grad_(False)
 
 
 def _loss(gate: Gate, items: Sequence[Prepared], rng: np.random.Generator) -> Tensor:
