@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from quickstudy.encoders.encoder import Encoder, Kind, Pretrained
+from quickstudy.encoders.languages import unread_texts
 from quickstudy.errors import DataError, UsageError
 from quickstudy.registry import Registry
 
@@ -24,9 +26,12 @@ class JoinedEncoder(Encoder):
     Each part is brought to length one, so each counts alike: the cosine of two joined embeddings is
     the mean of the cosines of their parts. The encoders keep embeddings in the cache, each its own.
 
+    A part is zero for a text in letters that its encoder does not know, if another knows them.
+
     Args:
         encoders: By name, in the order of their parts.
         sizes: Of the embeddings of each encoder.
+        languages: Of the encoders of texts whose languages are known, by name, as of `Pretrained`.
 
     Attributes:
         parts: The name and size of each part, in order.
@@ -42,13 +47,19 @@ class JoinedEncoder(Encoder):
         [[1.0, 0.0, 1.0, 0.0]]
     """
 
-    def __init__(self, encoders: Mapping[str, Encoder], sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        encoders: Mapping[str, Encoder],
+        sizes: Mapping[str, int],
+        languages: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
         if len(encoders) < 2 or encoders.keys() != sizes.keys():
             raise UsageError(
                 f"expected two encoders or more and the size of each, got {list(encoders)} and "
                 f"sizes of {list(sizes)}"
             )
-        self.encoders = dict(encoders)
+        self.languages = languages or {}
+        self.encoders = {name: self._unchecked(name, encoder) for name, encoder in encoders.items()}
         self.parts = tuple((name, sizes[name]) for name in encoders)
         versions = [f"{encoder.name} {encoder.version}" for encoder in encoders.values()]
         seen = dict.fromkeys(encoder.seen for encoder in encoders.values() if encoder.seen)
@@ -75,8 +86,31 @@ class JoinedEncoder(Encoder):
             part = self.encoders[name](inputs)  # (n, d)
             if part.shape[1] != size:
                 raise DataError(f"expected {size} numbers from {name}, got {part.shape[1]}")
-            columns.append(F.normalize(part, dim=1))
+            part = F.normalize(part, dim=1)
+            part[self._better_read_by_others(name, inputs)] = 0
+            columns.append(part)
         return torch.cat(columns, dim=1)
+
+    def _better_read_by_others(self, name: str, inputs: Sequence[Any] | Tensor) -> list[int]:
+        """The rows of texts in letters that this encoder does not know and another does."""
+        if name not in self.languages:
+            return []
+        unread = unread_texts(list(inputs), self.languages[name])
+        others = [known for other, known in self.languages.items() if other != name]
+        texts = [inputs[row] for row in unread]
+        unknown_to_all = set(range(len(unread)))
+        for known in others:
+            unknown_to_all &= set(unread_texts(texts, known))
+        return [row for i, row in enumerate(unread) if i not in unknown_to_all]
+
+    def _unchecked(self, name: str, encoder: Encoder) -> Encoder:
+        """An encoder that does not warn of languages, if others know all of its own and more."""
+        mine = self.languages.get(name)
+        if mine is None or not any(mine < other for other in self.languages.values()):
+            return encoder
+        encoder = copy(encoder)
+        encoder.check = None
+        return encoder
 
 
 class EncoderRegistry(Registry[Pretrained]):
@@ -105,9 +139,10 @@ class EncoderRegistry(Registry[Pretrained]):
         sizes = {one: pretrained.size for one, pretrained in parts.items()}
         languages = [one.languages for one in parts.values()]
         known = [each for each in languages if each is not None]
+        by_name = {n: one.languages for n, one in parts.items() if one.languages is not None}
         sides = [one.side for one in parts.values() if one.side is not None]
         return Pretrained(
-            lambda: JoinedEncoder({one: parts[one].load() for one in names}, sizes),
+            lambda: JoinedEncoder({one: parts[one].load() for one in names}, sizes, by_name),
             sum(sizes.values()),
             kinds.pop(),
             side=max(sides, default=None),

@@ -38,6 +38,7 @@ __all__ = [
     "Kind",
     "View",
     "fit_candidates",
+    "views_known",
     "with_joined",
 ]
 
@@ -199,6 +200,19 @@ def with_joined(views: Sequence[View]) -> list[View]:
 
 def _joined(views: Sequence[View]) -> list[View]:
     return [v for v in views if v.heads == "embedding" and v.size <= MAX_JOINED_SIZE]
+
+
+def views_known(views: Sequence[View], x: Tensor, names: Sequence[tuple[str, str]]) -> Tensor:
+    """Whether each candidate's view says anything of examples (m, ...), shape (k, m).
+
+    A part that is all zeros says nothing: its encoder does not know the example's language.
+    """
+    parts = split_views(views, x)
+    known = {view.name: parts[view.name].any(1) for view in views if view.heads == "embedding"}
+    if JOINED in parts:
+        known[JOINED] = torch.stack([known[view.name] for view in _joined(views)]).all(0)
+    everything = torch.ones(len(x), dtype=torch.bool)
+    return torch.stack([known.get(view, everything) for view, _ in names])
 
 
 def split_views(views: Sequence[View], x: Tensor) -> dict[str, Tensor]:

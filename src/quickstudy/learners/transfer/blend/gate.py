@@ -30,7 +30,7 @@ class GateDecision:
     """What the gate says of a task.
 
     Args:
-        weights: Of the candidates; they sum to 1. Shape (t, k).
+        weights: Of the candidates; they sum to 1. Shape (t, k), or (t, k, m) of each query.
         sharpness: Factor on each candidate's log-probabilities, shape (t, k).
         overall: Factor on those of the pool, shape (t,).
     """
@@ -106,5 +106,6 @@ def pool(log_probabilities: Tensor, decision: GateDecision) -> Tensor:
     Distributions", Statistical Science 1986): (t, k, m, c) -> (t, m, c), log-probabilities."""
     sharpened = log_probabilities * decision.sharpness[..., None, None]
     each = sharpened.log_softmax(3).clamp_min(LEAST_LOG_PROBABILITY)
-    pooled = (decision.weights[..., None, None] * each).sum(1)
+    weights = decision.weights if decision.weights.ndim == 3 else decision.weights[..., None]
+    pooled = (weights[..., None] * each).sum(1)
     return F.log_softmax(pooled * decision.overall[:, None, None], dim=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from quickstudy.learners.transfer.blend.candidates import (
     Kind,
     View,
     fit_candidates,
+    views_known,
 )
 from quickstudy.learners.transfer.blend.features import TaskFeatures, describe, temper
 from quickstudy.learners.transfer.blend.gate import Gate, GateDecision, pool
@@ -126,17 +127,23 @@ class BlendedTask:
     def __call__(self, x: Tensor) -> Tensor:
         """Scores (m, c) of queries (m, ...)."""
         with _threads_for(self.support):
-            scores = self.candidates.predict(widen(self.blend.backbone(x)).cpu())
-            return self._blend(scores).to(x)
+            vectors = widen(self.blend.backbone(x)).cpu()
+            known = views_known(self.blend.views, vectors, self.candidates.names)
+            return self._blend(self.candidates.predict(vectors), known).to(x)
 
     @torch.no_grad()
     def left_out(self) -> tuple[Tensor, Tensor]:
         """Cross-validated scores (n_left_out, c) of support examples, and their labels."""
-        return self._blend(self.candidates.left_out), self.candidates.labels
+        known = torch.ones(self.candidates.left_out.shape[:2], dtype=torch.bool)
+        return self._blend(self.candidates.left_out, known), self.candidates.labels
 
-    def _blend(self, scores: Tensor) -> Tensor:
+    def _blend(self, scores: Tensor, known: Tensor) -> Tensor:
+        """Scores (m, c) of those of the candidates, whose views may not know a query, (k, m)."""
         log_probabilities = temper(scores, self.features.log_scales)
-        pooled = pool(log_probabilities[None], self.decision)[0]
+        weights = self.decision.weights[0][:, None] * (known | ~known.any(0))  # (k, m)
+        weights = weights / weights.sum(0).clamp_min(1e-12)
+        decision = replace(self.decision, weights=weights[None])
+        pooled = pool(log_probabilities[None], decision)[0]
         return pooled + FAMILIARITY * self._familiarity(scores)[:, None]
 
     def _familiarity(self, scores: Tensor) -> Tensor:
