@@ -165,7 +165,7 @@ def _draw(
         fitted.labels,
         fitted.view_features,
         fitted.pixels,
-        fitted.predict,
+        _forgotten,
     )
     return Task(
         kept,
@@ -179,6 +179,10 @@ def _draw(
         shots,
         accuracies,
     )
+
+
+def _forgotten(x: Tensor) -> Tensor:
+    raise NotImplementedError("a task that is kept has the scores on its queries alone")
 
 
 def _halved(scores: Tensor) -> Tensor:
@@ -199,7 +203,8 @@ def read_tasks(folder: Path) -> list[Task]:
     tasks = []
     for path in sorted(folder.glob("*.pt")):
         for row in torch.load(path, weights_only=True):
-            tasks.append(Task(**{**row, "candidates": Candidates(**row["candidates"])}))
+            candidates = Candidates(**{**row["candidates"], "predict": _forgotten})
+            tasks.append(Task(**{**row, "candidates": candidates}))
     return tasks
 
 
