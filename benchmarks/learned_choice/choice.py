@@ -258,16 +258,17 @@ def _summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("command", choices=("tasks", "cells", "train"))
-    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("source", type=Path, help="the bank, or the tasks")
+    parser.add_argument("folder", type=Path, help="of tasks or cells")
     parser.add_argument("--part", default="1/1", help="of several processes, such as 1/2")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.command == "tasks":
-        make_tasks(*options.folders, options.part)
+        make_tasks(options.source, options.folder, options.part)
     elif options.command == "cells":
-        make_cells(*options.folders, options.part)
+        make_cells(options.source, options.folder, options.part)
     else:
-        train(*options.folders)
+        train(options.source, options.folder)
 
 
 if __name__ == "__main__":
