@@ -10,7 +10,6 @@ from typing import Annotated
 import safetensors.torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-import quickstudy
 from quickstudy.errors import RunError
 from quickstudy.files import read_json, write_atomically
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
@@ -18,7 +17,7 @@ from quickstudy.learners.transfer.blend.gate import Gate
 
 __all__ = ["read_gate", "shipped_gate", "write_gate"]
 
-SHIPPED = Path(quickstudy.__file__).parent / "shipped" / "blend"
+SHIPPED = Path(__file__).parents[3] / "shipped" / "blend"
 
 Names = Annotated[list[str], Field(max_length=1000)]
 
