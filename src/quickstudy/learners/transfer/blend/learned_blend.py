@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from quickstudy.learners.base import Learner, check_every_class
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel, ExpectedAccuracy
 from quickstudy.learners.transfer.blend.candidates import (
+    HEADS,
     Candidates,
     Kind,
     View,
     fit_candidates,
+    with_joined,
 )
 from quickstudy.learners.transfer.blend.features import TaskFeatures, describe, temper
 from quickstudy.learners.transfer.blend.gate import Gate, GateDecision, pool
@@ -30,9 +32,12 @@ FAMILIARITY = 16.0
 SMALL = 10_000_000
 """Numbers of a support set times its classes up to which one thread is as fast as several."""
 
-FAMILIARITY_HEADS = ("ridge 0.1, direction", "nearest neighbours, standardised")
-"""Heads whose greatest score falls with the distance from all examples: of embeddings and of
-columns."""
+FAMILIARITY_HEADS = {
+    "embedding": "ridge 0.1, direction",
+    "columns": "nearest neighbours, standardised",
+}
+"""For each kind of view, the head whose greatest score falls with the distance from all examples.
+Columns have no direction that says so: far numbers may lie in that of an example."""
 
 
 class LearnedBlend(Learner):
@@ -51,7 +56,7 @@ class LearnedBlend(Learner):
         backbone: Maps inputs (n, ...) to the views' vectors side by side, (n, d).
         views: The parts of these vectors.
         kind: What the examples are.
-        gate, accuracy: Meta-trained; see `load_blend`. A new gate weighs all candidates alike.
+        gate, accuracy: Meta-trained; see `shipped_gate`. A new gate weighs all candidates alike.
 
     Example:
         >>> from quickstudy.nn import Flatten
@@ -73,7 +78,7 @@ class LearnedBlend(Learner):
         super().__init__()
         self.backbone, self.views = backbone, list(views)
         self.kind: Kind = kind
-        self.gate = gate or Gate([], [])
+        self.gate = gate or Gate([], HEADS)
         self.accuracy = accuracy or AccuracyModel()
 
     def check(self, support: Support) -> None:
@@ -141,9 +146,14 @@ class BlendedTask:
 
     def _familiarity(self, scores: Tensor) -> Tensor:
         """Of queries, shape (m,), by the most trusted candidate that can say."""
-        able = torch.tensor([head in FAMILIARITY_HEADS for _, head in self.candidates.names])
+        heads = {view.name: FAMILIARITY_HEADS.get(view.heads or "") for view in self._views}
+        able = torch.tensor([head == heads[view] for view, head in self.candidates.names])
         weights = torch.where(able, self.decision.weights[0], -1.0)
         return scores[int(weights.argmax())].amax(1)
+
+    @property
+    def _views(self) -> list[View]:
+        return with_joined(self.blend.views)
 
     @property
     def weights(self) -> dict[tuple[str, str], float]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from quickstudy.errors import RunError
 from quickstudy.files import read_json, write_atomically
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
+from quickstudy.learners.transfer.blend.candidates import HEADS
 from quickstudy.learners.transfer.blend.gate import Gate
 
 __all__ = ["read_gate", "shipped_gate", "write_gate"]
@@ -57,6 +58,8 @@ def read_gate(folder: Path) -> tuple[Gate, AccuracyModel]:
     """
     try:
         described = _GateFile.model_validate(read_json(folder / "gate.json"))
+        if unknown := sorted(set(HEADS).difference(described.heads)):
+            raise RunError(f"{folder} holds a gate that does not know the head {unknown[0]!r}")
         gate, accuracy = Gate(described.views, described.heads), AccuracyModel()
         for name, module in (("gate", gate), ("accuracy", accuracy)):
             module.load_state_dict(safetensors.torch.load_file(folder / f"{name}.safetensors"))
