@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from quickstudy.errors import DataError
 from quickstudy.learners.base import Learner, check_every_class
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel, ExpectedAccuracy
 from quickstudy.learners.transfer.blend.candidates import (
@@ -25,6 +26,9 @@ from quickstudy.nn import widen
 from quickstudy.tasks import Support
 
 __all__ = ["BlendedTask", "LearnedBlend"]
+
+MAX_NUMBER = 1e15
+"""What numbers may be at most: squared distances of larger ones overflow."""
 
 FAMILIARITY = 16.0
 """Factor on how familiar a query looks, beside its log-probabilities."""
@@ -88,6 +92,11 @@ class LearnedBlend(Learner):
         self.check(support)
         with torch.no_grad(), _threads_for(support):
             x = widen(self.backbone(support.x)).cpu()
+            if not bool(x.abs().max() <= MAX_NUMBER):
+                raise DataError(
+                    f"expected numbers of {MAX_NUMBER:g} at most, got {float(x.abs().max()):g}: "
+                    "scale the inputs"
+                )
             support = Support(x, support.y.cpu(), support.n_way)
             candidates = fit_candidates(self.views, support)
             usual = self.gate.usual_scales(candidates.names)
