@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,6 +12,7 @@ from drawings import draw_boxes
 from quickstudy.apps.fewshot import methods
 from quickstudy.apps.fewshot.adapt import adapt, as_table
 from quickstudy.apps.fewshot.classifier import FewShotClassifier
+from quickstudy.apps.fewshot.views import ENCODERS_OF
 from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.experiments.build import make_learner
@@ -32,7 +35,8 @@ def small_encoders(monkeypatch, tmp_path):
 
     words = Encoder(count, "letters", "1", seen="told which letters there are")
     pictures = Encoder(colours, "colours", "1")
-    monkeypatch.setitem(ENCODERS, methods.TEXT_ENCODER, Pretrained(lambda: words, 3, "texts"))
+    for name in ENCODERS_OF["texts"]:
+        monkeypatch.setitem(ENCODERS, name, Pretrained(lambda: words, 3, "texts"))
     monkeypatch.setitem(
         ENCODERS, methods.IMAGE_ENCODER, Pretrained(lambda: pictures, 3, "images", 16)
     )
@@ -126,9 +130,11 @@ def images(folder, colours):
 def test_photographs_are_embedded(tmp_path):
     folder = images(tmp_path / "s", {"red": (200, 30, 30), "blue": (20, 30, 220)})
     found = adapt(folder, folder)
-    assert found.learner == "ridge on efficientnet_lite0"
+    assert found.learner == "a blend of many methods"
     assert labels(found) == [p.example.split("/")[0] for p in found.predictions]
-    assert labels(adapt(folder, folder, learner="ridge")) == labels(found)
+    named = adapt(folder, folder, learner="ridge")
+    assert (named.learner, named.reason) == ("ridge on efficientnet_lite0", "")
+    assert labels(named) == labels(found)
 
 
 def test_a_method_is_less_sure_where_its_examples_contradict_each_other(tmp_path):
@@ -146,12 +152,31 @@ def test_a_method_is_less_sure_where_its_examples_contradict_each_other(tmp_path
     assert min(sure) > max(unsure)
 
 
-def test_drawings_are_learned_by_the_run_that_comes_with_quickstudy(tmp_path):
+def test_drawings_are_learned_by_all_views_of_images(tmp_path):
     draw_boxes(tmp_path / "s", {"bar": (4, 12, 24, 16), "dot": (12, 12, 16, 16)})
     found = adapt(tmp_path / "s", tmp_path / "s")
-    assert found.learner == "handwriting"
-    assert found.reason.startswith("handwriting: of 6 examples left out, right were handwriting ")
+    assert found.learner == "a blend of many methods"
+    assert re.search(r"a blend of \d+ candidates \(.*%.*\); expected accuracy \d+%", found.reason)
     assert labels(found) == ["bar"] * 3 + ["dot"] * 3
+    assert labels(adapt(tmp_path / "s", tmp_path / "s", learner="handwriting")) == labels(found)
+
+
+@pytest.mark.parametrize(
+    "content", ["text,label\naa,x\naab,x\ncc,y\nccb,y\n", "h,w,label\n1,2,x\n2,1,x\n8,9,y\n9,7,y\n"]
+)
+def test_the_default_says_what_it_weighed_and_expects_and_a_named_method_does_not(
+    tmp_path, content
+):
+    table = write(tmp_path / "s.csv", content)
+    assert "expected accuracy" in adapt(table, table).reason
+    assert adapt(table, table, learner="ridge").reason == ""
+
+
+def test_one_example_a_class_says_what_it_expects_too(tmp_path):
+    table = write(tmp_path / "s.csv", "h,w,label\n1,2,x\n8,9,y\n")
+    found = adapt(table, table)
+    assert labels(found) == ["x", "y"]
+    assert "expected accuracy" in found.reason
 
 
 @pytest.mark.parametrize("name", SHIPPED)

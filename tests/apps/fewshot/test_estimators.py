@@ -28,7 +28,8 @@ from quickstudy import FewShotClassifier, FewShotRegressor
 from quickstudy.apps.fewshot import methods
 from quickstudy.apps.fewshot.adapt import adapt
 from quickstudy.apps.fewshot.methods import METHODS
-from quickstudy.encoders import ENCODERS, Pretrained
+from quickstudy.apps.fewshot.views import ENCODERS_OF
+from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.engine import checkpoints
 from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.experiments.run import load_run, train_run
@@ -213,10 +214,10 @@ def test_a_learner_of_images_takes_arrays_of_their_shape_without_an_encoder():
 
 @pytest.fixture
 def letters_for_texts(monkeypatch):
-    """An encoder named as that of texts, which needs no extra."""
-    monkeypatch.setitem(
-        ENCODERS, methods.TEXT_ENCODER, Pretrained(lambda: count_letters, 26, "texts")
-    )
+    """Encoders named as those of texts, which need no extra."""
+    for name in ENCODERS_OF["texts"]:
+        encoder = Encoder(lambda words: torch.tensor(count_letters(words)), name, "letters")
+        monkeypatch.setitem(ENCODERS, name, Pretrained(lambda made=encoder: made, 3, "texts"))
 
 
 def test_texts_are_embedded_if_nothing_is_named(letters_for_texts, tmp_path):
@@ -278,13 +279,10 @@ def test_a_method_is_known_by_its_name(method, tmp_path):
     assert clone(again).learner == method
 
 
-def test_drawings_are_learned_by_the_run_that_comes_with_quickstudy(letters, tmp_path):
+def test_drawings_are_learned_from_their_paths_and_after_saving(letters, tmp_path):
     paths, labels = letters
     classifier = FewShotClassifier().fit(paths, labels)
-    np.testing.assert_array_equal(
-        classifier.predict_proba(paths),
-        FewShotClassifier("handwriting").fit(paths, labels).predict_proba(paths),
-    )
+    assert classifier.score(paths, labels) == 1
     classifier.save(tmp_path / "saved")
     assert FewShotClassifier.load(tmp_path / "saved").score(paths, labels) == 1
 
@@ -323,12 +321,22 @@ def test_a_temperature_learned_from_the_support_calibrates(digits):
     for seed in range(5):
         X, y, X_new, y_new = few(*digits, 5, seed)
         for temperature, found in errors.items():
-            classifier = FewShotClassifier(temperature=temperature).fit(X, y)
+            classifier = FewShotClassifier("gaussian_classes", temperature=temperature).fit(X, y)
             found.append(classifier.calibration_error(X_new, y_new))
     assert np.mean(errors["auto"]) < 0.1 < np.mean(errors[1.0])
     # With two shots, which say little, it stays close to one.
     X, y, _, _ = few(*load_iris(return_X_y=True), 2)
-    assert 0.5 < FewShotClassifier().fit(X, y).temperature_ < 2
+    assert 0.5 < FewShotClassifier("gaussian_classes").fit(X, y).temperature_ < 2
+
+
+def test_the_default_is_calibrated_without_a_temperature(digits):
+    errors = []
+    for seed in range(5):
+        X, y, X_new, y_new = few(*digits, 5, seed)
+        classifier = FewShotClassifier().fit(X, y)
+        assert classifier.temperature_ == 1
+        errors.append(classifier.calibration_error(X_new, y_new))
+    assert np.mean(errors) < 0.1
 
 
 def test_a_temperature_learned_over_tasks_calibrates_even_from_one_shot():
@@ -397,7 +405,9 @@ def test_a_task_to_calibrate_on_says_nothing_of_the_next():
 
 
 def test_a_threshold_can_be_given():
-    classifier = FewShotClassifier(unknown=-1, threshold=-0.5).fit([[0.0], [1.0]], [0, 1])
+    classifier = FewShotClassifier("gaussian_classes", unknown=-1, threshold=-0.5).fit(
+        [[0.0], [1.0]], [0, 1]
+    )
     means_and_far = [[0.0], [1.0], [9.0]]
     assert classifier.predict(means_and_far).tolist() == [0, 1, -1]
     best = classifier.support_.x.std(correction=0) * (2 * 0.5) ** 0.5  # the distance at -0.5
@@ -601,7 +611,8 @@ def test_nothing_saved_is_a_pickle(tmp_path):
         ([[0.0], [np.nan], [1.0], [1.0]], Y, "NaN"),
         ([[0.0], [np.inf], [1.0], [1.0]], Y, "infinity"),
         ([[0.0], ["x"], [1.0], [1.0]], Y, "numeric"),
-        ([[0.0], [1.0, 2.0], [1.0], [1.0]], Y, "inhomogeneous"),
+        ([[0.0], [1.0, 2.0], [1.0], [1.0]], Y, "series of 3 points or more, got 1 in series 0"),
+        ([[1e300], [2e300], [0.0], [1.0]], Y, r"numbers of 1e\+15 at most, got 2e\+300: scale"),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(X, y, message):

@@ -8,7 +8,6 @@ from quickstudy.apps.fewshot.methods import (
     TEXT_ENCODER,
     EncodedImages,
     default_encoder,
-    in_colour,
     make_method,
     named_encoder,
 )
@@ -31,15 +30,6 @@ RED = Image.new("RGB", (8, 8), (200, 30, 30))
 )
 def test_the_kind_of_examples_decides(examples, expected):
     assert default_encoder(examples) == expected
-
-
-def test_greys_have_no_colour():
-    grey = torch.rand(2, 1, 8, 8).expand(2, 3, 8, 8)
-    assert not in_colour(grey)
-    assert in_colour(grey * torch.tensor([1.0, 0.8, 0.8])[:, None, None])
-    white = torch.ones(2, 3, 64, 64)
-    white[0, 1:, 30:34, 30:34] = 0.2  # a small red object
-    assert in_colour(white)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -314,7 +314,7 @@ class FewShotEstimator(BaseEstimator):
             estimator.recipe_ = parse_recipe(saved.learner.recipe)
         if isinstance(saved.learner, MethodLearner):
             estimator._take(saved.state)
-            size = support["x"][0].numel()
+            size = support["x"].shape[1:].numel()
             estimator.learner_ = estimator._closed_form(size, "attributes" in support)
         try:
             checkpoints.load_weights(estimator.learner_, weights)

@@ -290,7 +290,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
                 f"{np.sum(labels == rare[0])} of {rare[0]!r}: add one, or give a threshold"
             )
         if self._is_closed_form:
-            self.learner_ = self._closed_form(x[0].numel(), bool(described)).to(x.device)
+            self.learner_ = self._closed_form(x.shape[1:].numel(), bool(described)).to(x.device)
         adapted = self._adapt(support)
         temperature, threshold = self.temperature, self.threshold
         is_calibrated = isinstance(adapted.predictor, BlendedTask)
@@ -326,7 +326,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             self._described = False
             self._prepare(None)
             if self._is_closed_form:
-                self.learner_ = self._closed_form(tasks[0].support.x[0].numel(), False)
+                self.learner_ = self._closed_form(tasks[0].support.x.shape[1:].numel(), False)
         device, dtype = device_of(self.learner_), dtype_of(self.learner_)
         scores_and_labels = []
         for i in range(n_tasks):

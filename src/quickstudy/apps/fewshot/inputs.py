@@ -68,6 +68,10 @@ def _kind_of_path(path: str | os.PathLike[str]) -> Kind:
     return "sounds" if PurePath(path).suffix.lower() in SOUND_SUFFIXES else "images"
 
 
+def _what(path: str | os.PathLike[str]) -> str:
+    return "a sound" if _kind_of_path(path) == "sounds" else "an image"
+
+
 def _is_sampled(one: Any) -> bool:
     """Whether an example is samples with their rate."""
     return (
@@ -100,8 +104,7 @@ def _kind_of_one(one: Any, number: int) -> Kind:
     if isinstance(one, os.PathLike):
         kind = _kind_of_path(one)
         if not os.path.isfile(one):
-            what = "a sound" if kind == "sounds" else "an image"
-            raise MissingError(f"expected {what} at {os.fspath(one)}, found none")
+            raise MissingError(f"expected {_what(one)} at {os.fspath(one)}, found none")
         return kind
     if _is_sampled(one):
         return "sounds"
@@ -129,7 +132,7 @@ def _are_paths(strings: list[tuple[int, str]], *, others_are_images: bool) -> bo
         return False
     if not some_there or _looks_like_a_path(first):
         raise MissingError(
-            f"expected a file at {first}, found none (example {number}): {WHAT_TO_DO}"
+            f"expected {_what(first)} at {first}, found none (example {number}): {WHAT_TO_DO}"
         )
     there = next((i for i, one in strings if os.path.isfile(one)), None)
     which = "others are images" if there is None else f"example {there} names a file"

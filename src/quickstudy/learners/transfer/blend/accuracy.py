@@ -68,7 +68,7 @@ class AccuracyModel(nn.Module):
             left_out: The blend's log-probabilities (n, c) of examples left out; n may be 0.
             labels: Of these examples.
         """
-        blended = weights @ values
+        blended = weights @ values.to(weights)
         if not len(labels):
             return torch.cat([blended, blended.new_zeros(4)])
         right = (left_out.argmax(1) == labels).to(blended)

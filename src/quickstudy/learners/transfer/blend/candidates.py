@@ -30,6 +30,7 @@ from quickstudy.learners.transfer.heads import (
 from quickstudy.tasks import Support
 
 __all__ = [
+    "HEADS",
     "JOINED",
     "KINDS",
     "PIXELS",
@@ -85,6 +86,11 @@ COLUMN_HEADS: tuple[Head, ...] = (
     NearestNeighbours("raw"),
     ExtraTrees(),
 )
+
+HEADS: tuple[str, ...] = tuple(
+    dict.fromkeys(name for head in (*EMBEDDING_HEADS, *COLUMN_HEADS) for name in head.names)
+)
+"""The names of all heads, each once."""
 
 
 @dataclass(frozen=True)

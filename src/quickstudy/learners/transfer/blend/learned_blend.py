@@ -9,14 +9,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from quickstudy.errors import DataError
 from quickstudy.learners.base import Learner, check_every_class
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel, ExpectedAccuracy
 from quickstudy.learners.transfer.blend.candidates import (
+    HEADS,
     Candidates,
     Kind,
     View,
     fit_candidates,
     views_known,
+    with_joined,
 )
 from quickstudy.learners.transfer.blend.features import TaskFeatures, describe, temper
 from quickstudy.learners.transfer.blend.gate import Gate, GateDecision, pool
@@ -25,15 +28,21 @@ from quickstudy.tasks import Support
 
 __all__ = ["BlendedTask", "LearnedBlend"]
 
+MAX_NUMBER = 1e15
+"""What numbers may be at most: squared distances of larger ones overflow."""
+
 FAMILIARITY = 16.0
 """Factor on how familiar a query looks, beside its log-probabilities."""
 
 SMALL = 10_000_000
 """Numbers of a support set times its classes up to which one thread is as fast as several."""
 
-FAMILIARITY_HEADS = ("ridge 0.1, direction", "nearest neighbours, standardised")
-"""Heads whose greatest score falls with the distance from all examples: of embeddings and of
-columns."""
+FAMILIARITY_HEADS = {
+    "embedding": "ridge 0.1, direction",
+    "columns": "nearest neighbours, standardised",
+}
+"""For each kind of view, the head whose greatest score falls with the distance from all examples.
+Columns have no direction that says so: far numbers may lie in that of an example."""
 
 
 class LearnedBlend(Learner):
@@ -52,7 +61,7 @@ class LearnedBlend(Learner):
         backbone: Maps inputs (n, ...) to the views' vectors side by side, (n, d).
         views: The parts of these vectors.
         kind: What the examples are.
-        gate, accuracy: Meta-trained; see `load_blend`. A new gate weighs all candidates alike.
+        gate, accuracy: Meta-trained; see `shipped_gate`. A new gate weighs all candidates alike.
 
     Example:
         >>> from quickstudy.nn import Flatten
@@ -74,7 +83,7 @@ class LearnedBlend(Learner):
         super().__init__()
         self.backbone, self.views = backbone, list(views)
         self.kind: Kind = kind
-        self.gate = gate or Gate([], [])
+        self.gate = gate or Gate([], HEADS)
         self.accuracy = accuracy or AccuracyModel()
 
     def check(self, support: Support) -> None:
@@ -84,6 +93,11 @@ class LearnedBlend(Learner):
         self.check(support)
         with torch.no_grad(), _threads_for(support):
             x = widen(self.backbone(support.x)).cpu()
+            if not bool(x.abs().max() <= MAX_NUMBER):
+                raise DataError(
+                    f"expected numbers of {MAX_NUMBER:g} at most, got {float(x.abs().max()):g}: "
+                    "scale the inputs"
+                )
             support = Support(x, support.y.cpu(), support.n_way)
             candidates = fit_candidates(self.views, support)
             usual = self.gate.usual_scales(candidates.names)
@@ -148,9 +162,14 @@ class BlendedTask:
 
     def _familiarity(self, scores: Tensor) -> Tensor:
         """Of queries, shape (m,), by the most trusted candidate that can say."""
-        able = torch.tensor([head in FAMILIARITY_HEADS for _, head in self.candidates.names])
+        heads = {view.name: FAMILIARITY_HEADS.get(view.heads or "") for view in self._views}
+        able = torch.tensor([head == heads[view] for view, head in self.candidates.names])
         weights = torch.where(able, self.decision.weights[0], -1.0)
         return scores[int(weights.argmax())].amax(1)
+
+    @property
+    def _views(self) -> list[View]:
+        return with_joined(self.blend.views)
 
     @property
     def weights(self) -> dict[tuple[str, str], float]:

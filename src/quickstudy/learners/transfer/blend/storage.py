@@ -10,15 +10,15 @@ from typing import Annotated
 import safetensors.torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-import quickstudy
 from quickstudy.errors import RunError
 from quickstudy.files import read_json, write_atomically
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
+from quickstudy.learners.transfer.blend.candidates import HEADS
 from quickstudy.learners.transfer.blend.gate import Gate
 
 __all__ = ["read_gate", "shipped_gate", "write_gate"]
 
-SHIPPED = Path(quickstudy.__file__).parent / "shipped" / "blend"
+SHIPPED = Path(__file__).parents[3] / "shipped" / "blend"
 
 Names = Annotated[list[str], Field(max_length=1000)]
 
@@ -58,6 +58,8 @@ def read_gate(folder: Path) -> tuple[Gate, AccuracyModel]:
     """
     try:
         described = _GateFile.model_validate(read_json(folder / "gate.json"))
+        if unknown := sorted(set(HEADS).difference(described.heads)):
+            raise RunError(f"{folder} holds a gate that does not know the head {unknown[0]!r}")
         gate, accuracy = Gate(described.views, described.heads), AccuracyModel()
         for name, module in (("gate", gate), ("accuracy", accuracy)):
             module.load_state_dict(safetensors.torch.load_file(folder / f"{name}.safetensors"))

@@ -13,8 +13,6 @@ __all__ = ["NearestCentroid", "NearestNeighbours"]
 SHARPNESS = 2.0
 """Of the kernel of nearest neighbours, in units of their typical squared distance."""
 
-FAR = 1e9
-
 
 class NearestCentroid(Head):
     """Minus the squared distance to each class's mean.
@@ -57,8 +55,8 @@ class NearestNeighbours(Head):
         x = view.prepared(self.preparation)
         weights = view.weights
         distance = torch.cdist(x, x).square()  # (f, n, n)
-        excluded = (1 - weights)[:, None] + torch.eye(x.shape[1])
-        nearest = (distance + FAR * excluded).amin(2)
+        excluded = (weights == 0)[:, None] | torch.eye(x.shape[1], dtype=torch.bool)
+        nearest = distance.masked_fill(excluded, torch.inf).amin(2)
         scale = ((nearest * weights).sum(1) / view.count[:, 0]).clamp_min(1e-12)  # (f,)
 
         def scores(other: FoldedView) -> Tensor:

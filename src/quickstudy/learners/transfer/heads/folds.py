@@ -117,15 +117,16 @@ class FoldedView:
         return view
 
     def prepared(self, how: Preparation) -> Tensor:
-        """The vectors, shape (f, m, d), as they are, or brought by each fold to mean 0 and then
-        length 1 ("direction") or variance 1 / d ("standardised")."""
+        """The vectors, shape (f, m, d), about the mean of all examples ("raw"), or brought by each
+        fold to mean 0 and then length 1 ("direction") or variance 1 / d ("standardised")."""
         if how not in self._prepared:
             self._prepared[how] = self._prepare(how)
         return self._prepared[how]
 
     def _prepare(self, how: Preparation) -> Tensor:
         if how == "raw":
-            return self.x.float().expand(len(self.mean), *self.x.shape)
+            # Differences survive float32 near zero alone; distances and thresholds are none other.
+            return (self.x - self.mean[-1]).float().expand(len(self.mean), *self.x.shape)
         parts = []
         for mean, scale in zip(self.mean, self.scale, strict=True):
             centred = self.x - mean

@@ -17,7 +17,7 @@ POOLED_EXAMPLES = 4.0
 class LinearDiscriminant(Head):
     """Linear discriminant analysis, whose covariance leans on that of all features together.
 
-    All classes share the covariance (R'R + shrinkage I / d) / (n - c + d shrinkage), with R the
+    All classes share the covariance (R'R + shrinkage I) / (n - c + d shrinkage), with R the
     examples less their class means: the posterior mean under d pseudo-examples of covariance
     I / d, times `shrinkage`. Logits are divided by sqrt(d), as features that depend on each other
     would else count as many.

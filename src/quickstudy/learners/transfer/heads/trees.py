@@ -103,6 +103,7 @@ def _grow(x: Tensor, y: Tensor, n_way: int, trains: Tensor, seed: int) -> list[_
         low = x.new_full((n_nodes, n_tries), math.inf).scatter_reduce(0, index, value, "amin")
         high = x.new_full((n_nodes, n_tries), -math.inf).scatter_reduce(0, index, value, "amax")
         threshold = low + (high - low) * torch.rand(n_nodes, n_tries, generator=generator)
+        threshold = torch.where(threshold < high, threshold, low)  # rounding may reach high
         is_left = value <= threshold[node]
         left = x.new_zeros(n_nodes * n_way, n_tries).index_add_(0, one_hot, is_left.to(x))
         left = left.view(n_nodes, n_way, n_tries)
