@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,20 @@ def test_adapt_writes_no_formula_into_csv(capsys, tmp_path):
     assert (tmp_path / "out.csv").read_text() == out
     answers = json.loads(run(capsys, *words, "--json")[1])
     assert [row["label"] for row in answers] == ["=1+1", "-1.5"]
+
+
+def test_adapt_says_on_stderr_that_it_blends_and_what_accuracy_to_expect(capsys, tmp_path):
+    (tmp_path / "s.csv").write_text("h,w,label\n1,2,x\n2,1,x\n8,9,y\n9,7,y\n")
+    words = ("adapt", "--support", tmp_path / "s.csv", "--query", tmp_path / "s.csv")
+    code, out, err = run(capsys, *words)
+    assert code == 0
+    assert "learned 2 classes by a blend of many methods" in err
+    assert re.search(r"chosen: a blend of \d+ candidates .* expected accuracy \d+% \(", err)
+    assert "expected accuracy" not in out
+    assert json.loads(run(capsys, *words, "--json")[1])[0]["label"] == "x"
+    _, _, err = run(capsys, "adapt", "ridge", *words[1:])
+    assert "learned 2 classes by ridge" in err
+    assert "chosen" not in err
 
 
 def test_a_test_whose_data_is_absent_is_left_out_and_named(capsys, trained):

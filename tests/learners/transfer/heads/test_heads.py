@@ -1,5 +1,7 @@
 """What holds for every head."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -64,7 +66,7 @@ def query_scores(head, x, y, queries, n_way=None):
     return scores(view.queries(queries))[:, 0]
 
 
-def tolerance(head):
+def tolerance(head) -> dict[str, Any]:
     if head in LOGISTIC:  # folds converge together, to about this
         return {"atol": 0.01, "rtol": 0.01}
     return {"atol": 2e-4, "rtol": 1e-4}
