@@ -71,7 +71,7 @@ def test_a_saved_classifier_explains_the_same(tmp_path):
 
 
 def test_a_learner_that_was_named_weighs_nothing():
-    with pytest.raises(UsageError, match="the default learner to explain.*got ridge"):
+    with pytest.raises(UsageError, match=r"the default learner to explain.*got ridge"):
         FewShotClassifier("ridge").fit([[0.0], [1.0]], [0, 1]).explain()
     described = FewShotClassifier().fit([], [], {"a": [0.0], "b": [1.0]})
     with pytest.raises(UsageError, match="leave out learner= and descriptions"):
