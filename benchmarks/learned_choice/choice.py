@@ -12,6 +12,7 @@ import argparse
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ N_TASKS = {"text": 36, "image": 48, "numbers": 12, "series": 24}
 N_OF_VARIANT = 6
 """Drawn of a variant of generated numbers, or of embeddings taken for numbers."""
 
+N_WITHOUT_RELATION = 2
+"""Drawn of each domain with labels that say nothing, so that the gate knows what chance looks
+like."""
+
 N_FOLDS = 3
 
 SEEN = ("omniglot_background", "glyphs")
@@ -62,6 +67,13 @@ def make_tasks(bank: Path, folder: Path, part: str) -> None:
     for domain in _domains(bank, part):
         of_variant = domain.name.startswith("generated_") or domain.name.endswith("as numbers")
         _write(folder, domain, N_OF_VARIANT if of_variant else N_TASKS[domain.kind])
+        _write(folder, _without_relation(domain), N_WITHOUT_RELATION)
+
+
+def _without_relation(domain: Domain) -> Domain:
+    """A domain whose labels are permuted, so that nothing can be learned from it."""
+    y = np.random.default_rng(len(domain.y)).permutation(domain.y)
+    return replace(domain, name=f"{domain.name} without relation", y=y)
 
 
 def make_cells(bank: Path, folder: Path, part: str) -> None:
