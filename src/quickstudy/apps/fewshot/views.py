@@ -113,7 +113,7 @@ class ImageViews:
         if self._missing:
             if float(statistics.mean(0).amax()) > MAX_SHARE_OF_DRAWINGS:
                 raise self._missing
-            print(f"{IMAGE_ENCODER} is not tried: {self._missing}", file=sys.stderr)
+            _say_once(f"{IMAGE_ENCODER} is not tried: {self._missing}")
             return torch.cat([drawings, statistics], dim=1)
         photographs = self._photographs
         embedded = photographs.encoder(prepare(self._with_bits(photographs.images)))
@@ -121,6 +121,11 @@ class ImageViews:
 
     def _with_bits(self, images: Images) -> Images:
         return Images(**{**vars(images), "bits": self.bits})
+
+
+@cache
+def _say_once(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 @cache
