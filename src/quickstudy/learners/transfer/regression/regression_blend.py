@@ -165,14 +165,14 @@ class BlendedRegression:
         """Means and scales (m, t) of the targets of queries, and degrees of freedom (t,)."""
         with threads_for(self.size):
             x = widen(self.blend.backbone(x)).cpu()
-            found = [
+            each = [
                 task.predict(self.blend.gate, task.candidates.predict(x)) for task in self.tasks
             ]
         means = torch.stack([task.mean for task in self.tasks])
         scales = torch.stack([task.scale for task in self.tasks])
-        mean = torch.stack([one.mean[0] for one in found], 1).double() * scales + means
-        scale = torch.stack([one.scale[0] for one in found], 1).double() * scales
-        return mean, scale, torch.cat([one.freedom for one in found]).double()
+        mean = torch.stack([one.mean[0] for one in each], 1).double() * scales + means
+        scale = torch.stack([one.scale[0] for one in each], 1).double() * scales
+        return mean, scale, torch.cat([one.freedom for one in each]).double()
 
     def weights(self, target: int = 0) -> dict[tuple[str, str], float]:
         """Of each view and head for a target, the greatest first."""
@@ -182,3 +182,13 @@ class BlendedRegression:
             weights = task.predict(self.blend.gate, none).weights[0].tolist()
         pairs = zip(task.candidates.names, weights, strict=True)
         return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
+    def errors_left_out(self, target: int = 0) -> dict[tuple[str, str], float]:
+        """Of each view and head, the root of the mean squared error on examples left out, in units
+        of the target; nothing where none could be left out."""
+        task = self.tasks[target]
+        if not len(task.candidates.targets):
+            return {}
+        squares = (task.candidates.left_out - task.candidates.targets).square().mean(1)
+        errors = (squares.sqrt() * task.scale).tolist()
+        return dict(zip(task.candidates.names, errors, strict=True))
