@@ -27,8 +27,10 @@ def describe_target(x: Tensor, y: Tensor) -> list[float]:
     centred = x - x.mean(0)
     deviation = centred.std(0, correction=0)
     z = centred / torch.where(deviation > 1e-8, deviation, torch.inf)
-    gram = z @ z.T
-    first = torch.linalg.eigh(gram)[1][:, -1]
+    if z.shape[1] < n:
+        first = z @ torch.linalg.eigh(z.T @ z)[1][:, -1]
+    else:
+        first = torch.linalg.eigh(z @ z.T)[1][:, -1]
     correlations = z.T @ y / n / y.square().mean().sqrt()
     nearest = z[:, int(correlations.abs().argmax())]
     return [
