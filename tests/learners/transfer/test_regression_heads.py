@@ -32,7 +32,6 @@ HEADS = [
     GaussianProcess("bounded"),
     GaussianProcess("relevant"),
     NeighbourAverage("bounded", (0.5, 2.0)),
-    RegressionTrees(),
 ]
 
 
@@ -142,6 +141,19 @@ def test_what_a_fold_leaves_out_changes_nothing_for_it(head):
         torch.testing.assert_close(after[:, fold, out], before[:, fold, out], atol=1e-5, rtol=0)
 
 
+def test_trees_predict_within_what_their_fold_has_seen():
+    x, y, _ = task()
+    folds = RegressionFolds(y)
+    for fold in range(len(folds) - 1):
+        out = ~folds.trains[fold]
+        changed = RegressionFolds(y)
+        changed.y = torch.where(out, 1000.0, y)
+        view = RegressionView(x, changed)
+        predicted = RegressionTrees().fit(view)(view)[0, fold, out]
+        assert float(y.min()) <= float(predicted.min())
+        assert float(predicted.max()) <= float(y.max())
+
+
 def test_every_example_is_left_out_once_beside_distant_targets():
     folds = RegressionFolds(torch.arange(40.0).flip(0))
     assert (~folds.trains).sum(0).tolist() == [1] * 40
@@ -152,7 +164,7 @@ def test_every_example_is_left_out_once_beside_distant_targets():
 
 
 def test_a_column_that_matters_is_the_relevant_one():
-    x, y, _ = task(60, 5)
-    view = RegressionView(x, RegressionFolds(y))
+    x = task(60, 5)[0]
+    view = RegressionView(x, RegressionFolds(x[:, 0].float()))
     assert bool((view.relevance.argmax(1) == 0).all())
     torch.testing.assert_close(view.relevance.sum(1), torch.ones(len(view.relevance)).double())
