@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 import safetensors.torch
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import quickstudy
 from quickstudy.errors import RunError
 from quickstudy.files import read_json, write_atomically
+from quickstudy.learners.transfer.regression.candidates import HEAD_NAMES
 from quickstudy.learners.transfer.regression.gate import RegressionGate
 
 __all__ = ["read_regression_gate", "shipped_regression_gate", "write_regression_gate"]
@@ -52,7 +54,11 @@ def read_regression_gate(folder: Path) -> RegressionGate:
         MissingError, RunError: If it is not there, or damaged.
     """
     try:
-        gate = RegressionGate(_GateFile.model_validate(read_json(folder / "gate.json")).heads)
+        described = _GateFile.model_validate(read_json(folder / "gate.json"))
+        if unknown := sorted(set(HEAD_NAMES).difference(described.heads)):
+            raise RunError(f"{folder} holds a gate that does not know the head {unknown[0]!r}")
+        with torch.random.fork_rng(devices=[]):  # the weights that it starts with are replaced
+            gate = RegressionGate(described.heads)
         gate.load_state_dict(safetensors.torch.load_file(folder / "gate.safetensors"))
     except (ValidationError, RuntimeError, OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{folder} holds no gate of this version of quickstudy: {error}") from error
