@@ -11,7 +11,6 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-import quickstudy
 from quickstudy.errors import RunError
 from quickstudy.files import read_json, write_atomically
 from quickstudy.learners.transfer.regression.candidates import HEAD_NAMES
@@ -19,7 +18,7 @@ from quickstudy.learners.transfer.regression.gate import RegressionGate
 
 __all__ = ["read_regression_gate", "shipped_regression_gate", "write_regression_gate"]
 
-SHIPPED = Path(quickstudy.__file__).parent / "shipped" / "blend_regression"
+SHIPPED = Path(__file__).parents[3] / "shipped" / "blend_regression"
 
 
 class _GateFile(BaseModel):
