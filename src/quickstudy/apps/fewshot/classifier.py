@@ -22,8 +22,7 @@ from quickstudy.apps.fewshot.inputs import kind_of
 from quickstudy.apps.fewshot.labels import as_labels, is_text, labels_of_descriptions, mixed_labels
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.fewshot.saving import ClassifierState
-from quickstudy.apps.fewshot.views import KINDS, ImageViews, default_blend, encoder_name
-from quickstudy.encoders.series import SeriesEncoder
+from quickstudy.apps.fewshot.views import KINDS, default_blend, encoder_of_views
 from quickstudy.engine.calibration import (
     expected_calibration_error,
     fit_temperature,
@@ -389,11 +388,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         kind = self.kind or kind_of(X)
         if self.learner is not None or self._described:
             return super()._default_encoder(X)
-        if kind in ("texts", "sounds"):
-            return encoder_name(kind), None
-        if kind == "series":
-            return None, SeriesEncoder.fitted(X)
-        return None, ImageViews() if kind == "images" else None
+        return encoder_of_views(kind, X)
 
     def _closed_form(self, size: int, described: bool) -> Learner:
         if self.learner is not None:

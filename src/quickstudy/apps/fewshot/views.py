@@ -20,6 +20,7 @@ from quickstudy.apps.fewshot.methods import (
     named_encoder,
 )
 from quickstudy.encoders import ENCODERS, Encoder, module_encoder
+from quickstudy.encoders.series import SeriesEncoder
 from quickstudy.errors import MissingError
 from quickstudy.experiments.run import load_run
 from quickstudy.learners.transfer.blend import (
@@ -30,10 +31,18 @@ from quickstudy.learners.transfer.blend import (
     View,
     shipped_gate,
 )
+from quickstudy.learners.transfer.regression import RegressionBlend, shipped_regression_gate
 from quickstudy.nn import Flatten
 from quickstudy.tasks.images import Images
 
-__all__ = ["KINDS", "ImageViews", "default_blend", "encoder_name"]
+__all__ = [
+    "KINDS",
+    "ImageViews",
+    "default_blend",
+    "default_regression_blend",
+    "encoder_name",
+    "encoder_of_views",
+]
 
 STATISTICS_SIZE = 64
 """Of the images that statistics are taken of, in pixels."""
@@ -167,6 +176,20 @@ def encoder_name(kind: InputKind) -> str:
     return "+".join(installed)
 
 
+def encoder_of_views(kind: InputKind, X: Any) -> tuple[str | None, Any]:
+    """The encoder of examples of a kind, by name or itself, if the user names nothing; numbers have
+    none.
+
+    Raises:
+        MissingError: If none is installed.
+    """
+    if kind in ("texts", "sounds"):
+        return encoder_name(kind), None
+    if kind == "series":
+        return None, SeriesEncoder.fitted(X)
+    return None, ImageViews() if kind == "images" else None
+
+
 def default_blend(kind: Kind, encoder: Any, size: int, name: str | None = None) -> LearnedBlend:
     """The learner if the user names none, with the gate that comes with quickstudy.
 
@@ -179,6 +202,17 @@ def default_blend(kind: Kind, encoder: Any, size: int, name: str | None = None) 
     gate, accuracy = copy.deepcopy(shipped_gate())
     views = _views_of(encoder, size, name)
     return LearnedBlend(Flatten((size,)), views, kind, gate=gate, accuracy=accuracy).double().eval()
+
+
+def default_regression_blend(encoder: Any, size: int, name: str | None = None) -> RegressionBlend:
+    """The learner of regression if the user names none, with the gate that comes with quickstudy.
+
+    Args:
+        encoder, size, name: As of `default_blend`.
+    """
+    gate = copy.deepcopy(shipped_regression_gate())
+    views = _views_of(encoder, size, name)
+    return RegressionBlend(Flatten((size,)), views, gate=gate).double().eval()
 
 
 def _views_of(encoder: Any, size: int, name: str | None) -> list[View]:

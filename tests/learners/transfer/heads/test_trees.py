@@ -5,7 +5,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from sklearn.ensemble import ExtraTreesClassifier
 
 from quickstudy.learners.transfer.heads import ExtraTrees, FoldedView, Folds
-from quickstudy.learners.transfer.heads.trees import _grow
+from quickstudy.learners.transfer.heads.trees import _grow, _Labels
 
 
 def query_scores(x, y, queries, seed=0):
@@ -60,11 +60,12 @@ def test_a_tree_does_not_see_what_its_fold_leaves_out():
     x, y = torch.randn(30, 4, generator=generator), torch.arange(30) % 3
     trains = torch.ones(5, 30, dtype=torch.bool)
     trains[:, 20:] = False
-    levels = _grow(x, y, 3, trains, seed=0)
+    levels = _grow(x, _Labels(y, 3), trains, n_tries=3, seed=0)
     x[20:], y[20:] = 9.0, 0
-    for level, other in zip(levels, _grow(x, y, 3, trains, seed=0), strict=True):
-        for one, again in zip(vars(level).values(), vars(other).values(), strict=True):
-            assert torch.equal(one, again)
+    again = _grow(x, _Labels(y, 3), trains, n_tries=3, seed=0)
+    for level, other in zip(levels, again, strict=True):
+        for one, same in zip(vars(level).values(), vars(other).values(), strict=True):
+            assert torch.equal(one, same)
 
 
 def test_examples_left_out_of_noise_are_predicted_by_chance():

@@ -26,7 +26,7 @@ from quickstudy.learners.transfer.blend.gate import Gate, GateDecision, pool
 from quickstudy.nn import widen
 from quickstudy.tasks import Support
 
-__all__ = ["BlendedTask", "LearnedBlend"]
+__all__ = ["BlendedTask", "LearnedBlend", "threads_for"]
 
 MAX_NUMBER = 1e15
 """What numbers may be at most: squared distances of larger ones overflow."""
@@ -91,7 +91,7 @@ class LearnedBlend(Learner):
 
     def adapt(self, support: Support) -> BlendedTask:
         self.check(support)
-        with torch.no_grad(), _threads_for(support):
+        with torch.no_grad(), threads_for(support.x.numel() * (support.n_way or 0)):
             x = widen(self.backbone(support.x)).cpu()
             if not bool(x.abs().max() <= MAX_NUMBER):
                 raise DataError(
@@ -110,10 +110,14 @@ class LearnedBlend(Learner):
 
 
 @contextmanager
-def _threads_for(support: Support) -> Iterator[None]:
-    """One thread for small tasks, whose many small steps several threads only hold up."""
+def threads_for(size: int) -> Iterator[None]:
+    """One thread for small tasks, whose many small steps several threads only hold up.
+
+    Args:
+        size: Numbers of the support set times its targets.
+    """
     before = torch.get_num_threads()
-    if support.x.numel() * (support.n_way or 0) < SMALL:
+    if size < SMALL:
         torch.set_num_threads(1)
     try:
         yield
@@ -140,7 +144,7 @@ class BlendedTask:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """Scores (m, c) of queries (m, ...)."""
-        with _threads_for(self.support):
+        with threads_for(self.support.x.numel() * (self.support.n_way or 0)):
             vectors = widen(self.blend.backbone(x)).cpu()
             known = views_known(self.blend.views, vectors, self.candidates.names)
             return self._blend(self.candidates.predict(vectors), known).to(x)

@@ -7,7 +7,7 @@ and f folds, the last of which leaves nothing out.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from quickstudy.learners.base import encode_targets
 
-__all__ = ["FoldedView", "Folds", "Preparation", "cholesky"]
+__all__ = ["FoldedView", "Folds", "Preparation", "cholesky", "n_folds", "stratified"]
 
-Preparation = Literal["raw", "direction", "standardised"]
+Preparation = Literal["raw", "direction", "standardised", "bounded", "relevant"]
 
 MAX_DEVIATIONS = 10.0
 """Standard deviations from the mean beyond which a feature is cut off."""
@@ -42,18 +42,22 @@ class Folds:
         self.y, self.n_way = y, n_way
         n = len(y)
         counts = y.bincount(minlength=n_way)
-        step, n_folds = _n_folds(n, n_way)
-        order = y.argsort(stable=True)
-        trains = torch.ones(n_folds + 1, n, dtype=torch.bool)
-        for fold in range(n_folds):
-            trains[fold, order[fold::step]] = False
+        trains = stratified(y, *n_folds(n, n_way))
         trains |= counts[y] < 2
         # Folds that leave out nothing say nothing.
         says_something = ~trains.all(1)
         says_something[-1] = True
-        self.trains = trains[says_something]  # (f, n)
-        self.fold, self.row = (~self.trains).nonzero(as_tuple=True)
+        self._split(trains[says_something])
+
+    def _split(self, trains: Tensor) -> None:
+        """Set which examples each fold trains on, shape (f, n)."""
+        self.trains = trains
+        self.fold, self.row = (~trains).nonzero(as_tuple=True)
         """Of each example left out: its fold and its row in the support set."""
+
+    def targets(self, like: Tensor) -> Tensor:
+        """One-hot labels, shape (n, c)."""
+        return encode_targets(self.y, self.n_way, like=like)
 
     def __len__(self) -> int:
         return len(self.trains)
@@ -68,7 +72,17 @@ class Folds:
         return scores[..., self.fold, self.row, :]
 
 
-def _n_folds(n: int, n_way: int) -> tuple[int, int]:
+def stratified(y: Tensor, step: int, n_folds: int) -> Tensor:
+    """Which examples each fold trains on, (n_folds + 1, n): in the order of targets y (n,), each
+    leaves out one of every `step`, and the last none."""
+    order = y.argsort(stable=True)
+    trains = torch.ones(n_folds + 1, len(y), dtype=torch.bool)
+    for fold in range(n_folds):
+        trains[fold, order[fold::step]] = False
+    return trains
+
+
+def n_folds(n: int, n_way: int) -> tuple[int, int]:
     """In how many parts examples are split, and how many of these are left out in turn."""
     if n <= SMALL:
         return min(n, 12), min(n, 12)
@@ -102,14 +116,14 @@ class FoldedView:
         self.scale = torch.where(constant, 1.0, deviation)
         self.weights = weights.float()  # (f, n): 1 for what a fold trains on
         self.count = count.float()
-        self.targets = encode_targets(folds.y, folds.n_way, like=self.weights)  # (n, c)
+        self.targets = folds.targets(like=self.weights)  # (n, c)
         self.is_support = True
         self._prepared: dict[str, Tensor] = {}
         self._grams: dict[tuple[str, str], Tensor] = {}
 
-    def queries(self, x: Tensor) -> FoldedView:
+    def queries(self, x: Tensor) -> Self:
         """Other vectors (m, d), prepared as by the fold of the whole support set."""
-        view = object.__new__(FoldedView)
+        view = object.__new__(type(self))
         view.x, view.folds = x.double(), self.folds
         view.mean, view.scale = self.mean[-1:], self.scale[-1:]
         view.is_support = False
