@@ -64,7 +64,7 @@ def test_noise_is_predicted_by_its_mean(n):
 @pytest.mark.parametrize("n", [5, 10, 20, 50])
 def test_intervals_hold_their_share_of_targets(n):
     inside = []
-    for seed in range(40):
+    for seed in range(20):
         x, y = linear(n + 100, seed=seed)
         low, high = blend(3).adapt(Support(x[:n], y[:n, None])).interval(x[n:], 0.9)
         inside.append(float(((low[:, 0] <= y[n:]) & (y[n:] <= high[:, 0])).double().mean()))
