@@ -25,13 +25,18 @@ from quickstudy.learners.transfer.regression.candidates import (
 SIZES = (5, 10, 20, 50)
 """Examples of the tasks that are judged."""
 
-OTHER_SIZES = (3, 4, 6, 8, 12, 15, 25, 30, 40, 60, 80)
-"""Of further tasks, to train on."""
+OTHER_SIZES = (3, 4, 5, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 60, 80)
+"""Of further tasks, to train on, as often as they stand here."""
 
 N_QUERIES = 60
 
 EMBEDDED_SHARE, EMBEDDING_SIZES = 0.1, (64, 128, 256)
 """How often the examples of a further task are embedded by a random layer, and in how many numbers.
+"""
+
+
+UNRELATED_SHARE = 0.4
+"""How often the targets of a further task are shuffled, so that its features say nothing of them.
 """
 
 
@@ -61,7 +66,7 @@ class RegressionTask:
         query_y: Targets of the queries, (m,), standardised as the candidates see them.
         unit: What is 1 in these targets, in standard deviations of the domain's.
         group, domain: What it was drawn from.
-        is_judged: Whether it is of a size that is judged, and not embedded.
+        is_judged: Whether it is of a size that is judged, and neither embedded nor shuffled.
         baselines: Mean squared errors of others on the queries, by name.
     """
 
@@ -96,8 +101,9 @@ def draw_round(domain: RegressionDomain, number: int, *, with_forest: bool) -> l
     """
     rng = np.random.default_rng([zlib.crc32(domain.name.encode()), number])
     tasks = [_draw(domain, n, rng, with_forest=with_forest) for n in SIZES]
-    embeds = bool(rng.random() < EMBEDDED_SHARE)
-    tasks.append(_draw(domain, int(rng.choice(OTHER_SIZES)), rng, is_other=True, embeds=embeds))
+    embeds, shuffles = (bool(rng.random() < p) for p in (EMBEDDED_SHARE, UNRELATED_SHARE))
+    n = int(rng.choice(OTHER_SIZES))
+    tasks.append(_draw(domain, n, rng, is_other=True, embeds=embeds, shuffles=shuffles))
     return [task for task in tasks if task is not None]
 
 
@@ -109,9 +115,12 @@ def _draw(
     with_forest: bool = False,
     is_other: bool = False,
     embeds: bool = False,
+    shuffles: bool = False,
 ) -> RegressionTask | None:
     function = int(rng.integers(len(domain.y)))
     x, y = domain.x[function], domain.y[function]
+    if shuffles:
+        y = rng.permutation(y)
     rows = rng.permutation(len(y))
     support, query = rows[:n], rows[n : n + N_QUERIES]
     if len(query) < 10 or (scale := y[support].std()) < 1e-9 * (1 + abs(y[support].mean())):
