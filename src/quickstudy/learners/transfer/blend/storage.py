@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import safetensors.torch
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from quickstudy.errors import RunError
@@ -60,7 +61,8 @@ def read_gate(folder: Path) -> tuple[Gate, AccuracyModel]:
         described = _GateFile.model_validate(read_json(folder / "gate.json"))
         if unknown := sorted(set(HEADS).difference(described.heads)):
             raise RunError(f"{folder} holds a gate that does not know the head {unknown[0]!r}")
-        gate, accuracy = Gate(described.views, described.heads), AccuracyModel()
+        with torch.random.fork_rng(devices=[]):  # modules draw weights before they are given theirs
+            gate, accuracy = Gate(described.views, described.heads), AccuracyModel()
         for name, module in (("gate", gate), ("accuracy", accuracy)):
             module.load_state_dict(safetensors.torch.load_file(folder / f"{name}.safetensors"))
     except (ValidationError, RuntimeError, OSError, safetensors.SafetensorError) as error:
