@@ -21,18 +21,21 @@ class ExpectedAccuracy:
     Args:
         mean: The expectation.
         low, high: It lies between these nine times in ten.
-        chance: The accuracy of guessing.
+        chance: The accuracy of always naming the most frequent class.
+        is_significant: Whether examples left out were right more often than by chance, at the level
+            of 5 % (binomial test); true where none could be left out.
     """
 
     mean: float
     low: float
     high: float
     chance: float
+    is_significant: bool = True
 
     @property
     def beats_chance(self) -> bool:
-        """Whether the interval lies above guessing."""
-        return self.low > self.chance
+        """Whether the interval lies above guessing, and examples left out say so too."""
+        return self.low > self.chance and self.is_significant
 
     def __str__(self) -> str:
         text = f"{self.mean:.0%} ({self.low:.0%} to {self.high:.0%})"

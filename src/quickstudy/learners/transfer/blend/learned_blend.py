@@ -34,6 +34,9 @@ MAX_NUMBER = 1e15
 FAMILIARITY = 16.0
 """Factor on how familiar a query looks, beside its log-probabilities."""
 
+SIGNIFICANCE = 0.05
+"""Of the test whether examples left out are right more often than by chance."""
+
 SMALL = 10_000_000
 """Numbers of a support set times its classes up to which one thread is as fast as several."""
 
@@ -192,6 +195,8 @@ class BlendedTask:
         )
         alpha, beta = (float(p) for p in self.blend.accuracy(inputs))
         low, high = (float(q) for q in stats.beta.ppf([0.05, 0.95], alpha, beta))
-        return ExpectedAccuracy(
-            alpha / (alpha + beta), low, high, 1 / self.candidates.left_out.shape[2]
-        )
+        chance = float(self.support.y.bincount().max()) / len(self.support)
+        n_right = int((scores.argmax(1) == labels).sum())
+        by_chance = stats.binom.sf(n_right - 1, len(labels), chance) if len(labels) else 0.0
+        significant = bool(by_chance < SIGNIFICANCE)
+        return ExpectedAccuracy(alpha / (alpha + beta), low, high, chance, significant)
