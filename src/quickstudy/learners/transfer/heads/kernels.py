@@ -33,8 +33,8 @@ class KernelHead(Head):
 
     Args:
         preparation: Of the vectors.
-        kernel: "linear", with a constant feature; "rbf", exp(-width |a - b|^2); "laplace",
-            exp(-width |a - b|).
+        kernel: "linear", with a constant feature; "rbf", exp(-width d^2) at distance d; "laplace",
+            exp(-width d).
         width: Of the kernel.
         ridge, logistic: Their strengths.
 

@@ -149,7 +149,7 @@ class EvidenceRidge(Head):
 class NeighbourAverage(Head):
     """The mean target of near examples (Nadaraya, "On Estimating Regression", 1964).
 
-    The kernel is exp(-sharpness |a - b|^2 / s), where s is the mean squared distance from an
+    The kernel is exp(-sharpness d^2 / s) at distance d, where s is the mean squared distance from an
     example to its nearest neighbour.
 
     Args:
@@ -184,7 +184,7 @@ class NeighbourAverage(Head):
 class GaussianProcess(Head):
     """A Gaussian process, averaged over kernels, widths and noise by its evidence.
 
-    Kernels are exp(-w |a - b|^2) and exp(-w |a - b|). The variance is integrated out (Rasmussen &
+    Kernels are exp(-w d^2) and exp(-w d) at distance d. The variance is integrated out (Rasmussen &
     Williams, "Gaussian Processes for Machine Learning", 2006, section 2.7).
 
     Args:
