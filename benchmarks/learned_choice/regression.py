@@ -185,17 +185,20 @@ def _mean_of(values: Sequence[float | None]) -> float | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("command", choices=("tasks", "judge", "ship"))
-    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("source", type=Path, help="the bank, or the tasks")
+    parser.add_argument("folder", type=Path, nargs="?", help="of the tasks that are drawn")
     parser.add_argument("--rounds", type=int, default=50, help="tasks of a cell")
     parser.add_argument("--forest-every", type=int, default=5, help="rounds")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.command == "tasks":
-        make_tasks(*options.folders, options.rounds, options.forest_every)
+        make_tasks(
+            options.source, options.folder or options.source, options.rounds, options.forest_every
+        )
     elif options.command == "judge":
-        judge(*options.folders)
+        judge(options.source)
     else:
-        ship(*options.folders)
+        ship(options.source)
 
 
 if __name__ == "__main__":

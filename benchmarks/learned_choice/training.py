@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -236,8 +237,8 @@ def train_accuracy(
     return model.eval().requires_grad_(False)
 
 
-def folds_of_groups(tasks: Sequence[Task], n_folds: int, seed: int = 1) -> list[int]:
-    """The fold that each task is held out in, with its whole group."""
+def folds_of_groups(tasks: Sequence[Any], n_folds: int, seed: int = 1) -> list[int]:
+    """The fold that each task, which has a `group`, is held out in, with its whole group."""
     groups = sorted({task.group for task in tasks})
     np.random.default_rng(seed).shuffle(groups)
     fold_of = {group: i % n_folds for i, group in enumerate(groups)}

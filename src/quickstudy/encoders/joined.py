@@ -95,12 +95,12 @@ class JoinedEncoder(Encoder):
         """The rows of texts in letters that this encoder does not know and another does."""
         if name not in self.languages:
             return []
-        unread = unread_texts(list(inputs), self.languages[name])
+        texts: list[Any] = list(inputs)
+        unread = unread_texts(texts, self.languages[name])
         others = [known for other, known in self.languages.items() if other != name]
-        texts = [inputs[row] for row in unread]
         unknown_to_all = set(range(len(unread)))
         for known in others:
-            unknown_to_all &= set(unread_texts(texts, known))
+            unknown_to_all &= set(unread_texts([texts[row] for row in unread], known))
         return [row for i, row in enumerate(unread) if i not in unknown_to_all]
 
     def _unchecked(self, name: str, encoder: Encoder) -> Encoder:

@@ -385,7 +385,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         super()._prepare(X)
 
     def _default_encoder(self, X: Any) -> tuple[str | None, Any]:
-        kind = self.kind or kind_of(X)
+        given: Any = self.kind
+        kind: InputKind = given or kind_of(X)
         if self.learner is not None or self._described:
             return super()._default_encoder(X)
         return encoder_of_views(kind, X)

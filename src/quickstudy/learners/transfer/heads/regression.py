@@ -149,8 +149,8 @@ class EvidenceRidge(Head):
 class NeighbourAverage(Head):
     """The mean target of near examples (Nadaraya, "On Estimating Regression", 1964).
 
-    The kernel is exp(-sharpness d^2 / s) at distance d, where s is the mean squared distance from an
-    example to its nearest neighbour.
+    The kernel is exp(-sharpness d^2 / s) at distance d, where s is the mean squared distance from
+    an example to its nearest neighbour.
 
     Args:
         preparation: Of the vectors.

@@ -85,7 +85,8 @@ def fit_regression_candidates(views: Sequence[View], x: Tensor, y: Tensor) -> Re
     folds = RegressionFolds(y)
     parts = split_views(views, x)
     usable = [view for view in with_joined(views) if view.heads is not None]
-    names, left_out, described = [MEAN], [], []
+    names: list[tuple[str, str]] = [MEAN]
+    left_out, described = [], []
     fitted: list[tuple[str, RegressionView, list[FittedHead]]] = []
     for view in usable:
         folded = RegressionView(parts[view.name], folds)
