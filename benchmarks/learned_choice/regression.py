@@ -192,9 +192,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.command == "tasks":
-        make_tasks(
-            options.source, options.folder or options.source, options.rounds, options.forest_every
-        )
+        make_tasks(options.source, options.folder, options.rounds, options.forest_every)
     elif options.command == "judge":
         judge(options.source)
     else:

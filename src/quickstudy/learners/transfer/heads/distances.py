@@ -40,8 +40,8 @@ class NearestCentroid(Head):
 class NearestNeighbours(Head):
     """The logarithm of each class's kernel density: near examples alone count.
 
-    The kernel is exp(-2 d^2 / s) at distance d, where s is the mean squared distance from an example
-    to its nearest neighbour.
+    The kernel is exp(-2 d^2 / s) at distance d, where s is the mean squared distance from an
+    example to its nearest neighbour.
 
     Args:
         preparation: Of the vectors.
