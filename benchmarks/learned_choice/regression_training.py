@@ -16,6 +16,7 @@ from quickstudy.learners.transfer.regression.candidates import HEAD_NAMES
 from quickstudy.learners.transfer.regression.features import describe_regression
 from quickstudy.learners.transfer.regression.gate import Prediction, RegressionGate
 from regression_tasks import RegressionTask
+from training import deviations
 
 STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 1200, 48, 3e-3, 1e-2
 
@@ -68,7 +69,7 @@ def train_regression_gate(tasks: Sequence[RegressionTask], *, seed: int = 0) -> 
     items = [prepare(task, gate) for task in tasks]
     values = torch.cat([item.values for item in items])
     gate.mean.copy_(values.mean(0))
-    gate.deviation.copy_(values.std(0).clamp_min(1e-3))
+    gate.deviation.copy_(deviations(values))
     n_of_group = Counter(task.group for task in tasks)
     shares = np.array([1 / n_of_group[task.group] for task in tasks])
     rng = np.random.default_rng(seed)

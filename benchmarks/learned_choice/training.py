@@ -33,6 +33,11 @@ unknown ones."""
 
 MAX_LOSS = 6.0
 
+MIN_DEVIATION, NO_DEVIATION = 1e-3, 1e9
+"""A feature that varies less than the first over all tasks counts as if it varied by the second, so
+that it is zero for the gate wherever else it may differ: its weights were never trained. Such is a
+kind of data that no task has."""
+
 
 @dataclass
 class Task:
@@ -99,6 +104,12 @@ def new_gate(tasks: Sequence[Task]) -> Gate:
     return gate
 
 
+def deviations(values: Tensor) -> Tensor:
+    """Standard deviations (d,) of features (n, d), for the gate to divide by."""
+    deviation = values.std(0)
+    return torch.where(deviation > MIN_DEVIATION, deviation, NO_DEVIATION)
+
+
 def _losses(task: Task, scale: float) -> Tensor:
     log_probabilities = (task.scores.float() * np.exp(scale)).log_softmax(2)
     rows = torch.arange(len(task.query_y))
@@ -126,7 +137,7 @@ def train_gate(tasks: Sequence[Task], *, epochs: float = EPOCHS, seed: int = 0) 
     items = [prepare(task, gate) for task in tasks]
     values = torch.cat([item.values for item in items])
     gate.mean.copy_(values.mean(0))
-    gate.deviation.copy_(values.std(0).clamp_min(1e-3))
+    gate.deviation.copy_(deviations(values))
     n_of_group = Counter(task.group for task in tasks)
     shares = np.array([n_of_group[task.group] ** -0.5 for task in tasks])
     rng = np.random.default_rng(seed)
@@ -218,7 +229,7 @@ def train_accuracy(
     torch.manual_seed(seed)
     model = AccuracyModel()
     model.mean.copy_(inputs.mean(0))
-    model.deviation.copy_(inputs.std(0).clamp_min(1e-3))
+    model.deviation.copy_(deviations(inputs))
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=3e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps + 1)
 
