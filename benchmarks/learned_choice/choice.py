@@ -23,7 +23,7 @@ from scipy import stats
 from quickstudy.engine.calibration import expected_calibration_error
 from quickstudy.experiments.provenance import provenance
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
-from quickstudy.learners.transfer.blend.storage import SHIPPED, write_gate
+from quickstudy.learners.transfer.blend.storage import SHIPPED_FOLDER, write_gate
 from quickstudy.progress import track
 from tasks import Domain, draw_tasks, kind_and_group, read_domains, read_tasks, write_tasks
 from training import (
@@ -156,7 +156,12 @@ def train(tasks: Path, cells: Path) -> None:
     report |= {"trained on": about, **provenance(0)}
     RESULTS.write_text(json.dumps(report, indent=1, default=float) + "\n")
     print(json.dumps(report["summary"], indent=1), flush=True)
-    write_gate(SHIPPED, train_gate(training), _accuracy_model(_of(outcomes, of_training)), about)
+    write_gate(
+        SHIPPED_FOLDER / "blend",
+        train_gate(training),
+        _accuracy_model(_of(outcomes, of_training)),
+        about,
+    )
 
 
 def _of(

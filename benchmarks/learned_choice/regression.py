@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from quickstudy.experiments.provenance import provenance
-from quickstudy.learners.transfer.regression.storage import SHIPPED, write_regression_gate
+from quickstudy.learners.transfer.blend.storage import SHIPPED_FOLDER
+from quickstudy.learners.transfer.regression.storage import write_regression_gate
 from quickstudy.progress import track
 from regression_tasks import (
     SIZES,
@@ -85,7 +86,7 @@ def ship(folder: Path) -> None:
     tasks = read_tasks(folder)
     groups = {task.group for task in tasks}
     about = f"meta-trained on {len(tasks)} tasks of {len(groups)} groups of domains"
-    write_regression_gate(SHIPPED, train_regression_gate(tasks), about)
+    write_regression_gate(SHIPPED_FOLDER / "blend_regression", train_regression_gate(tasks), about)
 
 
 def _result(task: RegressionTask, one: Outcome) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def _adapt_to_images(
     named = list_images(query)
 
     def load_data(how: Images) -> ClassData:
-        return load_image_folder(support, **{**vars(how), "bits": bits})
+        return load_image_folder(support, **vars(replace(how, bits=bits)))
 
     def load(how: Images) -> Tensor:
         return load_data(how).x

@@ -215,7 +215,13 @@ class FewShotEstimator(BaseEstimator):
         ]
         if self.support_.n_way is not None:
             rows.append(["classes", self.support_.n_way])
+        if reason := self._reason():
+            rows.append(["chosen", reason])
         return html_table([type(self).__name__, ""], rows) + shown
+
+    def _reason(self) -> str:
+        """What the default learner weighed, in a line; empty for another learner."""
+        return ""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the predictor, which may be any function: a copy adapts again."""

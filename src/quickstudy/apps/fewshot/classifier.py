@@ -379,6 +379,10 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             )
         return explain(task)
 
+    def _reason(self) -> str:
+        task = self._predictor.predictor
+        return str(explain(task)) if isinstance(task, BlendedTask) else ""
+
     def _prepare(self, X: Any) -> None:
         given: Any = self.kind
         self.kind_: Kind = KINDS[given or _kind_of(X)]

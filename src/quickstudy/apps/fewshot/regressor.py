@@ -156,6 +156,10 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             )
         return task
 
+    def _reason(self) -> str:
+        task = self._predictor.predictor
+        return str(explain_regression(task, 0)) if isinstance(task, BlendedRegression) else ""
+
     def _default_encoder(self, X: Any) -> tuple[str | None, Any]:
         return encoder_of_views(kind_of(X), X)
 

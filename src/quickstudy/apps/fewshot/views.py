@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -57,8 +58,8 @@ ENCODERS_OF: Mapping[InputKind, Sequence[str]] = {
 }
 """Those that embed a kind if none is named, of which one has to be installed."""
 
-MAX_SHARE_OF_DRAWINGS = 0.31
-"""The share of mid-grey or colourful pixels from which images are rather photographs
+MIN_SHARES_OF_PHOTOGRAPHS = (0.31, 0.001)
+"""The shares of mid-grey and of colourful pixels from which images are rather photographs
 (`docs/research/few_shot.md`)."""
 
 KINDS: Mapping[InputKind, Kind] = {
@@ -114,13 +115,13 @@ class ImageViews:
         return self.embed(lambda how: how(images))
 
     def embed(self, prepare: Callable[[Images], Tensor]) -> Tensor:
-        """Embed images that `prepare` makes as it is told, in 0..1: (n, d)."""
+        """Embed images, which `prepare` makes in 0..1 for each of several options: (n, d)."""
         statistics = pixel_statistics(
             prepare(self._with_bits(Images(STATISTICS_SIZE, 3, fit="stretch")))
         )
         drawings = self._embed_drawings(prepare(self._with_bits(self._drawings)))
         if self._missing:
-            if float(statistics.mean(0).amax()) > MAX_SHARE_OF_DRAWINGS:
+            if bool((statistics.mean(0) > torch.tensor(MIN_SHARES_OF_PHOTOGRAPHS)).any()):
                 raise self._missing
             _say_once(f"{IMAGE_ENCODER} is not tried: {self._missing}")
             return torch.cat([drawings, statistics], dim=1)
@@ -129,7 +130,7 @@ class ImageViews:
         return torch.cat([embedded, drawings, statistics], dim=1)
 
     def _with_bits(self, images: Images) -> Images:
-        return Images(**{**vars(images), "bits": self.bits})
+        return replace(images, bits=self.bits)
 
 
 @cache

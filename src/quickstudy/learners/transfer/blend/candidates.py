@@ -6,7 +6,7 @@ Shapes: k candidates, n support examples, m queries, c classes, d features.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -36,6 +36,7 @@ __all__ = [
     "PIXELS",
     "RAW",
     "Candidates",
+    "FittedViews",
     "Kind",
     "View",
     "fit_candidates",
@@ -157,6 +158,28 @@ def _is_fast(head: Head, size: int, n: int, n_way: int) -> bool:
     return True
 
 
+@dataclass
+class FittedViews:
+    """Heads that are fitted to views, as one predictor.
+
+    Args:
+        views: The parts of an example, in their order.
+        parts: Of each view: its name, the support set's vectors, and its fitted heads.
+    """
+
+    views: Sequence[View]
+    parts: list[tuple[str, FoldedView, list[FittedHead]]] = field(default_factory=list)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The scores of all heads, (k, m, c), on queries (m, ...)."""
+        vectors = split_views(self.views, x)
+        scores = []
+        for name, folded, fits in self.parts:
+            queries = folded.queries(vectors[name])
+            scores += [fit(queries)[:, 0] for fit in fits]
+        return torch.cat(scores)
+
+
 def fit_candidates(views: Sequence[View], support: Support) -> Candidates:
     """Fit every head on every view, to the support set and to each of its folds.
 
@@ -167,7 +190,7 @@ def fit_candidates(views: Sequence[View], support: Support) -> Candidates:
     n_way = support.n_way or 0
     folds = Folds(support.y, n_way)
     parts = split_views(views, support.x)
-    fitted: list[tuple[str, FoldedView, list[FittedHead]]] = []
+    fitted = FittedViews(views)
     names: list[tuple[str, str]] = []
     left_out = []
     for view in with_joined(views):
@@ -176,23 +199,14 @@ def fit_candidates(views: Sequence[View], support: Support) -> Candidates:
         names += [(view.name, name) for head in heads for name in head.names]
         fits = [head.fit(folded) for head in heads]
         left_out += [folds.left_out(fit(folded)) for fit in fits]
-        fitted.append((view.name, folded, fits))
-
-    def predict(x: Tensor) -> Tensor:
-        parts = split_views(views, x)
-        scores = []
-        for name, folded, fits in fitted:
-            queries = folded.queries(parts[name])
-            scores += [fit(queries)[:, 0] for fit in fits]
-        return torch.cat(scores)
-
+        fitted.parts.append((view.name, folded, fits))
     return Candidates(
         names,
         torch.cat(left_out),
         folds.left_out_labels,
         {name: describe_view(x) for name, x in parts.items() if name != PIXELS},
         parts[PIXELS].mean(0).tolist() if PIXELS in parts else [0.0, 0.0],
-        predict,
+        fitted,
     )
 
 

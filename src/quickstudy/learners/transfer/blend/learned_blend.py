@@ -165,14 +165,15 @@ class BlendedTask:
         weights = weights / weights.sum(0).clamp_min(1e-12)
         decision = replace(self.decision, weights=weights[None])
         pooled = pool(log_probabilities[None], decision)[0]
-        return pooled + FAMILIARITY * self._familiarity(scores)[:, None]
+        return pooled + FAMILIARITY * self._familiarity(scores, weights)[:, None]
 
-    def _familiarity(self, scores: Tensor) -> Tensor:
-        """Of queries, shape (m,), by the most trusted candidate that can say."""
+    def _familiarity(self, scores: Tensor, weights: Tensor) -> Tensor:
+        """Of queries, shape (m,), by the most trusted candidate that can say, whose weight for the
+        query (k, m) is not zero."""
         heads = {view.name: FAMILIARITY_HEADS.get(view.heads or "") for view in self._views}
         able = torch.tensor([head == heads[view] for view, head in self.candidates.names])
-        weights = torch.where(able, self.decision.weights[0], -1.0)
-        return scores[int(weights.argmax())].amax(1)
+        best = torch.where(able[:, None], weights, -1.0).argmax(0)  # (m,)
+        return scores.amax(2).gather(0, best[None])[0]
 
     @property
     def _views(self) -> list[View]:

@@ -1,8 +1,9 @@
-"""Where a meta-trained gate is kept: weights as safetensors, the names it knows as JSON."""
+"""Where meta-trained gates are kept: weights as safetensors, the names they know as JSON."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
 
 from quickstudy.errors import RunError
 from quickstudy.files import read_json, write_atomically
@@ -17,20 +19,84 @@ from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
 from quickstudy.learners.transfer.blend.candidates import HEADS
 from quickstudy.learners.transfer.blend.gate import Gate
 
-__all__ = ["read_gate", "shipped_gate", "write_gate"]
+__all__ = [
+    "SHIPPED_FOLDER",
+    "KnownNames",
+    "load_modules",
+    "read_gate",
+    "read_names",
+    "shipped_gate",
+    "write_gate",
+    "write_modules",
+]
 
-SHIPPED = Path(__file__).parents[3] / "shipped" / "blend"
+SHIPPED_FOLDER = Path(__file__).parents[3] / "shipped"
 
 Names = Annotated[list[str], Field(max_length=1000)]
 
 
-class _GateFile(BaseModel):
-    """What a gate knows by name."""
+class KnownNames(BaseModel):
+    """What a gate knows by name.
+
+    Args:
+        views, heads: Those met in training.
+        about: What it was trained on, in words.
+    """
 
     model_config = ConfigDict(extra="forbid")
-    views: Names
+    views: Names = []
     heads: Names
     about: str
+
+
+def write_modules(folder: Path, modules: Mapping[str, nn.Module], names: KnownNames) -> None:
+    """Write modules in float32, each to a file of its name, and what they know by name.
+
+    Raises:
+        DiskError: If they cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, module in modules.items():
+        state = {key: value.float().contiguous() for key, value in module.state_dict().items()}
+        write_atomically(folder / f"{name}.safetensors", safetensors.torch.save(state))
+    content = json.dumps(names.model_dump(), indent=1, ensure_ascii=False)
+    write_atomically(folder / "gate.json", f"{content}\n".encode())
+
+
+def read_names(folder: Path, heads: Sequence[str]) -> KnownNames:
+    """Read what the gate in a folder knows by name.
+
+    Args:
+        heads: Those it has to know.
+
+    Raises:
+        MissingError, RunError: If it is not there, is damaged, or does not know a head.
+    """
+    try:
+        names = KnownNames.model_validate(read_json(folder / "gate.json"))
+    except ValidationError as error:
+        raise _not_of_this_version(folder, error) from error
+    if unknown := sorted(set(heads).difference(names.heads)):
+        raise RunError(f"{folder} holds a gate that does not know the head {unknown[0]!r}")
+    return names
+
+
+def load_modules(folder: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Load into modules the weights that `write_modules` wrote; they are not to be trained on.
+
+    Raises:
+        RunError: If weights are missing, damaged, or of other modules.
+    """
+    for name, module in modules.items():
+        try:
+            module.load_state_dict(safetensors.torch.load_file(folder / f"{name}.safetensors"))
+        except (RuntimeError, OSError, safetensors.SafetensorError) as error:
+            raise _not_of_this_version(folder, error) from error
+        module.eval().requires_grad_(False)
+
+
+def _not_of_this_version(folder: Path, error: Exception) -> RunError:
+    return RunError(f"{folder} holds no gate of this version of quickstudy: {error}")
 
 
 def write_gate(folder: Path, gate: Gate, accuracy: AccuracyModel, about: str) -> None:
@@ -42,13 +108,8 @@ def write_gate(folder: Path, gate: Gate, accuracy: AccuracyModel, about: str) ->
     Raises:
         DiskError: If they cannot be written.
     """
-    described = _GateFile(views=gate.views[1:], heads=gate.heads, about=about)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, module in (("gate", gate), ("accuracy", accuracy)):
-        state = {key: value.float().contiguous() for key, value in module.state_dict().items()}
-        write_atomically(folder / f"{name}.safetensors", safetensors.torch.save(state))
-    content = json.dumps(described.model_dump(), indent=1, ensure_ascii=False)
-    write_atomically(folder / "gate.json", f"{content}\n".encode())
+    names = KnownNames(views=gate.views[1:], heads=gate.heads, about=about)
+    write_modules(folder, {"gate": gate, "accuracy": accuracy}, names)
 
 
 def read_gate(folder: Path) -> tuple[Gate, AccuracyModel]:
@@ -57,20 +118,14 @@ def read_gate(folder: Path) -> tuple[Gate, AccuracyModel]:
     Raises:
         MissingError, RunError: If it is not there, or damaged.
     """
-    try:
-        described = _GateFile.model_validate(read_json(folder / "gate.json"))
-        if unknown := sorted(set(HEADS).difference(described.heads)):
-            raise RunError(f"{folder} holds a gate that does not know the head {unknown[0]!r}")
-        with torch.random.fork_rng(devices=[]):  # modules draw weights before they are given theirs
-            gate, accuracy = Gate(described.views, described.heads), AccuracyModel()
-        for name, module in (("gate", gate), ("accuracy", accuracy)):
-            module.load_state_dict(safetensors.torch.load_file(folder / f"{name}.safetensors"))
-    except (ValidationError, RuntimeError, OSError, safetensors.SafetensorError) as error:
-        raise RunError(f"{folder} holds no gate of this version of quickstudy: {error}") from error
-    return gate.eval().requires_grad_(False), accuracy.eval().requires_grad_(False)
+    names = read_names(folder, HEADS)
+    with torch.random.fork_rng(devices=[]):  # modules draw weights before they are given theirs
+        gate, accuracy = Gate(names.views, names.heads), AccuracyModel()
+    load_modules(folder, {"gate": gate, "accuracy": accuracy})
+    return gate, accuracy
 
 
 @cache
 def shipped_gate() -> tuple[Gate, AccuracyModel]:
     """The gate that comes with quickstudy. Its modules are shared: copy them to change them."""
-    return read_gate(SHIPPED)
+    return read_gate(SHIPPED_FOLDER / "blend")

@@ -45,12 +45,8 @@ class _Level:
     child: Tensor
 
 
-class ExtraTrees(Head):
-    """The logarithm of the mean of the trees' class shares.
-
-    Each node draws max(sqrt(d), 3) features and a threshold for each, uniform over the node's
-    range, and splits by the one of the least Gini impurity, until its examples are of one class.
-    Without bootstrap, as in the paper.
+class _Forest(Head):
+    """Trees of random thresholds.
 
     Args:
         seed: Of the features and thresholds drawn.
@@ -60,6 +56,15 @@ class ExtraTrees(Head):
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
+
+
+class ExtraTrees(_Forest):
+    """The logarithm of the mean of the trees' class shares.
+
+    Each node draws max(sqrt(d), 3) features and a threshold for each, uniform over the node's
+    range, and splits by the one of the least Gini impurity, until its examples are of one class.
+    Without bootstrap, as in the paper.
+    """
 
     def fit(self, view: FoldedView) -> FittedHead:
         n_way = view.folds.n_way
@@ -69,21 +74,13 @@ class ExtraTrees(Head):
         return lambda other: ((average(other) + SMOOTHING / n_way) / (1 + SMOOTHING)).log()
 
 
-class RegressionTrees(Head):
+class RegressionTrees(_Forest):
     """The mean of trees that split by the variance of their targets.
 
     Each node draws min(d, 16) features and a threshold for each, and splits by the one after which
     the targets' squared deviations from the means of the two children are least, until all its
     targets are equal.
-
-    Args:
-        seed: Of the features and thresholds drawn.
     """
-
-    names = ("extra trees",)
-
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
 
     def fit(self, view: FoldedView) -> FittedHead:
         targets = _Values(view.targets[:, 0])

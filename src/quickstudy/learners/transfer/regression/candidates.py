@@ -11,11 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from quickstudy.learners.transfer.blend.candidates import View, split_views, with_joined
+from quickstudy.learners.transfer.blend.candidates import (
+    FittedViews,
+    View,
+    split_views,
+    with_joined,
+)
 from quickstudy.learners.transfer.blend.view_features import describe_view
 from quickstudy.learners.transfer.heads import (
     EvidenceRidge,
-    FittedHead,
     GaussianProcess,
     Head,
     KernelHead,
@@ -87,30 +91,25 @@ def fit_regression_candidates(views: Sequence[View], x: Tensor, y: Tensor) -> Re
     usable = [view for view in with_joined(views) if view.heads is not None]
     names: list[tuple[str, str]] = [MEAN]
     left_out, described = [], []
-    fitted: list[tuple[str, RegressionView, list[FittedHead]]] = []
+    fitted = FittedViews(views)
     for view in usable:
         folded = RegressionView(parts[view.name], folds)
         heads = [head for head in HEADS if _suits(head, view, len(y))]
         fits = [head.fit(folded) for head in heads]
-        if not fitted:  # the mean is fitted once
+        if not fitted.parts:  # the mean is fitted once
             fits.insert(0, Mean().fit(folded))
         own = [(view.name, name) for head in heads for name in head.names]
         features = describe_view(parts[view.name]) + describe_target(parts[view.name], y)
-        described += [features] * (len(own) + (not fitted))
+        described += [features] * (len(own) + (not fitted.parts))
         names += own
         left_out += [folds.left_out(fit(folded))[..., 0] for fit in fits]
-        fitted.append((view.name, folded, fits))
-
-    def predict(x: Tensor) -> Tensor:
-        parts = split_views(views, x)
-        predictions = []
-        for name, folded, fits in fitted:
-            queries = folded.queries(parts[name])
-            predictions += [fit(queries)[:, 0, :, 0] for fit in fits]
-        return torch.cat(predictions)
-
+        fitted.parts.append((view.name, folded, fits))
     return RegressionCandidates(
-        names, torch.cat(left_out), y[folds.row], torch.tensor(described), predict
+        names,
+        torch.cat(left_out),
+        y[folds.row],
+        torch.tensor(described),
+        lambda x: fitted(x)[..., 0],
     )
 
 
