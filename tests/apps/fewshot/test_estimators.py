@@ -852,6 +852,7 @@ def test_a_notebook_shows_learner_encoder_and_sizes_and_no_tensor():
         assert shown in html.partition("sk-top-container")[0]
     assert "tensor(" not in html
     assert "<td>ridge</td>" in FewShotClassifier("ridge").fit(X, Y)._html_repr()
+    assert "a blend of" in FewShotClassifier().fit(X, Y)._html_repr()
     assert (
         "classes" not in FewShotRegressor().fit(X, [1.0, 2, 3, 4])._html_repr().partition("sk-")[0]
     )

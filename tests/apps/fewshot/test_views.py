@@ -118,7 +118,10 @@ def test_without_the_encoder_drawings_are_learned_and_photographs_refused(monkey
         capsys.readouterr().err
     )
     colour = [Image.new("RGB", (20, 20), name) for name in ("red", "blue")]
-    for photographs in (shaded(2)[0], colour):
+    small = [Image.new("RGB", (64, 64), "white") for _ in range(2)]
+    for image, at in zip(small, (4, 40), strict=True):
+        image.paste("red", (at, at, at + 6, at + 6))
+    for photographs in (shaded(2)[0], colour, small):
         with pytest.raises(MissingError, match=r"pip install 'quickstudy\[images\]'"):
             FewShotClassifier().fit(photographs, [0, 1] * (len(photographs) // 2))
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from quickstudy.learners.transfer.blend import Gate
+from quickstudy.learners.transfer.blend import Gate, shipped_gate
+from quickstudy.learners.transfer.blend.candidates import KINDS
 from quickstudy.learners.transfer.blend.features import N_FEATURES
 from quickstudy.learners.transfer.blend.gate import GateDecision, pool
 
@@ -94,3 +95,15 @@ def test_no_single_candidate_rules_a_class_out():
     weights = torch.tensor([[0.5, 0.5]])
     pooled = pool(sure, GateDecision(weights, torch.ones(1, 2), torch.ones(1)))[0]
     torch.testing.assert_close(pooled.exp(), torch.tensor([[0.5, 0.5]]))
+
+
+def test_a_kind_of_data_that_no_task_of_training_had_changes_no_decision():
+    gate = shipped_gate()[0]
+    sound = -len(KINDS) + KINDS.index("sound") - 5  # before the five features of left-out scores
+    values = VALUES.clone()
+    values[..., sound] = 0
+    before = decide(gate, values)
+    values[..., sound] = 1
+    torch.testing.assert_close(decide(gate, values).weights, before.weights)
+    values[..., sound - KINDS.index("sound")] = 1  # texts were met
+    assert (decide(gate, values).weights - before.weights).abs().max() > 1e-3
