@@ -17,7 +17,7 @@ The command line does the same, and adds a picture of accuracy against compute::
 # Train and test
 # --------------
 # A learner is a name of the catalogue, or a recipe file of your own. Here a narrow prototypical
-# network trains for eight seconds; give learners five minutes or more for a result to rely on.
+# network trains for twenty seconds; give learners five minutes or more for a result to rely on.
 
 import tempfile
 from pathlib import Path
@@ -37,7 +37,7 @@ with tempfile.TemporaryDirectory() as scratch:
         [str(recipe), "nearest_centroid"],
         DATA,
         Path(scratch) / "run",
-        seconds=8,
+        seconds=20,
         n_query=5,
         n_tasks=40,
     )

@@ -109,6 +109,19 @@ def test_logistic_regression_ends_close_to_where_it_converges(monkeypatch):
             assert (found.argmax(1) == expected.argmax(1)).double().mean() > 0.85
 
 
+@pytest.mark.parametrize("d", [20, 200])
+def test_logistic_regression_of_many_classes_is_near_its_minimum(monkeypatch, d):
+    monkeypatch.undo()
+    view, queries = task((3,) * 60, d)
+    strength = 0.01
+    scores = KernelHead("direction", logistic=(strength, 0.1, 1.0)).fit(view)(queries)[0, 0]
+    z = F.pad(view.prepared("direction")[-1].double(), (0, 1), value=1.0)
+    q = F.pad(queries.prepared("direction")[0].double(), (0, 1), value=1.0)
+    peer = LogisticRegression(C=1 / strength, fit_intercept=False, tol=1e-8, max_iter=10_000)
+    expected = torch.from_numpy(peer.fit(z, view.folds.y).predict_proba(q))
+    assert (scores.double().softmax(1) - expected).abs().sum(1).mean() < 0.04
+
+
 def test_features_and_examples_solve_the_same_regression():
     """With fewer features than examples there is a weight a feature, and else one an example."""
     view, queries = task(BALANCED, 4)

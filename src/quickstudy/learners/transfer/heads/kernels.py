@@ -20,6 +20,16 @@ MAX_STEPS, TOLERANCE = 30, 4e-3
 """Of logistic regression: steps, and the greatest change, relative to the greatest weight, at which
 it ends."""
 
+MAX_BOUND = 0.5
+"""Of the Hessian, as a multiple of the Gram matrix, whatever the probabilities."""
+
+MANY_CLASSES = 30
+"""Beyond, most probabilities are small and the Hessian is far below that bound: a lower one is
+raised only where the loss contradicts it. With fewer classes the test costs more than it saves."""
+
+ROUNDING = 1e-5
+"""Relative error of a loss."""
+
 
 class KernelHead(Head):
     """Regression to one-hot labels (ridge) and multinomial logistic regression on one kernel.
@@ -28,7 +38,9 @@ class KernelHead(Head):
     of the weights, as scikit-learn's does with C = 1 / strength. The upper bound of its Hessian by
     half the Gram matrix (Böhning, "Multinomial Logistic Regression Algorithm", Annals of the
     Institute of Statistical Mathematics 1992) is inverted once, and steps with it have Nesterov's
-    momentum. Both solve for a weight of each example, or of each feature where these are fewer and
+    momentum; with many classes the bound begins lower and is raised by backtracking (Beck &
+    Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm", SIAM Journal on Imaging Sciences
+    2009). Both solve for a weight of each example, or of each feature where these are fewer and
     the kernel is linear.
 
     Args:
@@ -83,7 +95,8 @@ class KernelHead(Head):
             weights.append(torch.cholesky_solve(right.expand(len(self.ridge), *right.shape), root))
             offsets += [mean] * len(self.ridge)
         if self.logistic:
-            weights.append(_fit_logistic(train, curvature, view.targets, self.logistic, trains))
+            regression = _LogisticRegression(train, curvature, view.targets, trains)
+            weights.append(regression.path(self.logistic))
             offsets += [torch.zeros_like(mean)] * len(self.logistic)
         fitted = torch.cat(weights)  # (k, f, p, c)
         if not primal:
@@ -109,11 +122,8 @@ class KernelHead(Head):
         return torch.exp(-self.width * distance) + 0.5
 
 
-def _fit_logistic(
-    train: Tensor, curvature: Tensor, targets: Tensor, strengths: Sequence[float], trains: Tensor
-) -> Tensor:
-    """Weights (k, f, p, c) of logistic regression at k strengths, each from where the next greater
-    one ended.
+class _LogisticRegression:
+    """Multinomial logistic regression of f folds at once, from no weights to those of `path`.
 
     Args:
         train: Design matrix (f, n, p), zero where a fold leaves out.
@@ -121,26 +131,84 @@ def _fit_logistic(
         targets: One-hot labels (n, c).
         trains: 1 where a fold trains, shape (f, n, 1).
     """
-    primal = train is not curvature
-    weights = train.new_zeros(len(train), train.shape[2], targets.shape[1])
-    fitted: dict[float, Tensor] = {}
-    for strength in sorted(strengths, reverse=True):
-        step = torch.cholesky_inverse(
-            cholesky(0.5 * curvature + strength * torch.eye(curvature.shape[-1]))
-        )  # (f, p, p)
-        ahead, momentum = weights, 1.0
+
+    def __init__(self, train: Tensor, curvature: Tensor, targets: Tensor, trains: Tensor) -> None:
+        self.train, self.curvature, self.targets, self.trains = train, curvature, targets, trains
+        self.primal = train is not curvature
+        n_way = targets.shape[1]
+        bound = MAX_BOUND if n_way <= MANY_CLASSES else 1 / n_way
+        self.bound = train.new_full((len(train), 1, 1), bound)
+
+    def path(self, strengths: Sequence[float]) -> Tensor:
+        """Weights (k, f, p, c) at k strengths, each from where the next greater one ended."""
+        weights = self.train.new_zeros(len(self.train), self.train.shape[2], self.targets.shape[1])
+        fitted: dict[float, Tensor] = {}
+        for strength in sorted(strengths, reverse=True):
+            weights = fitted[strength] = self._fit(strength, weights)
+        return torch.stack([fitted[strength] for strength in strengths])
+
+    def _fit(self, strength: float, weights: Tensor) -> Tensor:
+        """Weights (f, p, c) at a strength, from others."""
+        inverse = self._inverse(strength)
+        scores = self.train @ weights  # (f, n, c)
+        ahead, ahead_scores, momentum = weights, scores, 1.0
         for i in range(MAX_STEPS):
-            residual = ((train @ ahead).softmax(2) - targets) * trains
-            gradient = (train.mT @ residual if primal else residual) + strength * ahead
-            new = ahead - step @ gradient
+            gradient = self._gradient(ahead, ahead_scores, strength)
+            while True:
+                new = ahead - inverse @ gradient
+                new_scores = self.train @ new
+                if not self._raise_bound(strength, gradient, ahead, ahead_scores, new, new_scores):
+                    break
+                inverse = self._inverse(strength)
             next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-            ahead = new + (momentum - 1) / next_momentum * (new - weights)
-            change = new - weights
-            weights, momentum = new, next_momentum
-            if i % 4 == 3 and float(change.abs().max()) < TOLERANCE * float(weights.abs().max()):
+            ratio = (momentum - 1) / next_momentum
+            ahead = new + ratio * (new - weights)
+            ahead_scores = new_scores + ratio * (new_scores - scores)
+            change = (new - weights).abs().max()
+            weights, scores, momentum = new, new_scores, next_momentum
+            if i % 4 == 3 and float(change) < TOLERANCE * float(weights.abs().max()):
                 break
-        fitted[strength] = weights
-    return torch.stack([fitted[strength] for strength in strengths])
+        return weights
+
+    def _inverse(self, strength: float) -> Tensor:
+        """Of the bound of the Hessian, shape (f, p, p)."""
+        ridge = strength * torch.eye(self.curvature.shape[-1])
+        return torch.cholesky_inverse(cholesky(self.bound * self.curvature + ridge))
+
+    def _gradient(self, weights: Tensor, scores: Tensor, strength: float) -> Tensor:
+        """Shape (f, p, c); without its factor, the Gram matrix, where p is n."""
+        residual = (scores.softmax(2) - self.targets) * self.trains  # (f, n, c)
+        return (self.train.mT @ residual if self.primal else residual) + strength * weights
+
+    def _raise_bound(
+        self,
+        strength: float,
+        gradient: Tensor,
+        weights: Tensor,
+        scores: Tensor,
+        new: Tensor,
+        new_scores: Tensor,
+    ) -> bool:
+        """Double the bounds of the folds whose loss falls by less than they promise."""
+        if bool((self.bound >= MAX_BOUND).all()):
+            return False
+        step = weights - new if self.primal else scores - new_scores
+        promised = _inner(gradient, step) / 2
+        before = self._loss(weights, scores, strength)
+        failed = self._loss(new, new_scores, strength) > before - promised + ROUNDING * before
+        failed &= self.bound < MAX_BOUND
+        self.bound = torch.where(failed, (2 * self.bound).clamp_max(MAX_BOUND), self.bound)
+        return bool(failed.any())
+
+    def _loss(self, weights: Tensor, scores: Tensor, strength: float) -> Tensor:
+        """Shape (f, 1, 1)."""
+        square = _inner(weights, weights if self.primal else scores)
+        return strength / 2 * square - _inner(scores.log_softmax(2), self.targets * self.trains)
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products of matrices, (f, p, c), (f, p, c) -> (f, 1, 1)."""
+    return (a * b).sum((1, 2), keepdim=True)
 
 
 def _with_constant(x: Tensor) -> Tensor:
