@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 
-def baselines(*, is_embedding: bool) -> dict[str, Any]:
+def five_line_models(*, is_embedding: bool) -> dict[str, Any]:
     """Classifiers of scikit-learn by name, as they come, on embeddings or standardised columns."""
 
     def scaled(model: Any) -> Any:
@@ -40,14 +40,25 @@ def baselines(*, is_embedding: bool) -> dict[str, Any]:
     }
 
 
-def baseline_accuracies(
-    x: np.ndarray, y: np.ndarray, queries: np.ndarray, query_y: np.ndarray, *, is_embedding: bool
+def regressions(*, is_embedding: bool) -> dict[str, Any]:
+    """Logistic regressions of several strengths by name; one takes the best in hindsight."""
+    models = {
+        f"logistic regression, C = {c:g}": LogisticRegression(C=c, max_iter=300)
+        for c in (0.1, 1.0, 10.0, 100.0, 1000.0)
+    }
+    if is_embedding:
+        return models
+    return {name: make_pipeline(StandardScaler(), model) for name, model in models.items()}
+
+
+def accuracies(
+    models: dict[str, Any], x: np.ndarray, y: np.ndarray, queries: np.ndarray, query_y: np.ndarray
 ) -> dict[str, float]:
     """The accuracy of each on queries; without those that cannot learn from so few examples."""
-    accuracies = {}
-    for name, model in baselines(is_embedding=is_embedding).items():
+    scores = {}
+    for name, model in models.items():
         try:
-            accuracies[name] = float((model.fit(x, y).predict(queries) == query_y).mean())
+            scores[name] = float((model.fit(x, y).predict(queries) == query_y).mean())
         except ValueError:
             continue
-    return accuracies
+    return scores

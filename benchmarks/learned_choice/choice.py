@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from baselines import five_line_models, regressions
 from quickstudy.engine.calibration import expected_calibration_error
 from quickstudy.experiments.provenance import provenance
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
@@ -50,16 +51,30 @@ like."""
 
 N_FOLDS = 3
 
-SEEN = ("omniglot_background", "glyphs")
-"""Domains that the runs which embed images were trained on; they are not judged on."""
-
 CELLS = ((5, 1), (5, 2), (5, 5), (5, 10), (5, 20))
 """Ways and shots that are judged; with fewer classes, all of them."""
 
 N_OF_CELL = 100
 
-JUDGED = {"numbers": 4, "series": 3, "text": 2, "image": 2}
-"""Domains that are judged: the first of each kind, in a shuffled order, of groups that differ."""
+JUDGED = (
+    "caltech_small",
+    "chatterbot_turkish",
+    "generated_network_regions_2",
+    "generated_subspaces_1",
+    "printed_characters",
+    "r_tissue_gene_expression",
+    "sentiment_nytEditorial",
+    "series_osu_leaf",
+    "series_weather",
+    "sklearn_digits",
+)
+"""Domains that are judged, drawn from groups that differ before any was looked at."""
+
+OF_ALL_CLASSES = " of all classes"
+
+MANY_WAYS, MANY_SHOTS, N_OF_MANY = 30, (1, 2, 5, 10), 12
+"""Domains of so many classes also have tasks of all their classes at once, with regressions beside
+them; ones of 100 classes or more have twice as many."""
 
 
 def make_tasks(bank: Path, folder: Path, part: str) -> None:
@@ -68,6 +83,18 @@ def make_tasks(bank: Path, folder: Path, part: str) -> None:
         of_variant = domain.name.startswith("generated_") or domain.name.endswith("as numbers")
         _write(folder, domain, N_OF_VARIANT if of_variant else N_TASKS[domain.kind])
         _write(folder, _without_relation(domain), N_WITHOUT_RELATION)
+        _make_many_ways(folder, domain)
+
+
+def _make_many_ways(folder: Path, domain: Domain) -> None:
+    """Draw tasks of all classes of a domain, if these are many."""
+    n_way = len(np.unique(domain.y))
+    if n_way < MANY_WAYS:
+        return
+    n = N_OF_MANY * (2 if n_way >= 100 else 1)
+    cells = [(n_way, shots) for shots in MANY_SHOTS]
+    named = replace(domain, name=f"{domain.name}{OF_ALL_CLASSES}")
+    _write(folder, named, n, cells=cells, baselines=regressions, joined=True)
 
 
 def _without_relation(domain: Domain) -> Domain:
@@ -78,23 +105,15 @@ def _without_relation(domain: Domain) -> Domain:
 
 def make_cells(bank: Path, folder: Path, part: str) -> None:
     """Draw the tasks to judge on, with baselines."""
-    chosen: list[Path] = []
-    groups: set[str] = set()
-    n_of_kind: Counter[str] = Counter()
-    for path in _paths(bank):
-        kind, group = kind_and_group(path)
-        if path.stem not in SEEN and group not in groups and n_of_kind[kind] < JUDGED[kind]:
-            groups.add(group)
-            n_of_kind[kind] += 1
-            chosen.append(path)
-    for path in _part_of(chosen, part):
-        domain = read_domains(path)[0]
-        _write(folder, domain, len(CELLS) * N_OF_CELL, cells=CELLS, baselines=True)
+    for name in JUDGED[_part(part)]:
+        domain = read_domains(bank / f"{name}.npz")[0]
+        n_tasks = len(CELLS) * N_OF_CELL
+        _write(folder, domain, n_tasks, cells=CELLS, baselines=five_line_models, seed=1)
 
 
 def _domains(bank: Path, part: str) -> Iterator[Domain]:
     """The domains of one of several parts of the bank."""
-    for path in _part_of(_paths(bank), part):
+    for path in _paths(bank)[_part(part)]:
         yield from read_domains(path)
 
 
@@ -104,27 +123,19 @@ def _paths(bank: Path) -> list[Path]:
     return [paths[i] for i in np.random.default_rng(0).permutation(len(paths))]
 
 
-def _part_of(paths: Sequence[Path], part: str) -> Sequence[Path]:
+def _part(part: str) -> slice:
+    """Every n-th item, for part i of n, such as "1/2"."""
     index, n = map(int, part.split("/"))
-    return paths[index - 1 :: n]
+    return slice(index - 1, None, n)
 
 
-def _write(
-    folder: Path,
-    domain: Domain,
-    n_tasks: int,
-    *,
-    cells: Sequence[tuple[int, int]] = (),
-    baselines: bool = False,
-) -> None:
+def _write(folder: Path, domain: Domain, n_tasks: int, **options: Any) -> None:
+    """Draw tasks, with the options of `draw_tasks`, unless there is a file of them."""
     path = folder / f"{domain.name}.pt"
     if path.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    n_baselines = n_tasks if baselines else 0
-    tasks = draw_tasks(
-        domain, n_tasks, n_with_baselines=n_baselines, cells=cells, seed=int(baselines)
-    )
+    tasks = draw_tasks(domain, n_tasks, **options)
     if tasks:
         write_tasks(path, tasks)
     print(domain.name, domain.kind, len(tasks), flush=True)
@@ -144,18 +155,23 @@ def train(tasks: Path, cells: Path) -> None:
             for i, (task, f) in enumerate(zip(some, of, strict=True)):
                 if f == fold:
                     into[i] = outcome(gate, prepare(task, gate))
-    results = []
+    results, of_many = [], []
     for fold in range(N_FOLDS):
         accuracy = _accuracy_model(_of(outcomes, of_training, lambda f, fold=fold: f != fold))
         of_fold = lambda f, fold=fold: f == fold  # noqa: E731
-        pairs = zip(_of(test, of_test, of_fold), _of(judged, of_test, of_fold), strict=True)
-        results += [_result(task, one, accuracy) for task, one in pairs]
-    report = _report(results)
+        for into, some, made, of in (
+            (results, test, judged, of_test),
+            (of_many, training, outcomes, of_training),
+        ):
+            pairs = zip(_of(some, of, of_fold), _of(made, of, of_fold), strict=True)
+            into += [_result(task, one, accuracy) for task, one in pairs if task.baselines]
+    report = _report(results) | {"all classes at once": _report(of_many)}
     groups = {task.group for task in training}
     about = f"meta-trained on {len(training)} tasks of {len(groups)} groups of domains"
     report |= {"trained on": about, **provenance(0)}
     RESULTS.write_text(json.dumps(report, indent=1, default=float) + "\n")
-    print(json.dumps(report["summary"], indent=1), flush=True)
+    for part in (report, report["all classes at once"]):
+        print(json.dumps(part["summary"], indent=1), flush=True)
     write_gate(
         SHIPPED_FOLDER / "blend",
         train_gate(training),
@@ -214,8 +230,9 @@ def _report(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         others = {n: np.array([r["baselines"][n] for r in of_cell]) for n in names}
         best = max(others, key=lambda name: others[name].mean())
         difference = accuracy - others[best]
+        n_way = max(r["probabilities"].shape[1] for r in of_cell)
         calibration = expected_calibration_error(
-            torch.cat([_padded(r["probabilities"]) for r in of_cell]),
+            torch.cat([_padded(r["probabilities"], n_way) for r in of_cell]),
             torch.cat([r["y"] for r in of_cell]),
         )
         cells.append(
@@ -236,9 +253,8 @@ def _report(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"summary": _summary(cells), "cells": cells}
 
 
-def _padded(probabilities: torch.Tensor) -> torch.Tensor:
-    missing = max(ways for ways, _ in CELLS) - probabilities.shape[1]
-    return torch.nn.functional.pad(probabilities, (0, max(0, missing)))
+def _padded(probabilities: torch.Tensor, n_way: int) -> torch.Tensor:
+    return torch.nn.functional.pad(probabilities, (0, n_way - probabilities.shape[1]))
 
 
 def _summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from baselines import baseline_accuracies
+from baselines import accuracies
 from quickstudy.encoders.series import rocket
 from quickstudy.learners.transfer.blend.candidates import (
     PIXELS,
@@ -37,6 +38,9 @@ EMBEDDINGS: dict[str, tuple[str, ...]] = {
 }
 """The views of kinds that are embedded; baselines see the first."""
 
+Baselines = Callable[..., dict[str, Any]]
+"""Makes classifiers by name, given `is_embedding`; see `baselines`."""
+
 LEAST_SCORE = -3e4
 """Scores are kept in 16 bits, less the greatest of their example."""
 
@@ -59,9 +63,11 @@ class Domain:
     x: Tensor
     y: np.ndarray
 
-    def baseline_inputs(self) -> np.ndarray:
-        """What baselines see: the numbers, or the first embedding."""
-        return self.x[:, : self.views[0].size].numpy()
+    def baseline_inputs(self, *, joined: bool) -> np.ndarray:
+        """What baselines see: the numbers, or the first embedding or all of them."""
+        embeddings = [v.size for v in self.views if v.heads == "embedding"]
+        size = sum(embeddings) if joined and self.kind in EMBEDDINGS else self.views[0].size
+        return self.x[:, :size].numpy()
 
 
 def kind_and_group(path: Path) -> tuple[str, str]:
@@ -102,14 +108,16 @@ def draw_tasks(
     domain: Domain,
     n_tasks: int,
     *,
-    n_with_baselines: int = 0,
+    baselines: Baselines | None = None,
+    joined: bool = False,
     cells: Sequence[tuple[int, int]] = (),
     seed: int = 0,
 ) -> list[Task]:
     """Tasks of a domain, with the scores of all candidates.
 
     Args:
-        n_with_baselines: Tasks on which scikit-learn's baselines are run too.
+        baselines: Classifiers of scikit-learn that are run too.
+        joined: Whether these see all embeddings, side by side.
         cells: Ways and shots, in turn; by default they are drawn.
     """
     rng = np.random.default_rng([zlib.crc32(domain.name.encode()), seed])
@@ -120,7 +128,7 @@ def draw_tasks(
         else:
             ways, shots = int(rng.choice(WAYS)), int(rng.choice(SHOTS))
             spread = IMBALANCE if rng.random() < IMBALANCED_SHARE else 0.0
-        task = _draw(domain, ways, shots, spread, rng, baselines=i < n_with_baselines)
+        task = _draw(domain, ways, shots, spread, rng, baselines, joined)
         if task is not None:
             tasks.append(task)
     return tasks
@@ -132,8 +140,8 @@ def _draw(
     shots: int,
     spread: float,
     rng: np.random.Generator,
-    *,
-    baselines: bool,
+    baselines: Baselines | None,
+    joined: bool,
 ) -> Task | None:
     classes, counts = np.unique(domain.y, return_counts=True)
     classes = rng.permutation(classes[counts >= shots + 2])[:ways]
@@ -152,13 +160,11 @@ def _draw(
     s, q = np.concatenate(support), np.concatenate(query)
     labels, query_labels = (torch.from_numpy(np.concatenate(one)) for one in (y, query_y))
     fitted = fit_candidates(domain.views, Support(domain.x[s], labels, len(classes)))
-    accuracies = {}
+    scores = {}
     if baselines:
-        x = domain.baseline_inputs()
-        is_embedding = domain.kind in EMBEDDINGS
-        accuracies = baseline_accuracies(
-            x[s], labels.numpy(), x[q], query_labels.numpy(), is_embedding=is_embedding
-        )
+        x = domain.baseline_inputs(joined=joined)
+        models = baselines(is_embedding=domain.kind in EMBEDDINGS)
+        scores = accuracies(models, x[s], labels.numpy(), x[q], query_labels.numpy())
     kept = Candidates(
         fitted.names,
         _halved(fitted.left_out),
@@ -177,7 +183,7 @@ def _draw(
         domain.group,
         domain.name,
         shots,
-        accuracies,
+        scores,
     )
 
 

@@ -434,6 +434,7 @@ def jobs(sources: Path) -> Jobs:
         yield job(
             f"clinc150_{domain}", "clinc150", f"{about}one domain of ten.", pairs, max_per_class=25
         )
+    yield job("clinc150", "clinc150", f"{about}all domains.", clinc150, max_per_class=25)
     about = "chatterbot-corpus 1.3.3 (BSD), categories, "
     for language in [
         "english",

@@ -201,6 +201,37 @@ def motion_channels(rng: Generator, y: np.ndarray, n_classes: int, length: int) 
     return noisy(strengths[y][..., None] * wave, rng, 0.8)
 
 
+def sensors(rng: Generator, y: np.ndarray, n_classes: int, length: int) -> np.ndarray:
+    """Four measurements, each in its own unit and slow to change, as of weather: a class sets their
+    levels, ranges and seasons: (B, 4, T)."""
+    n = 4
+    unit, origin = np.exp(2 * rng.normal(size=(n, 1))), 3 * rng.normal(size=(n, 1))
+    level = rng.uniform(0.5, 2) * rng.normal(size=(n_classes, n, 1))
+    extent = np.exp(0.4 * rng.normal(size=(n_classes, n, 1)))
+    season = np.sin(
+        2 * np.pi * (np.linspace(0, 1, length) + rng.uniform(0, 1, (len(y), 1, 1)))
+        + rng.uniform(0, 2, (n_classes, n, 1))[y]
+    )
+    memory = rng.uniform(0.5, 0.95)
+    x, noise = np.zeros((len(y), n, length)), rng.normal(size=(len(y), n, length))
+    for t in range(length):
+        x[..., t] = memory * x[..., t - 1] + (1 - memory**2) ** 0.5 * noise[..., t]
+    own = 0.5 * rng.normal(size=(len(y), n, 1))
+    return unit * (origin + level[y] + own + extent[y] * (0.5 * season + x))
+
+
+def loads(rng: Generator, y: np.ndarray, n_classes: int, length: int) -> np.ndarray:
+    """Consumption through a day, at the class's level and hours, never below zero."""
+    hour = np.linspace(0, 24, length)
+    level = np.exp(0.5 * rng.normal(size=n_classes))[y, None]
+    peaks = rng.uniform(5, 21, (n_classes, 2, 1))[y] + 0.7 * rng.normal(size=(len(y), 2, 1))
+    heights = np.exp(0.5 * rng.normal(size=(n_classes, 2, 1)))[y]
+    width = rng.uniform(1, 4, (n_classes, 2, 1))[y]
+    shape = (heights * np.exp(-(((hour - peaks) / width) ** 2) / 2)).sum(1)
+    own = np.exp(0.25 * rng.normal(size=(len(y), 1)))
+    return level * own * np.maximum(noisy(0.5 + shape, rng, 0.3), 0)
+
+
 FAMILIES: dict[str, Family] = {
     f.__name__: f
     for f in (
@@ -219,6 +250,8 @@ FAMILIES: dict[str, Family] = {
         chirps,
         bursts,
         motion_channels,
+        sensors,
+        loads,
     )
 }
 
