@@ -26,7 +26,7 @@ from quickstudy.experiments.provenance import provenance
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
 from quickstudy.learners.transfer.blend.storage import SHIPPED_FOLDER, write_gate
 from quickstudy.progress import track
-from tasks import Domain, draw_tasks, kind_and_group, read_domains, read_tasks, write_tasks
+from tasks import EMBEDDINGS, Domain, draw_tasks, kind_and_group, read_domains, read_tasks, write_tasks
 from training import (
     Outcome,
     Task,
@@ -73,8 +73,8 @@ JUDGED = (
 OF_ALL_CLASSES = " of all classes"
 
 MANY_WAYS, MANY_SHOTS, N_OF_MANY = 30, (1, 2, 5, 10), 12
-"""Domains of so many classes also have tasks of all their classes at once, with regressions beside
-them; ones of 100 classes or more have twice as many."""
+"""Domains of so many classes also have tasks of all their classes at once, and embeddings have
+regressions beside them; ones of 100 classes or more have twice as many tasks."""
 
 
 def make_tasks(bank: Path, folder: Path, part: str) -> None:
@@ -94,7 +94,8 @@ def _make_many_ways(folder: Path, domain: Domain) -> None:
     n = N_OF_MANY * (2 if n_way >= 100 else 1)
     cells = [(n_way, shots) for shots in MANY_SHOTS]
     named = replace(domain, name=f"{domain.name}{OF_ALL_CLASSES}")
-    _write(folder, named, n, cells=cells, baselines=regressions, joined=True)
+    beside = regressions if domain.kind in EMBEDDINGS else None
+    _write(folder, named, n, cells=cells, baselines=beside, joined=True)
 
 
 def _without_relation(domain: Domain) -> Domain:
