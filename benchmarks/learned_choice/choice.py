@@ -26,7 +26,15 @@ from quickstudy.experiments.provenance import provenance
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
 from quickstudy.learners.transfer.blend.storage import SHIPPED_FOLDER, write_gate
 from quickstudy.progress import track
-from tasks import EMBEDDINGS, Domain, draw_tasks, kind_and_group, read_domains, read_tasks, write_tasks
+from tasks import (
+    EMBEDDINGS,
+    Domain,
+    draw_tasks,
+    kind_and_group,
+    read_domains,
+    read_tasks,
+    write_tasks,
+)
 from training import (
     Outcome,
     Task,
