@@ -308,22 +308,23 @@ class _Training:
         state, team, size = self.state, self.team, self.options.meta_batch_size
         step, scheduler = state.progress.step, state.scheduler
         first = step * size + team.rank
-        episodes = [
+        tasks = [
             self.tasks[first + i * team.size].to(self.device) for i in range(self.n_own_episodes)
         ]
-        for episode in episodes:
-            self.learner.check(episode.support)
-        seed = step * team.size + team.rank
-        with _seeded(seed, self.device), autocast(state.precision, self.device):
-            result = state.executor(self.learner, episodes)
-        result = team.mean(result, self.n_own_episodes, size)
-        rate = _outer_update(
-            self.learner, self.parameters, result, state.outer, self.options.clip_norm, step
-        )
+        losses, rate = [], 0.0
+        with _seeded(step * team.size + team.rank, self.device):
+            for parts in self.learner.updates(tasks):
+                with autocast(state.precision, self.device):
+                    result = state.executor(self.learner, parts)
+                result = team.mean(result, self.n_own_episodes, size)
+                losses.append(float(result.loss))
+                rate = _outer_update(
+                    self.learner, self.parameters, result, state.outer, self.options.clip_norm, step
+                )
         if scheduler and not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
         state.progress.step += 1
-        return {"loss": float(result.loss), "lr": rate}
+        return {"loss": sum(losses) / len(losses), "lr": rate}
 
     def _validate(self, validation: Tasks) -> TestReport:
         """Validate, and keep the weights if they are the best so far."""

@@ -40,11 +40,11 @@ def bfloat16_is_native(device: torch.device) -> bool:
 def bfloat16_is_faster(learner: Learner, tasks: Tasks, index: int, repeats: int = 3) -> bool:
     """Whether the meta-gradient of `tasks[index]` takes less time in bfloat16, by trial.
 
-    It is not tried where the device only emulates bfloat16, nor for regression, whose targets
-    need more digits.
+    It is not tried where the device only emulates bfloat16, nor for a learner that acts or for
+    regression, whose rewards and targets need more digits.
     """
     device = device_of(learner)
-    if not bfloat16_is_native(device):
+    if learner.collects or not bfloat16_is_native(device):
         return False
     episode = tasks[index].to(device)
     if episode.n_way is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from quickstudy.engine import TrainReport, checkpoints, meta_train
 from quickstudy.engine.callbacks import Callback
@@ -20,9 +21,9 @@ from quickstudy.experiments.evaluate import check_tests
 from quickstudy.experiments.report import keep_training
 from quickstudy.files import check_writable, read_json, write_atomically
 from quickstudy.learners import Learner
+from quickstudy.learners.base import device_of
 from quickstudy.recipes.loading import override, parse_recipe
 from quickstudy.recipes.schema import Recipe
-from quickstudy.tasks import Episode
 
 __all__ = ["SHIPPED", "load_run", "train_run"]
 
@@ -121,15 +122,14 @@ def _load_backbone(learner: Learner, folder: Path) -> None:
         raise UsageError(f"expected a learner with a backbone to start from {folder}")
 
 
-def _try_meta_gradient(learner: Learner, episode: Episode) -> Cost:
+def _try_meta_gradient(learner: Learner, task: Any) -> Cost:
     """Compute the meta-gradient of one task, to fail before anything is written."""
     try:
-        learner.train().check(episode.support)
-        return training_cost(learner, episode)
+        part = next(iter(learner.train().updates([task.to(device_of(learner))])))[0]
+        return training_cost(learner, part)
     except (RuntimeError, IndexError) as error:
         raise UsageError(
-            f"{type(learner).__name__} cannot train on tasks of inputs "
-            f"{tuple(episode.support.x.shape[1:])}: {error}"
+            f"{type(learner).__name__} cannot train on {task}: {error}"
         ) from error
 
 

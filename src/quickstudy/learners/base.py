@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any, Literal, Self
@@ -65,8 +65,9 @@ class Learner(nn.Module, ABC):
     """A learner that is meta-trained over many tasks, and adapts to a new one.
 
     A new algorithm defines `adapt`; it overrides `loss` if it has an objective of its own,
-    `meta_gradient` if its update is not the gradient of a loss, and `check` if there are tasks it
-    cannot do. The engine knows only these. A learner whose `ways` are not "any" sets `n_outputs`.
+    `meta_gradient` if its update is not the gradient of a loss, `updates` if a meta-step is more
+    than one update from the tasks themselves, and `check` if there are tasks it cannot do. The
+    engine knows only these. A learner whose `ways` are not "any" sets `n_outputs`.
 
     In training mode, which a new learner is in as any module, batch norm uses and updates
     statistics; call `eval()` before adapting to a real task. `meta_train` ends so.
@@ -80,6 +81,9 @@ class Learner(nn.Module, ABC):
 
     ways: Literal["any", "fewer", "same"] = "any"
     """Ways that a task may have: any number, up to `n_outputs`, or `n_outputs` alone."""
+
+    collects: bool = False
+    """Whether `updates` makes a few large batches of data, and not one part a task."""
 
     descriptions: Literal["inputs", "attributes"] | None = None
     """What describes a class to it, in `Support.attributes`: an input like the examples, a vector
@@ -131,6 +135,24 @@ class Learner(nn.Module, ABC):
 
     def forward(self, episode: Episode) -> Tensor:
         return self.loss(episode)
+
+    def updates(self, tasks: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        """What each outer update of a meta-step learns from: parts whose meta-gradients the engine
+        averages.
+
+        By default there is one update, from the tasks themselves. A learner that acts collects its
+        experience here, with the weights that it has by then, and may pass over it several times:
+        the engine asks for the next parts once it has made the update from the last ones.
+
+        Args:
+            tasks: Those of the meta-step.
+
+        Raises:
+            DataError: If `check` refuses one.
+        """
+        for task in tasks:
+            self.check(task.support)
+        yield tasks
 
     def meta_gradient(self, episode: Episode) -> MetaGradient:
         """The gradient of `loss`, without touching the learner's own `.grad` or buffers."""
