@@ -224,8 +224,11 @@ class EnvironmentFamily(ABC):
         """What the agent sees of a state, (n, o)."""
 
     def __getitem__(self, index: int) -> EnvironmentTask:
-        rows = self.parameters([index])
-        return EnvironmentTask(self, index, {name: value[0] for name, value in rows.items()})
+        if index < 0:
+            raise UsageError(f"expected the index of a task, 0 or more, got {index}")
+        number, row = divmod(index, BLOCK)
+        rows = self._block(number)
+        return EnvironmentTask(self, index, {name: value[row] for name, value in rows.items()})
 
     def parameters(self, indices: Sequence[int]) -> Parameters:
         """The parameters of some tasks: tensors with a row a task."""

@@ -1,0 +1,110 @@
+"""What all learners that act share: the support set is experience, the predictor a policy."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.errors import DataError, UsageError
+from quickstudy.learners.base import Learner, MetaGradient, device_of, trainable
+from quickstudy.learners.reinforcement.experience import Policy, play
+from quickstudy.tasks.environments import Box, Discrete
+from quickstudy.tasks.environments.environment import EnvironmentFamily, Environments
+from quickstudy.tasks.environments.trials import Trial, Trials
+
+__all__ = ["ReinforcementLearner"]
+
+MAX_TASKS = 4096
+"""Tasks that are played at once in meta-testing."""
+
+
+class ReinforcementLearner(Learner):
+    """Learns to act in a new environment of a family.
+
+    `adapt` turns experience of a task into a predictor, which maps observations (n, o) to the
+    parameters of a distribution over actions, as of `distribution_of`. `policy` acts through whole
+    trials, from no experience on.
+
+    Args:
+        actions: What actions are.
+    """
+
+    collects = True
+
+    def __init__(self, actions: Discrete | Box) -> None:
+        super().__init__()
+        self.actions = actions
+
+    @classmethod
+    def build(cls, backbone: nn.Module, n_outputs: Any, **options: Any) -> Self:
+        """Make the learner from a backbone of observations.
+
+        Args:
+            n_outputs: What actions are.
+
+        Raises:
+            UsageError: If these are no actions.
+        """
+        if not isinstance(n_outputs, Discrete | Box):
+            raise UsageError(
+                f"{cls.__name__} learns to act: expected tasks of an environment family, such as "
+                "bernoulli_bandits"
+            )
+        return cls(backbone, n_outputs, **options)  # type: ignore[call-arg]
+
+    @abstractmethod
+    def policy(self) -> Policy:
+        """What acts in trials as the learner does."""
+
+    @abstractmethod
+    def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[Any]]:
+        """Experience that the learner collects in the tasks, a part for each update."""
+
+    def returns(self, trials: Trials, indices: Sequence[int], seed: int = 0) -> Tensor:
+        """The mean return of the query episodes of some trials, (n,).
+
+        Args:
+            seed: Of the environments' luck, which is the same for all learners.
+        """
+        family, found = trials.family, []
+        for start in range(0, len(indices), MAX_TASKS):
+            some = indices[start : start + MAX_TASKS]
+            environments = family.environments(some, seed=seed + start, device=device_of(self))
+            played = play(environments, self.policy(), trials.n_shot + trials.n_query)
+            found.append(played.returns(family.horizon)[trials.n_shot :].mean(0))
+        return torch.cat(found)
+
+    def check_family(self, family: EnvironmentFamily) -> None:
+        """Refuse environments of other actions than those learned.
+
+        Raises:
+            DataError: If they are.
+        """
+        if family.actions != self.actions:
+            raise DataError(
+                f"expected environments with actions {self.actions}, as the learner has, got "
+                f"{family.actions} of {type(family).__name__}"
+            )
+
+    def environments(self, tasks: Sequence[Trial], copies: int = 1) -> Environments:
+        """Environments of trials' tasks, whose luck comes from PyTorch's generator."""
+        self.check_family(tasks[0].task.family)
+        seed = int(torch.randint(2**31, ()))
+        return Environments.of(
+            [trial.task for trial in tasks], copies=copies, seed=seed, device=device_of(self)
+        )
+
+    def meta_gradient(self, episode: Any) -> MetaGradient:
+        """The gradient of `loss` on a part of `updates`."""
+        parameters = trainable(self)
+        with torch.enable_grad():
+            loss = self.loss(episode)
+            gradients = torch.autograd.grad(
+                loss, list(parameters.values()), allow_unused=True, materialize_grads=True
+            )
+        buffers = {name: buffer.clone() for name, buffer in self.named_buffers()}
+        return MetaGradient(loss.detach(), dict(zip(parameters, gradients, strict=True)), buffers)

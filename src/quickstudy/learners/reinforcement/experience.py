@@ -1,0 +1,109 @@
+"""What happened in environments: the support set of a learner that acts.
+
+Shapes: t steps, n environments, o numbers of an observation, a numbers of an action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from quickstudy.errors import DataError
+from quickstudy.tasks.environments import Environments, Step
+
+__all__ = ["Experience", "Policy", "play"]
+
+
+class Policy(Protocol):
+    """Acts in n environments at once, each a task of its own, and may learn as it goes."""
+
+    def reset(self, n: int) -> None:
+        """Begin trials in n tasks, of which nothing is known."""
+        ...
+
+    def act(self, observations: Tensor) -> Tensor:
+        """Actions (n,) or (n, a) for observations (n, o)."""
+        ...
+
+    def observe(self, actions: Tensor, step: Step) -> None:
+        """Learn what followed the actions."""
+        ...
+
+
+@dataclass(frozen=True)
+class Experience:
+    """Steps of n environments, in the order in which they came.
+
+    Args:
+        observations: What was seen before each action, (t, n, o).
+        actions: (t, n), whole numbers, or (t, n, a).
+        rewards: (t, n).
+        ends: Whether the episode was over after the action, (t, n).
+        active: Whether the environment had not come to an end before the action, (t, n).
+        final_observations: What was seen after the last action, (n, o).
+
+    Raises:
+        DataError: If these differ in steps or environments.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    ends: Tensor
+    active: Tensor
+    final_observations: Tensor
+
+    def __post_init__(self) -> None:
+        shape = self.observations.shape[:2]
+        for part in (self.actions, self.rewards, self.ends, self.active):
+            if part.shape[:2] != shape:
+                raise DataError(
+                    f"expected as many steps and environments as observations {tuple(shape)}, got "
+                    f"{tuple(part.shape)}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Experience of changed tensors."""
+        return type(self)(*(function(getattr(self, part.name)) for part in fields(self)))
+
+    def of(self, rows: Tensor) -> Experience:
+        """That of some of the environments."""
+        *by_step, final = (getattr(self, part.name) for part in fields(self))
+        return Experience(*(part[:, rows] for part in by_step), final[rows])
+
+    def returns(self, horizon: int) -> Tensor:
+        """Sums of rewards of episodes of `horizon` steps, (episodes, n)."""
+        return self.rewards.unflatten(0, (-1, horizon)).sum(1)
+
+
+@torch.no_grad()
+def play(environments: Environments, policy: Policy, episodes: int = 1) -> Experience:
+    """Let a policy act for some episodes, and learn what it can from one to the next.
+
+    Example:
+        >>> from quickstudy.tasks.environments import BernoulliBandits
+        >>> class FirstArm:
+        ...     def reset(self, n): self.n = n
+        ...     def act(self, observations): return torch.zeros(self.n, dtype=torch.long)
+        ...     def observe(self, actions, step): pass
+        >>> environments = BernoulliBandits(n_arms=2, horizon=10).environments(range(4))
+        >>> play(environments, FirstArm(), episodes=3).returns(10).shape
+        torch.Size([3, 4])
+    """
+    policy.reset(environments.n)
+    observations = environments.reset()
+    steps: list[tuple[Tensor, ...]] = []
+    for _ in range(episodes * environments.family.horizon):
+        actions = policy.act(observations)
+        step = environments.step(actions)
+        policy.observe(actions, step)
+        steps.append((observations, actions, step.rewards, step.dones, step.active))
+        observations = step.observations
+    return Experience(*(torch.stack(part) for part in zip(*steps, strict=True)), observations)

@@ -1,0 +1,57 @@
+"""Trials: the tasks of an environment family, each to be lived through for some episodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from quickstudy.tasks.environments.environment import (
+    EnvironmentFamily,
+    EnvironmentTask,
+    check_whole,
+)
+
+__all__ = ["Trial", "Trials"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A task of an environment family, with the episodes that a learner has in it.
+
+    Args:
+        task: The environment.
+        n_shot: Episodes to learn from, whose rewards do not count: the support set.
+        n_query: Episodes whose rewards count.
+    """
+
+    task: EnvironmentTask
+    n_shot: int
+    n_query: int
+
+    def to(self, device: torch.device) -> Trial:
+        """Itself: its environments are made where the learner is."""
+        del device
+        return self
+
+
+class Trials:
+    """Tasks of a family: `trials[i]` is the trial in `family[i]`.
+
+    Args:
+        family: The environments.
+        n_shot, n_query: Episodes of a trial, see `Trial`.
+
+    Example:
+        >>> from quickstudy.tasks.environments import BernoulliBandits
+        >>> Trials(BernoulliBandits(n_arms=5), n_query=2)[3].n_query
+        2
+    """
+
+    def __init__(self, family: EnvironmentFamily, *, n_shot: int = 0, n_query: int = 1) -> None:
+        self.family = family
+        self.n_shot = check_whole("n_shot", n_shot, least=0)
+        self.n_query = check_whole("n_query", n_query)
+
+    def __getitem__(self, index: int) -> Trial:
+        return Trial(self.family[index], self.n_shot, self.n_query)
