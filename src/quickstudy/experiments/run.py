@@ -128,9 +128,7 @@ def _try_meta_gradient(learner: Learner, task: Any) -> Cost:
         part = next(iter(learner.train().updates([task.to(device_of(learner))])))[0]
         return training_cost(learner, part)
     except (RuntimeError, IndexError) as error:
-        raise UsageError(
-            f"{type(learner).__name__} cannot train on {task}: {error}"
-        ) from error
+        raise UsageError(f"{type(learner).__name__} cannot train on {task}: {error}") from error
 
 
 class _WriteRecipe(Callback):

@@ -41,15 +41,17 @@ class ActionHead(nn.Module):
         nn.init.orthogonal_(self.linear.weight, 0.01)
         nn.init.zeros_(self.linear.bias)
         if isinstance(actions, Box):
-            start = math.log(deviation * (actions.high - actions.low) / 2)
-            self.log_deviation = nn.Parameter(torch.full((n_outputs,), start))
+            self.log_deviation = nn.Parameter(torch.full((n_outputs,), math.log(deviation)))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (..., d) to what `distribution_of` takes: (..., k), or (..., 2a)."""
         out = self.linear(features)
         if isinstance(self.actions, Discrete):
             return out
-        return torch.cat([out, self.log_deviation.expand_as(out)], dim=-1)
+        # In units of the range, so that a step of gradient means as much whatever the range is.
+        middle, half = _middle_and_half(self.actions)
+        deviation = (self.log_deviation + math.log(half)).expand_as(out)
+        return torch.cat([middle + half * out, deviation], dim=-1)
 
 
 def distribution_of(actions: Discrete | Box, parameters: Tensor) -> Distribution:
@@ -70,5 +72,9 @@ def encode_actions(actions: Discrete | Box, taken: Tensor) -> Tensor:
     """Actions as a network's input: one-hot choices (..., k), or numbers (..., a) in -1..1."""
     if isinstance(actions, Discrete):
         return nn.functional.one_hot(taken, actions.n).to(torch.get_default_dtype())
-    middle, half = (actions.high + actions.low) / 2, (actions.high - actions.low) / 2
+    middle, half = _middle_and_half(actions)
     return ((taken - middle) / half).clamp(-1, 1)
+
+
+def _middle_and_half(actions: Box) -> tuple[float, float]:
+    return (actions.high + actions.low) / 2, (actions.high - actions.low) / 2

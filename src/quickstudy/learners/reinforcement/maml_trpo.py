@@ -1,0 +1,285 @@
+"""MAML for policies: weights from which a step or two of policy gradient learn a new task.
+
+Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", 2017,
+arXiv:1703.03400, algorithm 3. Shapes: t steps, m tasks, e episodes of a task that are played side
+by side, n = m * e environments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+from torch.func import functional_call, vmap
+
+from quickstudy.errors import UsageError
+from quickstudy.learners.base import MetaGradient, Predictor, device_of, feature_size, trainable
+from quickstudy.learners.reinforcement.advantages import generalized_advantages, standardised
+from quickstudy.learners.reinforcement.base import ReinforcementLearner
+from quickstudy.learners.reinforcement.baseline import linear_baseline
+from quickstudy.learners.reinforcement.experience import Experience, play
+from quickstudy.learners.reinforcement.policies import ActionHead, distribution_of
+from quickstudy.learners.reinforcement.trpo import trust_region_step
+from quickstudy.tasks.environments import Box, Discrete, Environments, Step
+from quickstudy.tasks.environments.trials import Trial, Trials
+
+__all__ = ["MAMLTRPO"]
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Experience of m tasks: before each inner step, and of the adapted policies.
+
+    Args:
+        n_tasks: m.
+        support: One a step.
+        query: After the last step.
+    """
+
+    n_tasks: int
+    support: list[Experience]
+    query: Experience
+
+
+class MAMLTRPO(ReinforcementLearner):
+    """Adapts a policy by steps of policy gradient on its own episodes, and meta-trains where they
+    start from, through these steps, by trust-region policy optimisation.
+
+    The engine gets the step of the trust region, negated, as the meta-gradient: train with SGD and
+    a learning rate of 1. With `inner_steps=0` in training this is a multi-task policy, and steps
+    in a test fine-tune it.
+
+    Args:
+        backbone: Maps observations (n, o) to features (n, d); says d in `out_features`.
+        actions: What actions are.
+        inner_lr: Rate of the first step of policy gradient.
+        later_lr: Rate of the others; half of the first if not given, as in the paper's code.
+        inner_steps: Steps that adapt.
+        first_order: Whether meta-training takes the inner gradients for constant.
+        discount, decay: Of generalized advantages.
+        max_divergence, cg_steps, damping: Of the trust region.
+        deviation: See `ActionHead`.
+
+    Example:
+        >>> from quickstudy.nn import MLP
+        >>> learner = MAMLTRPO(MLP((2,)), Box(2, -0.1, 0.1))
+        >>> policy = learner.policy()
+        >>> policy.reset(4)
+        >>> policy.act(torch.zeros(4, 2)).shape
+        torch.Size([4, 2])
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        actions: Discrete | Box,
+        *,
+        inner_lr: float = 0.1,
+        later_lr: float | None = None,
+        inner_steps: int = 1,
+        first_order: bool = False,
+        discount: float = 0.99,
+        decay: float = 1.0,
+        max_divergence: float = 0.01,
+        cg_steps: int = 10,
+        damping: float = 1e-2,
+        deviation: float = 1.0,
+    ) -> None:
+        super().__init__(actions)
+        if inner_steps < 0 or inner_lr <= 0 or max_divergence <= 0:
+            raise UsageError(
+                "expected inner_steps >= 0, inner_lr > 0 and max_divergence > 0, got "
+                f"{inner_steps}, {inner_lr} and {max_divergence}"
+            )
+        self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
+        self.later_lr = inner_lr / 2 if later_lr is None else later_lr
+        self.discount, self.decay = discount, decay
+        self.max_divergence, self.cg_steps, self.damping = max_divergence, cg_steps, damping
+        self.network = nn.Sequential()
+        self.network.add_module("backbone", backbone)
+        self.network.add_module("head", ActionHead(feature_size(backbone), actions, deviation))
+
+    def adapt(self, support: Experience) -> Predictor:
+        weights = self._initial(1)
+        for step in range(self.inner_steps):
+            weights = self._inner_step(weights, support, step, create_graph=False)
+        return lambda x: functional_call(self.network, {k: w[0] for k, w in weights.items()}, (x,))
+
+    def policy(self) -> MAMLPolicy:
+        return MAMLPolicy(self)
+
+    def returns(self, trials: Trials, indices: Sequence[int], seed: int = 0) -> Tensor:
+        """The mean return of the query episodes after `inner_steps` steps, each from `n_shot`
+        episodes; all episodes of a step are played side by side."""
+        family = trials.family
+
+        def environments(copies: int, step: int) -> Environments:
+            return family.environments(
+                indices, copies=copies, seed=seed + step, device=device_of(self)
+            )
+
+        weights = self._initial(len(indices))
+        for step in range(self.inner_steps):
+            experience = play(environments(trials.n_shot, step), _AdaptedPolicy(self, weights))
+            weights = self._inner_step(weights, experience, step, create_graph=False)
+        query = environments(trials.n_query, self.inner_steps)
+        played = play(query, _AdaptedPolicy(self, weights))
+        return played.rewards.sum(0).unflatten(0, (len(indices), -1)).mean(1)
+
+    def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[_Batch]]:
+        if self.inner_steps and not tasks[0].n_shot:
+            raise UsageError("expected n_shot episodes to adapt to, got none")
+        weights, support = self._initial(len(tasks)), []
+        for step in range(self.inner_steps):
+            environments = self.environments(tasks, tasks[0].n_shot)
+            support.append(play(environments, _AdaptedPolicy(self, weights)))
+            weights = self._inner_step(weights, support[-1], step, create_graph=False)
+        environments = self.environments(tasks, tasks[0].n_query)
+        query = play(environments, _AdaptedPolicy(self, weights))
+        yield [_Batch(len(tasks), support, query)]
+
+    def meta_gradient(self, episode: _Batch) -> MetaGradient:
+        parameters = trainable(self)
+        names = [name.removeprefix("network.") for name in parameters]
+        query, n_tasks = episode.query, episode.n_tasks
+        advantages = self._advantages(query, n_tasks)
+        with torch.no_grad():
+            before = self._distribution(self._adapted(self._initial(n_tasks), episode), query)
+            log_before = before.log_prob(query.actions)
+        active = query.active.to(advantages)
+
+        def objective(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+            each = {
+                name: w.expand(n_tasks, *w.shape) for name, w in zip(names, weights, strict=True)
+            }
+            now = self._distribution(self._adapted(each, episode), query)
+            ratio = (now.log_prob(query.actions) - log_before).exp()
+            divergence = kl_divergence(before, now)
+            return (
+                (ratio * advantages * active).sum() / active.sum(),
+                (divergence * active).sum() / active.sum(),
+            )
+
+        change, gain = trust_region_step(
+            objective,
+            list(parameters.values()),
+            max_divergence=self.max_divergence,
+            cg_steps=self.cg_steps,
+            damping=self.damping,
+        )
+        gradients = {name: -c for name, c in zip(parameters, change, strict=True)}
+        return MetaGradient(-gain, gradients, {n: b.clone() for n, b in self.named_buffers()})
+
+    def _initial(self, n_tasks: int) -> Weights:
+        """The weights to start from, once for each task: (m, ...)."""
+        return {
+            name: w.detach().expand(n_tasks, *w.shape)
+            for name, w in self.network.named_parameters()
+        }
+
+    def _adapted(self, weights: Weights, batch: _Batch) -> Weights:
+        create_graph = torch.is_grad_enabled() and not self.first_order
+        for step, experience in enumerate(batch.support):
+            weights = self._inner_step(weights, experience, step, create_graph=create_graph)
+        return weights
+
+    def _inner_step(
+        self, weights: Weights, experience: Experience, step: int, *, create_graph: bool
+    ) -> Weights:
+        """A step of policy gradient for each task."""
+        n_tasks = next(iter(weights.values())).shape[0]
+        advantages = self._advantages(experience, n_tasks)
+        active = experience.active.to(advantages)
+        with torch.enable_grad():
+            each = {
+                name: w if w.requires_grad else w.detach().requires_grad_()
+                for name, w in weights.items()
+            }
+            gain = self._distribution(each, experience).log_prob(experience.actions) * advantages
+            # Every task's loss is a mean over its own steps.
+            per_task = (gain * active).sum() / active.sum() * n_tasks
+            gradients = torch.autograd.grad(
+                per_task, list(each.values()), create_graph=create_graph
+            )
+        rate = self.later_lr if step else self.inner_lr
+        pairs = zip(weights.items(), gradients, strict=True)
+        return {name: w + rate * gradient for (name, w), gradient in pairs}
+
+    def _distribution(self, weights: Weights, experience: Experience) -> Any:
+        """Over actions (t, n), by each task's own weights."""
+        t, n = experience.rewards.shape
+        n_tasks = next(iter(weights.values())).shape[0]
+        by_task = experience.observations.unflatten(1, (n_tasks, -1)).transpose(0, 1).flatten(1, 2)
+        out = self._forward(weights, by_task)  # (m, t * e, k)
+        out = out.unflatten(1, (t, -1)).transpose(0, 1).flatten(1, 2)
+        return distribution_of(self.actions, out)
+
+    def _forward(self, weights: Weights, x: Tensor) -> Tensor:
+        """(m, b, o) to (m, b, k)."""
+        return vmap(lambda w, each: functional_call(self.network, w, (each,)))(weights, x)
+
+    def _advantages(self, experience: Experience, n_tasks: int) -> Tensor:
+        """(t, n), with mean 0 and deviation 1 in each task."""
+        rewards, ends = experience.rewards, experience.ends
+        zeros = rewards.new_zeros(len(rewards) + 1, rewards.shape[1])
+        returns = generalized_advantages(rewards, zeros, ends, self.discount, 1.0)
+        values = linear_baseline(experience.observations, returns, n_tasks)
+        values = torch.cat([values, torch.zeros_like(values[:1])])
+        advantages = generalized_advantages(rewards, values, ends, self.discount, self.decay)
+        by_task = standardised(advantages.unflatten(1, (n_tasks, -1)), (0, 2))
+        return by_task.flatten(1)
+
+
+class _AdaptedPolicy:
+    """Acts by weights of each task."""
+
+    def __init__(self, learner: MAMLTRPO, weights: Weights) -> None:
+        self.learner, self.weights = learner, weights
+
+    def reset(self, n: int) -> None:
+        self._n_tasks = next(iter(self.weights.values())).shape[0]
+
+    def act(self, observations: Tensor) -> Tensor:
+        by_task = observations.unflatten(0, (self._n_tasks, -1))  # (m, e, o)
+        out = self.learner._forward(self.weights, by_task).flatten(0, 1)
+        return distribution_of(self.learner.actions, out).sample()
+
+    def observe(self, actions: Tensor, step: Step) -> None:
+        """Nothing: weights change between episodes."""
+
+
+class MAMLPolicy:
+    """Acts in trials of one episode after the other, and takes a step of policy gradient after
+    each of the first."""
+
+    def __init__(self, learner: MAMLTRPO) -> None:
+        self.learner = learner
+
+    def reset(self, n: int) -> None:
+        self._weights, self._n_steps = self.learner._initial(n), 0
+        self._episode: list[tuple[Tensor, ...]] = []
+
+    def act(self, observations: Tensor) -> Tensor:
+        self._observations = observations
+        out = self.learner._forward(self._weights, observations[:, None])[:, 0]
+        return distribution_of(self.learner.actions, out).sample()
+
+    def observe(self, actions: Tensor, step: Step) -> None:
+        self._episode.append((self._observations, actions, step.rewards, step.dones, step.active))
+        if not bool(step.dones.all()):
+            return
+        if self._n_steps < self.learner.inner_steps:
+            parts = (torch.stack(part) for part in zip(*self._episode, strict=True))
+            experience = Experience(*parts, step.final_observations)
+            self._weights = self.learner._inner_step(
+                self._weights, experience, self._n_steps, create_graph=False
+            )
+            self._weights = {name: w.detach() for name, w in self._weights.items()}
+            self._n_steps += 1
+        self._episode = []
