@@ -213,7 +213,7 @@ class MAMLTRPO(ReinforcementLearner):
 
     def _distribution(self, weights: Weights, experience: Experience) -> Any:
         """Over actions (t, n), by each task's own weights."""
-        t, n = experience.rewards.shape
+        t = len(experience)
         n_tasks = next(iter(weights.values())).shape[0]
         by_task = experience.observations.unflatten(1, (n_tasks, -1)).transpose(0, 1).flatten(1, 2)
         out = self._forward(weights, by_task)  # (m, t * e, k)

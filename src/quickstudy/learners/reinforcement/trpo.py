@@ -78,7 +78,6 @@ def trust_region_step(
 
     direction = conjugate_gradients(product, gradient, cg_steps)
     curvature = direction @ product(direction)
-    del slope, divergence
     if not bool(curvature > 0):
         return [torch.zeros_like(w) for w in weights], gain.detach()
     change = (2 * max_divergence / curvature).sqrt() * direction
