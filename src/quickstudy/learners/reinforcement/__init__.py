@@ -1,0 +1,47 @@
+"""Learners of reinforcement learning, and the classical policies and oracles they are judged by."""
+
+from quickstudy.learners.reinforcement.classical import (
+    UCB1,
+    BayesOptimal,
+    EpsilonGreedy,
+    Greedy,
+    Policy,
+    RandomPolicy,
+    ThompsonSampling,
+    play,
+)
+from quickstudy.learners.reinforcement.gittins import GittinsIndex
+from quickstudy.learners.reinforcement.oracles import (
+    BestArm,
+    GoalSearcher,
+    ShortestWay,
+    StraightLine,
+    oracle,
+)
+from quickstudy.learners.reinforcement.planning import (
+    PSRL,
+    GreedyPlanner,
+    OptimalPlanner,
+    OptimisticPSRL,
+)
+
+__all__ = [
+    "PSRL",
+    "UCB1",
+    "BayesOptimal",
+    "BestArm",
+    "EpsilonGreedy",
+    "GittinsIndex",
+    "GoalSearcher",
+    "Greedy",
+    "GreedyPlanner",
+    "OptimalPlanner",
+    "OptimisticPSRL",
+    "Policy",
+    "RandomPolicy",
+    "ShortestWay",
+    "StraightLine",
+    "ThompsonSampling",
+    "oracle",
+    "play",
+]

@@ -1,0 +1,151 @@
+"""Policies that know the task, or how best to find out, as bounds on what can be learned.
+
+Shapes: n environments, k arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from quickstudy.errors import UsageError
+from quickstudy.learners.reinforcement.classical import Policy
+from quickstudy.learners.reinforcement.goal_search import GoalSearch
+from quickstudy.learners.reinforcement.planning import OptimalPlanner
+from quickstudy.tasks.environments import (
+    Box,
+    EnvironmentFamily,
+    Environments,
+    GridNavi,
+    Navigation,
+    Step,
+    TabularMDPs,
+)
+from quickstudy.tasks.environments.bandits import Bandits
+
+__all__ = ["BestArm", "GoalSearcher", "ShortestWay", "StraightLine", "oracle"]
+
+
+def oracle(environments: Environments) -> Policy:
+    """The policy that knows the parameters of these environments and plays them best.
+
+    Raises:
+        UsageError: If none is known for the family, as for machines.
+
+    Example:
+        >>> from quickstudy.learners.reinforcement.classical import play
+        >>> from quickstudy.tasks.environments import BernoulliBandits
+        >>> environments = BernoulliBandits().environments(range(100))
+        >>> bool(play(environments, oracle(environments)).mean() > 7)
+        True
+    """
+    for kind, policy in ORACLES.items():
+        if isinstance(environments.family, kind):
+            return policy(environments)
+    known = ", ".join(kind.__name__ for kind in ORACLES)
+    name = type(environments.family).__name__
+    raise UsageError(f"expected environments with an oracle ({known}), got {name}")
+
+
+class BestArm(Policy):
+    """Always pulls the arm with the highest mean.
+
+    Args:
+        environments: The bandits to play.
+    """
+
+    def __init__(self, environments: Environments) -> None:
+        super().__init__()
+        self._arms = environments.parameters["means"].argmax(1)
+
+    def act(self, observations: Tensor) -> Tensor:
+        return self._arms
+
+
+class StraightLine(Policy):
+    """Moves as far towards the goal as an action can, in both directions on their own.
+
+    Args:
+        environments: The environments to play, of `Navigation` or `SparseNavigation`.
+    """
+
+    def __init__(self, environments: Environments) -> None:
+        super().__init__()
+        actions = environments.family.actions
+        assert isinstance(actions, Box)
+        self._goals, self._actions = environments.parameters["goals"], actions
+
+    def act(self, observations: Tensor) -> Tensor:
+        return (self._goals - observations).clamp(self._actions.low, self._actions.high)
+
+
+class ShortestWay(Policy):
+    """Walks to the goal of a `GridNavi` on a shortest way, and stays.
+
+    Args:
+        environments: The environments to play.
+    """
+
+    def __init__(self, environments: Environments) -> None:
+        super().__init__()
+        self._goals = environments.parameters["goals"]
+
+    def act(self, observations: Tensor) -> Tensor:
+        return towards(self._goals, observations)
+
+
+def towards(goals: Tensor, cells: Tensor) -> Tensor:
+    """Actions (n,) of `GridNavi` that lead from cells (n, 2) to goals (n, 2): first to the right
+    or left, then up or down; or stay."""
+    x, y = (goals - cells.long()).sign().unbind(1)
+    sideways = torch.where(x > 0, 2, 4)
+    upwards = torch.where(y > 0, 1, 3)
+    return sideways.where(x != 0, upwards.where(y != 0, 0))
+
+
+class GoalSearcher(Policy):
+    """Knows nothing of a `GridNavi` but the rules, and plays it as well as any policy can: see
+    `GoalSearch`.
+
+    Args:
+        family: The grids to play.
+        episodes: Episodes of a trial.
+
+    Example:
+        >>> from quickstudy.learners.reinforcement.classical import play
+        >>> searcher = GoalSearcher(GridNavi(), episodes=4)
+        >>> round(searcher.search.value, 2)
+        37.21
+    """
+
+    def __init__(self, family: GridNavi, *, episodes: int = 4) -> None:
+        super().__init__()
+        self.search, self.goal_reward = GoalSearch(family, episodes), family.goal_reward
+
+    def reset(self, n: int, device: str | torch.device = "cpu") -> None:
+        super().reset(n, device)
+        self._found = torch.zeros(n, dtype=torch.bool, device=device)
+        self._goals = torch.zeros(n, 2, dtype=torch.long, device=device)
+        self._step = 0
+
+    def act(self, observations: Tensor) -> Tensor:
+        if self._step == self.search.length:
+            raise UsageError(f"expected {self.search.episodes} episodes, which were planned for")
+        walk = int(self.search.actions[self._step])
+        return towards(self._goals, observations).where(self._found, walk)
+
+    def observe(self, actions: Tensor, step: Step) -> None:
+        here = step.rewards == self.goal_reward
+        self._goals = torch.where(here[:, None], step.final_observations.long(), self._goals)
+        self._found = self._found | here
+        self._step += 1
+
+
+ORACLES: dict[type[EnvironmentFamily], Callable[[Environments], Policy]] = {
+    Bandits: BestArm,
+    TabularMDPs: OptimalPlanner,
+    Navigation: StraightLine,
+    GridNavi: ShortestWay,
+}
