@@ -8,17 +8,27 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from quickstudy.engine.meta_test import meta_test
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of
 from quickstudy.tasks import Episode
+from quickstudy.tasks.environments import Trials
 
-__all__ = ["Cost", "activation_bytes", "adapting_cost", "peak_memory", "training_cost"]
+__all__ = [
+    "Cost",
+    "activation_bytes",
+    "adapting_cost",
+    "peak_memory",
+    "training_cost",
+    "trial_cost",
+]
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,6 @@ def training_cost(learner: Learner, episode: Episode) -> Cost:
     """
     was_training = learner.training
     learner.train()
-    episode = episode.to(device_of(learner))
     try:
         with FlopCounterMode(display=False) as counter:
             n_bytes = activation_bytes(learner, episode)
@@ -76,6 +85,19 @@ def adapting_cost(learner: Learner, episodes: list[Episode]) -> Cost:
                 runs[0]()
             seconds = statistics.median(map(_seconds, runs))
         return Cost(counter.get_total_flops(), seconds)
+    finally:
+        learner.train(was_training)
+
+
+def trial_cost(learner: Learner, trials: Trials) -> Cost:
+    """The cost of living through one trial, its environment included."""
+    was_training = learner.training
+    learner.eval()
+    run = partial(meta_test, learner, trials, 2)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            run()
+        return Cost(counter.get_total_flops() // 2, _seconds(run))
     finally:
         learner.train(was_training)
 

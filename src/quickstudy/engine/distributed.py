@@ -19,6 +19,7 @@ from torch import nn
 from quickstudy.errors import RunError, UsageError
 from quickstudy.learners import MetaGradient
 from quickstudy.tasks import Episode, Tasks
+from quickstudy.tasks.environments import Trials
 
 __all__ = ["Ranks", "ranks"]
 
@@ -58,7 +59,11 @@ class Ranks:
 
     def share(self, tasks: Tasks) -> Tasks:
         """Every `size`-th task, from this process's own on."""
-        return tasks if self.size == 1 else _Share(tasks, self)
+        if self.size == 1:
+            return tasks
+        if isinstance(tasks, Trials):
+            return tasks.share(self.rank, self.size)
+        return _Share(tasks, self)
 
     def count(self, n_tasks: int) -> int:
         """How many of the first `n_tasks` are this process's."""

@@ -15,8 +15,10 @@ from quickstudy.errors import DataError, UsageError
 from quickstudy.html import html_table
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of, query_loss
+from quickstudy.learners.reinforcement.base import ReinforcementLearner
 from quickstudy.progress import track
 from quickstudy.tasks import Tasks
+from quickstudy.tasks.environments import Trials
 
 __all__ = ["ClassScores", "TestReport", "clustered_error", "clustered_interval", "meta_test"]
 
@@ -35,7 +37,7 @@ class TestReport:
     """The result of meta-testing. A notebook shows it as a table with a histogram of the scores.
 
     Args:
-        metric: "accuracy" (0 to 1) or "mse".
+        metric: "accuracy" (0 to 1), "mse", or "return", that of an environment's query episodes.
         mean: Mean score over tasks.
         interval: Half-width of the 95 % t-interval over tasks, as papers publish it: how far the
             mean over other tasks of the same classes may lie.
@@ -95,7 +97,8 @@ def _histogram(scores: list[float], n_bins: int = 20) -> str:
 
 
 def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
-    """Adapt to the first `n_tasks` tasks, and score the predictors on their queries.
+    """Adapt to the first `n_tasks` tasks, and score the predictors on their queries, or the
+    policies by their return.
 
     The learner is in evaluation mode meanwhile, and unchanged afterwards. Tasks are moved to the
     learner's device.
@@ -108,6 +111,12 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
         raise UsageError(f"expected at least 2 test tasks for an interval, got {n_tasks}")
     was_training = learner.training
     learner.eval()
+    if isinstance(tasks, Trials):
+        try:
+            scores = _returns(learner, tasks, n_tasks)
+        finally:
+            learner.train(was_training)
+        return _report("return", scores, None)
     scores: list[float] = []
     classes: list[ClassScores] = []
     metric, device = "accuracy", device_of(learner)
@@ -134,13 +143,32 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
                         classes.append(_by_class(right, y, clusters, i))
     finally:
         learner.train(was_training)
-    sample = torch.tensor(scores, dtype=torch.float64)
-    half = float(special.stdtrit(n_tasks - 1, 0.975)) * float(sample.std()) / math.sqrt(n_tasks)
-    clustered, by_class = None, None
+    by_class = None
     if classes:
         by_class = ClassScores(*(torch.cat(column) for column in zip(*classes, strict=True)))
-        clustered = clustered_interval(*by_class)
+    return _report(metric, scores, by_class)
+
+
+def _report(metric: str, scores: list[float], by_class: ClassScores | None) -> TestReport:
+    sample = torch.tensor(scores, dtype=torch.float64)
+    n = len(scores)
+    half = float(special.stdtrit(n - 1, 0.975)) * float(sample.std()) / math.sqrt(n)
+    clustered = clustered_interval(*by_class) if by_class else None
     return TestReport(metric, float(sample.mean()), half, clustered, scores, by_class)
+
+
+@torch.no_grad()
+def _returns(learner: Learner, trials: Trials, n_tasks: int) -> list[float]:
+    """The returns of the first trials."""
+    if not isinstance(learner, ReinforcementLearner):
+        raise UsageError(f"{type(learner).__name__} does not act: expected tasks with examples")
+    learner.check_family(trials.family)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(trials.family.seed)
+        returns = learner.returns(trials, trials.indices(n_tasks), seed=trials.family.seed)
+    if not bool(returns.isfinite().all()):
+        raise DataError("expected finite returns, got some that are not")
+    return returns.double().tolist()
 
 
 def _by_class(right: Tensor, y: Tensor, clusters: Tensor, task: int) -> ClassScores:

@@ -126,5 +126,6 @@ class TrainingState:
 
 
 def error_of(report: TestReport) -> float:
-    """The error that validation minimises: the mean squared error, or 1 - accuracy."""
-    return report.mean if report.metric == "mse" else 1 - report.mean
+    """The error that validation minimises: the mean squared error, 1 - accuracy, or the return's
+    negative."""
+    return {"mse": report.mean, "return": -report.mean}.get(report.metric, 1 - report.mean)

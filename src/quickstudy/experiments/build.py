@@ -19,6 +19,7 @@ from quickstudy.nn import BACKBONES
 from quickstudy.recipes.schema import Data, Family, Options, Recipe, Test
 from quickstudy.tasks import Curriculum, EpisodeSampler, InstanceTasks, Tasks
 from quickstudy.tasks.augment import AUGMENTS
+from quickstudy.tasks.environments import Trials
 
 __all__ = [
     "data_of_test",
@@ -64,11 +65,17 @@ def _build(recipe: Recipe, table: Options) -> Learner:
         backbone_class, recipe.backbone, recipe.data.shape, where="backbone"
     )
     learner_class = LEARNERS.find(table.name)
+    if recipe.data.is_environment != learner_class.acts:
+        kind = "acts in environments" if learner_class.acts else "learns from examples"
+        raise UsageError(f"{table.name} {kind}: expected such tasks, got {recipe.data.name}")
+    outputs: Any = recipe.n_outputs
+    if recipe.data.is_environment:
+        outputs = recipe.data.environments().actions
     return _call(
         learner_class.build,
         table,
         backbone,
-        recipe.n_outputs,
+        outputs,
         where="learner",
         options_of=learner_class,
     )
@@ -85,6 +92,8 @@ def make_tasks(recipe: Recipe, family: Family, data: Data, stream: int) -> Tasks
     seed = 10 * recipe.seed + stream
     if data.family:
         return _generated_tasks(family, data, seed)
+    if data.is_environment:
+        return _trials(family, data, seed)
     if data.dataset and family.split in data.dataset.fixed_tasks:
         return _fixed_tasks(family, data)
     return _episodes(family, data, recipe.seed, seed)
@@ -111,6 +120,22 @@ def _generated_tasks(family: Family, data: Data, seed: int) -> Tasks:
         if isinstance(value, tuple) and hints.get(name) is int:
             raise UsageError(f"expected one {name} for {data.name} tasks, got a range")
     return data.family.make(**shape, seed=seed)
+
+
+def _trials(family: Family, data: Data, seed: int) -> Tasks:
+    """Tasks to act in."""
+    fine = {"n_shot", "n_query", "split", "title", "data", "n_tasks", "learner", "published"}
+    if refused := sorted(family.model_fields_set - fine):
+        raise UsageError(
+            f"expected no {refused[0]} for {data.name} tasks, which are environments and take "
+            "n_shot and n_query, their episodes"
+        )
+    given = family.model_fields_set
+    n_shot = family.n_shot if "n_shot" in given else 0
+    if not isinstance(n_shot, int):
+        raise UsageError(f"expected one n_shot for {data.name} tasks, got a range")
+    n_query = family.n_query if "n_query" in given else 1
+    return Trials(data.environments(seed), n_shot=n_shot, n_query=n_query)
 
 
 def _fixed_tasks(family: Family, data: Data) -> Tasks:

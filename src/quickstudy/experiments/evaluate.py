@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from quickstudy.engine import TestReport, meta_test
-from quickstudy.engine.cost import Cost, adapting_cost
+from quickstudy.engine.cost import Cost, adapting_cost, trial_cost
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.experiments.build import device_of_training, make_learner, tasks_of_test
 from quickstudy.experiments.data import classes_of
@@ -16,6 +16,7 @@ from quickstudy.learners.base import device_of
 from quickstudy.progress import track
 from quickstudy.recipes.schema import Recipe, Test
 from quickstudy.tasks import ClassData
+from quickstudy.tasks.environments import Trials
 
 __all__ = [
     "Results",
@@ -42,6 +43,8 @@ def run_test(recipe: Recipe, learner: Learner, test: Test) -> TestReport:
 def cost_of_test(recipe: Recipe, learner: Learner, test: Test, n_tasks: int = 10) -> Cost:
     """What adapting to one task of a test costs."""
     tasks = tasks_of_test(recipe, test)
+    if isinstance(tasks, Trials):
+        return trial_cost(_learner_for(recipe, learner, test), tasks)
     episodes = [tasks[i] for i in range(min(n_tasks, test.n_tasks))]
     return adapting_cost(_learner_for(recipe, learner, test), episodes)
 
@@ -76,8 +79,11 @@ def check_tests(recipe: Recipe, learner: Learner) -> None:
         try:
             tested = _learner_for(recipe, learner, test).eval()
             with torch.no_grad():
-                episode = tasks_of_test(recipe, test)[0].to(device_of(tested))
-                tested.adapt(episode.support)
+                tasks = tasks_of_test(recipe, test)
+                if isinstance(tasks, Trials):
+                    meta_test(tested, tasks, 2)
+                else:
+                    tested.adapt(tasks[0].to(device_of(tested)).support)
         except MissingError:
             continue
         except (UsageError, DataError) as error:

@@ -20,6 +20,8 @@ from quickstudy.learners.optimization.lstm_meta_learner import LSTMMetaLearner
 from quickstudy.learners.optimization.maml import MAML
 from quickstudy.learners.optimization.r2d2 import R2D2
 from quickstudy.learners.optimization.reptile import Reptile
+from quickstudy.learners.reinforcement.maml_trpo import MAMLTRPO
+from quickstudy.learners.reinforcement.rl2 import RL2
 from quickstudy.learners.transfer.auto_adapt import AutoAdapt
 from quickstudy.learners.transfer.closed_form import BayesianRidge, GaussianClasses
 from quickstudy.learners.transfer.fine_tuning import FineTuning
@@ -28,8 +30,10 @@ from quickstudy.registry import Registry
 __all__ = [
     "LEARNERS",
     "MAML",
+    "MAMLTRPO",
     "MANN",
     "R2D2",
+    "RL2",
     "SNAIL",
     "AutoAdapt",
     "BayesianPrototypes",
@@ -81,6 +85,9 @@ LEARNERS: Registry[type[Learner]] = Registry(
         "maml": MAML,
         "reptile": Reptile,
         "r2d2": R2D2,
+        # reinforcement
+        "rl2": RL2,
+        "maml_trpo": MAMLTRPO,
         # transfer
         "fine_tuning": FineTuning,
         "auto_adapt": AutoAdapt,

@@ -82,6 +82,9 @@ class Learner(nn.Module, ABC):
     ways: Literal["any", "fewer", "same"] = "any"
     """Ways that a task may have: any number, up to `n_outputs`, or `n_outputs` alone."""
 
+    acts: bool = False
+    """Whether its tasks are environments, and its predictors policies."""
+
     collects: bool = False
     """Whether `updates` makes a few large batches of data, and not one part a task."""
 

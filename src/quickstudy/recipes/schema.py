@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from quickstudy.encoders import ENCODERS
 from quickstudy.tasks.datasets import DATASETS, Dataset
+from quickstudy.tasks.environments import ENVIRONMENTS, EnvironmentFamily, make_family
 from quickstudy.tasks.families import FAMILIES, TaskFamily
 from quickstudy.tasks.images import Ink
 
@@ -57,9 +58,10 @@ class _Optimizer(Options):
 
 
 class Data(_Table):
-    """Where tasks come from: a data set or a family of tasks by name (see `Registry`); or the
-    user's own images, a folder (or zip) with a folder per class, which is split by classes into
-    train, validation and test (about 64, 16 and 20 in 100), where "all" is all of them.
+    """Where tasks come from: a data set, a family of tasks or one of environments by name (see
+    `Registry`), the last with its `options`; or the user's own images, a folder (or zip) with a
+    folder per class, which is split by classes into train, validation and test (about 64, 16 and
+    20 in 100), where "all" is all of them.
 
     `mirrors` and `rotations` add mirror images and quarter turns as new classes. With an
     `encoder`, examples are what it makes of them; texts need one. It takes images of a folder in
@@ -74,6 +76,7 @@ class Data(_Table):
     rotations: bool = False
     mirrors: bool = False
     encoder: str | None = None
+    options: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _images_only_in_a_folder(self) -> Data:
@@ -81,8 +84,11 @@ class Data(_Table):
             raise ValueError('expected name = "folder" together with a folder')
         if self.folder is None and self.model_fields_set & {"channels", "ink"}:
             raise ValueError('expected channels and ink only with name = "folder"')
-        if self.family and self.model_fields_set != {"name"}:
-            raise ValueError(f"expected no further keys with {self.name} tasks")
+        further = self.model_fields_set - {"name"} - ({"options"} if self.is_environment else set())
+        if further and (self.family or self.is_environment):
+            raise ValueError(f"expected no {min(further)} with {self.name} tasks")
+        if self.options and not self.is_environment:
+            raise ValueError("expected options only with the name of an environment family")
         of_images = {"image_size", "rotations", "mirrors", "encoder"} & self.model_fields_set
         if self.dataset and self.dataset.shape and of_images:
             raise ValueError(f"expected no {min(of_images)} with {self.name}, which has no images")
@@ -112,6 +118,19 @@ class Data(_Table):
         return FAMILIES.get(self.name)
 
     @property
+    def is_environment(self) -> bool:
+        """Whether tasks are environments to act in."""
+        return not (self.dataset or self.family) and self.name in ENVIRONMENTS
+
+    def environments(self, seed: int = 0) -> EnvironmentFamily:
+        """The family of environments of that name.
+
+        Raises:
+            UsageError: If it has no such options.
+        """
+        return make_family(self.name, self.options, seed)
+
+    @property
     def is_regression(self) -> bool:
         return self.family is not None and self.family.regression
 
@@ -138,13 +157,16 @@ class Data(_Table):
             return (ENCODERS.find(self.encoder).size,)
         if self.family:
             return self.family.shape
+        if self.is_environment:
+            return (self.environments().observation_size,)
         if self.dataset:
             return self.dataset.example_shape(self.image_size)
         return (self.channels, self.image_size, self.image_size)
 
 
 class Family(_Table):
-    """A family of tasks: a split of the data set, and the shape of the episodes."""
+    """A family of tasks: a split of the data set, and the shape of the episodes. In environments,
+    n_shot and n_query count the episodes to learn from and those that are scored."""
 
     split: str = "train"
     n_way: Range | None = None

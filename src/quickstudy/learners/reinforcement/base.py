@@ -33,7 +33,7 @@ class ReinforcementLearner(Learner):
         actions: What actions are.
     """
 
-    collects = True
+    acts = collects = True
 
     def __init__(self, actions: Discrete | Box) -> None:
         super().__init__()

@@ -5,8 +5,8 @@ Shapes: t steps, n environments, o numbers of an observation, a numbers of an ac
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 import torch
@@ -69,14 +69,29 @@ class Experience:
     def __len__(self) -> int:
         return len(self.rewards)
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """Experience of changed tensors."""
-        return type(self)(*(function(getattr(self, part.name)) for part in fields(self)))
+    @classmethod
+    def of_steps(cls, steps: Sequence[tuple[Tensor, Tensor, Step]]) -> Self:
+        """That of observations, the actions on them, and what followed these."""
+        observations, actions, after = zip(*steps, strict=True)
+        return cls(
+            torch.stack(observations),
+            torch.stack(actions),
+            torch.stack([step.rewards for step in after]),
+            torch.stack([step.dones for step in after]),
+            torch.stack([step.active for step in after]),
+            after[-1].final_observations,
+        )
 
     def of(self, rows: Tensor) -> Experience:
         """That of some of the environments."""
-        *by_step, final = (getattr(self, part.name) for part in fields(self))
-        return Experience(*(part[:, rows] for part in by_step), final[rows])
+        return Experience(
+            self.observations[:, rows],
+            self.actions[:, rows],
+            self.rewards[:, rows],
+            self.ends[:, rows],
+            self.active[:, rows],
+            self.final_observations[rows],
+        )
 
     def returns(self, horizon: int) -> Tensor:
         """Sums of rewards of episodes of `horizon` steps, (episodes, n)."""
@@ -99,11 +114,11 @@ def play(environments: Environments, policy: Policy, episodes: int = 1) -> Exper
     """
     policy.reset(environments.n)
     observations = environments.reset()
-    steps: list[tuple[Tensor, ...]] = []
+    steps: list[tuple[Tensor, Tensor, Step]] = []
     for _ in range(episodes * environments.family.horizon):
         actions = policy.act(observations)
         step = environments.step(actions)
         policy.observe(actions, step)
-        steps.append((observations, actions, step.rewards, step.dones, step.active))
+        steps.append((observations, actions, step))
         observations = step.observations
-    return Experience(*(torch.stack(part) for part in zip(*steps, strict=True)), observations)
+    return Experience.of_steps(steps)

@@ -263,7 +263,7 @@ class MAMLPolicy:
 
     def reset(self, n: int) -> None:
         self._weights, self._n_steps = self.learner._initial(n), 0
-        self._episode: list[tuple[Tensor, ...]] = []
+        self._episode: list[tuple[Tensor, Tensor, Step]] = []
 
     def act(self, observations: Tensor) -> Tensor:
         self._observations = observations
@@ -271,14 +271,12 @@ class MAMLPolicy:
         return distribution_of(self.learner.actions, out).sample()
 
     def observe(self, actions: Tensor, step: Step) -> None:
-        self._episode.append((self._observations, actions, step.rewards, step.dones, step.active))
+        self._episode.append((self._observations, actions, step))
         if not bool(step.dones.all()):
             return
         if self._n_steps < self.learner.inner_steps:
-            parts = (torch.stack(part) for part in zip(*self._episode, strict=True))
-            experience = Experience(*parts, step.final_observations)
             self._weights = self.learner._inner_step(
-                self._weights, experience, self._n_steps, create_graph=False
+                self._weights, Experience.of_steps(self._episode), self._n_steps, create_graph=False
             )
             self._weights = {name: w.detach() for name, w in self._weights.items()}
             self._n_steps += 1

@@ -1,5 +1,9 @@
 """Families of reinforcement-learning environments, a file each; thousands step at once."""
 
+import inspect
+from typing import Any
+
+from quickstudy.errors import UsageError, unknown
 from quickstudy.registry import Registry
 from quickstudy.tasks.environments.arm import TwoLinkArms
 from quickstudy.tasks.environments.bandits import BernoulliBandits, GaussianBandits
@@ -16,6 +20,7 @@ from quickstudy.tasks.environments.gridnavi import GridNavi
 from quickstudy.tasks.environments.navigation import Navigation, SparseNavigation
 from quickstudy.tasks.environments.pendulum import Pendulums
 from quickstudy.tasks.environments.tabular import TabularMDPs
+from quickstudy.tasks.environments.trials import Trial, Trials
 
 __all__ = [
     "ENVIRONMENTS",
@@ -33,7 +38,10 @@ __all__ = [
     "SparseNavigation",
     "Step",
     "TabularMDPs",
+    "Trial",
+    "Trials",
     "TwoLinkArms",
+    "make_family",
 ]
 
 ENVIRONMENTS = Registry[type[EnvironmentFamily]](
@@ -54,3 +62,24 @@ ENVIRONMENTS = Registry[type[EnvironmentFamily]](
     classes=True,
 )
 """Families by name. Their options are the keyword arguments of their classes."""
+
+
+def make_family(name: str, options: dict[str, Any], seed: int = 0) -> EnvironmentFamily:
+    """Make a family of environments by name.
+
+    Raises:
+        UsageError: If there is no such family or option, or an option cannot be used.
+
+    Example:
+        >>> make_family("bernoulli_bandit", {"n_arms": 3}).actions
+        Discrete(n=3)
+    """
+    family = ENVIRONMENTS.find(name)
+    known = [option for option in inspect.signature(family).parameters if option != "seed"]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {name}", option, known)
+    try:
+        return family(**options, seed=seed)
+    except TypeError as error:
+        raise UsageError(f"{name}: {error}") from None
