@@ -20,6 +20,9 @@ from quickstudy.learners.optimization.lstm_meta_learner import LSTMMetaLearner
 from quickstudy.learners.optimization.maml import MAML
 from quickstudy.learners.optimization.r2d2 import R2D2
 from quickstudy.learners.optimization.reptile import Reptile
+from quickstudy.learners.reinforcement.decision_pretrained_transformer import (
+    DecisionPretrainedTransformer,
+)
 from quickstudy.learners.reinforcement.maml_trpo import MAMLTRPO
 from quickstudy.learners.reinforcement.rl2 import RL2
 from quickstudy.learners.transfer.auto_adapt import AutoAdapt
@@ -38,6 +41,7 @@ __all__ = [
     "AutoAdapt",
     "BayesianPrototypes",
     "BayesianRidge",
+    "DecisionPretrainedTransformer",
     "EmbeddingLearner",
     "FineTuning",
     "GaussianClasses",
@@ -88,6 +92,7 @@ LEARNERS: Registry[type[Learner]] = Registry(
         # reinforcement
         "rl2": RL2,
         "maml_trpo": MAMLTRPO,
+        "decision_pretrained_transformer": DecisionPretrainedTransformer,
         # transfer
         "fine_tuning": FineTuning,
         "auto_adapt": AutoAdapt,

@@ -93,6 +93,26 @@ class Experience:
             self.final_observations[rows],
         )
 
+    def then(self, observations: Tensor) -> Experience:
+        """With one more step, on which nothing has been done yet: its actions and rewards are 0.
+
+        Args:
+            observations: Of that step, (n, o).
+        """
+
+        def longer(part: Tensor, last: Tensor | None = None) -> Tensor:
+            last = part.new_zeros(part.shape[1:]) if last is None else last
+            return torch.cat([part, last[None]])
+
+        return Experience(
+            longer(self.observations, observations),
+            longer(self.actions),
+            longer(self.rewards),
+            longer(self.ends),
+            longer(self.active),
+            observations,
+        )
+
     def returns(self, horizon: int) -> Tensor:
         """Sums of rewards of episodes of `horizon` steps, (episodes, n)."""
         return self.rewards.unflatten(0, (-1, horizon)).sum(1)
