@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from quickstudy.errors import UsageError
-from quickstudy.learners.reinforcement import GoalSearcher, RandomPolicy, oracle, play
+from quickstudy.learners.reinforcement import GoalSearcher, RandomPolicy, experience, oracle
 from quickstudy.learners.reinforcement.goal_search import GoalSearch
 from quickstudy.tasks.environments import (
     Environments,
@@ -13,6 +13,13 @@ from quickstudy.tasks.environments import (
     Pendulums,
     SparseNavigation,
 )
+
+
+def play(environments, policy, episodes=1, seed=0):
+    """Returns (episodes, n), with the luck of a seed."""
+    fresh = Environments(environments.family, environments.parameters, seed=seed)
+    return experience.play(fresh, policy, episodes).returns(fresh.family.horizon)
+
 
 MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))
 

@@ -11,11 +11,17 @@ from quickstudy.learners.reinforcement import (
     OptimalPlanner,
     OptimisticPSRL,
     RandomPolicy,
+    experience,
     oracle,
-    play,
 )
 from quickstudy.learners.reinforcement.planning import plan
-from quickstudy.tasks.environments import TabularMDPs
+from quickstudy.tasks.environments import Environments, TabularMDPs
+
+
+def play(environments, policy, episodes=1, seed=0):
+    """Returns (episodes, n), with the luck of a seed."""
+    fresh = Environments(environments.family, environments.parameters, seed=seed)
+    return experience.play(fresh, policy, episodes).returns(fresh.family.horizon)
 
 
 def test_a_plan_is_as_good_as_the_best_of_all_plans():

@@ -183,7 +183,7 @@ def test_what_cannot_be_made_is_refused():
         Box(1, 1.0, 1.0)
     with pytest.raises(UsageError, match="indices"):
         Walks().environments([])
-    with pytest.raises(UsageError, match="indices"):
+    with pytest.raises(UsageError, match="index of a task"):
         Walks()[-1]
     with pytest.raises(UsageError, match="of one family"):
         Environments.of([Walks()[0], Walks()[0]])

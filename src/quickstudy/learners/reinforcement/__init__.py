@@ -3,13 +3,13 @@
 from quickstudy.learners.reinforcement.classical import (
     UCB1,
     BayesOptimal,
+    ClassicalPolicy,
     EpsilonGreedy,
     Greedy,
-    Policy,
     RandomPolicy,
     ThompsonSampling,
-    play,
 )
+from quickstudy.learners.reinforcement.experience import Experience, Policy, play
 from quickstudy.learners.reinforcement.gittins import GittinsIndex
 from quickstudy.learners.reinforcement.oracles import (
     BestArm,
@@ -30,7 +30,9 @@ __all__ = [
     "UCB1",
     "BayesOptimal",
     "BestArm",
+    "ClassicalPolicy",
     "EpsilonGreedy",
+    "Experience",
     "GittinsIndex",
     "GoalSearcher",
     "Greedy",

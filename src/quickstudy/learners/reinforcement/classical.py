@@ -1,4 +1,4 @@
-"""Policies that are not meta-trained: how to play one, and the classical ones for bandits.
+"""Policies that are not meta-trained: what they share, and the classical ones for bandits.
 
 Shapes: n environments, o numbers of an observation, k arms.
 """
@@ -6,6 +6,7 @@ Shapes: n environments, o numbers of an observation, k arms.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,32 +21,30 @@ __all__ = [
     "UCB1",
     "BanditPolicy",
     "BayesOptimal",
+    "ClassicalPolicy",
     "EpsilonGreedy",
     "Greedy",
-    "Policy",
     "RandomPolicy",
     "ThompsonSampling",
-    "play",
 ]
 
 
-class Policy(ABC):
-    """What chooses actions in n environments at once and learns from what follows.
-
-    A trial is some episodes in the same environments. `reset` begins one, and the policy forgets
-    all that it learned.
+class ClassicalPolicy(ABC):
+    """A policy that is not meta-trained: it acts in n environments at once and may learn from what
+    follows, until `reset` begins a new trial and it forgets.
 
     Args:
         seed: Decides what the policy draws; every trial begins with the same draws.
+        device: Where the environments are.
     """
 
-    def __init__(self, *, seed: int = 0) -> None:
-        self.seed = check_whole("seed", seed, least=0)
+    def __init__(self, *, seed: int = 0, device: str | torch.device = "cpu") -> None:
+        self.seed, self.device = check_whole("seed", seed, least=0), torch.device(device)
 
-    def reset(self, n: int, device: str | torch.device = "cpu") -> None:
-        """Begin a trial in n environments."""
+    def reset(self, n: int) -> None:
+        """Begin trials in n environments."""
         self.n = n
-        self.generator = torch.Generator(device).manual_seed(self.seed)
+        self.generator = torch.Generator(self.device).manual_seed(self.seed)
 
     @abstractmethod
     def act(self, observations: Tensor) -> Tensor:
@@ -55,44 +54,7 @@ class Policy(ABC):
         """Learn what followed the actions; a policy that learns nothing leaves this as it is."""
 
 
-def play(environments: Environments, policy: Policy, episodes: int = 1, *, seed: int = 0) -> Tensor:
-    """Play a trial and return the return of each episode, (episodes, n).
-
-    Args:
-        environments: Where to play; they go on to the next episode by themselves.
-        policy: Who plays. It begins anew.
-        episodes: Episodes of the trial.
-        seed: Decides the environments' draws: all policies meet the same luck.
-
-    Raises:
-        UsageError: If there are several episodes, and the environments have no `auto_reset`.
-
-    Example:
-        >>> from quickstudy.tasks.environments import BernoulliBandits
-        >>> family = BernoulliBandits(n_arms=5, horizon=10)
-        >>> returns = play(family.environments(range(1000)), ThompsonSampling(family))
-        >>> bool(5.5 < returns.mean() < 6.2)
-        True
-    """
-    check_whole("episodes", episodes)
-    if episodes > 1 and not environments.auto_reset:
-        raise UsageError("expected environments with auto_reset to play several episodes in")
-    observations = environments.reset(seed)
-    policy.reset(len(environments), environments.device)
-    returns = []
-    for _ in range(episodes):
-        total = torch.zeros(len(environments), device=environments.device)
-        for _ in range(environments.family.horizon):
-            actions = policy.act(observations)
-            step = environments.step(actions)
-            policy.observe(actions, step)
-            observations = step.observations
-            total += step.rewards
-        returns.append(total)
-    return torch.stack(returns)
-
-
-class RandomPolicy(Policy):
+class RandomPolicy(ClassicalPolicy):
     """Draws every action uniformly.
 
     Args:
@@ -101,20 +63,21 @@ class RandomPolicy(Policy):
 
     Example:
         >>> from quickstudy.tasks.environments import GridNavi
+        >>> from quickstudy.learners.reinforcement.experience import play
         >>> environments = GridNavi().environments(range(8))
-        >>> play(environments, RandomPolicy(environments), episodes=4).shape
+        >>> play(environments, RandomPolicy(environments), episodes=4).returns(15).shape
         torch.Size([4, 8])
     """
 
     def __init__(self, environments: Environments, *, seed: int = 0) -> None:
-        super().__init__(seed=seed)
+        super().__init__(seed=seed, device=environments.device)
         self.actions = environments.family.actions
 
     def act(self, observations: Tensor) -> Tensor:
         return self.actions.sample(self.n, self.generator)
 
 
-class BanditPolicy(Policy):
+class BanditPolicy(ClassicalPolicy):
     """A policy for bandits that keeps the posterior of each arm's mean.
 
     The prior is that of the family: Beta(1, 1) of a `BernoulliBandits`, N(0, 1) of a
@@ -123,10 +86,13 @@ class BanditPolicy(Policy):
     Args:
         family: The bandits that are to be played.
         seed: Decides what the policy draws.
+        device: Where the environments are.
     """
 
-    def __init__(self, family: Bandits, *, seed: int = 0) -> None:
-        super().__init__(seed=seed)
+    def __init__(
+        self, family: Bandits, *, seed: int = 0, device: str | torch.device = "cpu"
+    ) -> None:
+        super().__init__(seed=seed, device=device)
         self.n_arms, self.horizon = family.n_arms, family.horizon
         self.gaussian = isinstance(family, GaussianBandits)
         self.prior_pulls, self.prior_total = 2.0, 1.0
@@ -134,10 +100,10 @@ class BanditPolicy(Policy):
         if isinstance(family, GaussianBandits):
             self.prior_pulls, self.prior_total = max(family.noise, 1e-6) ** 2, 0.0
 
-    def reset(self, n: int, device: str | torch.device = "cpu") -> None:
-        super().reset(n, device)
-        self.pulls = torch.zeros(n, self.n_arms, device=device)
-        self.totals = torch.zeros(n, self.n_arms, device=device)
+    def reset(self, n: int) -> None:
+        super().reset(n)
+        self.pulls = torch.zeros(n, self.n_arms, device=self.device)
+        self.totals = torch.zeros(n, self.n_arms, device=self.device)
         self.steps = 0
 
     def observe(self, actions: Tensor, step: Step) -> None:
@@ -159,7 +125,7 @@ class BanditPolicy(Policy):
         return successes / (successes + _gamma(1 + self.pulls - self.totals, self.generator))
 
     def _normal(self) -> Tensor:
-        return torch.randn(self.pulls.shape, generator=self.generator, device=self.generator.device)
+        return torch.randn(self.pulls.shape, generator=self.generator, device=self.device)
 
 
 def _gamma(shape: Tensor, generator: torch.Generator) -> Tensor:
@@ -173,6 +139,7 @@ class Greedy(BanditPolicy):
     Args:
         family: The bandits that are to be played.
         seed: Decides nothing: there are no draws.
+        device: Where the environments are.
     """
 
     def act(self, observations: Tensor) -> Tensor:
@@ -185,15 +152,15 @@ class EpsilonGreedy(Greedy):
     Args:
         family: The bandits that are to be played.
         epsilon: Probability of a random arm.
-        seed: Decides the draws.
+        options: Of `BanditPolicy`.
     """
 
-    def __init__(self, family: Bandits, *, epsilon: float = 0.1, seed: int = 0) -> None:
-        super().__init__(family, seed=seed)
+    def __init__(self, family: Bandits, *, epsilon: float = 0.1, **options: Any) -> None:
+        super().__init__(family, **options)
         self.epsilon = check_number("epsilon", epsilon, 0.0, 1.0)
 
     def act(self, observations: Tensor) -> Tensor:
-        luck = torch.rand(2, self.n, generator=self.generator, device=self.generator.device)
+        luck = torch.rand(2, self.n, generator=self.generator, device=self.device)
         arms = (luck[1] * self.n_arms).long().clamp_max_(self.n_arms - 1)
         return torch.where(luck[0] < self.epsilon, arms, super().act(observations))
 
@@ -207,11 +174,11 @@ class ThompsonSampling(BanditPolicy):
     Args:
         family: The bandits that are to be played.
         optimistic: Draws below the posterior mean count as the mean.
-        seed: Decides the draws.
+        options: Of `BanditPolicy`.
     """
 
-    def __init__(self, family: Bandits, *, optimistic: bool = False, seed: int = 0) -> None:
-        super().__init__(family, seed=seed)
+    def __init__(self, family: Bandits, *, optimistic: bool = False, **options: Any) -> None:
+        super().__init__(family, **options)
         self.optimistic = optimistic
 
     def act(self, observations: Tensor) -> Tensor:
@@ -234,13 +201,13 @@ class UCB1(BanditPolicy):
         family: The bandits that are to be played.
         c: Weight of the bonus; 2 as published.
         use_prior: Let the prior stand for the first pulls.
-        seed: Decides nothing: there are no draws.
+        options: Of `BanditPolicy`.
     """
 
     def __init__(
-        self, family: Bandits, *, c: float = 2.0, use_prior: bool = False, seed: int = 0
+        self, family: Bandits, *, c: float = 2.0, use_prior: bool = False, **options: Any
     ) -> None:
-        super().__init__(family, seed=seed)
+        super().__init__(family, **options)
         self.c, self.use_prior = check_number("c", c, least=0.0), use_prior
 
     def act(self, observations: Tensor) -> Tensor:
@@ -258,22 +225,23 @@ class BayesOptimal(BanditPolicy):
 
     Args:
         family: The bandits that are to be played, for one episode.
-        seed: Decides nothing: there are no draws.
+        options: Of `BanditPolicy`.
 
     Raises:
         UsageError: If the arms are Gaussian, or there are too many beliefs to compute.
 
     Example:
+        >>> from quickstudy.learners.reinforcement.experience import play
         >>> from quickstudy.tasks.environments import BernoulliBandits
         >>> family = BernoulliBandits(n_arms=2, horizon=10)
         >>> environments = family.environments(range(20_000))
-        >>> returns = play(environments, BayesOptimal(family))
+        >>> returns = play(environments, BayesOptimal(family)).returns(10)
         >>> bool(abs(returns.mean() - 6.022) < 4 * 2.3 / 20_000**0.5)
         True
     """
 
-    def __init__(self, family: Bandits, *, seed: int = 0) -> None:
-        super().__init__(family, seed=seed)
+    def __init__(self, family: Bandits, **options: Any) -> None:
+        super().__init__(family, **options)
         check_bernoulli(family)
         self.optimum = BernoulliOptimum(family.n_arms, family.horizon)
         self._hashes = torch.from_numpy(self.optimum.hashes.view("int64"))

@@ -6,6 +6,7 @@ Shapes: n environments, k arms; l trial values of an index, m pulls left, s succ
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,14 +75,14 @@ class GittinsIndex(BanditPolicy):
     Args:
         family: The Bernoulli bandits that are to be played, for one episode. The indices take
             some hundred megabytes and half a minute for 500 pulls.
-        seed: Decides nothing: there are no draws.
+        options: Of `BanditPolicy`.
 
     Raises:
         UsageError: If the arms are Gaussian.
     """
 
-    def __init__(self, family: Bandits, *, seed: int = 0) -> None:
-        super().__init__(family, seed=seed)
+    def __init__(self, family: Bandits, **options: Any) -> None:
+        super().__init__(family, **options)
         check_bernoulli(family)
         self.indices = gittins_indices(family.horizon)
 

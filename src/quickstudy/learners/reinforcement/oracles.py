@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.errors import UsageError
-from quickstudy.learners.reinforcement.classical import Policy
+from quickstudy.learners.reinforcement.classical import ClassicalPolicy
 from quickstudy.learners.reinforcement.goal_search import GoalSearch
 from quickstudy.learners.reinforcement.planning import OptimalPlanner
 from quickstudy.tasks.environments import (
@@ -28,17 +28,17 @@ from quickstudy.tasks.environments.bandits import Bandits
 __all__ = ["BestArm", "GoalSearcher", "ShortestWay", "StraightLine", "oracle"]
 
 
-def oracle(environments: Environments) -> Policy:
+def oracle(environments: Environments) -> ClassicalPolicy:
     """The policy that knows the parameters of these environments and plays them best.
 
     Raises:
         UsageError: If none is known for the family, as for machines.
 
     Example:
-        >>> from quickstudy.learners.reinforcement.classical import play
+        >>> from quickstudy.learners.reinforcement.experience import play
         >>> from quickstudy.tasks.environments import BernoulliBandits
         >>> environments = BernoulliBandits().environments(range(100))
-        >>> bool(play(environments, oracle(environments)).mean() > 7)
+        >>> bool(play(environments, oracle(environments)).returns(10).mean() > 7)
         True
     """
     for kind, policy in ORACLES.items():
@@ -49,7 +49,7 @@ def oracle(environments: Environments) -> Policy:
     raise UsageError(f"expected environments with an oracle ({known}), got {name}")
 
 
-class BestArm(Policy):
+class BestArm(ClassicalPolicy):
     """Always pulls the arm with the highest mean.
 
     Args:
@@ -57,14 +57,14 @@ class BestArm(Policy):
     """
 
     def __init__(self, environments: Environments) -> None:
-        super().__init__()
+        super().__init__(device=environments.device)
         self._arms = environments.parameters["means"].argmax(1)
 
     def act(self, observations: Tensor) -> Tensor:
         return self._arms
 
 
-class StraightLine(Policy):
+class StraightLine(ClassicalPolicy):
     """Moves as far towards the goal as an action can, in both directions on their own.
 
     Args:
@@ -72,7 +72,7 @@ class StraightLine(Policy):
     """
 
     def __init__(self, environments: Environments) -> None:
-        super().__init__()
+        super().__init__(device=environments.device)
         actions = environments.family.actions
         assert isinstance(actions, Box)
         self._goals, self._actions = environments.parameters["goals"], actions
@@ -81,7 +81,7 @@ class StraightLine(Policy):
         return (self._goals - observations).clamp(self._actions.low, self._actions.high)
 
 
-class ShortestWay(Policy):
+class ShortestWay(ClassicalPolicy):
     """Walks to the goal of a `GridNavi` on a shortest way, and stays.
 
     Args:
@@ -89,7 +89,7 @@ class ShortestWay(Policy):
     """
 
     def __init__(self, environments: Environments) -> None:
-        super().__init__()
+        super().__init__(device=environments.device)
         self._goals = environments.parameters["goals"]
 
     def act(self, observations: Tensor) -> Tensor:
@@ -105,29 +105,31 @@ def towards(goals: Tensor, cells: Tensor) -> Tensor:
     return sideways.where(x != 0, upwards.where(y != 0, 0))
 
 
-class GoalSearcher(Policy):
+class GoalSearcher(ClassicalPolicy):
     """Knows nothing of a `GridNavi` but the rules, and plays it as well as any policy can: see
     `GoalSearch`.
 
     Args:
         family: The grids to play.
         episodes: Episodes of a trial.
+        device: Where the environments are.
 
     Example:
-        >>> from quickstudy.learners.reinforcement.classical import play
         >>> searcher = GoalSearcher(GridNavi(), episodes=4)
         >>> round(searcher.search.value, 2)
         37.21
     """
 
-    def __init__(self, family: GridNavi, *, episodes: int = 4) -> None:
-        super().__init__()
+    def __init__(
+        self, family: GridNavi, *, episodes: int = 4, device: str | torch.device = "cpu"
+    ) -> None:
+        super().__init__(device=device)
         self.search, self.goal_reward = GoalSearch(family, episodes), family.goal_reward
 
-    def reset(self, n: int, device: str | torch.device = "cpu") -> None:
-        super().reset(n, device)
-        self._found = torch.zeros(n, dtype=torch.bool, device=device)
-        self._goals = torch.zeros(n, 2, dtype=torch.long, device=device)
+    def reset(self, n: int) -> None:
+        super().reset(n)
+        self._found = torch.zeros(n, dtype=torch.bool, device=self.device)
+        self._goals = torch.zeros(n, 2, dtype=torch.long, device=self.device)
         self._step = 0
 
     def act(self, observations: Tensor) -> Tensor:
@@ -143,7 +145,7 @@ class GoalSearcher(Policy):
         self._step += 1
 
 
-ORACLES: dict[type[EnvironmentFamily], Callable[[Environments], Policy]] = {
+ORACLES: dict[type[EnvironmentFamily], Callable[[Environments], ClassicalPolicy]] = {
     Bandits: BestArm,
     TabularMDPs: OptimalPlanner,
     Navigation: StraightLine,

@@ -6,11 +6,12 @@ Shapes: n environments, h steps of an episode, s states, k actions.
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from quickstudy.learners.reinforcement.classical import Policy
+from quickstudy.learners.reinforcement.classical import ClassicalPolicy
 from quickstudy.tasks.environments import Environments, Step, TabularMDPs
 from quickstudy.tasks.environments.environment import check_number, check_whole
 
@@ -48,7 +49,7 @@ def plan(means: Tensor, transitions: Tensor, horizon: int) -> Tensor:
     return torch.stack(values[::-1])
 
 
-class Planner(Policy):
+class Planner(ClassicalPolicy):
     """Plans at the beginning of each episode and follows the plan.
 
     It keeps the posterior of rewards and transitions under the family's priors: means N(1, 1) with
@@ -57,16 +58,19 @@ class Planner(Policy):
     Args:
         family: The MDPs that are to be played.
         seed: Decides what the policy draws.
+        device: Where the environments are.
     """
 
-    def __init__(self, family: TabularMDPs, *, seed: int = 0) -> None:
-        super().__init__(seed=seed)
+    def __init__(
+        self, family: TabularMDPs, *, seed: int = 0, device: str | torch.device = "cpu"
+    ) -> None:
+        super().__init__(seed=seed, device=device)
         self.n_states, self.n_actions = family.n_states, family.n_actions
         self.horizon = family.horizon
 
-    def reset(self, n: int, device: str | torch.device = "cpu") -> None:
-        super().reset(n, device)
-        s, k = self.n_states, self.n_actions
+    def reset(self, n: int) -> None:
+        super().reset(n)
+        s, k, device = self.n_states, self.n_actions, self.device
         self.counts = torch.ones(n, s, k, s, device=device)  # of the prior too
         self.totals = torch.ones(n, s, k, device=device)
         self._row = torch.arange(n, device=device)
@@ -117,12 +121,13 @@ class PSRL(Planner):
     Args:
         family: The MDPs that are to be played.
         seed: Decides the draws.
+        device: Where the environments are.
 
     Example:
-        >>> from quickstudy.learners.reinforcement.classical import play
+        >>> from quickstudy.learners.reinforcement.experience import play
         >>> family = TabularMDPs()
-        >>> returns = play(family.environments(range(100)), PSRL(family), episodes=3)
-        >>> returns.shape
+        >>> experience = play(family.environments(range(100)), PSRL(family), episodes=3)
+        >>> experience.returns(family.horizon).shape
         torch.Size([3, 100])
     """
 
@@ -139,11 +144,11 @@ class OptimisticPSRL(Planner):
     Args:
         family: The MDPs that are to be played.
         n_draws: MDPs drawn for each episode.
-        seed: Decides the draws.
+        options: Of `Planner`.
     """
 
-    def __init__(self, family: TabularMDPs, *, n_draws: int = 10, seed: int = 0) -> None:
-        super().__init__(family, seed=seed)
+    def __init__(self, family: TabularMDPs, *, n_draws: int = 10, **options: Any) -> None:
+        super().__init__(family, **options)
         self.n_draws = check_whole("n_draws", n_draws)
 
     def values(self) -> Tensor:
@@ -165,13 +170,13 @@ class GreedyPlanner(Planner):
         family: The MDPs that are to be played.
         bonus: b above; 0 for none.
         epsilon: Probability of a random action.
-        seed: Decides the draws.
+        options: Of `Planner`.
     """
 
     def __init__(
-        self, family: TabularMDPs, *, bonus: float = 0.0, epsilon: float = 0.0, seed: int = 0
+        self, family: TabularMDPs, *, bonus: float = 0.0, epsilon: float = 0.0, **options: Any
     ) -> None:
-        super().__init__(family, seed=seed)
+        super().__init__(family, **options)
         self.bonus = check_number("bonus", bonus, least=0.0)
         self.epsilon = check_number("epsilon", epsilon, 0.0, 1.0)
 
@@ -186,7 +191,7 @@ class GreedyPlanner(Planner):
         return torch.where(luck[0] < self.epsilon, actions, planned)
 
 
-class OptimalPlanner(Policy):
+class OptimalPlanner(ClassicalPolicy):
     """Knows the MDPs and solves them: no policy does better.
 
     Args:
@@ -197,15 +202,15 @@ class OptimalPlanner(Policy):
     """
 
     def __init__(self, environments: Environments) -> None:
-        super().__init__()
+        super().__init__(device=environments.device)
         rows = environments.parameters
         values = plan(rows["means"], rows["transitions"], environments.family.horizon)
         self.value = values[0, :, 0].amax(1)
         self._choices = values.argmax(3)  # (h, n, s)
 
-    def reset(self, n: int, device: str | torch.device = "cpu") -> None:
-        super().reset(n, device)
-        self._row, self._step = torch.arange(n, device=device), 0
+    def reset(self, n: int) -> None:
+        super().reset(n)
+        self._row, self._step = torch.arange(n, device=self.device), 0
 
     def act(self, observations: Tensor) -> Tensor:
         step = self._step % len(self._choices)

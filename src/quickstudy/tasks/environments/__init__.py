@@ -17,6 +17,12 @@ from quickstudy.tasks.environments.environment import (
     Step,
 )
 from quickstudy.tasks.environments.gridnavi import GridNavi
+from quickstudy.tasks.environments.gymnasium_family import GymnasiumFamily
+from quickstudy.tasks.environments.half_cheetah import (
+    CrippledHalfCheetahs,
+    HalfCheetahDirections,
+    HalfCheetahVelocities,
+)
 from quickstudy.tasks.environments.navigation import Navigation, SparseNavigation
 from quickstudy.tasks.environments.pendulum import Pendulums
 from quickstudy.tasks.environments.tabular import TabularMDPs
@@ -27,12 +33,16 @@ __all__ = [
     "BernoulliBandits",
     "Box",
     "CartPoleSwingUp",
+    "CrippledHalfCheetahs",
     "Discrete",
     "EnvironmentFamily",
     "EnvironmentTask",
     "Environments",
     "GaussianBandits",
     "GridNavi",
+    "GymnasiumFamily",
+    "HalfCheetahDirections",
+    "HalfCheetahVelocities",
     "Navigation",
     "Pendulums",
     "SparseNavigation",
@@ -58,6 +68,9 @@ ENVIRONMENTS = Registry[type[EnvironmentFamily]](
         "pendulum": Pendulums,
         "cartpole_swingup": CartPoleSwingUp,
         "two_link_arm": TwoLinkArms,
+        "half_cheetah_direction": HalfCheetahDirections,
+        "half_cheetah_velocity": HalfCheetahVelocities,
+        "half_cheetah_crippled": CrippledHalfCheetahs,
     },
     classes=True,
 )
