@@ -64,6 +64,12 @@ def test_tasks_are_drawn_as_published():
     assert set(CrippledHalfCheetahs().parameters(range(99))["joint"].tolist()) == set(range(6))
 
 
+def test_no_log_is_left_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    HalfCheetahDirections()
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingError, match=r"quickstudy\[mujoco\]"):

@@ -6,7 +6,6 @@ observation has 17 numbers; those experiments added the position of the torso.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -27,17 +26,8 @@ class _HalfCheetahs(GymnasiumFamily):
     def __init__(self, *, horizon: int = 200, seed: int = 0) -> None:
         for package in ("gymnasium", "mujoco"):
             require(package, "mujoco")
-        import gymnasium
-
-        make = partial(
-            gymnasium.make,
-            "HalfCheetah-v5",
-            ctrl_cost_weight=CONTROL_COST,
-            max_episode_steps=-1,
-            disable_env_checker=True,
-        )
         super().__init__(
-            make, self.draw, horizon=horizon, parameters=self.set_parameters, seed=seed
+            _make, self.draw, horizon=horizon, parameters=self.set_parameters, seed=seed
         )
 
     def draw(self, n: int, generator: torch.Generator) -> Parameters:
@@ -46,6 +36,25 @@ class _HalfCheetahs(GymnasiumFamily):
 
     def set_parameters(self, environment: Any, values: Values) -> None:
         """Give an environment its parameters; a goal is no concern of the environment."""
+
+
+def _make() -> Any:
+    """A half-cheetah, whose model has a deprecated attribute; of that MuJoCo would warn, and write
+    a file MUJOCO_LOG.TXT, each time."""
+    import gymnasium
+    import mujoco
+
+    warn = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        return gymnasium.make(
+            "HalfCheetah-v5",
+            ctrl_cost_weight=CONTROL_COST,
+            max_episode_steps=-1,
+            disable_env_checker=True,
+        )
+    finally:
+        mujoco.set_mju_user_warning(warn)
 
 
 class HalfCheetahDirections(_HalfCheetahs):
