@@ -6,7 +6,7 @@ Shapes: n environments. Suffixes 1 and 2: shoulder and elbow, or upper arm and f
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,18 @@ from quickstudy.tasks.environments.mechanics import Mechanics
 
 __all__ = ["TwoLinkArms"]
 
-Motion = tuple[Tensor, Tensor, Tensor, Tensor]
+MOTION = ("angle1", "angle2", "velocity1", "velocity2")
+
+
+class _Arm(NamedTuple):
+    """What the equations of motion need of an arm, each (n,)."""
+
+    damping: Tensor  # N m s
+    inertia1: Tensor  # about the shoulder and the elbow, with the elbow at a right angle: kg m^2
+    inertia2: Tensor
+    coupling: Tensor  # of both links, when stretched: kg m^2
+    weight1: Tensor  # greatest pull of gravity on a link and what it carries: N m
+    weight2: Tensor
 
 
 class TwoLinkArms(Mechanics):
@@ -77,70 +88,53 @@ class TwoLinkArms(Mechanics):
     def step(
         self, parameters: Parameters, state: State, actions: Tensor, generator: torch.Generator
     ) -> tuple[State, Tensor, None]:
-        torque1 = self.max_torques[0] * actions[:, 0]
-        torque2 = self.max_torques[1] * actions[:, 1]
-        motion = (state["angle1"], state["angle2"], state["velocity1"], state["velocity2"])
+        torques = (actions * actions.new_tensor(self.max_torques)).T.contiguous()  # (2, n)
+        motion = torch.stack([state[name] for name in MOTION])  # (4, n)
+        arm = self._arm(parameters)
         for _ in range(self.substeps):
-            motion = self._runge_kutta(parameters, motion, torque1, torque2)
-        new = dict(zip(("angle1", "angle2", "velocity1", "velocity2"), motion, strict=True))
+            motion = self._runge_kutta(arm, motion, torques)
+        new: State = dict(zip(MOTION, motion, strict=True))
         new |= {"target_x": state["target_x"], "target_y": state["target_y"]}
         x, y = self.hand(new)
         distance = torch.hypot(x - state["target_x"], y - state["target_y"])
         return new, -distance - 0.01 * actions.square().mean(1), None
 
-    def _runge_kutta(
-        self, parameters: Parameters, motion: Motion, torque1: Tensor, torque2: Tensor
-    ) -> Motion:
+    def _arm(self, parameters: Parameters) -> _Arm:
+        payload, m, r = parameters["payload"], self.mass, self.length
+        tip = m / 2 + payload  # the forearm and its load, as a mass at the hand
+        inertia2 = (m / 3 + payload) * r**2
+        return _Arm(
+            parameters["damping"],
+            inertia2 + (m * 4 / 3 + payload) * r**2,
+            inertia2,
+            tip * r**2,
+            (m * 1.5 + payload) * self.gravity * r,
+            tip * self.gravity * r,
+        )
+
+    def _runge_kutta(self, arm: _Arm, motion: Tensor, torques: Tensor) -> Tensor:
         h = self.seconds / self.substeps
+        k1 = self._rates(arm, motion, torques)
+        k2 = self._rates(arm, motion.add(k1, alpha=h / 2), torques)
+        k3 = self._rates(arm, motion.add(k2, alpha=h / 2), torques)
+        k4 = self._rates(arm, motion.add(k3, alpha=h), torques)
+        return motion.add(k1.add_(k4), alpha=h / 6).add_(k2.add_(k3), alpha=h / 3)
 
-        def rates(at: Motion) -> Motion:
-            return at[2], at[3], *self.accelerations(parameters, at, torque1, torque2)
-
-        k1 = rates(motion)
-        k2 = rates(_add(motion, k1, h / 2))
-        k3 = rates(_add(motion, k2, h / 2))
-        k4 = rates(_add(motion, k3, h))
-        angle1, angle2, velocity1, velocity2 = (
-            y.add(a + d, alpha=h / 6).add_(b + c, alpha=h / 3)
-            for y, a, b, c, d in zip(motion, k1, k2, k3, k4, strict=True)
-        )
-        return angle1, angle2, velocity1, velocity2
-
-    def accelerations(
-        self, parameters: Parameters, motion: Motion, torque1: Tensor, torque2: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Angular accelerations (rad/s^2) of both joints, from M(q) a + c(q, v) + g(q) = torque.
-
-        Args:
-            parameters: Of the tasks.
-            motion: Both angles (rad) and angular velocities (rad/s).
-            torque1: Torque on the shoulder (N m).
-            torque2: Torque on the elbow (N m).
-        """
+    def _rates(self, arm: _Arm, motion: Tensor, torques: Tensor) -> Tensor:
+        """How the motion (4, n) changes in a second: M(q) a + c(q, v) + g(q) = torque - damping v
+        gives the accelerations a."""
         angle1, angle2, velocity1, velocity2 = motion
-        payload, damping = parameters["payload"], parameters["damping"]
-        m, r = self.mass, self.length
-        tip = m / 2 + payload  # the forearm and its load, as a lever from the elbow (kg, over r)
-        coupling = tip * (r * r)
-        inertia2 = payload * (r * r) + m * r * r / 3
-        inertia1 = inertia2 + payload * (r * r) + m * r * r * 4 / 3
-        bend = coupling * angle2.cos()
-        m11, m12, m22 = inertia1 + 2 * bend, inertia2 + bend, inertia2
-        centrifugal = coupling * angle2.sin()
-        pull2 = self.gravity * r * tip * (angle1 + angle2).sin()
-        pull1 = self.gravity * r * (1.5 * m + payload) * angle1.sin() + pull2
-        force1 = (
-            torque1
-            - damping * velocity1
-            - pull1
-            + centrifugal * velocity2 * (2 * velocity1 + velocity2)
-        )
-        force2 = torque2 - damping * velocity2 - pull2 - centrifugal * velocity1.square()
-        determinant = m11 * m22 - m12 * m12
-        return (
-            (m22 * force1 - m12 * force2) / determinant,
-            (m11 * force2 - m12 * force1) / determinant,
-        )
+        bend, twist = arm.coupling * angle2.cos(), arm.coupling * angle2.sin()
+        pull = arm.weight2 * (angle1 + angle2).sin()
+        force1, force2 = torques.sub(pull).addcmul_(arm.damping, motion[2:], value=-1)
+        force1.addcmul_(arm.weight1, angle1.sin(), value=-1)
+        force1.addcmul_(twist, velocity2.add(velocity1, alpha=2).mul_(velocity2))
+        force2.addcmul_(twist, velocity1.square(), value=-1)
+        both = arm.inertia2 + bend
+        determinant = (arm.inertia1 - arm.inertia2) * arm.inertia2 - bend.square()
+        turn1 = (arm.inertia2 * force1).addcmul_(both, force2, value=-1).div_(determinant)
+        turn2 = (bend.mul_(2).add_(arm.inertia1) * force2).addcmul_(both, force1, value=-1)
+        return torch.stack([velocity1, velocity2, turn1, turn2.div_(determinant)])
 
     def hand(self, state: State) -> tuple[Tensor, Tensor]:
         """Where the hand is, x and y upwards from the shoulder (m)."""
@@ -164,8 +158,3 @@ class TwoLinkArms(Mechanics):
             ],
             1,
         )
-
-
-def _add(motion: Motion, rates: Motion, seconds: float) -> Motion:
-    a, b, c, d = (y.add(rate, alpha=seconds) for y, rate in zip(motion, rates, strict=True))
-    return a, b, c, d
