@@ -15,7 +15,7 @@ from quickstudy.errors import DataError, UsageError
 from quickstudy.tasks.environments import Environments, GaussianBandits, Step
 from quickstudy.tasks.environments.bandits import Bandits
 from quickstudy.tasks.environments.bernoulli_optimum import BernoulliOptimum
-from quickstudy.tasks.environments.environment import check_number, check_whole
+from quickstudy.tasks.environments.options import check_number, check_whole
 
 __all__ = [
     "UCB1",

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickstudy.tasks.environments.environment import check_whole
 from quickstudy.tasks.environments.gridnavi import MOVES, GridNavi
+from quickstudy.tasks.environments.options import check_whole
 
 __all__ = ["GoalSearch"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from quickstudy.learners.reinforcement.classical import ClassicalPolicy
 from quickstudy.tasks.environments import Environments, Step, TabularMDPs
-from quickstudy.tasks.environments.environment import check_number, check_whole
+from quickstudy.tasks.environments.options import check_number, check_whole
 
 __all__ = [
     "PSRL",

@@ -5,12 +5,11 @@ from typing import Any
 
 from quickstudy.errors import UsageError, unknown
 from quickstudy.registry import Registry
+from quickstudy.tasks.environments.actions import Box, Discrete
 from quickstudy.tasks.environments.arm import TwoLinkArms
 from quickstudy.tasks.environments.bandits import BernoulliBandits, GaussianBandits
 from quickstudy.tasks.environments.cartpole import CartPoleSwingUp
 from quickstudy.tasks.environments.environment import (
-    Box,
-    Discrete,
     EnvironmentFamily,
     Environments,
     EnvironmentTask,

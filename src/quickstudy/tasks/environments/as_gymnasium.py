@@ -13,12 +13,8 @@ import torch
 from torch import Tensor
 
 from quickstudy.errors import UsageError, require
-from quickstudy.tasks.environments.environment import (
-    Discrete,
-    EnvironmentFamily,
-    Environments,
-    State,
-)
+from quickstudy.tasks.environments.actions import Discrete
+from quickstudy.tasks.environments.environment import EnvironmentFamily, Environments, State
 
 require("gymnasium", "gym")
 

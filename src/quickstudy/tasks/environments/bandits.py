@@ -8,14 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quickstudy.tasks.environments.environment import (
-    Discrete,
-    EnvironmentFamily,
-    Parameters,
-    State,
-    check_number,
-    check_whole,
-)
+from quickstudy.tasks.environments.actions import Discrete
+from quickstudy.tasks.environments.environment import EnvironmentFamily, Parameters, State
+from quickstudy.tasks.environments.options import check_number, check_whole
 
 __all__ = ["Bandits", "BernoulliBandits", "GaussianBandits"]
 

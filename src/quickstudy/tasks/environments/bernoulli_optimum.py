@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quickstudy.errors import UsageError
-from quickstudy.tasks.environments.environment import check_whole
+from quickstudy.tasks.environments.options import check_whole
 
 __all__ = ["BernoulliOptimum"]
 

@@ -14,14 +14,9 @@ import torch
 from torch import Tensor
 
 from quickstudy.errors import DataError, UsageError, check_option, require
-from quickstudy.tasks.environments.environment import (
-    Box,
-    Discrete,
-    EnvironmentFamily,
-    Parameters,
-    State,
-    check_whole,
-)
+from quickstudy.tasks.environments.actions import Box, Discrete
+from quickstudy.tasks.environments.environment import EnvironmentFamily, Parameters, State
+from quickstudy.tasks.environments.options import check_whole
 
 __all__ = ["GymnasiumFamily"]
 

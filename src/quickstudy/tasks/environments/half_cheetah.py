@@ -6,6 +6,7 @@ observation has 17 numbers; those experiments added the position of the torso.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
@@ -42,8 +43,8 @@ def _make() -> Any:
     """A half-cheetah, whose model has a deprecated attribute; of that MuJoCo would warn, and write
     a file MUJOCO_LOG.TXT, each time."""
     import gymnasium
-    import mujoco
 
+    mujoco: Any = importlib.import_module("mujoco")  # whose types lack two functions
     warn = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda message: None)
     try:

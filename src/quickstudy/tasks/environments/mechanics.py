@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from quickstudy.errors import UsageError
-from quickstudy.tasks.environments.environment import EnvironmentFamily, Parameters, check_number
+from quickstudy.tasks.environments.environment import EnvironmentFamily, Parameters
+from quickstudy.tasks.environments.options import check_number
 
 __all__ = ["Mechanics", "draw"]
 

@@ -10,14 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from quickstudy.tasks.environments.environment import (
-    Box,
-    EnvironmentFamily,
-    Parameters,
-    State,
-    check_number,
-    check_whole,
-)
+from quickstudy.tasks.environments.actions import Box
+from quickstudy.tasks.environments.environment import EnvironmentFamily, Parameters, State
+from quickstudy.tasks.environments.options import check_number, check_whole
 
 __all__ = ["Navigation", "SparseNavigation"]
 

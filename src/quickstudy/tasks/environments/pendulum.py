@@ -11,8 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quickstudy.tasks.environments.environment import Box, Parameters, State, check_whole
+from quickstudy.tasks.environments.actions import Box
+from quickstudy.tasks.environments.environment import Parameters, State
 from quickstudy.tasks.environments.mechanics import Mechanics
+from quickstudy.tasks.environments.options import check_whole
 
 __all__ = ["Pendulums"]
 

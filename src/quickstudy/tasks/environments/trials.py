@@ -7,11 +7,8 @@ from typing import Any
 
 import torch
 
-from quickstudy.tasks.environments.environment import (
-    EnvironmentFamily,
-    EnvironmentTask,
-    check_whole,
-)
+from quickstudy.tasks.environments.environment import EnvironmentFamily, EnvironmentTask
+from quickstudy.tasks.environments.options import check_whole
 
 __all__ = ["Trial", "Trials"]
 
