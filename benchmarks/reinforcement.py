@@ -1,7 +1,6 @@
 """Judge learners that act beside policies that are not meta-trained, on common random numbers.
 
-    python benchmarks/reinforcement.py bandits RUN [RUN ...]
-    python benchmarks/reinforcement.py mdps RUN [RUN ...]
+    python benchmarks/reinforcement.py RUN [RUN ...]
 
 RUNs are run folders of one recipe with several seeds, as `quickstudy train rl2_bandits --seed 1
 --run runs/rl2_bandits_1` makes them. Tasks are those of the recipe's first test; all policies play
@@ -11,12 +10,13 @@ named after the recipe.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from scipy import stats
@@ -37,33 +37,47 @@ from quickstudy.learners.reinforcement import (
     OptimisticPSRL,
     RandomPolicy,
     ThompsonSampling,
+    oracle,
 )
+from quickstudy.learners.reinforcement.base import ReinforcementLearner
 from quickstudy.learners.reinforcement.experience import Policy, play
-from quickstudy.tasks.environments import Environments, Trials
+from quickstudy.tasks.environments import (
+    BernoulliBandits,
+    EnvironmentFamily,
+    Environments,
+    TabularMDPs,
+    Trials,
+)
+from quickstudy.tasks.environments.bandits import Bandits
 from quickstudy.tasks.environments.bernoulli_optimum import BernoulliOptimum
 
 RESULTS = Path(__file__).parent / "results" / "reinforcement.json"
 
 Policies = dict[str, Callable[[Environments], Policy]]
 
-BANDITS: Policies = {
-    "random": RandomPolicy,
-    "greedy": lambda e: Greedy(e.family),
-    "epsilon-greedy": lambda e: EpsilonGreedy(e.family),
-    "Thompson sampling": lambda e: ThompsonSampling(e.family),
-    "optimistic Thompson sampling": lambda e: ThompsonSampling(e.family, optimistic=True),
-    "UCB1": lambda e: UCB1(e.family),
-    "Gittins index": lambda e: GittinsIndex(e.family),
-}
-MDPS: Policies = {
-    "random": RandomPolicy,
-    "greedy": lambda e: GreedyPlanner(e.family),
-    "PSRL": lambda e: PSRL(e.family),
-    "optimistic PSRL": lambda e: OptimisticPSRL(e.family),
-}
+
+def rivals(family: EnvironmentFamily) -> Policies:
+    """Policies that are not meta-trained, by name."""
+    policies: Policies = {"random": RandomPolicy}
+    if isinstance(family, Bandits):
+        return policies | {
+            "greedy": lambda _: Greedy(family),
+            "epsilon-greedy": lambda _: EpsilonGreedy(family),
+            "Thompson sampling": lambda _: ThompsonSampling(family),
+            "optimistic Thompson sampling": lambda _: ThompsonSampling(family, optimistic=True),
+            "UCB1": lambda _: UCB1(family),
+            "Gittins index": lambda _: GittinsIndex(family),
+        }
+    if isinstance(family, TabularMDPs):
+        return policies | {
+            "greedy": lambda _: GreedyPlanner(family),
+            "PSRL": lambda _: PSRL(family),
+            "optimistic PSRL": lambda _: OptimisticPSRL(family),
+        }
+    return policies | {"oracle": oracle}
 
 
-def judge(kind: str, folders: list[Path]) -> dict[str, Any]:
+def judge(folders: list[Path]) -> dict[str, Any]:
     """Total rewards of trials by policy: means with 95 % intervals over tasks, and over seeds."""
     loaded = [load_run(folder) for folder in folders]
     recipe = loaded[0][0]
@@ -77,15 +91,15 @@ def judge(kind: str, folders: list[Path]) -> dict[str, Any]:
             torch.manual_seed(1)
             return play(environments, make(environments), trials.n_query).rewards.sum(0).double()
 
-    policies = dict(BANDITS if kind == "bandits" else MDPS)
-    if kind == "bandits":
-        try:
-            optimum = BernoulliOptimum(trials.family.n_arms, trials.family.horizon)  # type: ignore[attr-defined]
-            policies["Bayes-optimal"] = lambda e: BayesOptimal(e.family)
-        except UsageError:
-            optimum = None
+    family, optimum = trials.family, None
+    policies = rivals(family)
+    if isinstance(family, BernoulliBandits):
+        with contextlib.suppress(UsageError):  # too many beliefs
+            optimum = BernoulliOptimum(family.n_arms, family.horizon).value
+            policies["Bayes-optimal"] = lambda _: BayesOptimal(family)
     totals = {name: total(make) for name, make in policies.items()}
-    of_seeds = [total(lambda _, learner=learner: learner.policy()) for _, learner in loaded]
+    learners = [cast("ReinforcementLearner", learner) for _, learner in loaded]
+    of_seeds = [total(lambda _, learner=learner: learner.policy()) for learner in learners]
     learned = torch.stack(of_seeds).mean(0)
     report: dict[str, Any] = {
         "recipe": folders[0].name,
@@ -102,9 +116,9 @@ def judge(kind: str, folders: list[Path]) -> dict[str, Any]:
         means = report["learner"]["seeds"]
         half = stats.t.ppf(0.975, len(means) - 1) * statistics.stdev(means) / len(means) ** 0.5
         report["learner"]["interval over seeds"] = float(half)
-    if kind == "bandits" and optimum is not None:
-        report["exact optimum"] = optimum.value
-        report["learner"]["share of the optimum"] = float(learned.mean()) / optimum.value
+    if optimum is not None:
+        report["exact optimum"] = optimum
+        report["learner"]["share of the optimum"] = float(learned.mean()) / optimum
     return report
 
 
@@ -114,8 +128,7 @@ def _interval(values: Tensor) -> dict[str, float]:
 
 
 def main() -> None:
-    kind, *folders = sys.argv[1:]
-    report = judge(kind, [Path(folder) for folder in folders])
+    report = judge([Path(folder) for folder in sys.argv[1:]])
     print(json.dumps(report, indent=1))
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results[report["recipe"]] = {**report, "provenance": provenance(0)}
