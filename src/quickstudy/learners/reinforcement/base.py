@@ -25,9 +25,9 @@ MAX_TASKS = 4096
 class ReinforcementLearner(Learner):
     """Learns to act in a new environment of a family.
 
-    `adapt` turns experience of a task into a predictor, which maps observations (n, o) to the
-    parameters of a distribution over actions, as of `distribution_of`. `policy` acts through whole
-    trials, from no experience on.
+    `adapt` turns experience of one task, in one environment or in several side by side, into a
+    predictor, which maps observations (n, o) to the parameters of a distribution over actions, as
+    of `distribution_of`. `policy` acts through whole trials, from no experience on.
 
     Args:
         actions: What actions are.

@@ -93,6 +93,14 @@ class Experience:
             self.final_observations[rows],
         )
 
+    def in_sequence(self) -> Experience:
+        """That of one environment, which has been through what each of these was in turn."""
+        parts = (self.observations, self.actions, self.rewards, self.ends, self.active)
+        return Experience(
+            *(part.transpose(0, 1).flatten(0, 1)[:, None] for part in parts),
+            self.final_observations[-1:],
+        )
+
     def returns(self, horizon: int) -> Tensor:
         """Sums of rewards of episodes of `horizon` steps, (episodes, n)."""
         return self.rewards.unflatten(0, (-1, horizon)).sum(1)

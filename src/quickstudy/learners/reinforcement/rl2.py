@@ -76,12 +76,11 @@ class RL2(ReinforcementLearner):
         self.value = nn.Linear(hidden, 1)
 
     def adapt(self, support: Experience) -> Predictor:
-        state, last = self._remember(support)
+        state, last = self._remember(support.in_sequence())  # (1, 1, h), (1, k + 2)
 
         def predict(x: Tensor) -> Tensor:
-            inputs = torch.cat([self.backbone(x), last.mean(0).expand(len(x), -1)], dim=1)
-            state_of_each = state.mean(1, keepdim=True).expand(-1, len(x), -1).contiguous()
-            out, _ = self.memory(inputs[None], state_of_each)
+            inputs = torch.cat([self.backbone(x), last.expand(len(x), -1)], dim=1)
+            out, _ = self.memory(inputs[None], state.expand(-1, len(x), -1).contiguous())
             return self.head(self.norm(out[0]))
 
         return predict
