@@ -38,8 +38,15 @@ def generalized_advantages(
     return advantages
 
 
-def standardised(x: Tensor, dim: tuple[int, ...] | None = None) -> Tensor:
-    """With mean 0 and standard deviation 1 over all elements, or over some dimensions."""
-    dims = tuple(range(x.ndim)) if dim is None else dim
-    centred = x - x.mean(dims, keepdim=True)
-    return centred / (centred.square().mean(dims, keepdim=True).sqrt() + 1e-8)
+def standardised(x: Tensor, active: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """With mean 0 and standard deviation 1 over some dimensions, and 0 where `active` is not.
+
+    Example:
+        >>> x, active = torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])
+        >>> standardised(x, active, (0,))
+        tensor([-1.,  1.,  0.])
+    """
+    weights = active.to(x)
+    n = weights.sum(dims, keepdim=True)
+    centred = (x - (x * weights).sum(dims, keepdim=True) / n) * weights
+    return centred / ((centred.square().sum(dims, keepdim=True) / n).sqrt() + 1e-8)

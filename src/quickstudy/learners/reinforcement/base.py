@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners.base import Learner, MetaGradient, device_of, trainable
-from quickstudy.learners.reinforcement.experience import Policy, play
+from quickstudy.learners.reinforcement.experience import Experience, Policy, play
 from quickstudy.tasks.environments import Box, Discrete
 from quickstudy.tasks.environments.environment import EnvironmentFamily, Environments
 from quickstudy.tasks.environments.trials import Trial, Trials
@@ -25,9 +25,9 @@ MAX_TASKS = 4096
 class ReinforcementLearner(Learner):
     """Learns to act in a new environment of a family.
 
-    `adapt` turns experience of a task into a predictor, which maps observations (n, o) to the
-    parameters of a distribution over actions, as of `distribution_of`. `policy` acts through whole
-    trials, from no experience on.
+    `adapt` turns experience of one task, in one environment or in several side by side, into a
+    predictor, which maps observations (n, o) to the parameters of a distribution over actions, as
+    of `distribution_of`. `policy` acts through whole trials, from no experience on.
 
     Args:
         actions: What actions are.
@@ -64,18 +64,25 @@ class ReinforcementLearner(Learner):
     def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[Any]]:
         """Experience that the learner collects in the tasks, a part for each update."""
 
-    def returns(self, trials: Trials, indices: Sequence[int], seed: int = 0) -> Tensor:
-        """The mean return of the query episodes of some trials, (n,).
+    def query_episodes(self, trials: Trials, indices: Sequence[int], seed: int = 0) -> Experience:
+        """The query episodes of some trials: of several copies of an environment side by side, or
+        of one after the other.
 
         Args:
             seed: Of the environments' luck, which is the same for all learners.
         """
-        family, found = trials.family, []
+        environments = trials.family.environments(indices, seed=seed, device=device_of(self))
+        experience = play(environments, self.policy(), trials.n_shot + trials.n_query)
+        return experience.after(trials.n_shot * trials.family.horizon)
+
+    def returns(self, trials: Trials, indices: Sequence[int], seed: int = 0) -> Tensor:
+        """The mean return of the query episodes of some trials, (n,); see `query_episodes`."""
+        found = []
         for start in range(0, len(indices), MAX_TASKS):
             some = indices[start : start + MAX_TASKS]
-            environments = family.environments(some, seed=seed + start, device=device_of(self))
-            played = play(environments, self.policy(), trials.n_shot + trials.n_query)
-            found.append(played.returns(family.horizon)[trials.n_shot :].mean(0))
+            played = self.query_episodes(trials, some, seed + start)
+            returns = played.returns(trials.family.horizon)  # (episodes, n * copies)
+            found.append(returns.unflatten(1, (len(some), -1)).mean((0, 2)))
         return torch.cat(found)
 
     def check_family(self, family: EnvironmentFamily) -> None:

@@ -93,6 +93,18 @@ class Experience:
             self.final_observations[rows],
         )
 
+<<<<<<< HEAD
+    def after(self, step: int) -> Experience:
+        """That from a step on."""
+        return Experience(
+            self.observations[step:],
+            self.actions[step:],
+            self.rewards[step:],
+            self.ends[step:],
+            self.active[step:],
+            self.final_observations,
+        )
+
     def then(self, observations: Tensor) -> Experience:
         """With one more step, on which nothing has been done yet: its actions and rewards are 0.
 
@@ -111,6 +123,14 @@ class Experience:
             longer(self.ends),
             longer(self.active),
             observations,
+=======
+    def in_sequence(self) -> Experience:
+        """That of one environment, which has been through what each of these was in turn."""
+        parts = (self.observations, self.actions, self.rewards, self.ends, self.active)
+        return Experience(
+            *(part.transpose(0, 1).flatten(0, 1)[:, None] for part in parts),
+            self.final_observations[-1:],
+>>>>>>> h-rl24b
         )
 
     def returns(self, horizon: int) -> Tensor:

@@ -114,9 +114,9 @@ class MAMLTRPO(ReinforcementLearner):
     def policy(self) -> MAMLPolicy:
         return MAMLPolicy(self)
 
-    def returns(self, trials: Trials, indices: Sequence[int], seed: int = 0) -> Tensor:
-        """The mean return of the query episodes after `inner_steps` steps, each from `n_shot`
-        episodes; all episodes of a step are played side by side."""
+    def query_episodes(self, trials: Trials, indices: Sequence[int], seed: int = 0) -> Experience:
+        """Those after `inner_steps` steps, each from `n_shot` episodes; without any, the policy is
+        not adapted. All episodes of a step are played side by side."""
         family = trials.family
 
         def environments(copies: int, step: int) -> Environments:
@@ -125,16 +125,14 @@ class MAMLTRPO(ReinforcementLearner):
             )
 
         weights = self._initial(len(indices))
-        for step in range(self.inner_steps):
+        for step in range(self.inner_steps if trials.n_shot else 0):
             experience = play(environments(trials.n_shot, step), _AdaptedPolicy(self, weights))
             weights = self._inner_step(weights, experience, step, create_graph=False)
         query = environments(trials.n_query, self.inner_steps)
-        played = play(query, _AdaptedPolicy(self, weights))
-        return played.rewards.sum(0).unflatten(0, (len(indices), -1)).mean(1)
+        return play(query, _AdaptedPolicy(self, weights))
 
     def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[_Batch]]:
-        if self.inner_steps and not tasks[0].n_shot:
-            raise UsageError("expected n_shot episodes to adapt to, got none")
+        self._check_shots(tasks[0].n_shot)
         weights, support = self._initial(len(tasks)), []
         for step in range(self.inner_steps):
             environments = self.environments(tasks, tasks[0].n_shot)
@@ -166,7 +164,7 @@ class MAMLTRPO(ReinforcementLearner):
                 (divergence * active).sum() / active.sum(),
             )
 
-        change, gain = trust_region_step(
+        change = trust_region_step(
             objective,
             list(parameters.values()),
             max_divergence=self.max_divergence,
@@ -174,7 +172,16 @@ class MAMLTRPO(ReinforcementLearner):
             damping=self.damping,
         )
         gradients = {name: -c for name, c in zip(parameters, change, strict=True)}
-        return MetaGradient(-gain, gradients, {n: b.clone() for n, b in self.named_buffers()})
+        # The gain is 0 before the step; what falls as the policy improves is minus the return.
+        loss = -query.rewards.sum(0).mean()
+        return MetaGradient(loss, gradients, {n: b.clone() for n, b in self.named_buffers()})
+
+    def _check_shots(self, n_shot: int) -> None:
+        if self.inner_steps and not n_shot:
+            raise UsageError(
+                "expected n_shot episodes to adapt to, got none: give the tasks n_shot, or the "
+                "learner inner_steps = 0"
+            )
 
     def _initial(self, n_tasks: int) -> Weights:
         """The weights to start from, once for each task: (m, ...)."""
@@ -202,10 +209,11 @@ class MAMLTRPO(ReinforcementLearner):
                 for name, w in weights.items()
             }
             gain = self._distribution(each, experience).log_prob(experience.actions) * advantages
-            # Every task's loss is a mean over its own steps.
-            per_task = (gain * active).sum() / active.sum() * n_tasks
+            by_task = (gain * active).unflatten(1, (n_tasks, -1)).sum((0, 2))
+            # Every task's gain is a mean over its own steps.
+            gains = by_task / active.unflatten(1, (n_tasks, -1)).sum((0, 2))  # (m,)
             gradients = torch.autograd.grad(
-                per_task, list(each.values()), create_graph=create_graph
+                gains.sum(), list(each.values()), create_graph=create_graph
             )
         rate = self.later_lr if step else self.inner_lr
         pairs = zip(weights.items(), gradients, strict=True)
@@ -225,15 +233,15 @@ class MAMLTRPO(ReinforcementLearner):
         return vmap(lambda w, each: functional_call(self.network, w, (each,)))(weights, x)
 
     def _advantages(self, experience: Experience, n_tasks: int) -> Tensor:
-        """(t, n), with mean 0 and deviation 1 in each task."""
+        """(t, n), with mean 0 and deviation 1 in the active steps of each task."""
         rewards, ends = experience.rewards, experience.ends
         zeros = rewards.new_zeros(len(rewards) + 1, rewards.shape[1])
         returns = generalized_advantages(rewards, zeros, ends, self.discount, 1.0)
-        values = linear_baseline(experience.observations, returns, n_tasks)
+        values = linear_baseline(experience, returns, n_tasks)
         values = torch.cat([values, torch.zeros_like(values[:1])])
         advantages = generalized_advantages(rewards, values, ends, self.discount, self.decay)
-        by_task = standardised(advantages.unflatten(1, (n_tasks, -1)), (0, 2))
-        return by_task.flatten(1)
+        by_task, active = (x.unflatten(1, (n_tasks, -1)) for x in (advantages, experience.active))
+        return standardised(by_task, active, (0, 2)).flatten(1)
 
 
 class _AdaptedPolicy:
@@ -271,6 +279,8 @@ class MAMLPolicy:
         return distribution_of(self.learner.actions, out).sample()
 
     def observe(self, actions: Tensor, step: Step) -> None:
+        if not bool(step.active.any()):
+            return  # all wait for the horizon
         self._episode.append((self._observations, actions, step))
         if not bool(step.dones.all()):
             return

@@ -75,9 +75,8 @@ class PPO:
         advantages = generalized_advantages(
             experience.rewards, values, ends, self.discount, self.decay
         )
-        return PPOBatch(
-            experience, log_probabilities, standardised(advantages), advantages + values[:-1]
-        )
+        scaled = standardised(advantages, experience.active, (0, 1))
+        return PPOBatch(experience, log_probabilities, scaled, advantages + values[:-1])
 
     def rows(self, n: int) -> list[Tensor]:
         """Environments of each batch of each pass, in a random order."""

@@ -51,7 +51,7 @@ def trust_region_step(
     damping: float = 1e-2,
     backtracks: int = 15,
     shrink: float = 0.8,
-) -> tuple[list[Tensor], Tensor]:
+) -> list[Tensor]:
     """The change of weights along the natural gradient, as long as the divergence allows and the
     gain grows; zeros where no length does.
 
@@ -61,9 +61,6 @@ def trust_region_step(
         max_divergence: The most that the divergence may become.
         cg_steps, damping: Of the natural gradient.
         backtracks, shrink: Lengths that are tried, each this share of the one before.
-
-    Returns:
-        The change, and the gain before it.
     """
     leaves = [w.detach().requires_grad_() for w in weights]
     with torch.enable_grad():
@@ -79,16 +76,16 @@ def trust_region_step(
     direction = conjugate_gradients(product, gradient, cg_steps)
     curvature = direction @ product(direction)
     if not bool(curvature > 0):
-        return [torch.zeros_like(w) for w in weights], gain.detach()
+        return [torch.zeros_like(w) for w in weights]
     change = (2 * max_divergence / curvature).sqrt() * direction
     for _ in range(backtracks):
         with torch.no_grad():
             moved = [w + c for w, c in zip(leaves, _as(change, leaves), strict=True)]
             new_gain, new_divergence = objective(moved)
         if bool((new_gain > gain) & (new_divergence <= max_divergence)):
-            return _as(change, leaves), gain.detach()
+            return _as(change, leaves)
         change = shrink * change
-    return [torch.zeros_like(w) for w in weights], gain.detach()
+    return [torch.zeros_like(w) for w in weights]
 
 
 def _flat(parts: Sequence[Tensor]) -> Tensor:
