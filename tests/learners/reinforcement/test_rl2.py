@@ -10,7 +10,7 @@ from torch.optim import Adam
 
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.learners import RL2
-from quickstudy.learners.reinforcement import rl2
+from quickstudy.learners.reinforcement import history, rl2
 from quickstudy.learners.reinforcement.experience import play
 from quickstudy.nn import MLP, Flatten
 from quickstudy.tasks.environments import BernoulliBandits, Discrete, GridNavi, Navigation, Trials
@@ -51,7 +51,8 @@ def seen(monkeypatch):
         return real(actions, parameters)
 
     real = rl2.distribution_of
-    monkeypatch.setattr(rl2, "distribution_of", distribution_of)
+    for module in (history, rl2):
+        monkeypatch.setattr(module, "distribution_of", distribution_of)
     return made
 
 

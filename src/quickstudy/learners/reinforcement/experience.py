@@ -93,7 +93,6 @@ class Experience:
             self.final_observations[rows],
         )
 
-<<<<<<< HEAD
     def after(self, step: int) -> Experience:
         """That from a step on."""
         return Experience(
@@ -123,14 +122,21 @@ class Experience:
             longer(self.ends),
             longer(self.active),
             observations,
-=======
+        )
+
     def in_sequence(self) -> Experience:
         """That of one environment, which has been through what each of these was in turn."""
-        parts = (self.observations, self.actions, self.rewards, self.ends, self.active)
+
+        def joined(part: Tensor) -> Tensor:
+            return part.transpose(0, 1).flatten(0, 1)[:, None]
+
         return Experience(
-            *(part.transpose(0, 1).flatten(0, 1)[:, None] for part in parts),
+            joined(self.observations),
+            joined(self.actions),
+            joined(self.rewards),
+            joined(self.ends),
+            joined(self.active),
             self.final_observations[-1:],
->>>>>>> h-rl24b
         )
 
     def returns(self, horizon: int) -> Tensor:

@@ -48,12 +48,11 @@ class HistoryLearner(ReinforcementLearner):
         return 2 * feature_size(backbone) + n_of_encoded_actions(actions) + 2
 
     def adapt(self, support: Experience) -> Predictor:
-        """Experience of several environments is that of as many trials: the first is gone on
-        with."""
+        past = support.in_sequence()
 
         def predict(x: Tensor) -> Tensor:
             rows = torch.zeros(len(x), dtype=torch.long, device=x.device)
-            return self.through(support.of(rows).then(x))[1][-1]
+            return self.through(past.of(rows).then(x))[1][-1]
 
         return predict
 

@@ -115,8 +115,9 @@ class MAMLTRPO(ReinforcementLearner):
         return MAMLPolicy(self)
 
     def query_episodes(self, trials: Trials, indices: Sequence[int], seed: int = 0) -> Experience:
-        """Those after `inner_steps` steps, each from `n_shot` episodes; without any, the policy is
-        not adapted. All episodes of a step are played side by side."""
+        """Those after `inner_steps` steps, each from `n_shot` episodes; all episodes of a step are
+        played side by side."""
+        self._check_shots(trials.n_shot)
         family = trials.family
 
         def environments(copies: int, step: int) -> Environments:
@@ -125,7 +126,7 @@ class MAMLTRPO(ReinforcementLearner):
             )
 
         weights = self._initial(len(indices))
-        for step in range(self.inner_steps if trials.n_shot else 0):
+        for step in range(self.inner_steps):
             experience = play(environments(trials.n_shot, step), _AdaptedPolicy(self, weights))
             weights = self._inner_step(weights, experience, step, create_graph=False)
         query = environments(trials.n_query, self.inner_steps)

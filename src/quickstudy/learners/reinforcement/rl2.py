@@ -66,22 +66,6 @@ class RL2(HistoryLearner):
         self.ppo = PPO(discount, decay, clip, value_weight, entropy_weight, epochs, batches)
         self.value = nn.Linear(hidden, 1)
 
-<<<<<<< HEAD
-=======
-    def adapt(self, support: Experience) -> Predictor:
-        state, last = self._remember(support.in_sequence())  # (1, 1, h), (1, k + 2)
-
-        def predict(x: Tensor) -> Tensor:
-            inputs = torch.cat([self.backbone(x), last.expand(len(x), -1)], dim=1)
-            out, _ = self.memory(inputs[None], state.expand(-1, len(x), -1).contiguous())
-            return self.head(self.norm(out[0]))
-
-        return predict
-
-    def policy(self) -> RL2Policy:
-        return RL2Policy(self)
-
->>>>>>> h-rl24b
     def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[PPOBatch]]:
         episodes = tasks[0].n_shot + tasks[0].n_query
         experience = play(self.environments(tasks), self.policy(), episodes)
