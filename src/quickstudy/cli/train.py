@@ -225,3 +225,33 @@ def meta_test_run(
     report = keep_results(run, recipe, results)
     say(report, as_json, results_text(results, absent))
     keep(forget, lambda store: remember(recipe, report, "test", store, began=began))
+
+
+@commands.command(epilog="Example: quickstudy rollout runs/rl2_bandits --picture behaviour.png")
+def rollout(
+    run: Run,
+    tasks: Annotated[int, typer.Option(min=1, max=20, help="Tasks to act in.")] = 6,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG file to draw what the learner does into.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of actions and of the environments' luck.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Let a learner that acts play new tasks, and show how.
+
+    Prints the return of an episode before the learner has adapted, of one
+    after, and of the policy that knows the task, where there is one.
+    """
+    from quickstudy.experiments.behaviour import behaviour, draw_behaviour
+    from quickstudy.experiments.run import load_run
+    from quickstudy.files import check_writable
+
+    if picture is not None:
+        check_writable(picture.parent)
+    found = behaviour(*load_run(run), n_tasks=tasks, seed=seed)
+    returns = found.returns()
+    rows = [[name, *(f"{value:.4g}" for value in each)] for name, each in returns.items()]
+    text = table(["return", *(f"task {i + 1}" for i in range(tasks))], *rows)
+    if picture is not None:
+        text += f"\n\n{draw_behaviour(found, picture)}"
+    say(returns, as_json, text)
