@@ -11,6 +11,7 @@ from quickstudy.errors import DataError, unknown
 from quickstudy.recipes.schema import Data
 from quickstudy.tasks import ClassData, EpisodeSampler, InstanceTasks, Tasks, split_by_share
 from quickstudy.tasks.datasets import DATASETS, load_dataset
+from quickstudy.tasks.environments import ENVIRONMENTS
 from quickstudy.tasks.families import FAMILIES
 from quickstudy.tasks.images import load_image_folder
 
@@ -27,7 +28,7 @@ def load_classes(data: Data, split: str, seed: int) -> ClassData:
             loaded = _load_folder(data, data.folder, split)
         else:
             if data.name not in DATASETS.names() and ":" not in data.name:
-                known = {*DATASETS.names(), *FAMILIES.names(), "folder"}
+                known = {*DATASETS.names(), *FAMILIES.names(), *ENVIRONMENTS.names(), "folder"}
                 raise unknown("data set or family of tasks", data.name, known)
             text_encoder = _encoder(data.encoder) if data.encoder and data.of_texts else None
             loaded = load_dataset(

@@ -78,6 +78,9 @@ class Data(_Table):
     encoder: str | None = None
     options: dict[str, Any] = {}
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     @model_validator(mode="after")
     def _images_only_in_a_folder(self) -> Data:
         if (self.name == "folder") != (self.folder is not None):
