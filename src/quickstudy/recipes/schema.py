@@ -89,7 +89,8 @@ class Data(_Table):
             raise ValueError('expected channels and ink only with name = "folder"')
         further = self.model_fields_set - {"name"} - ({"options"} if self.is_environment else set())
         if further and (self.family or self.is_environment):
-            raise ValueError(f"expected no {min(further)} with {self.name} tasks")
+            but = " but options" if self.is_environment else ""
+            raise ValueError(f"expected no further keys with {self.name} tasks{but}")
         if self.options and not self.is_environment:
             raise ValueError("expected options only with the name of an environment family")
         of_images = {"image_size", "rotations", "mirrors", "encoder"} & self.model_fields_set
