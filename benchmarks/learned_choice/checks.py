@@ -1,8 +1,8 @@
-"""Check `FewShotClassifier()` on what users bring: languages, many classes, images, time.
+"""Check `FewShotClassifier()` on what users bring: languages, images, time.
 
     python benchmarks/learned_choice/checks.py [NAME ...]
 
-Needs the data sets clinc150, caltech101_84 and omniglot and the extras "text" and "images". Writes
+Needs the data sets caltech101_84 and omniglot and the extras "text" and "images". Writes
 benchmarks/results/learned_choice_checks.json.
 """
 
@@ -19,13 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from quickstudy import FewShotClassifier
 from quickstudy.apps.fewshot.methods import DRAWINGS_RUN, IMAGE_ENCODER
-from quickstudy.apps.fewshot.views import ImageViews, default_blend, encoder_name
-from quickstudy.encoders import ENCODERS
+from quickstudy.apps.fewshot.views import ImageViews, default_blend
 from quickstudy.experiments.provenance import provenance
 from quickstudy.learners.base import Predictor
 from quickstudy.learners.transfer.blend import Kind, LearnedBlend, View, shipped_gate
@@ -36,9 +34,6 @@ from quickstudy.tasks.datasets import load_dataset
 from quickstudy.tasks.images import Images
 
 RESULTS = Path(__file__).parents[1] / "results" / "learned_choice_checks.json"
-
-STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
-"""C of logistic regression, the best of which is taken on the queries."""
 
 INTENTS: dict[str, dict[str, list[str]]] = json.loads(
     (Path(__file__).parent / "intents.json").read_text()
@@ -73,50 +68,6 @@ def languages() -> dict[str, Any]:
                 right.append(float((answers == truth[~rest]).mean()))
             own[language] = statistics.mean(right)
     return {"three English examples": from_english, "two examples in the language": own}
-
-
-def many_classes(n_draws: int = 5) -> dict[str, Any]:
-    """All 150 intents of clinc150 at once, beside the best of five logistic regressions."""
-    name = encoder_name("texts")
-    encoder = ENCODERS.find(name).load()
-    data = [
-        load_dataset("clinc150", split, encoder=encoder)
-        for split in ("train", "validation", "test")
-    ]
-    x = torch.cat([one.x for one in data]).double()
-    starts = np.cumsum([0, *[one.n_classes for one in data]])
-    y = torch.cat([one.y + int(start) for one, start in zip(data, starts, strict=False)])
-    rows = {}
-    for shots in (1, 5, 10):
-        blends, logistic, seconds = [], [], []
-        for draw in track(range(n_draws), f"150 ways, {shots} shots"):
-            rng = np.random.default_rng(draw)
-            support, query = [], []
-            for label in range(int(y.max()) + 1):
-                mine = rng.permutation(np.flatnonzero(y.numpy() == label))
-                support.append(mine[:shots])
-                query.append(mine[shots : shots + 20])
-            s, q = np.concatenate(support), np.concatenate(query)
-            blend = default_blend("text", encoder, x.shape[1], name)
-            start = time.perf_counter()
-            predict = blend.adapt(Support(x[s], y[s], int(y.max()) + 1))
-            seconds.append(time.perf_counter() - start)
-            blends.append(_accuracy(predict, x[q], y[q]))
-            logistic.append(
-                max(
-                    LogisticRegression(C=c, max_iter=300).fit(x[s], y[s]).score(x[q], y[q])
-                    for c in STRENGTHS
-                )
-            )
-        gain = np.array(blends) - logistic
-        rows[f"{shots} shots"] = {
-            "blend": statistics.mean(blends),
-            "best logistic regression": statistics.mean(logistic),
-            "gain": float(gain.mean()),
-            "interval": float(1.96 * gain.std(ddof=1) / n_draws**0.5),
-            "seconds to fit": statistics.median(seconds),
-        }
-    return rows
 
 
 def images(n_tasks: int = 100) -> dict[str, Any]:
@@ -210,7 +161,7 @@ def _accuracy(predict: Predictor, x: Tensor, y: Tensor) -> float:
 
 
 CHECKS: dict[str, Callable[[], dict[str, Any]]] = {
-    check.__name__: check for check in (languages, many_classes, images, seconds)
+    check.__name__: check for check in (languages, images, seconds)
 }
 
 
