@@ -210,15 +210,15 @@ def voices(folder: Path) -> dict[str, Any]:
 
 def instruments(folder: Path) -> dict[str, Any]:
     samples = folder / "usr/share/sonic-pi/samples"
-    return of_groups({kind: sorted(samples.glob(f"{kind}_*.flac")) for kind in KINDS}, n_query=5)
+    groups = {kind: sorted(samples.glob(f"{kind}_*.flac")) for kind in KINDS}
+    groups["elec"].remove(samples / "elec_tick.flac")  # shorter than the 25 ms that are read
+    return of_groups(groups, n_query=5)
 
 
 if __name__ == "__main__":
     given = Path(sys.argv[1])
-    report = {
-        **provenance(0),
-        "views": encoder_name("sounds"),
-        "tasks": {make.__name__: make(given) for make in (letters, voices, instruments)},
-    }
+    report: dict[str, Any] = {**provenance(0), "views": encoder_name("sounds")}
+    for make in (instruments, letters, voices):
+        report[make.__name__] = make(given)
+        print(make.__name__, json.dumps(report[make.__name__], indent=1), flush=True)
     RESULTS.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report["tasks"], indent=1))
