@@ -69,7 +69,7 @@ VOICES = {
 KLETTRES = {"en": ("en", "en_GB"), "es": ("es",), "fr": ("fr",), "it": ("it",)}
 """Folders of klettres-data by language."""
 
-KINDS = ("ambi", "bass", "bd", "drum", "elec", "loop", "perc", "tabla")
+KINDS = ("ambi", "bd", "drum", "elec", "loop", "perc", "tabla")
 """How the names of at least ten of sonic-pi-samples begin."""
 
 MAX_SENTENCES, MIN_SECONDS = 60, 1.0
