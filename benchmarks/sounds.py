@@ -171,6 +171,7 @@ def summary(x: Tensor, tasks: Iterator[Task], about: str) -> dict[str, Any]:
         scores = [found[name] for _, found in each]
         spread = 1.96 * statistics.stdev(scores) / len(scores) ** 0.5
         rows[name] = {"accuracy": statistics.mean(scores), "interval": spread}
+    print(about, json.dumps(rows), flush=True)
     n_way = len(np.unique(each[0][0].support_y))
     return {"tasks": len(each), "chance": 1 / n_way, **rows}
 
@@ -221,4 +222,4 @@ if __name__ == "__main__":
     for make in (instruments, letters, voices):
         report[make.__name__] = make(given)
         print(make.__name__, json.dumps(report[make.__name__], indent=1), flush=True)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
