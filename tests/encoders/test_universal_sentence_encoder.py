@@ -124,3 +124,10 @@ def test_letters_that_it_does_not_know_are_named(recwarn):
         use_multilingual()(["मेरा कार्ड कहाँ है", "Where is my card?"])
     with pytest.warns(UserWarning, match=r"1 of 1 texts is in letters .*Latin"):
         use_multilingual()(["Thẻ ngân hàng của tôi ở đâu?"])
+
+
+def test_letters_of_its_vocabulary_are_told_from_others_by_its_embeddings_alone():
+    known = sorted(set("aZéßñçğışżłяЖعربيไทย日本語ひカ한국漢汉"))
+    unknown = sorted(set("ẻốमꙮ"))
+    not_known = universal_sentence_encoder._not_in_vocabulary([*known, *unknown])
+    assert not_known == set(unknown)

@@ -8,6 +8,7 @@ from quickstudy.encoders import ENCODERS, Encoder, Pretrained
 from quickstudy.errors import MissingError, UsageError
 from quickstudy.experiments import data
 from quickstudy.experiments.build import (
+    device_of_training,
     make_learner,
     make_tasks,
     tasks_of_test,
@@ -189,6 +190,7 @@ def test_a_test_may_change_the_learner_but_not_its_weights():
         ("train.schedule.gamma=x", "option gamma of schedule StepLR"),
         ("train.precision=half", "train.precision"),
         ("train.device=gpu", "device 'gpu' cannot be used here: expected auto, cpu, cuda or mps"),
+        ("train.device=meta", "device 'meta' cannot be used here: expected auto, cpu, cuda or mps"),
         ("curriculum=[{steps=1, n_shots=2}]", "'curriculum.0.n_shots'"),
         ("curriculum=[{steps=1, n_way=2}]", "expected no n_way for sinusoid"),
         ("train.executor=thread", "did you mean 'threads'"),
@@ -216,6 +218,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(change, message
         attempt()
     assert message in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_absent_apple_gpu_is_named_in_a_line(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"device 'mps' cannot be used here: .* no Apple GPU$"):
+        device_of_training(load_recipe("maml_sinusoid", ["train.device=mps"]))
 
 
 @pytest.mark.parametrize("key", ["augment='affine'", "n_query=5", "within_group=true"])

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from quickstudy.encoders.encoder import Encoder, Kind, Pretrained
 from quickstudy.encoders.languages import unread_texts
+from quickstudy.encoders.sound import SoundEncoder
+from quickstudy.encoders.sound_files import RATE, read_sounds
 from quickstudy.errors import DataError, UsageError
 from quickstudy.registry import Registry
 
@@ -78,6 +80,8 @@ class JoinedEncoder(Encoder):
             UsageError: As of `Encoder`.
             DataError: As of `Encoder`, and if a part is not of the size that was said.
         """
+        if all(isinstance(encoder, SoundEncoder) for encoder in self.encoders.values()):
+            inputs = [(sound, RATE) for sound in read_sounds(inputs)]  # each file once
         return self._side_by_side(inputs)
 
     def _side_by_side(self, inputs: Sequence[Any] | Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["not_english", "unread_letters", "unread_texts", "word_shares"]
+__all__ = ["letters_of", "not_english", "unread_letters", "unread_texts", "word_shares"]
 
 LATIN = frozenset(("LATIN",))
 CHINESE = frozenset(("CJK", "BOPOMOFO", "IDEOGRAPHIC"))
@@ -46,6 +46,16 @@ FUNCTION_WORD = re.compile(
 """Of English."""
 
 WORD = re.compile(r"[^\W\d_]+")
+
+
+def letters_of(text: str) -> Counter[str]:
+    """How often each letter is in a text, of ligatures and wide letters the plain ones.
+
+    Example:
+        >>> dict(letters_of("Ill, 8 ﬁ"))
+        {'I': 1, 'l': 2, 'f': 1, 'i': 1}
+    """
+    return Counter(letter for letter in unicodedata.normalize("NFKC", text) if letter.isalpha())
 
 
 def unread_texts(
@@ -149,9 +159,7 @@ def _unread(
     unread = {}
     known: dict[str, bool] = {}
     for row, text in enumerate(texts):
-        letters = Counter(
-            letter for letter in unicodedata.normalize("NFKC", text) if letter.isalpha()
-        )
+        letters = letters_of(text)
         for letter in letters.keys() - known.keys():
             known[letter] = _script(letter) in scripts and reads(letter)
         not_read = Counter({letter: n for letter, n in letters.items() if not known[letter]})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.encoders.encoder import Encoder, without_surrogates
-from quickstudy.encoders.languages import unread_letters
+from quickstudy.encoders.languages import letters_of, unread_letters
 from quickstudy.errors import require
 
 __all__ = ["use_multilingual"]
@@ -22,8 +22,11 @@ LANGUAGES = frozenset(
 )
 """Chinese in both scripts."""
 
-UNKNOWN = 0
-"""Number of the word piece that stands for what the vocabulary lacks."""
+UNKNOWN_LETTER = "\ue000"
+"""Which no vocabulary has: Unicode leaves it to private use."""
+
+SAME = 1e-5
+"""Embeddings that differ less are the same but for rounding; letters differ by 0.07 or more."""
 
 SENTENCES = (
     "of 16 languages, trained on questions with their answers and on translations, both mined from "
@@ -75,7 +78,8 @@ def _use_multilingual() -> Any:
 
 
 def _warn_of_unread_letters(texts: list[str]) -> None:
-    reason = unread_letters(texts, LANGUAGES, _in_vocabulary)
+    unread = _not_in_vocabulary(sorted(set().union(*map(letters_of, texts))))
+    reason = unread_letters(texts, LANGUAGES, lambda letter: letter not in unread)
     if reason:
         warnings.warn(
             f"the multilingual universal sentence encoder is of 16 languages, and {reason}: "
@@ -84,6 +88,8 @@ def _warn_of_unread_letters(texts: list[str]) -> None:
         )
 
 
-def _in_vocabulary(letter: str) -> bool:
-    tokenizer = _use_multilingual()._tokenizer
-    return UNKNOWN not in tokenizer.encode(letter, add_bos=False, add_eos=False)
+def _not_in_vocabulary(letters: list[str]) -> set[str]:
+    """Those that are embedded as any other unknown letter is."""
+    x = _embed([UNKNOWN_LETTER, *letters])  # (1 + n, 512)
+    is_unknown = (x[1:] - x[0]).abs().amax(1) < SAME
+    return {letter for letter, unknown in zip(letters, is_unknown.tolist(), strict=True) if unknown}

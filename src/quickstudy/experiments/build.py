@@ -205,11 +205,13 @@ def device_of_training(recipe: Recipe) -> torch.device:
     if name == "auto":
         name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % gpus}" if gpus else "cpu"
     try:
-        torch.device(name)
+        kind = torch.device(name).type
     except RuntimeError:  # which lists all kinds of devices that PyTorch knows
-        raise UsageError(
-            f"device {name!r} cannot be used here: expected auto, cpu, cuda or mps"
-        ) from None
+        kind = None
+    if kind not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {name!r} cannot be used here: expected auto, cpu, cuda or mps")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"device {name!r} cannot be used here: PyTorch finds no Apple GPU")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -59,6 +59,8 @@ def test_paths_that_lead_nowhere_are_named(tmp_path):
         (["a text", None], "got None of type NoneType as example 1"),
         (["a text", b"a text"], "got b'a text' of type bytes as example 1"),
         ([GREY, "a text"], "got 'a text' as example 1, which is no file, where others are images"),
+        ([[1.0], [1.0, 2.0], [2.0]], "rows of one length, or .* got 1 as example 0 and 2 as exam"),
+        ([[1.0, 2.0, 3.0], [1.0, 2.0]], "of 3 points or more, got 2 as example 1 and 3 as exam"),
     ],
 )
 def test_mixtures_are_refused_and_the_first_that_differs_is_named(examples, message):

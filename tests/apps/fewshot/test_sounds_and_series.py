@@ -151,8 +151,8 @@ def test_more_series_may_follow():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ([], "series of 3 points or more, got 0 in series 3"),
-        ([1.0, 2.0], "series of 3 points or more, got 2 in series 3"),
+        ([], "series of 3 points or more, got 0 as example 3 and 40 as example 0"),
+        ([1.0, 2.0], "series of 3 points or more, got 2 as example 3 and 40 as example 0"),
         (np.ones(9), "series that vary, got 1.0 at all 9 points of series 3"),
         ([1.0, np.nan, 2.0, 3.0], "finite numbers, got nan at point 1 of series 3"),
         ([1.0, 2.0, np.inf], "finite numbers, got inf at point 2 of series 3"),
@@ -177,8 +177,20 @@ def test_a_kind_that_does_not_fit_is_refused():
         FewShotClassifier(kind="series").fit(["a text", "another"], [0, 1])
     with pytest.raises(DataError, match=r"shape \(length,\) or \(channels, length\)"):
         FewShotClassifier(kind="series").fit([1.0, 2.0, 3.0, 4.0], SERIES_LABELS)
-    with pytest.raises(ValueError, match="inhomogeneous"):
-        FewShotClassifier(kind="numbers").fit(waves(), SERIES_LABELS)
+
+
+@pytest.mark.parametrize("options", [{"kind": "numbers"}, {"learner": "ridge"}])
+def test_examples_of_several_shapes_are_named(options):
+    classifier = FewShotClassifier(**options)
+    with pytest.raises(
+        DataError, match=r"of one shape, got \(40,\) as example 0 and \(50,\) as ex"
+    ):
+        classifier.fit(waves(), SERIES_LABELS)
+    with pytest.raises(DataError, match="got rows of several lengths as example 0 and"):
+        classifier.fit([[[1.0], [1.0, 2.0]], [[1.0]]], [0, 1])
+    classifier.fit([[1.0, 2.0], [3.0, 4.0]], [0, 1])
+    with pytest.raises(DataError, match=r"got \(2,\) as example 0 and \(1,\) as example 1"):
+        classifier.predict([[1.0, 2.0], [1.0]])
 
 
 def test_one_class_is_refused_and_300_of_one_example_are_learned():

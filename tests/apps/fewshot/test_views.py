@@ -151,7 +151,8 @@ def test_the_encoders_that_are_installed_are_joined(monkeypatch, kind):
         assert encoder_name(kind) == expected
     monkeypatch.setitem(ENCODERS, first, absent)
     monkeypatch.setitem(ENCODERS, second, absent)
-    with pytest.raises(MissingError, match=r"quickstudy\[gone\]"):
+    both = rf"encoder of {kind}, found none; {first}: .*quickstudy\[gone\]'; {second}: .*\[gone\]"
+    with pytest.raises(MissingError, match=both):
         encoder_name(kind)
 
 

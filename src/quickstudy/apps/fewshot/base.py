@@ -161,7 +161,11 @@ class FewShotEstimator(BaseEstimator):
         """Examples as the learner takes them, of shape (n, ...)."""
         if self.encoder_ is None:
             _refuse_unencoded(X)
-            array = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric")
+            try:
+                array = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric")
+            except ValueError:
+                _refuse_several_shapes(X)
+                raise
         else:
             examples = [] if isinstance(X, str | bytes) else list(X)
             if not examples:
@@ -405,3 +409,24 @@ def _refuse_unencoded(X: Any) -> None:
             f"expected numbers without an encoder, got {type(example).__name__} as example {i}: "
             "give encoder=, for images quickstudy's Images"
         )
+
+
+def _refuse_several_shapes(X: Any) -> None:
+    """Refuse examples of several shapes, in better words than NumPy's."""
+    if not isinstance(X, list | tuple) and getattr(X, "ndim", 0) != 1:
+        return
+    shapes = [_shape(one) for one in X]
+    for i, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise DataError(
+                f"expected examples of one shape, got {shapes[0]} as example 0 and {shape} as "
+                f"example {i}: make them alike, or leave out learner= and kind= for series of "
+                "several lengths"
+            )
+
+
+def _shape(one: Any) -> tuple[int, ...] | str:
+    try:
+        return np.shape(one)
+    except ValueError:
+        return "rows of several lengths"

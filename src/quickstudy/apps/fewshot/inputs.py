@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from quickstudy.encoders.series import MIN_LENGTH
 from quickstudy.encoders.sound_files import SOUND_SUFFIXES
 from quickstudy.errors import DataError, MissingError
 from quickstudy.tasks.image_files import SUFFIXES
@@ -83,8 +84,24 @@ def _is_sampled(one: Any) -> bool:
 
 
 def _differ_in_length(examples: Any) -> bool:
-    lengths = {np.shape(one)[-1:] if _is_even(one) else None for one in examples}
-    return len(lengths) > 1 and () not in lengths
+    """Whether examples are series of several lengths.
+
+    Raises:
+        DataError: If they are too short for series, as rows of one and of two numbers are.
+    """
+    lengths = [np.shape(one)[-1:] if _is_even(one) else None for one in examples]
+    if len(set(lengths)) < 2 or () in lengths:
+        return False
+    points = {i: length[0] for i, length in enumerate(lengths) if length}
+    shortest = min(points, key=lambda i: points[i])
+    other = next((i for i, n in points.items() if n != points[shortest]), None)
+    if points[shortest] < MIN_LENGTH and other is not None:
+        raise DataError(
+            f"expected rows of one length, or series of {MIN_LENGTH} points or more, got "
+            f"{points[shortest]} as example {shortest} and {points[other]} as example {other}: "
+            "make them alike"
+        )
+    return True
 
 
 def _is_even(one: Any) -> bool:

@@ -165,15 +165,15 @@ def encoder_name(kind: InputKind) -> str:
     Raises:
         MissingError: If none is.
     """
-    installed, missing = [], None
+    installed, missing = [], []
     for name in ENCODERS_OF[kind]:
         try:
             ENCODERS.find(name).load()
             installed.append(name)
         except MissingError as error:
-            missing = error
-    if not installed and missing:
-        raise missing
+            missing.append(f"{name}: {error}")
+    if not installed:
+        raise MissingError(f"expected an encoder of {kind}, found none; {'; '.join(missing)}")
     return "+".join(installed)
 
 
