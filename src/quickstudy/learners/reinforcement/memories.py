@@ -51,7 +51,8 @@ class RecurrentMemory(nn.Module):
 
 
 class AttentiveMemory(nn.Module):
-    """Layers of attention to all steps so far, without positions: what came before is a set.
+    """Layers of attention to all steps so far, without positions: the order of steps counts only by
+    which of them came before which.
 
     Args:
         size: d.
