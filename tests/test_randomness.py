@@ -23,6 +23,7 @@ from quickstudy.learners import LEARNERS
 from quickstudy.nn import MLP
 from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks import EpisodeSampler
+from quickstudy.tasks.environments import BernoulliBandits, Discrete, Trials
 from quickstudy.testing import blob_classes
 
 X, Y = [[0.0, 0.1], [0.2, 0.0], [1.0, 1.1], [1.2, 1.0]], ["low", "low", "high", "high"]
@@ -49,7 +50,7 @@ def make(kind):
         return kind.build(MLP((8,), (6,)), 3)
 
 
-@pytest.mark.parametrize("kind", LEARNERS.values())
+@pytest.mark.parametrize("kind", [kind for kind in LEARNERS.values() if not kind.acts])
 @pytest.mark.parametrize("executor", ["serial", "threads"])
 def test_meta_training_testing_and_adapting(kind, executor):
     tasks = EpisodeSampler(blob_classes(12, 8), n_way=3, n_shot=2, n_query=2)
@@ -59,6 +60,15 @@ def test_meta_training_testing_and_adapting(kind, executor):
     episode = tasks[0]
     learner.adapt(episode.support)(episode.query.x)
     FewShotClassifier(learner).fit(episode.support.x, episode.support.y).predict(episode.query.x)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LEARNERS.values() if kind.acts])
+def test_meta_training_and_testing_those_that_act(kind):
+    with torch.random.fork_rng(devices=[]):
+        learner = kind.build(MLP((1,), (6,)), Discrete(2))
+    trials = Trials(BernoulliBandits(n_arms=2, horizon=3), n_shot=2)
+    meta_train(learner, trials, steps=2, meta_batch_size=2)
+    meta_test(learner, trials, 2)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -7,8 +7,9 @@ import torch
 
 from quickstudy.engine import meta_train
 from quickstudy.learners import LEARNERS
-from quickstudy.nn import Conv4
-from quickstudy.tasks import ClassData, EpisodeSampler
+from quickstudy.nn import MLP, Conv4
+from quickstudy.tasks import ClassData, EpisodeSampler, Tasks
+from quickstudy.tasks.environments import Navigation, Trials
 
 
 @contextlib.contextmanager
@@ -30,8 +31,12 @@ def trained(name, n_threads):
     """The weights of a learner after two meta-steps."""
     with torch.random.fork_rng(), threads(n_threads):
         torch.manual_seed(0)
-        learner = LEARNERS[name].build(Conv4((1, 16, 16), width=16), 3)
-        tasks = EpisodeSampler(images(), n_way=3, n_shot=1, n_query=2)
+        if LEARNERS[name].acts:
+            learner = LEARNERS[name].build(MLP((2,), (16,)), Navigation.actions)
+            tasks: Tasks = Trials(Navigation(horizon=5), n_shot=3)
+        else:
+            learner = LEARNERS[name].build(Conv4((1, 16, 16), width=16), 3)
+            tasks = EpisodeSampler(images(), n_way=3, n_shot=1, n_query=2)
         meta_train(learner, tasks, steps=2, meta_batch_size=2)
         state = learner.state_dict().values()
         return torch.cat([torch.zeros(0), *(t.double().flatten() for t in state)])

@@ -13,6 +13,7 @@ from quickstudy.errors import UsageError
 from quickstudy.learners import MAML, MetaGradient
 from quickstudy.nn import MLP
 from quickstudy.tasks import SinusoidTasks
+from quickstudy.tasks.environments import BernoulliBandits, Trials
 
 SCRIPT = """
 import os, sys
@@ -107,6 +108,20 @@ def test_every_task_is_one_process_s():
     team = [Ranks(rank, 3) for rank in range(3)]
     taken = [rank.share(range(100))[i] for rank in team for i in range(rank.count(10))]
     assert sorted(taken) == list(range(10))
+
+
+def test_trials_are_shared_as_trials():
+    team = [Ranks(rank, 3) for rank in range(3)]
+    trials = Trials(BernoulliBandits(), n_shot=1)
+    shares = [rank.share(trials) for rank in team]
+    assert all(isinstance(share, Trials) and share.n_shot == 1 for share in shares)
+    taken = [
+        index
+        for rank, share in zip(team, shares, strict=True)
+        for index in share.indices(rank.count(10))
+    ]
+    assert sorted(taken) == list(range(10))
+    assert Ranks(0, 1).share(trials) is trials
 
 
 def test_fewer_tasks_than_processes_are_refused():

@@ -35,6 +35,7 @@ from quickstudy.files import locked, remove_leftovers, write_atomically
 from quickstudy.learners import LEARNERS, MAML
 from quickstudy.nn import MLP
 from quickstudy.tasks import EpisodeSampler, SinusoidTasks
+from quickstudy.tasks.environments import BernoulliBandits, Trials
 from quickstudy.testing import blob_classes
 
 KILLED = -signal.SIGKILL
@@ -723,18 +724,22 @@ class KilledAfter(Callback):
 
 
 @pytest.mark.parametrize(
-    "name", ["prototypical_networks", "mann", "neural_process", "maml", "reptile"]
+    "name",
+    ["prototypical_networks", "mann", "neural_process", "maml", "reptile", "rl2", "maml_trpo"],
 )
 def test_every_family_of_learners_killed_and_resumed_has_the_same_bits(tmp_path, name):
     options = {
         "mann": {"controller_size": 8, "memory_shape": (6, 4), "n_reads": 1},
         "neural_process": {"width": 8, "heads": 2},
     }
-    tasks = EpisodeSampler(blob_classes(12, 8), n_way=3, n_shot=2, n_query=2)
+    tasks, size, outputs = EpisodeSampler(blob_classes(12, 8), n_way=3, n_shot=2, n_query=2), 8, 3
+    if LEARNERS[name].acts:
+        family = BernoulliBandits(n_arms=3, horizon=4)
+        tasks, size, outputs = Trials(family, n_shot=2), 1, family.actions
 
     def run(folder, *callbacks):
         torch.manual_seed(0)
-        learner = LEARNERS[name].build(MLP((8,), (6,)), 3, **options.get(name, {}))
+        learner = LEARNERS[name].build(MLP((size,), (6,)), outputs, **options.get(name, {}))
         start = {k: v.clone() for k, v in learner.state_dict().items()}
         meta_train(
             learner,

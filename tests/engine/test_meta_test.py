@@ -11,8 +11,10 @@ from torch import nn
 from quickstudy.engine import meta_test
 from quickstudy.engine.meta_test import TestReport, clustered_interval
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners import NearestCentroid, PrototypicalNetworks
+from quickstudy.learners import RL2, NearestCentroid, PrototypicalNetworks
+from quickstudy.nn import Flatten
 from quickstudy.tasks import Batch, EpisodeSampler
+from quickstudy.tasks.environments import BernoulliBandits, Trials
 from quickstudy.testing import blob_classes
 
 
@@ -141,6 +143,37 @@ def test_examples_that_are_distorted_are_embedded_each_time():
     learner = PrototypicalNetworks(Counting())
     meta_test(learner, tasks, 10)
     assert learner.backbone.n == 10 * 18
+
+
+def test_trials_are_scored_by_the_return_of_their_query_episodes():
+    family = BernoulliBandits(n_arms=2, seed=3)
+    learner = RL2(Flatten((1,)), family.actions, hidden=4)
+    report = meta_test(learner, Trials(family, n_query=2), 200)
+    assert report.metric == "return"
+    assert (report.clustered_interval, report.by_class) == (None, None)
+    assert learner.training
+    n = torch.tensor(report.scores)
+    assert bool(((2 * n).round() == 2 * n).all())  # means of two whole numbers
+    assert report.mean == pytest.approx(5, abs=0.5)
+    assert report.mean == pytest.approx(n.mean().item())
+    half = stats.t.ppf(0.975, 199) * n.std().item() / math.sqrt(200)
+    assert report.interval == pytest.approx(half, rel=1e-5)
+    assert "return 5" in repr(report) or "return 4" in repr(report)
+    assert f"<td>{report.mean:.4g}</td>" in report._repr_html_()  # no per cent
+
+
+def test_the_luck_of_trials_depends_on_the_tasks_seed_and_not_on_the_caller():
+    family = BernoulliBandits(n_arms=2)
+    learner = RL2(Flatten((1,)), family.actions, hidden=4)
+    scores = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        scores.append(meta_test(learner, Trials(family), 20).scores)
+    assert scores[0] == scores[1]
+    other = BernoulliBandits(n_arms=2, seed=1)
+    assert meta_test(learner, Trials(other), 20).scores != scores[0]
+    with pytest.raises(UsageError, match="at least 2 test tasks"):
+        meta_test(learner, Trials(family), 1)
 
 
 def test_a_report_shows_its_score_and_no_list_of_scores():

@@ -1,5 +1,6 @@
 import copy
 import importlib
+import json
 import math
 import os
 import signal
@@ -17,9 +18,11 @@ from torch.optim import lr_scheduler as rates
 from quickstudy.engine import Callback, TensorBoard, checkpoints, meta_train
 from quickstudy.engine.executors import Serial
 from quickstudy.errors import RunError, UsageError
-from quickstudy.learners import MAML, Learner, PrototypicalNetworks
+from quickstudy.learners import MAML, Learner, MetaGradient, PrototypicalNetworks
+from quickstudy.learners.reinforcement.base import ReinforcementLearner
 from quickstudy.nn import MLP, StridedConv4
 from quickstudy.tasks import ClassData, EpisodeSampler, GeneratedTasks, SinusoidTasks
+from quickstudy.tasks.environments import BernoulliBandits, Discrete, Trials
 from quickstudy.testing import blob_classes
 
 
@@ -155,6 +158,87 @@ def test_early_stopping_keeps_the_best_weights():
         patience=3,
     )
     assert (report.stopped, report.steps) == ("early", 20)
+
+
+class InParts(Learner):
+    """Learns a number from the parts of a meta-step, and notes the number at each asking."""
+
+    def __init__(self):
+        super().__init__()
+        self.number, self.asked = nn.Parameter(torch.zeros(())), []
+
+    def adapt(self, support):
+        return lambda x: self.number.expand(len(x), 1)
+
+    def updates(self, tasks):
+        for part in range(3):
+            self.asked.append((part, self.number.item()))
+            yield tasks[: 2 - part // 2]
+
+    def meta_gradient(self, episode):
+        gradients = {"number": torch.ones(())}
+        return MetaGradient(self.number.detach().clone(), gradients, {})
+
+
+def test_a_meta_step_asks_for_the_next_parts_after_the_update_from_the_last():
+    learner, steps = InParts(), []
+    log = SimpleNamespace(
+        on_start=lambda *_: None, on_end=lambda: None, on_step=lambda step, m: steps.append(m)
+    )
+    tasks = SinusoidTasks(n_shot=1, n_query=1)
+    sgd = partial(optim.SGD, lr=1.0)
+    options = {"meta_batch_size": 2, "optimizer": sgd, "executor": "serial", "callbacks": [log]}
+    meta_train(learner, tasks, steps=2, show_progress=False, **options)
+    assert learner.asked == [(0, 0.0), (1, -1.0), (2, -2.0), (0, -3.0), (1, -4.0), (2, -5.0)]
+    assert [step["loss"] for step in steps] == [-1.0, -4.0]  # means over the updates
+    assert learner.number.item() == -6.0
+
+
+class Pulls(ReinforcementLearner):
+    """Pulls arm 0 for ever; training raises its number, which it multiplies returns by."""
+
+    def __init__(self):
+        super().__init__(Discrete(2))
+        self.number = nn.Parameter(torch.zeros(()))
+
+    def adapt(self, support):
+        raise NotImplementedError
+
+    def policy(self):
+        raise NotImplementedError
+
+    def updates(self, tasks):
+        yield [None]
+
+    def loss(self, episode):
+        return -self.number
+
+    def returns(self, trials, indices, seed=0):
+        peak = 5 - (self.number.detach() - 3).abs()  # the highest after 3 steps
+        return peak.expand(len(indices))
+
+
+def test_validation_keeps_the_weights_of_the_highest_return(tmp_path):
+    learner, trials = Pulls(), Trials(BernoulliBandits(n_arms=2))
+    report = meta_train(
+        learner,
+        trials,
+        steps=6,
+        optimizer=partial(optim.SGD, lr=1.0),
+        executor="serial",
+        validation=trials,
+        validation_tasks=4,
+        validate_every=1,
+        run=tmp_path / "run",
+    )
+    assert report.best == 5.0
+    assert learner.number.item() == 3.0
+    validated = [
+        json.loads(line)["validation"]["return"]
+        for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+        if "validation" in line
+    ]
+    assert validated == [3.0, 4.0, 5.0, 4.0, 3.0, 2.0]
 
 
 class Watch(Callback):

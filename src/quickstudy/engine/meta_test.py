@@ -104,11 +104,13 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
     learner's device.
 
     Raises:
-        UsageError: With fewer than two tasks, which give no interval.
+        UsageError: With fewer than two tasks, which give no interval; or with tasks of examples
+            for a learner that acts, or the other way round.
         DataError: If a prediction is not finite, or a task has no query.
     """
     if n_tasks < 2:
         raise UsageError(f"expected at least 2 test tasks for an interval, got {n_tasks}")
+    check_kind(learner, in_environments=isinstance(tasks, Trials))
     was_training = learner.training
     learner.eval()
     if isinstance(tasks, Trials):
@@ -149,6 +151,25 @@ def meta_test(learner: Learner, tasks: Tasks, n_tasks: int = 600) -> TestReport:
     return _report(metric, scores, by_class)
 
 
+def check_kind(learner: Learner, *, in_environments: bool) -> None:
+    """Refuse environments for a learner of examples, and examples for one that acts.
+
+    Raises:
+        UsageError: If learner and tasks do not fit.
+    """
+    if learner.acts == in_environments:
+        return
+    name = type(learner).__name__
+    if learner.acts:
+        raise UsageError(
+            f"{name} learns to act: expected Trials of an environment family, got tasks of examples"
+        )
+    raise UsageError(
+        f"{name} learns from examples: expected tasks of examples, got trials in environments, "
+        "which RL2 and MAMLTRPO learn to act in"
+    )
+
+
 def _report(metric: str, scores: list[float], by_class: ClassScores | None) -> TestReport:
     sample = torch.tensor(scores, dtype=torch.float64)
     n = len(scores)
@@ -160,12 +181,12 @@ def _report(metric: str, scores: list[float], by_class: ClassScores | None) -> T
 @torch.no_grad()
 def _returns(learner: Learner, trials: Trials, n_tasks: int) -> list[float]:
     """The returns of the first trials."""
-    if not isinstance(learner, ReinforcementLearner):
-        raise UsageError(f"{type(learner).__name__} does not act: expected tasks with examples")
+    assert isinstance(learner, ReinforcementLearner)
     learner.check_family(trials.family)
-    with torch.random.fork_rng([]):
-        torch.manual_seed(trials.family.seed)
-        returns = learner.returns(trials, trials.indices(n_tasks), seed=trials.family.seed)
+    device, seed = device_of(learner), trials.family.seed + trials.first
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
+        torch.manual_seed(seed)
+        returns = learner.returns(trials, trials.indices(n_tasks), seed=seed)
     if not bool(returns.isfinite().all()):
         raise DataError("expected finite returns, got some that are not")
     return returns.double().tolist()

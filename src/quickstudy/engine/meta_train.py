@@ -20,7 +20,7 @@ from quickstudy.engine import checkpoints
 from quickstudy.engine.callbacks import Callback, JsonLines, ProgressBar
 from quickstudy.engine.distributed import Ranks, ranks
 from quickstudy.engine.executors import Executor, make_executor
-from quickstudy.engine.meta_test import TestReport, meta_test
+from quickstudy.engine.meta_test import TestReport, check_kind, meta_test
 from quickstudy.engine.precision import autocast, bfloat16_is_faster
 from quickstudy.engine.stop_requests import stop_requests
 from quickstudy.engine.training_state import TrainingState, error_of
@@ -30,6 +30,7 @@ from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of, trainable
 from quickstudy.memory import tuned_malloc
 from quickstudy.tasks import Tasks
+from quickstudy.tasks.environments import Trial
 
 __all__ = ["TrainReport", "meta_train"]
 
@@ -311,6 +312,7 @@ class _Training:
         tasks = [
             self.tasks[first + i * team.size].to(self.device) for i in range(self.n_own_episodes)
         ]
+        check_kind(self.learner, in_environments=isinstance(tasks[0], Trial))
         losses, rate = [], 0.0
         with _seeded(step * team.size + team.rank, self.device):
             for parts in self.learner.updates(tasks):

@@ -11,6 +11,7 @@ import torch
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of
 from quickstudy.tasks import Tasks
+from quickstudy.tasks.environments import Trial
 
 __all__ = ["autocast", "bfloat16_is_faster", "bfloat16_is_native", "instruction_set"]
 
@@ -47,7 +48,7 @@ def bfloat16_is_faster(learner: Learner, tasks: Tasks, index: int, repeats: int 
     if learner.collects or not bfloat16_is_native(device):
         return False
     episode = tasks[index].to(device)
-    if episode.n_way is None:
+    if isinstance(episode, Trial) or episode.n_way is None:
         return False
     learner.check(episode.support)
     seconds: dict[str, float] = {}

@@ -80,7 +80,7 @@ class Task(_Record):
 
     Args:
         fingerprint: The SHA-256 of its content or definition; tasks with the same one are one.
-        kind: Such as "few-shot".
+        kind: Such as "few-shot" or "environments".
         name: For people.
         features: Meta-features, by which tasks are compared.
         provenance: Where it comes from.

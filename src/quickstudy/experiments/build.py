@@ -274,6 +274,11 @@ def tasks_of_test(recipe: Recipe, test: Test, stream: int = 2) -> Tasks:
             f"expected examples of shape {recipe.data.shape} as in training, got {data.shape} of "
             f"{data.name}"
         )
+    if data.is_environment and data.shape != recipe.data.shape:
+        raise UsageError(
+            f"expected observations of {recipe.data.shape[0]} numbers as in training, got "
+            f"{data.shape[0]} of {data.name}"
+        )
     if data.n_channels != recipe.data.n_channels:
         raise UsageError(
             f"expected images of {recipe.data.n_channels} channels as in training, got "

@@ -43,6 +43,7 @@ from quickstudy.recipes import recipe_names
 from quickstudy.recipes.loading import load_recipe, parse_recipe
 from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks import EpisodeSampler
+from quickstudy.tasks.environments import ENVIRONMENTS
 from quickstudy.tasks.families import FAMILIES
 from quickstudy.tasks.image_files import list_images
 from quickstudy.tasks.images import decode_image
@@ -89,9 +90,12 @@ def recipe_of(learner: str, channels: int = 1) -> Recipe:
         UsageError: If there is none.
     """
     if learner.endswith(".toml") or learner in recipe_names():
-        return load_recipe(learner)
+        recipe = load_recipe(learner)
+        _check_learns_from_examples(learner, LEARNERS.find(recipe.learner.name))
+        return recipe
     if learner not in LEARNERS:
         raise unknown("learner or recipe", learner, [*LEARNERS, *recipe_names()])
+    _check_learns_from_examples(learner, LEARNERS[learner])
     recipes = {name: load_recipe(name) for name in recipe_names()}
     fit = [
         (
@@ -110,6 +114,14 @@ def recipe_of(learner: str, channels: int = 1) -> Recipe:
             "write one, and give its file (such as mine.toml) in place of the learner"
         )
     return recipes[min(fit)[-1]]
+
+
+def _check_learns_from_examples(name: str, kind: type[Learner]) -> None:
+    if kind.acts:
+        raise UsageError(
+            f"{name} learns to act in environments: expected learners of examples; train and test "
+            "each learner that acts by a recipe of its own, with `quickstudy reproduce`"
+        )
 
 
 def compare(
@@ -155,7 +167,7 @@ def compare(
             "expected learners that differ by more than a folder or .toml, since each has a run "
             f"folder of its name, got {', '.join(learners)}: rename a file"
         )
-    if data["name"] in FAMILIES:
+    if data["name"] in FAMILIES or data["name"] in ENVIRONMENTS:
         raise UsageError(f"expected a data set of classes to tell apart, got {data['name']}")
     if not seconds > 0:
         raise UsageError(f"expected a positive budget, got {seconds} s")

@@ -8,6 +8,7 @@ import torch
 
 from quickstudy.engine import TestReport, meta_test
 from quickstudy.engine.cost import Cost, adapting_cost, trial_cost
+from quickstudy.engine.meta_test import check_kind
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.experiments.build import device_of_training, make_learner, tasks_of_test
 from quickstudy.experiments.data import classes_of
@@ -80,6 +81,7 @@ def check_tests(recipe: Recipe, learner: Learner) -> None:
             tested = _learner_for(recipe, learner, test).eval()
             with torch.no_grad():
                 tasks = tasks_of_test(recipe, test)
+                check_kind(tested, in_environments=isinstance(tasks, Trials))
                 if isinstance(tasks, Trials):
                     meta_test(tested, tasks, 2)
                 else:

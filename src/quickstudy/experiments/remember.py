@@ -18,6 +18,7 @@ from quickstudy.files import read_json, readable
 from quickstudy.recipes.loading import parse_recipe
 from quickstudy.recipes.schema import Data, Family, Recipe, Test
 from quickstudy.tasks import Tasks
+from quickstudy.tasks.environments import Discrete, Trials
 from quickstudy.tasks.image_files import content_hash
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def task_of(data: Data, family: Family, tasks: Tasks) -> Task:
     """
     from quickstudy.experience import Task, fingerprint_of
 
+    if isinstance(tasks, Trials):
+        return _task_to_act_in(data, tasks)
     shape = family.model_dump(mode="json", include={*Family.model_fields, "instance"})
     shape = {k: v for k, v in shape.items() if v not in (None, False)}
     definition = {"data": _identity(data), "tasks": shape}
@@ -143,6 +146,26 @@ def task_of(data: Data, family: Family, tasks: Tasks) -> Task:
     name = readable(f"{source} {family.split}, {ways}{_words(family.n_shot)}-shot")
     known = {k: float(v) for k, v in features.items() if v is not None}
     return Task(fingerprint_of(definition), "few-shot", name, known, definition)
+
+
+def _task_to_act_in(data: Data, trials: Trials) -> Task:
+    """A family of environments, with the episodes of a trial. Splits differ in their seed alone."""
+    from quickstudy.experience import Task, fingerprint_of
+
+    family, actions = trials.family, trials.family.actions
+    episodes = {"n_shot": trials.n_shot, "n_query": trials.n_query}
+    definition = {"data": _identity(data), "tasks": episodes}
+    features = {
+        "shots": trials.n_shot,
+        "queries": trials.n_query,
+        "horizon": family.horizon,
+        "observation_size": family.observation_size,
+        "action_size": actions.n if isinstance(actions, Discrete) else actions.size,
+    }
+    known = {name: float(value) for name, value in features.items()}
+    scored = f"{trials.n_query} scored episode{'s' if trials.n_query > 1 else ''}"
+    name = readable(f"{data.name}, {scored} after {trials.n_shot} to learn from")
+    return Task(fingerprint_of(definition), "environments", name, known, definition)
 
 
 def _tested(recipe: Recipe, test: Test) -> Task:

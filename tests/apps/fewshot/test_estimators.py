@@ -38,6 +38,7 @@ from quickstudy.nn import MLP, Conv4
 from quickstudy.recipes.loading import load_recipe, parse_recipe
 from quickstudy.tasks import Batch, Episode, EpisodeSampler, Images, SinusoidTasks, Support
 from quickstudy.tasks.datasets import DATASETS, Dataset
+from quickstudy.tasks.environments import Discrete
 from quickstudy.testing import blob_classes
 
 X = [[0.0, 0.1], [0.2, 0.0], [1.0, 1.1], [1.2, 1.0]]
@@ -118,7 +119,7 @@ def test_the_default_regressor_is_about_as_good_as_ridge_of_known_best_strength(
     assert ours.score(X_new, y_new) == pytest.approx(peer.score(X_new, y_new), abs=0.02)
 
 
-@pytest.mark.parametrize("kind", LEARNERS.values())
+@pytest.mark.parametrize("kind", [kind for kind in LEARNERS.values() if not kind.acts])
 def test_any_learner_predicts_as_it_does_alone_and_stays_as_it_was(kind):
     torch.manual_seed(0)
     learner = kind.build(MLP((8,), (16,)), 3)
@@ -134,6 +135,14 @@ def test_any_learner_predicts_as_it_does_alone_and_stays_as_it_was(kind):
     proba = classifier.predict_proba(episode.query.x.numpy())
     np.testing.assert_allclose(proba, alone, atol=1e-5)
     assert list(classifier.predict(episode.query.x.numpy())) == list(names[alone.argmax(1)])
+
+
+@pytest.mark.parametrize("estimator", [FewShotClassifier, FewShotRegressor])
+@pytest.mark.parametrize("kind", [kind for kind in LEARNERS.values() if kind.acts])
+def test_a_learner_that_acts_is_refused(kind, estimator):
+    learner = kind.build(MLP((8,), (4,)), Discrete(3))
+    with pytest.raises(UsageError, match=f"{kind.__name__} learns to act in environments: exp"):
+        estimator(learner).fit(np.eye(8)[:4], [0.0, 1.0, 0.0, 1.0])
 
 
 def test_a_regressor_predicts_as_its_learner_does_alone():

@@ -127,6 +127,11 @@ class FewShotEstimator(BaseEstimator):
                 "expected as learner a Learner, a run folder, a name or None, got "
                 f"{type(learner).__name__}"
             )
+        if self.learner_.acts:
+            raise UsageError(
+                f"{type(self.learner_).__name__} learns to act in environments: expected a learner "
+                "of examples; let its policy() act, or test its run with `quickstudy test`"
+            )
 
     def _set_encoder(self, X: Any) -> None:
         encoder, name = self.encoder, None
