@@ -30,6 +30,7 @@ PAGES = [
     "extending.md",
     "few_shot.md",
     "recommender.md",
+    "reinforcement.md",
     "serve.md",
     "training.md",
     *(str(page.relative_to(DOCS)) for page in ALGORITHMS),

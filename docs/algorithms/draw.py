@@ -393,6 +393,42 @@ def reptile(ax: Axes) -> None:
     text(ax, (2.9, 1.6), "θ moves a part of the way\nto where the tasks ended")
 
 
+def rl2(ax: Axes) -> None:
+    """Two episodes of three steps."""
+    for i in range(6):
+        x = 1.5 + 2.3 * i + (0.9 if i > 2 else 0)
+        box(ax, (x, 3), (1.4, 1.2), "GRU", BLUE)
+        arrow(ax, (x, 1.3), (x, 2.4))
+        text(ax, (x, 0.9), f"$s_{i + 1}$")
+        arrow(ax, (x, 3.6), (x, 4.6))
+        text(ax, (x, 5.0), f"$a_{i + 1}$", ORANGE)
+        if i < 5:
+            after = x + 2.3 + (0.9 if i == 2 else 0)
+            arrow(ax, (x + 0.7, 3), (after - 0.7, 3), BLUE)
+            arrow(ax, (x + 0.25, 4.9), (after - 0.5, 2.4), ORANGE, lw=0.8, ls="--")
+    line(ax, [(8.1, 0.6), (8.1, 5.4)], INK, ls=":")
+    text(ax, (4.0, 0.2), "episode 1", INK, 8)
+    text(ax, (12.0, 0.2), "episode 2, the same task", INK, 8)
+    text(ax, (8.1, 5.7), "memory goes on; dashed: last action and reward", INK, 8)
+
+
+def maml_trpo(ax: Axes) -> None:
+    start, tasks = (2.4, 3.0), ((8.2, 5.0), (8.6, 3.0), (8.2, 1.0))
+    ax.add_patch(Circle(start, 1.5, fc="none", ec=INK, lw=1.0, ls=":"))
+    text(ax, (2.4, 0.9), "trust region", INK, 8)
+    for at, color in zip(tasks, CLASSES, strict=True):
+        arrow(ax, start, at, color, shrinkA=6, shrinkB=8)
+        dots(ax, [at], color, size=60)
+        middle = ((start[0] + at[0]) / 2 + 0.4, (start[1] + at[1]) / 2)
+        text(ax, (middle[0], middle[1] + 0.3 + 0.1 * (at[1] - 3)), "episodes", color, 7)
+        arrow(ax, (at[0] + 0.4, at[1]), (at[0] + 2.6, at[1]), color, ls="--")
+        text(ax, (at[0] + 4.3, at[1]), "return after\nadapting", color, 8)
+    dots(ax, [start], INK, "s", 60)
+    text(ax, (1.7, 3.5), "$\\theta$", INK, 11)
+    arrow(ax, start, (3.5, 3.55), PURPLE, lw=2.2, shrinkA=5)
+    text(ax, (2.9, 4.9), "natural gradient,\nthrough the steps", PURPLE, 8)
+
+
 def r2d2(ax: Axes) -> None:
     box(ax, (2.2, 4.2), (3.0, 1.4), "backbone", BLUE)
     arrow(ax, (3.7, 4.2), (5.0, 4.2))
@@ -511,6 +547,8 @@ DRAWN: dict[str, Callable[[Axes], None]] = {
         lstm_meta_learner,
         maml,
         reptile,
+        rl2,
+        maml_trpo,
         r2d2,
         fine_tuning,
         auto_adapt,
