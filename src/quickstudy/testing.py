@@ -277,8 +277,9 @@ class _CertainBandits(BernoulliBandits):
 
 
 class ReinforcementContract(ABC):
-    """Inherit, and say how to make a learner that acts, for environments of a family: choices
-    without observations, and vectors of two numbers for observations of two.
+    """Inherit, and say how to make a learner that acts, for environments of a family.
+
+    `families` are two of different actions; set others if the learner does not take these.
     """
 
     steps, meta_batch_size, lr, optimizer = 10, 100, 0.02, Adam

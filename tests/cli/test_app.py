@@ -593,3 +593,30 @@ def test_an_error_of_the_system_names_its_place(capsys, monkeypatch):
 
     monkeypatch.setattr("quickstudy.recipes.about", fail)
     assert run(capsys, "recipes") == (2, "", "error: /media/cd/x: Read-only file system\n")
+
+
+def test_commands_with_a_run_that_acts(capsys, tmp_path, images, monkeypatch):
+    """It is trained, tested and remembered; what is for examples says what to do instead."""
+    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
+    small = ["train.steps=1", "train.meta_batch_size=2", "learner.hidden=4"]
+    small += ["validation.n_tasks=2", "test.0.n_tasks=4"]
+    changes = [word for change in small for word in ("--set", change)]
+    code, out, _ = run(capsys, "train", "rl2_bandits", "--run", tmp_path / "run", *changes)
+    assert (code, "1 steps" in out) == (0, True)
+    code, out, _ = run(capsys, "test", tmp_path / "run")
+    assert code == 0
+    assert "5 arms, 10 pulls" in out
+    card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
+    assert "bernoulli_bandit" in card
+    code, out, _ = run(capsys, "experience", "list", "--json")
+    names = {row["task_name"]: row["metric"] for row in json.loads(out)}
+    assert names["bernoulli_bandit, 1 scored episode after 0 to learn from"] in ("return", None)
+    words = ["--support", images, "--query", images]
+    code, _, err = run(capsys, "adapt", tmp_path / "run", *words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "expected a run trained on images, got one on bernoulli_bandit" in err
+    for other in ("rl2", "rl2_bandits"):
+        words = ["--learners", f"maml,{other}", "--dataset", "glyphs", "--budget", "1s"]
+        code, _, err = run(capsys, "compare", *words, "--run", tmp_path / "compared")
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"{other} learns to act in environments: expected learners of examples" in err

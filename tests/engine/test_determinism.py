@@ -9,7 +9,7 @@ from quickstudy.engine import meta_train
 from quickstudy.learners import LEARNERS
 from quickstudy.nn import MLP, Conv4
 from quickstudy.tasks import ClassData, EpisodeSampler, Tasks
-from quickstudy.tasks.environments import Navigation, Trials
+from quickstudy.tasks.environments import GridNavi, Trials
 
 
 @contextlib.contextmanager
@@ -32,8 +32,8 @@ def trained(name, n_threads):
     with torch.random.fork_rng(), threads(n_threads):
         torch.manual_seed(0)
         if LEARNERS[name].acts:
-            learner = LEARNERS[name].build(MLP((2,), (16,)), Navigation.actions)
-            tasks: Tasks = Trials(Navigation(horizon=5), n_shot=3)
+            learner = LEARNERS[name].build(MLP((2,), (16,)), GridNavi().actions)
+            tasks: Tasks = Trials(GridNavi(horizon=5), n_shot=3)
         else:
             learner = LEARNERS[name].build(Conv4((1, 16, 16), width=16), 3)
             tasks = EpisodeSampler(images(), n_way=3, n_shot=1, n_query=2)

@@ -7,12 +7,25 @@ from torch.optim import SGD
 
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners import LEARNERS, MAMLTRPO, RL2, PrototypicalNetworks
+from quickstudy.learners import (
+    LEARNERS,
+    MAMLTRPO,
+    RL2,
+    DecisionPretrainedTransformer,
+    PrototypicalNetworks,
+)
 from quickstudy.learners.reinforcement import base
 from quickstudy.learners.reinforcement.base import ReinforcementLearner
 from quickstudy.nn import MLP, Flatten
 from quickstudy.tasks import EpisodeSampler
-from quickstudy.tasks.environments import BernoulliBandits, Discrete, GridNavi, Trials
+from quickstudy.tasks.environments import (
+    BernoulliBandits,
+    Discrete,
+    GaussianBandits,
+    GridNavi,
+    TabularMDPs,
+    Trials,
+)
 from quickstudy.testing import ReinforcementContract, blob_classes
 
 
@@ -34,6 +47,15 @@ class TestMAMLTRPOWithoutInnerSteps(TestMAMLTRPO):
 
     def make(self, family):
         return MAMLTRPO(MLP((family.observation_size,), (8,)), family.actions, inner_steps=0)
+
+
+class TestDecisionPretrainedTransformer(ReinforcementContract):
+    steps, lr = 20, 5e-3
+    families = (GaussianBandits(n_arms=3), TabularMDPs(n_states=2, n_actions=2, horizon=6))
+
+    def make(self, family):
+        backbone = Flatten((family.observation_size,))
+        return DecisionPretrainedTransformer(backbone, family.actions, width=16, layers=2)
 
 
 ACTING = [kind for kind in LEARNERS.values() if kind.acts]

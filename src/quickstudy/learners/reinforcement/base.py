@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.errors import DataError, UsageError
-from quickstudy.learners.base import Learner, MetaGradient, device_of, trainable
+from quickstudy.learners.base import Learner, MetaGradient, Predictor, device_of, trainable
 from quickstudy.learners.reinforcement.experience import Experience, Policy, play
 from quickstudy.tasks.environments import Box, Discrete
 from quickstudy.tasks.environments.environment import EnvironmentFamily, Environments
@@ -55,6 +55,10 @@ class ReinforcementLearner(Learner):
                 "bernoulli_bandits"
             )
         return cls(backbone, n_outputs, **options)  # type: ignore[call-arg]
+
+    @abstractmethod
+    def adapt(self, support: Experience) -> Predictor:
+        """Learn from experience of one task; in evaluation mode the learner is left as it was."""
 
     @abstractmethod
     def policy(self) -> Policy:
