@@ -429,6 +429,24 @@ def maml_trpo(ax: Axes) -> None:
     text(ax, (2.9, 4.9), "natural gradient,\nthrough the steps", PURPLE, 8)
 
 
+def decision_pretrained_transformer(ax: Axes) -> None:
+    """Three steps so far, and the best action after them."""
+    for i in range(3):
+        x = 1.6 + 2.5 * i
+        box(ax, (x, 1.2), (2.1, 1.3), f"$s_{i + 1}, a_{i + 1}, r_{i + 1}$", BLUE)
+        arrow(ax, (x, 1.85), (x, 2.7))
+    box(ax, (9.1, 1.2), (1.6, 1.3), "$s_4$", BLUE)
+    arrow(ax, (9.1, 1.85), (9.1, 2.7))
+    text(ax, (4.1, 0.2), "steps of a policy that knows nothing", INK, 8)
+    box(ax, (5.2, 3.3), (9.6, 1.2), "causal transformer")
+    arrow(ax, (9.1, 3.9), (9.1, 4.6))
+    text(ax, (9.1, 5.1), "$p(a)$", ORANGE, 11)
+    arrow(ax, (9.8, 5.1), (12.0, 5.1), ORANGE, style="<|-|>", ls="--")
+    text(ax, (10.9, 5.6), "cross-entropy", ORANGE, 8)
+    text(ax, (14.1, 5.1), "oracle's action $a^*$", GREEN)
+    text(ax, (13.2, 2.4), "to act: draw\nfrom $p(a)$", ORANGE, 8)
+
+
 def r2d2(ax: Axes) -> None:
     box(ax, (2.2, 4.2), (3.0, 1.4), "backbone", BLUE)
     arrow(ax, (3.7, 4.2), (5.0, 4.2))
@@ -549,6 +567,7 @@ DRAWN: dict[str, Callable[[Axes], None]] = {
         reptile,
         rl2,
         maml_trpo,
+        decision_pretrained_transformer,
         r2d2,
         fine_tuning,
         auto_adapt,
