@@ -725,7 +725,14 @@ class KilledAfter(Callback):
 
 @pytest.mark.parametrize(
     "name",
-    ["prototypical_networks", "mann", "neural_process", "maml", "reptile", "rl2", "maml_trpo"],
+    [
+        "prototypical_networks",
+        "mann",
+        "neural_process",
+        "maml",
+        "reptile",
+        *(name for name, kind in LEARNERS.items() if kind.acts),
+    ],
 )
 def test_every_family_of_learners_killed_and_resumed_has_the_same_bits(tmp_path, name):
     options = {
