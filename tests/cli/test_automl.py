@@ -280,6 +280,7 @@ def test_a_search_that_is_stopped_saves_its_best_ensemble(tmp_path, file, number
         env=env,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # if tests ignore it
     )
     while not (run / "automl.json").exists():
         assert process.poll() is None
