@@ -620,7 +620,7 @@ def test_nothing_saved_is_a_pickle(tmp_path):
         ([[0.0], [np.nan], [1.0], [1.0]], Y, "NaN"),
         ([[0.0], [np.inf], [1.0], [1.0]], Y, "infinity"),
         ([[0.0], ["x"], [1.0], [1.0]], Y, "numeric"),
-        ([[0.0], [1.0, 2.0], [1.0], [1.0]], Y, "series of 3 points or more, got 1 in series 0"),
+        ([[0.0], [1.0, 2.0], [1.0], [1.0]], Y, "rows of one length, or series of 3 points or more"),
         ([[1e300], [2e300], [0.0], [1.0]], Y, r"numbers of 1e\+15 at most, got 2e\+300: scale"),
     ],
 )
