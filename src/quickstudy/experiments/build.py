@@ -103,23 +103,19 @@ def _generated_tasks(family: Family, data: Data, seed: int) -> Tasks:
     """Tasks that a function generates."""
     assert data.family is not None
     kind = "regression" if data.family.regression else "classification"
-    options = data.family.options
+    known = data.family.episode_shape
     unread = {"split", "title", "data", "n_tasks", "learner", "published"}  # by the function
-    if refused := sorted(family.model_fields_set - unread - set(options)):
+    if refused := sorted(family.model_fields_set - unread - set(known)):
         raise UsageError(
             f"expected no {refused[0]} for {data.name} tasks, which are {kind} made by code and "
-            f"take {', '.join(options)}"
+            f"take {', '.join(known)}"
         )
-    shape = {
-        name: value
-        for name in ("n_way", "n_shot", "n_query", "n_labels", "within_group")
-        if name in options and (value := getattr(family, name)) is not None
-    }
+    shape = {name: value for name in known if (value := getattr(family, name)) is not None}
     hints = _hints(data.family.make)
     for name, value in shape.items():
         if isinstance(value, tuple) and hints.get(name) is int:
             raise UsageError(f"expected one {name} for {data.name} tasks, got a range")
-    return data.family.make(**shape, seed=seed)
+    return data.family.make(**shape, **data.options, seed=seed)
 
 
 def _trials(family: Family, data: Data, seed: int) -> Tasks:

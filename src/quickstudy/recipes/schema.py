@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from quickstudy.encoders import ENCODERS
+from quickstudy.errors import unknown
 from quickstudy.tasks.datasets import DATASETS, Dataset
 from quickstudy.tasks.environments import ENVIRONMENTS, EnvironmentFamily, make_family
 from quickstudy.tasks.families import FAMILIES, TaskFamily
@@ -59,7 +60,7 @@ class _Optimizer(Options):
 
 class Data(_Table):
     """Where tasks come from: a data set, a family of tasks or one of environments by name (see
-    `Registry`), the last with its `options`; or the user's own images, a folder (or zip) with a
+    `Registry`), a family with its `options`; or the user's own images, a folder (or zip) with a
     folder per class, which is split by classes into train, validation and test (about 64, 16 and
     20 in 100), where "all" is all of them.
 
@@ -87,12 +88,14 @@ class Data(_Table):
             raise ValueError('expected name = "folder" together with a folder')
         if self.folder is None and self.model_fields_set & {"channels", "ink"}:
             raise ValueError('expected channels and ink only with name = "folder"')
-        further = self.model_fields_set - {"name"} - ({"options"} if self.is_environment else set())
-        if further and (self.family or self.is_environment):
-            but = " but options" if self.is_environment else ""
-            raise ValueError(f"expected no further keys with {self.name} tasks{but}")
-        if self.options and not self.is_environment:
-            raise ValueError("expected options only with the name of an environment family")
+        by_code = self.family is not None or self.is_environment
+        if self.model_fields_set - {"name", "options"} and by_code:
+            raise ValueError(f"expected no further keys with {self.name} tasks but options")
+        if self.options and not by_code:
+            raise ValueError("expected options only with the name of a family")
+        for option in self.options if self.family else ():
+            if option not in self.family.options:
+                raise unknown(f"option of {self.name}", option, self.family.options)
         of_images = {"image_size", "rotations", "mirrors", "encoder"} & self.model_fields_set
         if self.dataset and self.dataset.shape and of_images:
             raise ValueError(f"expected no {min(of_images)} with {self.name}, which has no images")
@@ -265,9 +268,9 @@ class Recipe(_Table):
 
     @property
     def n_outputs(self) -> int:
-        """Of the learner: 1 for a regression, else the most classes of a training task."""
-        if self.data.is_regression:
-            return 1
+        """Of the learner: numbers of a regression's target, or most classes of a training task."""
+        if self.data.family and self.data.family.regression:
+            return self.data.family.n_targets
         n_way = self.tasks.n_way or 0
         return self.tasks.n_labels or (n_way if isinstance(n_way, int) else n_way[1])
 

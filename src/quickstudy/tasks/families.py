@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from quickstudy.registry import Registry
+from quickstudy.tasks.environments import CartPoleSwingUp, DynamicsTasks, Pendulums, TwoLinkArms
+from quickstudy.tasks.environments.mechanics import Mechanics
 from quickstudy.tasks.sampler import SinusoidTasks, Tasks
 from quickstudy.tasks.tables import TableTasks
 
 __all__ = ["FAMILIES", "TaskFamily"]
+
+EPISODE_SHAPE = ("n_way", "n_shot", "n_query", "n_labels", "within_group")
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,11 @@ class TaskFamily:
 
     Args:
         make: Makes the tasks from those of n_way, n_shot, n_query, n_labels, within_group that it
-            has as parameters, and a seed. What recipes give beyond these is refused.
+            has as parameters, and a seed. Its further parameters are the `options` of a recipe's
+            data. What recipes give beyond these is refused.
         shape: Of an example.
         regression: Whether targets are numbers instead of classes.
+        n_targets: Numbers of a target, in a regression.
 
     Example:
         >>> family = TaskFamily(SinusoidTasks, (1,), regression=True)
@@ -33,11 +39,27 @@ class TaskFamily:
     make: Callable[..., Tasks]
     shape: tuple[int, ...]
     regression: bool = False
+    n_targets: int = 1
 
     @property
     def options(self) -> list[str]:
-        """What `make` takes beside a seed."""
+        """What `make` takes beside a seed and the shape of an episode."""
+        return [name for name in self._parameters if name not in EPISODE_SHAPE]
+
+    @property
+    def episode_shape(self) -> list[str]:
+        """What `make` takes of n_way, n_shot, n_query, n_labels, within_group."""
+        return [name for name in self._parameters if name in EPISODE_SHAPE]
+
+    @property
+    def _parameters(self) -> list[str]:
         return [name for name in inspect.signature(self.make).parameters if name != "seed"]
+
+
+def _dynamics(kind: type[Mechanics]) -> TaskFamily:
+    """The dynamics of machines."""
+    o, a = kind.observation_size, kind.actions.size
+    return TaskFamily(partial(DynamicsTasks, kind), (o + a,), regression=True, n_targets=o)
 
 
 FAMILIES = Registry(
@@ -47,6 +69,9 @@ FAMILIES = Registry(
     {
         "sinusoid": TaskFamily(SinusoidTasks, (1,), regression=True),
         "tables": TaskFamily(partial(TableTasks, n_way=2), (TableTasks.MAX_COLUMNS,)),
+        "pendulum_dynamics": _dynamics(Pendulums),
+        "cartpole_swingup_dynamics": _dynamics(CartPoleSwingUp),
+        "two_link_arm_dynamics": _dynamics(TwoLinkArms),
     },
 )
 """By name. Of "tables", n_shot counts the rows of the support set, and n_way is 2 if not given."""

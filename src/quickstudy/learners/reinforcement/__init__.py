@@ -11,6 +11,11 @@ from quickstudy.learners.reinforcement.classical import (
 )
 from quickstudy.learners.reinforcement.experience import Experience, Policy, play
 from quickstudy.learners.reinforcement.gittins import GittinsIndex
+from quickstudy.learners.reinforcement.model_predictive import (
+    AdaptiveModel,
+    ModelPredictivePolicy,
+    TrueModel,
+)
 from quickstudy.learners.reinforcement.oracles import (
     BestArm,
     GoalSearcher,
@@ -24,26 +29,32 @@ from quickstudy.learners.reinforcement.planning import (
     OptimalPlanner,
     OptimisticPSRL,
 )
+from quickstudy.learners.reinforcement.shooting import CrossEntropyMethod, RandomShooting
 
 __all__ = [
     "PSRL",
     "UCB1",
+    "AdaptiveModel",
     "BayesOptimal",
     "BestArm",
     "ClassicalPolicy",
+    "CrossEntropyMethod",
     "EpsilonGreedy",
     "Experience",
     "GittinsIndex",
     "GoalSearcher",
     "Greedy",
     "GreedyPlanner",
+    "ModelPredictivePolicy",
     "OptimalPlanner",
     "OptimisticPSRL",
     "Policy",
     "RandomPolicy",
+    "RandomShooting",
     "ShortestWay",
     "StraightLine",
     "ThompsonSampling",
+    "TrueModel",
     "oracle",
     "play",
 ]

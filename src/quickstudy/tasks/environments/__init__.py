@@ -9,6 +9,7 @@ from quickstudy.tasks.environments.actions import Box, Discrete
 from quickstudy.tasks.environments.arm import TwoLinkArms
 from quickstudy.tasks.environments.bandits import BernoulliBandits, GaussianBandits
 from quickstudy.tasks.environments.cartpole import CartPoleSwingUp
+from quickstudy.tasks.environments.dynamics import DynamicsTasks
 from quickstudy.tasks.environments.environment import (
     EnvironmentFamily,
     Environments,
@@ -34,6 +35,7 @@ __all__ = [
     "CartPoleSwingUp",
     "CrippledHalfCheetahs",
     "Discrete",
+    "DynamicsTasks",
     "EnvironmentFamily",
     "EnvironmentTask",
     "Environments",

@@ -75,17 +75,19 @@ class TwoLinkArms(Mechanics):
         unit = torch.rand(
             6, len(payload), generator=generator, dtype=payload.dtype, device=payload.device
         )
-        angle1, angle2, velocity1, velocity2 = 0.2 * unit[:4] - 0.1
         radius = self.length * (0.6 + 1.2 * unit[4])  # 0.3 to 0.9 m
         direction = 2 * math.pi * unit[5]
         return {
-            "angle1": angle1,
-            "angle2": angle2,
-            "velocity1": velocity1,
-            "velocity2": velocity2,
+            **dict(zip(MOTION, 0.2 * unit[:4] - 0.1, strict=True)),
             "target_x": radius * direction.sin(),
             "target_y": -radius * direction.cos(),
         }
+
+    def reset_anywhere(self, parameters: Parameters, generator: torch.Generator) -> State:
+        state = self.reset(parameters, generator)  # motion from -0.1 to 0.1
+        scales = (10 * math.pi, 10 * math.pi, 50.0, 50.0)  # to half turns, and to 5 rad/s
+        moved = {name: scale * state[name] for name, scale in zip(MOTION, scales, strict=True)}
+        return state | moved
 
     def step(
         self, parameters: Parameters, state: State, actions: Tensor, generator: torch.Generator
@@ -160,3 +162,18 @@ class TwoLinkArms(Mechanics):
             ],
             1,
         )
+
+    def state_of(self, observations: Tensor) -> State:
+        cosine1, sine1, cosine2, sine2, velocity1, velocity2, x, y = observations.unbind(1)
+        motion = {
+            "angle1": torch.atan2(sine1, cosine1),
+            "angle2": torch.atan2(sine2, cosine2),
+            "velocity1": velocity1,
+            "velocity2": velocity2,
+        }
+        hand_x, hand_y = self.hand(motion)
+        return motion | {"target_x": hand_x + x, "target_y": hand_y + y}
+
+    def reward(self, observations: Tensor, actions: Tensor, next_observations: Tensor) -> Tensor:
+        distance = torch.hypot(next_observations[..., 6], next_observations[..., 7])
+        return -distance - 0.01 * actions.square().mean(-1)

@@ -61,6 +61,17 @@ class CartPoleSwingUp(Mechanics):
         x, x_velocity, angle, velocity = 0.1 * unit - 0.05
         return {"x": x, "x_velocity": x_velocity, "angle": math.pi + angle, "velocity": velocity}
 
+    def reset_anywhere(self, parameters: Parameters, generator: torch.Generator) -> State:
+        mass = parameters["cart_mass"]
+        unit = torch.rand(4, len(mass), generator=generator, dtype=mass.dtype, device=mass.device)
+        x, x_velocity, angle, velocity = 2 * unit - 1
+        return {
+            "x": 0.5 * self.rail * x,
+            "x_velocity": 2 * x_velocity,  # m/s
+            "angle": math.pi * angle,
+            "velocity": 8 * velocity,  # rad/s: about what a fall from upright ends in
+        }
+
     def step(
         self, parameters: Parameters, state: State, actions: Tensor, generator: torch.Generator
     ) -> tuple[State, Tensor, None]:
@@ -92,3 +103,12 @@ class CartPoleSwingUp(Mechanics):
         return torch.stack(
             [state["x"], state["x_velocity"], angle.cos(), angle.sin(), state["velocity"]], 1
         )
+
+    def state_of(self, observations: Tensor) -> State:
+        x, x_velocity, cosine, sine, velocity = observations.unbind(1)
+        angle = torch.atan2(sine, cosine)
+        return {"x": x, "x_velocity": x_velocity, "angle": angle, "velocity": velocity}
+
+    def reward(self, observations: Tensor, actions: Tensor, next_observations: Tensor) -> Tensor:
+        x, cosine = next_observations[..., 0], next_observations[..., 2]
+        return 0.5 + 0.5 * cosine - 0.1 * (x / self.rail).square()

@@ -1,14 +1,20 @@
-"""What the mechanical families share: parameters drawn from ranges, or beyond them."""
+"""What the mechanical families share: parameters drawn from ranges, or beyond them; and what a
+planner needs, a reward and a state that follow from what is seen.
+
+Shapes: n environments, o numbers of an observation, a numbers of an action.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from quickstudy.errors import UsageError
-from quickstudy.tasks.environments.environment import EnvironmentFamily, Parameters
+from quickstudy.tasks.environments.actions import Box
+from quickstudy.tasks.environments.environment import EnvironmentFamily, Parameters, State
 from quickstudy.tasks.environments.options import check_number
 
 __all__ = ["Mechanics", "draw"]
@@ -53,6 +59,7 @@ class Mechanics(EnvironmentFamily):
         UsageError: If `beyond` is so large that a parameter could be 0 or less.
     """
 
+    actions: Box
     ranges: Mapping[str, tuple[float, float]]
 
     def __init__(self, *, beyond: float = 0.0, seed: int = 0) -> None:
@@ -70,3 +77,16 @@ class Mechanics(EnvironmentFamily):
             name: draw(low, high, self.beyond, n, generator)
             for name, (low, high) in self.ranges.items()
         }
+
+    @abstractmethod
+    def reset_anywhere(self, parameters: Parameters, generator: torch.Generator) -> State:
+        """Draw states from all that a machine may come to, to learn its dynamics from."""
+
+    @abstractmethod
+    def state_of(self, observations: Tensor) -> State:
+        """The states that look like these observations (n, o)."""
+
+    @abstractmethod
+    def reward(self, observations: Tensor, actions: Tensor, next_observations: Tensor) -> Tensor:
+        """The rewards (...) of steps, from what was seen before and after them, both (..., o), and
+        the actions (..., a)."""

@@ -54,6 +54,10 @@ class Pendulums(Mechanics):
         angle, velocity = 2 * unit - 1
         return {"angle": math.pi * angle, "velocity": velocity}
 
+    def reset_anywhere(self, parameters: Parameters, generator: torch.Generator) -> State:
+        state = self.reset(parameters, generator)
+        return {"angle": state["angle"], "velocity": self.max_speed * state["velocity"]}
+
     def step(
         self, parameters: Parameters, state: State, actions: Tensor, generator: torch.Generator
     ) -> tuple[State, Tensor, None]:
@@ -70,3 +74,12 @@ class Pendulums(Mechanics):
     def observe(self, parameters: Parameters, state: State) -> Tensor:
         angle = state["angle"]
         return torch.stack([angle.cos(), angle.sin(), state["velocity"]], 1)
+
+    def state_of(self, observations: Tensor) -> State:
+        cosine, sine, velocity = observations.unbind(1)
+        return {"angle": torch.atan2(sine, cosine), "velocity": velocity}
+
+    def reward(self, observations: Tensor, actions: Tensor, next_observations: Tensor) -> Tensor:
+        cosine, sine, velocity = observations.unbind(-1)
+        cost = torch.atan2(sine, cosine).square() + 0.1 * velocity.square()
+        return -cost - 0.001 * actions[..., 0].square()
