@@ -80,7 +80,7 @@ class Data(_Table):
     options: dict[str, Any] = {}
 
     def __hash__(self) -> int:
-        return hash(self.model_dump_json())
+        return hash(repr(self))
 
     @model_validator(mode="after")
     def _images_only_in_a_folder(self) -> Data:
