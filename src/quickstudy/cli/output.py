@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 import os
@@ -62,7 +63,8 @@ def say(result: Any, as_json: bool, text: str) -> None:
 
 
 def json_text(value: Any, encoding: str = "utf-8") -> str:
-    """A value as JSON, with letters as they are, or escaped where an encoding does not have them.
+    """A value as JSON, with letters as they are in UTF-8, or escaped in any other encoding, since
+    readers of JSON expect UTF-8.
 
     Example:
         >>> print(json_text("Żółw"), json_text("Żółw", "cp1252"))
@@ -70,7 +72,7 @@ def json_text(value: Any, encoding: str = "utf-8") -> str:
     """
     text = json.dumps(value, indent=1, ensure_ascii=False)
     try:
-        text.encode(encoding)
+        text.encode("utf-8" if codecs.lookup(encoding).name == "utf-8" else "ascii")
     except UnicodeEncodeError:
         return json.dumps(value, indent=1)
     return text
