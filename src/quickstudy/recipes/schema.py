@@ -93,9 +93,10 @@ class Data(_Table):
             raise ValueError(f"expected no further keys with {self.name} tasks but options")
         if self.options and not by_code:
             raise ValueError("expected options only with the name of a family")
-        for option in self.options if self.family else ():
-            if option not in self.family.options:
-                raise unknown(f"option of {self.name}", option, self.family.options)
+        known = self.family.options if self.family else self.options
+        for option in self.options:
+            if option not in known:
+                raise unknown(f"option of {self.name}", option, known)
         of_images = {"image_size", "rotations", "mirrors", "encoder"} & self.model_fields_set
         if self.dataset and self.dataset.shape and of_images:
             raise ValueError(f"expected no {min(of_images)} with {self.name}, which has no images")
