@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,8 @@ def five_line_models(*, is_embedding: bool) -> dict[str, Any]:
     }
 
 
-def regressions(*, is_embedding: bool = True) -> dict[str, Any]:
+def regressions() -> dict[str, Any]:
     """Logistic regressions of embeddings at several strengths, by name."""
-    assert is_embedding
     return {
         f"logistic regression, C = {c:g}": LogisticRegression(C=c, max_iter=300)
         for c in (1.0, 10.0, 100.0, 1000.0)
@@ -50,7 +50,11 @@ def regressions(*, is_embedding: bool = True) -> dict[str, Any]:
 
 
 def accuracies(
-    models: dict[str, Any], x: np.ndarray, y: np.ndarray, queries: np.ndarray, query_y: np.ndarray
+    models: Mapping[str, Any],
+    x: np.ndarray,
+    y: np.ndarray,
+    queries: np.ndarray,
+    query_y: np.ndarray,
 ) -> dict[str, float]:
     """The accuracy of each on queries; without those that cannot learn from so few examples."""
     scores = {}

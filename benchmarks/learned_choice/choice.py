@@ -102,7 +102,7 @@ def _make_many_ways(folder: Path, domain: Domain) -> None:
     n = N_OF_MANY * (2 if n_way >= 100 else 1)
     cells = [(n_way, shots) for shots in MANY_SHOTS]
     named = replace(domain, name=f"{domain.name}{OF_ALL_CLASSES}")
-    beside = regressions if domain.kind in EMBEDDINGS else None
+    beside = regressions() if domain.kind in EMBEDDINGS else {}
     _write(folder, named, n, cells=cells, baselines=beside, joined=True)
 
 
@@ -117,7 +117,8 @@ def make_cells(bank: Path, folder: Path, part: str) -> None:
     for name in JUDGED[_part(part)]:
         domain = read_domains(bank / f"{name}.npz")[0]
         n_tasks = len(CELLS) * N_OF_CELL
-        _write(folder, domain, n_tasks, cells=CELLS, baselines=five_line_models, seed=1)
+        models = five_line_models(is_embedding=domain.kind in EMBEDDINGS)
+        _write(folder, domain, n_tasks, cells=CELLS, baselines=models, seed=1)
 
 
 def _domains(bank: Path, part: str) -> Iterator[Domain]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,6 @@ EMBEDDINGS: dict[str, tuple[str, ...]] = {
     "image": ("efficientnet_lite0", "handwriting"),
 }
 """The views of kinds that are embedded; baselines see the first."""
-
-Baselines = Callable[..., dict[str, Any]]
-"""Makes classifiers by name, given `is_embedding`; see `baselines`."""
 
 LEAST_SCORE = -3e4
 """Scores are kept in 16 bits, less the greatest of their example."""
@@ -108,7 +105,7 @@ def draw_tasks(
     domain: Domain,
     n_tasks: int,
     *,
-    baselines: Baselines | None = None,
+    baselines: Mapping[str, Any] = {},
     joined: bool = False,
     cells: Sequence[tuple[int, int]] = (),
     seed: int = 0,
@@ -116,7 +113,7 @@ def draw_tasks(
     """Tasks of a domain, with the scores of all candidates.
 
     Args:
-        baselines: Classifiers of scikit-learn that are run too.
+        baselines: Classifiers of scikit-learn that are run too, by name.
         joined: Whether these see all embeddings, side by side.
         cells: Ways and shots, in turn; by default they are drawn.
     """
@@ -140,7 +137,7 @@ def _draw(
     shots: int,
     spread: float,
     rng: np.random.Generator,
-    baselines: Baselines | None,
+    baselines: Mapping[str, Any],
     joined: bool,
 ) -> Task | None:
     classes, counts = np.unique(domain.y, return_counts=True)
@@ -163,8 +160,7 @@ def _draw(
     scores = {}
     if baselines:
         x = domain.baseline_inputs(joined=joined)
-        models = baselines(is_embedding=domain.kind in EMBEDDINGS)
-        scores = accuracies(models, x[s], labels.numpy(), x[q], query_labels.numpy())
+        scores = accuracies(baselines, x[s], labels.numpy(), x[q], query_labels.numpy())
     kept = Candidates(
         fitted.names,
         _halved(fitted.left_out),
