@@ -45,7 +45,7 @@ def bfloat16_is_faster(learner: Learner, tasks: Tasks, index: int, repeats: int 
     regression, whose rewards and targets need more digits.
     """
     device = device_of(learner)
-    if learner.collects or not bfloat16_is_native(device):
+    if learner.acts or not bfloat16_is_native(device):
         return False
     episode = tasks[index].to(device)
     if isinstance(episode, Trial) or episode.n_way is None:

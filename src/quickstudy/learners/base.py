@@ -83,10 +83,8 @@ class Learner(nn.Module, ABC):
     """Ways that a task may have: any number, up to `n_outputs`, or `n_outputs` alone."""
 
     acts: bool = False
-    """Whether its tasks are environments, and its predictors policies."""
-
-    collects: bool = False
-    """Whether `updates` makes a few large batches of data, and not one part a task."""
+    """Whether its tasks are environments, and its predictors policies; `updates` then makes a few
+    large batches of experience, and not one part a task."""
 
     descriptions: Literal["inputs", "attributes"] | None = None
     """What describes a class to it, in `Support.attributes`: an input like the examples, a vector

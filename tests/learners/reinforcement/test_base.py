@@ -115,7 +115,7 @@ def test_many_tasks_are_played_a_part_at_a_time(monkeypatch):
     trials = Trials(FirstArmPays(n_arms=3, horizon=4), n_shot=1)
     learner = Counting(Discrete(3))
     whole = learner.returns(trials, [5, 0, 9, 3, 4])
-    monkeypatch.setattr(base, "MAX_TASKS", 2)
+    monkeypatch.setattr(base, "MAX_ENVIRONMENTS", 2)
     assert torch.equal(learner.returns(trials, [5, 0, 9, 3, 4]), whole)
 
 

@@ -138,7 +138,7 @@ def make_executor(
     """Make an executor by name; "auto" chooses one for this learner.
 
     "auto" is threads where there are several tasks and cores, and serial otherwise, as for a
-    learner that collects its own large batches; for networks
+    learner that acts, whose batches are large; for networks
     that `Vmap` can batch, on a CPU only those without convolutions, it tries which is fastest (see
     `Auto`).
 
@@ -156,7 +156,7 @@ def make_executor(
         raise UsageError(f"executor {name!r} cannot run {reason}: use 'threads' or 'serial'")
     if name != "auto":
         return EXECUTORS[name]()
-    if meta_batch_size == 1 or learner.collects:
+    if meta_batch_size == 1 or learner.acts:
         return Serial()
     on_cpu = device_of(learner).type == "cpu"
     if not reason and not (on_cpu and has_module(learner, (nn.modules.conv._ConvNd,))):

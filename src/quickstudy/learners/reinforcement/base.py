@@ -18,8 +18,8 @@ from quickstudy.tasks.environments.trials import Trial, Trials
 
 __all__ = ["ReinforcementLearner"]
 
-MAX_TASKS = 4096
-"""Tasks that are played at once in meta-testing."""
+MAX_ENVIRONMENTS = 4096
+"""Those that are played at once in meta-testing."""
 
 
 class ReinforcementLearner(Learner):
@@ -33,7 +33,7 @@ class ReinforcementLearner(Learner):
         actions: What actions are.
     """
 
-    acts = collects = True
+    acts = True
 
     def __init__(self, actions: Discrete | Box) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class ReinforcementLearner(Learner):
         if not isinstance(n_outputs, Discrete | Box):
             raise UsageError(
                 f"{cls.__name__} learns to act: expected tasks of an environment family, such as "
-                "bernoulli_bandits"
+                "bernoulli_bandit"
             )
         return cls(backbone, n_outputs, **options)  # type: ignore[call-arg]
 
@@ -79,11 +79,17 @@ class ReinforcementLearner(Learner):
         experience = play(environments, self.policy(), trials.n_shot + trials.n_query)
         return experience.after(trials.n_shot * trials.family.horizon)
 
+    def copies(self, trials: Trials) -> int:
+        """Environments of a task that `query_episodes` plays side by side, at most."""
+        del trials
+        return 1
+
     def returns(self, trials: Trials, indices: Sequence[int], seed: int = 0) -> Tensor:
         """The mean return of the query episodes of some trials, (n,); see `query_episodes`."""
         found = []
-        for start in range(0, len(indices), MAX_TASKS):
-            some = indices[start : start + MAX_TASKS]
+        at_once = max(1, MAX_ENVIRONMENTS // self.copies(trials))
+        for start in range(0, len(indices), at_once):
+            some = indices[start : start + at_once]
             played = self.query_episodes(trials, some, seed + start)
             returns = played.returns(trials.family.horizon)  # (episodes, n * copies)
             found.append(returns.unflatten(1, (len(some), -1)).mean((0, 2)))

@@ -132,6 +132,9 @@ class MAMLTRPO(ReinforcementLearner):
         query = environments(trials.n_query, self.inner_steps)
         return play(query, _AdaptedPolicy(self, weights))
 
+    def copies(self, trials: Trials) -> int:
+        return max(trials.n_shot, trials.n_query)
+
     def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[_Batch]]:
         self._check_shots(tasks[0].n_shot)
         weights, support = self._initial(len(tasks)), []
