@@ -379,3 +379,8 @@ def test_held_out_classes_are_those_of_tests_that_training_does_not_see():
     assert (part["data"], part["split"]) == ("glyphs", "test")
     assert 0 < len(part["classes"]) <= min(part["n_classes"], 100)
     assert held_out_classes(load_recipe("maml_sinusoid")) == []
+
+
+def test_options_with_a_name_that_is_none_suggest_a_family():
+    with pytest.raises(UsageError, match="did you mean 'bernoulli_bandit'"):
+        load_recipe("rl2_bandits", ["data.name=bernoulli"])

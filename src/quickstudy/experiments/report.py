@@ -159,8 +159,10 @@ def _costs(train: dict[str, Any], test: dict[str, Any] | None) -> list[str]:
     entries = next(iter(test["results"].values()), []) if test else []
     if entries and (cost := entries[0].get("cost")):
         entry = entries[0]
+        acting = entry["metric"] == "return"
+        what = "to act in a trial" if acting else "to adapt and predict one query"
         lines.append(
-            f"- to adapt and predict one query ({entry['title']}) takes "
+            f"- {what} ({entry['title']}) takes "
             f"{1000 * cost['seconds']:.3g} ms and {cost['flops'] / 1e9:.3g} GFLOP"
         )
     return lines

@@ -92,6 +92,9 @@ class Data(_Table):
         if self.model_fields_set - {"name", "options"} and by_code:
             raise ValueError(f"expected no further keys with {self.name} tasks but options")
         if self.options and not by_code:
+            if self.dataset is None and self.folder is None:
+                families = [*FAMILIES.names(), *ENVIRONMENTS.names()]
+                raise unknown("family of tasks", self.name, families)
             raise ValueError("expected options only with the name of a family")
         known = self.family.options if self.family else self.options
         for option in self.options:
