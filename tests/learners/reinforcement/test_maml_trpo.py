@@ -127,19 +127,21 @@ def test_later_steps_have_a_rate_of_their_own(family):
 def test_tasks_do_not_mix(family):
     learner = make(family)
     batch = batch_of(learner, tasks_of(family))
-    before = learner._adapted(learner._initial(3), batch)
+    (lived,) = batch.support
+
+    def adapted(experience, n_tasks):
+        steps = [learner._steps(experience, n_tasks)]
+        return learner._adapted(learner._initial(n_tasks), steps)
+
+    before = adapted(lived, 3)
     for task in range(3):  # as if it were alone
-        rows = torch.arange(4 * task, 4 * task + 4)
-        alone = maml_trpo._Batch(1, [part.of(rows) for part in batch.support], batch.query.of(rows))
-        weights = learner._adapted(learner._initial(1), alone)
+        weights = adapted(lived.of(torch.arange(4 * task, 4 * task + 4)), 1)
         for name, w in weights.items():
             torch.testing.assert_close(w[0], before[name][task], rtol=1e-4, atol=1e-6)
-    (lived,) = batch.support
     others, active = lived.rewards.clone(), lived.active.clone()
     others[:, :4] *= torch.rand(len(lived), 4)
     active[2:, :4] = False
-    other = replace(batch, support=[replace(lived, rewards=others, active=active)])
-    after = learner._adapted(learner._initial(3), other)
+    after = adapted(replace(lived, rewards=others, active=active), 3)
     changed = {name: (w != before[name]).flatten(1).any(1) for name, w in after.items()}
     assert any(bool(of_task[0]) for of_task in changed.values())
     assert not any(bool(of_task[1:].any()) for of_task in changed.values())
@@ -197,11 +199,11 @@ def test_first_order_takes_the_inner_gradients_for_constant(family, objective_of
     whole, first = (torch.cat([g.flatten() for g in gradients]) for gradients in found)
     assert not torch.allclose(whole, first, rtol=1e-2)
     # The first order is the gradient at the adapted weights, summed over tasks.
-    weights = learner._adapted(learner._initial(3), batch)
+    support, query = [learner._steps(batch.support[0], 3)], learner._steps(batch.query, 3)
+    weights = learner._adapted(learner._initial(3), support)
     leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
-    now = learner._distribution(leaves, batch.query).log_prob(batch.query.actions)
-    active = batch.query.active.float()
-    gain = (now * learner._advantages(batch.query, 3) * active).sum() / active.sum()
+    now = learner._distribution(leaves, query).log_prob(query.actions)
+    gain = (now * query.advantages * query.active).sum() / query.active.sum()
     each = torch.autograd.grad(gain, list(leaves.values()))
     expected = torch.cat([g.sum(0).flatten() for g in each])
     torch.testing.assert_close(first, expected, rtol=1e-3, atol=1e-5)
@@ -221,6 +223,17 @@ def test_a_step_of_the_trust_region_improves_the_gain_and_diverges_little(family
     assert gain > 0.01
     assert 0.002 < divergence <= 0.02
     assert result.loss.item() == pytest.approx(-batch.query.rewards.sum(0).mean().item(), rel=1e-5)
+
+
+def test_the_curvature_of_a_part_of_the_steps_gives_nearly_the_same_way(family):
+    def step(**options):
+        learner = make(family, **options)
+        batch = batch_of(learner, tasks_of(family, n_shot=50, n_query=50))
+        change = learner.meta_gradient(batch).gradients.values()
+        return torch.cat([part.flatten() for part in change])
+
+    whole, part = step(thinning=1), step(thinning=2)
+    assert torch.cosine_similarity(whole, part, dim=0) > 0.9
 
 
 def test_experience_before_each_step_is_that_of_the_policy_so_far(family):
@@ -308,7 +321,9 @@ def test_meta_training_finds_weights_that_one_step_adapts():
     assert meta_test(learner, unseen, 100).mean > before + 1
 
 
-@pytest.mark.parametrize("option", [{"inner_steps": -1}, {"inner_lr": 0}, {"max_divergence": 0}])
+@pytest.mark.parametrize(
+    "option", [{"inner_steps": -1}, {"inner_lr": 0}, {"max_divergence": 0}, {"thinning": 0}]
+)
 def test_options_that_cannot_train_are_refused(option):
-    with pytest.raises(UsageError, match="expected inner_steps >= 0, inner_lr > 0 and max_div"):
+    with pytest.raises(UsageError, match="expected inner_steps >= 0, inner_lr > 0, max_div"):
         make(Quits(), **option)

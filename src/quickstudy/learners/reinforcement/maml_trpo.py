@@ -2,7 +2,7 @@
 
 Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", 2017,
 arXiv:1703.03400, algorithm 3. Shapes: t steps, m tasks, e episodes of a task that are played side
-by side, n = m * e environments.
+by side, n = m * e environments, b = t * e steps of a task.
 """
 
 from __future__ import annotations
@@ -47,6 +47,36 @@ class _Batch:
     query: Experience
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """Steps of m tasks, and how much better each action was than expected.
+
+    Args:
+        observations: (m, b, o).
+        actions: (m, b), whole numbers, or (m, b, a).
+        advantages: (m, b), of mean 0 and standard deviation 1 in the active steps of each task.
+        active: (m, b), 1 or 0.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    advantages: Tensor
+    active: Tensor
+
+    def mean_by_task(self, values: Tensor) -> Tensor:
+        """Of values (m, b) of active steps: (m,)."""
+        return (values * self.active).sum(1) / self.active.sum(1)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Of values (m, b) of active steps."""
+        return (values * self.active).sum() / self.active.sum()
+
+    def every(self, stride: int) -> _Steps:
+        """One step of `stride`."""
+        parts = (self.observations, self.actions, self.advantages, self.active)
+        return _Steps(*(part[:, ::stride] for part in parts))
+
+
 class MAMLTRPO(ReinforcementLearner):
     """Adapts a policy by steps of policy gradient on its own episodes, and meta-trains where they
     start from, through these steps, by trust-region policy optimisation.
@@ -64,6 +94,8 @@ class MAMLTRPO(ReinforcementLearner):
         first_order: Whether meta-training takes the inner gradients for constant.
         discount, decay: Of generalized advantages.
         max_divergence, cg_steps, damping: Of the trust region.
+        thinning: The curvature of the trust region is taken from one step of this many; what its
+            steps are judged by, from all.
         deviation: See `ActionHead`.
 
     Example:
@@ -89,18 +121,20 @@ class MAMLTRPO(ReinforcementLearner):
         max_divergence: float = 0.01,
         cg_steps: int = 10,
         damping: float = 1e-2,
+        thinning: int = 4,
         deviation: float = 1.0,
     ) -> None:
         super().__init__(actions)
-        if inner_steps < 0 or inner_lr <= 0 or max_divergence <= 0:
+        if inner_steps < 0 or inner_lr <= 0 or max_divergence <= 0 or thinning < 1:
             raise UsageError(
-                "expected inner_steps >= 0, inner_lr > 0 and max_divergence > 0, got "
-                f"{inner_steps}, {inner_lr} and {max_divergence}"
+                "expected inner_steps >= 0, inner_lr > 0, max_divergence > 0 and thinning >= 1, got "
+                f"{inner_steps}, {inner_lr}, {max_divergence} and {thinning}"
             )
         self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
         self.later_lr = inner_lr / 2 if later_lr is None else later_lr
         self.discount, self.decay = discount, decay
         self.max_divergence, self.cg_steps, self.damping = max_divergence, cg_steps, damping
+        self.thinning = thinning
         self.network = nn.Sequential()
         self.network.add_module("backbone", backbone)
         self.network.add_module("head", ActionHead(feature_size(backbone), actions, deviation))
@@ -108,7 +142,7 @@ class MAMLTRPO(ReinforcementLearner):
     def adapt(self, support: Experience) -> Predictor:
         weights = self._initial(1)
         for step in range(self.inner_steps):
-            weights = self._inner_step(weights, support, step, create_graph=False)
+            weights = self._inner_step(weights, self._steps(support, 1), step, create_graph=False)
         return lambda x: functional_call(self.network, {k: w[0] for k, w in weights.items()}, (x,))
 
     def policy(self) -> MAMLPolicy:
@@ -128,7 +162,9 @@ class MAMLTRPO(ReinforcementLearner):
         weights = self._initial(len(indices))
         for step in range(self.inner_steps):
             experience = play(environments(trials.n_shot, step), _AdaptedPolicy(self, weights))
-            weights = self._inner_step(weights, experience, step, create_graph=False)
+            weights = self._inner_step(
+                weights, self._steps(experience, len(indices)), step, create_graph=False
+            )
         query = environments(trials.n_query, self.inner_steps)
         return play(query, _AdaptedPolicy(self, weights))
 
@@ -141,7 +177,9 @@ class MAMLTRPO(ReinforcementLearner):
         for step in range(self.inner_steps):
             environments = self.environments(tasks, tasks[0].n_shot)
             support.append(play(environments, _AdaptedPolicy(self, weights)))
-            weights = self._inner_step(weights, support[-1], step, create_graph=False)
+            weights = self._inner_step(
+                weights, self._steps(support[-1], len(tasks)), step, create_graph=False
+            )
         environments = self.environments(tasks, tasks[0].n_query)
         query = play(environments, _AdaptedPolicy(self, weights))
         yield [_Batch(len(tasks), support, query)]
@@ -149,35 +187,46 @@ class MAMLTRPO(ReinforcementLearner):
     def meta_gradient(self, episode: _Batch) -> MetaGradient:
         parameters = trainable(self)
         names = [name.removeprefix("network.") for name in parameters]
-        query, n_tasks = episode.query, episode.n_tasks
-        advantages = self._advantages(query, n_tasks)
+        n_tasks = episode.n_tasks
+        support = [self._steps(experience, n_tasks) for experience in episode.support]
+        query = self._steps(episode.query, n_tasks)
+        few_support = [steps.every(self.thinning) for steps in support]
+        few_query = query.every(self.thinning)
+
+        start = [parameter.detach() for parameter in parameters.values()]
+
+        def adapted(weights: Sequence[Tensor], support: Sequence[_Steps]) -> Weights:
+            return self._adapted(
+                _expanded(dict(zip(names, weights, strict=True)), n_tasks), support
+            )
+
         with torch.no_grad():
-            before = self._distribution(self._adapted(self._initial(n_tasks), episode), query)
+            weights = adapted(start, support)
+            before = self._distribution(weights, query)
             log_before = before.log_prob(query.actions)
-        active = query.active.to(advantages)
+            weights = adapted(start, few_support)
+            few_before = self._distribution(weights, few_query)
 
         def objective(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-            each = {
-                name: w.expand(n_tasks, *w.shape) for name, w in zip(names, weights, strict=True)
-            }
-            now = self._distribution(self._adapted(each, episode), query)
+            now = self._distribution(adapted(weights, support), query)
             ratio = (now.log_prob(query.actions) - log_before).exp()
-            divergence = kl_divergence(before, now)
-            return (
-                (ratio * advantages * active).sum() / active.sum(),
-                (divergence * active).sum() / active.sum(),
-            )
+            return query.mean(ratio * query.advantages), query.mean(kl_divergence(before, now))
+
+        def divergence(weights: Sequence[Tensor]) -> Tensor:
+            now = self._distribution(adapted(weights, few_support), few_query)
+            return few_query.mean(kl_divergence(few_before, now))
 
         change = trust_region_step(
             objective,
-            list(parameters.values()),
+            start,
+            divergence=divergence,
             max_divergence=self.max_divergence,
             cg_steps=self.cg_steps,
             damping=self.damping,
         )
         gradients = {name: -c for name, c in zip(parameters, change, strict=True)}
         # The gain is 0 before the step; what falls as the policy improves is minus the return.
-        loss = -query.rewards.sum(0).mean()
+        loss = -episode.query.rewards.sum(0).mean()
         return MetaGradient(loss, gradients, {n: b.clone() for n, b in self.named_buffers()})
 
     def _check_shots(self, n_shot: int) -> None:
@@ -189,33 +238,26 @@ class MAMLTRPO(ReinforcementLearner):
 
     def _initial(self, n_tasks: int) -> Weights:
         """The weights to start from, once for each task: (m, ...)."""
-        return {
-            name: w.detach().expand(n_tasks, *w.shape)
-            for name, w in self.network.named_parameters()
-        }
+        weights = {name: w.detach() for name, w in self.network.named_parameters()}
+        return _expanded(weights, n_tasks)
 
-    def _adapted(self, weights: Weights, batch: _Batch) -> Weights:
+    def _adapted(self, weights: Weights, support: Sequence[_Steps]) -> Weights:
         create_graph = torch.is_grad_enabled() and not self.first_order
-        for step, experience in enumerate(batch.support):
-            weights = self._inner_step(weights, experience, step, create_graph=create_graph)
+        for step, steps in enumerate(support):
+            weights = self._inner_step(weights, steps, step, create_graph=create_graph)
         return weights
 
     def _inner_step(
-        self, weights: Weights, experience: Experience, step: int, *, create_graph: bool
+        self, weights: Weights, steps: _Steps, step: int, *, create_graph: bool
     ) -> Weights:
-        """A step of policy gradient for each task."""
-        n_tasks = next(iter(weights.values())).shape[0]
-        advantages = self._advantages(experience, n_tasks)
-        active = experience.active.to(advantages)
+        """A step of policy gradient for each task, on a mean over its own steps."""
         with torch.enable_grad():
             each = {
                 name: w if w.requires_grad else w.detach().requires_grad_()
                 for name, w in weights.items()
             }
-            gain = self._distribution(each, experience).log_prob(experience.actions) * advantages
-            by_task = (gain * active).unflatten(1, (n_tasks, -1)).sum((0, 2))
-            # Every task's gain is a mean over its own steps.
-            gains = by_task / active.unflatten(1, (n_tasks, -1)).sum((0, 2))  # (m,)
+            log_probs = self._distribution(each, steps).log_prob(steps.actions)  # (m, b)
+            gains = steps.mean_by_task(log_probs * steps.advantages)
             gradients = torch.autograd.grad(
                 gains.sum(), list(each.values()), create_graph=create_graph
             )
@@ -223,29 +265,37 @@ class MAMLTRPO(ReinforcementLearner):
         pairs = zip(weights.items(), gradients, strict=True)
         return {name: w + rate * gradient for (name, w), gradient in pairs}
 
-    def _distribution(self, weights: Weights, experience: Experience) -> Any:
-        """Over actions (t, n), by each task's own weights."""
-        t = len(experience)
-        n_tasks = next(iter(weights.values())).shape[0]
-        by_task = experience.observations.unflatten(1, (n_tasks, -1)).transpose(0, 1).flatten(1, 2)
-        out = self._forward(weights, by_task)  # (m, t * e, k)
-        out = out.unflatten(1, (t, -1)).transpose(0, 1).flatten(1, 2)
-        return distribution_of(self.actions, out)
+    def _distribution(self, weights: Weights, steps: _Steps) -> Any:
+        """Over actions (m, b), by each task's own weights."""
+        return distribution_of(self.actions, self._forward(weights, steps.observations))
 
     def _forward(self, weights: Weights, x: Tensor) -> Tensor:
         """(m, b, o) to (m, b, k)."""
         return vmap(lambda w, each: functional_call(self.network, w, (each,)))(weights, x)
 
-    def _advantages(self, experience: Experience, n_tasks: int) -> Tensor:
-        """(t, n), with mean 0 and deviation 1 in the active steps of each task."""
+    def _steps(self, experience: Experience, n_tasks: int) -> _Steps:
         rewards, ends = experience.rewards, experience.ends
         zeros = rewards.new_zeros(len(rewards) + 1, rewards.shape[1])
         returns = generalized_advantages(rewards, zeros, ends, self.discount, 1.0)
         values = linear_baseline(experience, returns, n_tasks)
         values = torch.cat([values, torch.zeros_like(values[:1])])
         advantages = generalized_advantages(rewards, values, ends, self.discount, self.decay)
-        by_task, active = (x.unflatten(1, (n_tasks, -1)) for x in (advantages, experience.active))
-        return standardised(by_task, active, (0, 2)).flatten(1)
+
+        def by_task(part: Tensor) -> Tensor:  # (t, n, ...) -> (m, b, ...)
+            return part.unflatten(1, (n_tasks, -1)).transpose(0, 1).flatten(1, 2)
+
+        active = by_task(experience.active)
+        return _Steps(
+            by_task(experience.observations),
+            by_task(experience.actions),
+            standardised(by_task(advantages), active, (1,)),
+            active.to(advantages),
+        )
+
+
+def _expanded(weights: Weights, n_tasks: int) -> Weights:
+    """Once for each task: (m, ...)."""
+    return {name: w.expand(n_tasks, *w.shape) for name, w in weights.items()}
 
 
 class _AdaptedPolicy:
@@ -289,8 +339,10 @@ class MAMLPolicy:
         if not bool(step.dones.all()):
             return
         if self._n_steps < self.learner.inner_steps:
+            n_tasks = step.rewards.shape[0]
+            steps = self.learner._steps(Experience.of_steps(self._episode), n_tasks)
             self._weights = self.learner._inner_step(
-                self._weights, Experience.of_steps(self._episode), self._n_steps, create_graph=False
+                self._weights, steps, self._n_steps, create_graph=False
             )
             self._weights = {name: w.detach() for name, w in self._weights.items()}
             self._n_steps += 1

@@ -47,6 +47,7 @@ def trust_region_step(
     weights: Sequence[Tensor],
     *,
     max_divergence: float,
+    divergence: Callable[[Sequence[Tensor]], Tensor] | None = None,
     cg_steps: int = 10,
     damping: float = 1e-2,
     backtracks: int = 15,
@@ -59,14 +60,18 @@ def trust_region_step(
         objective: Gain and divergence.
         weights: Where the policy is that acted.
         max_divergence: The most that the divergence may become.
+        divergence: Maps weights to an estimate of the divergence whose curvature is to be used, such
+            as that of fewer steps; the objective's own if not given.
         cg_steps, damping: Of the natural gradient.
         backtracks, shrink: Lengths that are tried, each this share of the one before.
     """
     leaves = [w.detach().requires_grad_() for w in weights]
     with torch.enable_grad():
-        gain, divergence = objective(leaves)
-        gradient = _flat(torch.autograd.grad(gain, leaves, retain_graph=True))
-        slope = _flat(torch.autograd.grad(divergence, leaves, create_graph=True))
+        gain, diverged = objective(leaves)
+        gradient = _flat(torch.autograd.grad(gain, leaves, retain_graph=divergence is None))
+        if divergence is not None:
+            diverged = divergence(leaves)
+        slope = _flat(torch.autograd.grad(diverged, leaves, create_graph=True))
 
     def product(v: Tensor) -> Tensor:
         with torch.enable_grad():
