@@ -127,8 +127,8 @@ class MAMLTRPO(ReinforcementLearner):
         super().__init__(actions)
         if inner_steps < 0 or inner_lr <= 0 or max_divergence <= 0 or thinning < 1:
             raise UsageError(
-                "expected inner_steps >= 0, inner_lr > 0, max_divergence > 0 and thinning >= 1, got "
-                f"{inner_steps}, {inner_lr}, {max_divergence} and {thinning}"
+                "expected inner_steps >= 0, inner_lr > 0, max_divergence > 0 and thinning >= 1, "
+                f"got {inner_steps}, {inner_lr}, {max_divergence} and {thinning}"
             )
         self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
         self.later_lr = inner_lr / 2 if later_lr is None else later_lr

@@ -60,8 +60,8 @@ def trust_region_step(
         objective: Gain and divergence.
         weights: Where the policy is that acted.
         max_divergence: The most that the divergence may become.
-        divergence: Maps weights to an estimate of the divergence whose curvature is to be used, such
-            as that of fewer steps; the objective's own if not given.
+        divergence: Maps weights to an estimate of the divergence whose curvature is to be used,
+            such as that of fewer steps; the objective's own if not given.
         cg_steps, damping: Of the natural gradient.
         backtracks, shrink: Lengths that are tried, each this share of the one before.
     """
