@@ -35,16 +35,18 @@ def pytest_runtest_setup(item):
             pytest.skip(reason)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    """Keep the user's cache out of the tests; decoded data sets are kept for the session."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(scope="session", autouse=True)
+def own_environment(tmp_path_factory):
+    """Keep the user's cache and experience out of the tests.
 
-
-@pytest.fixture(autouse=True)
-def no_experience(monkeypatch):
-    """Keep the user's experience out of the tests."""
-    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", "off")
+    The processes that run tests share a cache, so that data sets are decoded once.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+        patch.setenv("QUICKSTUDY_EXPERIENCE", "off")
+        yield
 
 
 @pytest.fixture
