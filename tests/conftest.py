@@ -3,6 +3,11 @@
 import gc
 import os
 
+# Before PyTorch loads, and for the processes that tests start: a process a core runs tests, so each
+# computes with one thread, and threads that wait for others leave the core to them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 import torch
 
@@ -11,7 +16,7 @@ from quickstudy.tasks.datasets.store import is_here
 
 
 def pytest_configure(config):
-    torch.set_num_threads(1)  # tests run in a process a core
+    torch.set_num_threads(1)
     config.addinivalue_line("markers", "data(name): needs a data set that may be absent")
 
 
