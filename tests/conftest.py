@@ -3,6 +3,11 @@
 import gc
 import os
 
+# Before PyTorch loads, and for the processes that tests start: a process a core runs tests, so each
+# computes with one thread, and threads that wait for others leave the core to them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 import torch
 
@@ -11,7 +16,7 @@ from quickstudy.tasks.datasets.store import is_here
 
 
 def pytest_configure(config):
-    torch.set_num_threads(1)  # tests run in a process a core
+    torch.set_num_threads(1)
     config.addinivalue_line("markers", "data(name): needs a data set that may be absent")
 
 
@@ -35,16 +40,18 @@ def pytest_runtest_setup(item):
             pytest.skip(reason)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    """Keep the user's cache out of the tests; decoded data sets are kept for the session."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(scope="session", autouse=True)
+def own_environment(tmp_path_factory):
+    """Keep the user's cache and experience out of the tests.
 
-
-@pytest.fixture(autouse=True)
-def no_experience(monkeypatch):
-    """Keep the user's experience out of the tests."""
-    monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", "off")
+    The processes that run tests share a cache, so that data sets are decoded once.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+        patch.setenv("QUICKSTUDY_EXPERIENCE", "off")
+        yield
 
 
 @pytest.fixture

@@ -95,7 +95,9 @@ def nothing_here(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def trained_once(recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "run"
-    train_run(load_recipe(recipe), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUICKSTUDY_DATA", str(folder.parent / "no-data"))
+        train_run(load_recipe(recipe), folder)
     return folder
 
 

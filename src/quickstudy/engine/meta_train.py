@@ -430,8 +430,13 @@ def _validation_report(learner: Learner, tasks: Tasks, n_tasks: int, team: Ranks
 @contextlib.contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Let the random numbers of a step, as of dropout, depend on its seed alone."""
-    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
-        torch.manual_seed(seed)
+    if device.type != "cpu":
+        with torch.random.fork_rng([device], device_type=device.type):
+            torch.manual_seed(seed)
+            yield
+        return
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed takes longer than small steps
         yield
 
 
