@@ -133,15 +133,17 @@ class _LogisticRegression:
     """
 
     def __init__(self, train: Tensor, curvature: Tensor, targets: Tensor, trains: Tensor) -> None:
-        self.train, self.curvature, self.targets, self.trains = train, curvature, targets, trains
+        self.train, self.curvature, self.trains = train, curvature, trains
+        self.targets = targets * trains  # (f, n, c)
         self.primal = train is not curvature
         n_way = targets.shape[1]
         bound = MAX_BOUND if n_way <= MANY_CLASSES else 1 / n_way
         self.bound = train.new_full((len(train), 1, 1), bound)
+        self.may_rise = bound < MAX_BOUND
 
     def path(self, strengths: Sequence[float]) -> Tensor:
         """Weights (k, f, p, c) at k strengths, each from where the next greater one ended."""
-        weights = self.train.new_zeros(len(self.train), self.train.shape[2], self.targets.shape[1])
+        weights = self.train.new_zeros(len(self.train), self.train.shape[2], self.targets.shape[2])
         fitted: dict[float, Tensor] = {}
         for strength in sorted(strengths, reverse=True):
             weights = fitted[strength] = self._fit(strength, weights)
@@ -155,18 +157,17 @@ class _LogisticRegression:
         for i in range(MAX_STEPS):
             gradient = self._gradient(ahead, ahead_scores, strength)
             while True:
-                new = ahead - inverse @ gradient
+                new = torch.baddbmm(ahead, inverse, gradient, alpha=-1)
                 new_scores = self.train @ new
                 if not self._raise_bound(strength, gradient, ahead, ahead_scores, new, new_scores):
                     break
                 inverse = self._inverse(strength)
             next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
             ratio = (momentum - 1) / next_momentum
-            ahead = new + ratio * (new - weights)
-            ahead_scores = new_scores + ratio * (new_scores - scores)
-            change = (new - weights).abs().max()
-            weights, scores, momentum = new, new_scores, next_momentum
-            if i % 4 == 3 and float(change) < TOLERANCE * float(weights.abs().max()):
+            ahead = weights.lerp(new, 1 + ratio)
+            ahead_scores = scores.lerp(new_scores, 1 + ratio)
+            before, weights, scores, momentum = weights, new, new_scores, next_momentum
+            if i % 4 == 3 and _is_close(before, weights):
                 break
         return weights
 
@@ -177,8 +178,9 @@ class _LogisticRegression:
 
     def _gradient(self, weights: Tensor, scores: Tensor, strength: float) -> Tensor:
         """Shape (f, p, c); without its factor, the Gram matrix, where p is n."""
-        residual = (scores.softmax(2) - self.targets) * self.trains  # (f, n, c)
-        return (self.train.mT @ residual if self.primal else residual) + strength * weights
+        residual = scores.softmax(2).mul_(self.trains).sub_(self.targets)  # (f, n, c)
+        loss = self.train.mT @ residual if self.primal else residual
+        return loss.add_(weights, alpha=strength)
 
     def _raise_bound(
         self,
@@ -190,7 +192,7 @@ class _LogisticRegression:
         new_scores: Tensor,
     ) -> bool:
         """Double the bounds of the folds whose loss falls by less than they promise."""
-        if bool((self.bound >= MAX_BOUND).all()):
+        if not self.may_rise:
             return False
         step = weights - new if self.primal else scores - new_scores
         promised = _inner(gradient, step) / 2
@@ -198,12 +200,18 @@ class _LogisticRegression:
         failed = self._loss(new, new_scores, strength) > before - promised + ROUNDING * before
         failed &= self.bound < MAX_BOUND
         self.bound = torch.where(failed, (2 * self.bound).clamp_max(MAX_BOUND), self.bound)
+        self.may_rise = bool((self.bound < MAX_BOUND).any())
         return bool(failed.any())
 
     def _loss(self, weights: Tensor, scores: Tensor, strength: float) -> Tensor:
         """Shape (f, 1, 1)."""
         square = _inner(weights, weights if self.primal else scores)
-        return strength / 2 * square - _inner(scores.log_softmax(2), self.targets * self.trains)
+        return strength / 2 * square - _inner(scores.log_softmax(2), self.targets)
+
+
+def _is_close(before: Tensor, weights: Tensor) -> bool:
+    """Whether a step changed weights by less than `TOLERANCE`."""
+    return float((weights - before).abs().max()) < TOLERANCE * float(weights.abs().max())
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
