@@ -82,7 +82,7 @@ class KernelHead(Head):
         trains = view.weights[..., None]  # (f, n, 1)
         primal = self.kernel == "linear" and x.shape[2] + 1 < x.shape[1]
         # Scores are design @ weights; `design` has a row for each example.
-        design = _with_constant(x) if primal else self._gram(x, x)
+        design = _with_constant(x) if primal else self._gram_of_support(view)
         train = design * trains if primal else design * trains * trains.mT
         curvature = train.mT @ train if primal else train  # (f, p, p)
         mean = (view.weights @ view.targets / view.count)[:, None]  # (f, 1, c)
@@ -107,16 +107,23 @@ class KernelHead(Head):
             if other.is_support:
                 return design @ fitted + offset
             q = other.prepared(self.preparation)
-            rows = _with_constant(q) if primal else self._gram(q, x[-1:])
+            rows = _with_constant(q) if primal else self._gram_of_queries(q, x[-1:])
             return rows @ fitted[:, -1:] + offset[:, -1:]
 
         return scores
 
-    def _gram(self, a: Tensor, b: Tensor) -> Tensor:
-        """Kernel values and a constant, (f, m, d), (f, n, d) -> (f, m, n)."""
-        if self.kernel == "linear":
-            return a @ b.mT + 1
-        distance = torch.cdist(a, b)
+    def _gram_of_support(self, view: FoldedView) -> Tensor:
+        """Kernel values and a constant, shape (f, n, n)."""
+        if self.kernel != "linear":
+            return self._of_distance(view.distances(self.preparation))
+        x = view.prepared(self.preparation)
+        return x @ x.mT + 1
+
+    def _gram_of_queries(self, q: Tensor, x: Tensor) -> Tensor:
+        """Kernel values and a constant, (1, m, d), (1, n, d) -> (1, m, n)."""
+        return q @ x.mT + 1 if self.kernel == "linear" else self._of_distance(torch.cdist(q, x))
+
+    def _of_distance(self, distance: Tensor) -> Tensor:
         if self.kernel == "rbf":
             distance = distance.square()
         return torch.exp(-self.width * distance) + 0.5
