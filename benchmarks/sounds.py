@@ -49,7 +49,6 @@ from torch import Tensor
 
 from quickstudy.apps.fewshot.views import default_blend, encoder_name
 from quickstudy.encoders import ENCODERS, N_LOG_MEL_FEATURES
-from quickstudy.encoders.sound_files import SOUND_SUFFIXES
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 from quickstudy.tasks import Support
@@ -90,8 +89,7 @@ def embed(paths: list[Path]) -> Tensor:
     encoder = ENCODERS.find(encoder_name("sounds")).load()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that they are resampled
-        files = [one if one.suffix in SOUND_SUFFIXES else soundfile.read(one) for one in paths]
-        return encoder(files).double()
+        return encoder(paths).double()
 
 
 def spoken_letters(folder: Path, language: str) -> list[dict[str, Path]]:

@@ -1,9 +1,13 @@
 """Meta-train the gate of the default few-shot regressor, and judge it on domains held out whole.
 
 python benchmarks/learned_choice/domains.py make BANK --only functions tables
-python benchmarks/learned_choice/regression.py tasks BANK TASKS [--rounds 50] [--forest-every 5]
-python benchmarks/learned_choice/regression.py judge TASKS
+python benchmarks/learned_choice/regression.py tasks BANK TASKS --rounds 3
+python benchmarks/learned_choice/regression.py tasks BANK TASKS --rounds 50 --groups 24
+python benchmarks/learned_choice/regression.py judge TASKS --least-tasks 50
 python benchmarks/learned_choice/regression.py ship TASKS
+
+Here three rounds have tasks of all groups, to train on, and 47 more of 24 groups drawn at random,
+to judge by cells of 50 tasks.
 """
 
 from __future__ import annotations
@@ -41,24 +45,30 @@ TOLERANCE = 1.02
 """Of an error, relative to that of predicting the mean."""
 
 
-def make_tasks(bank: Path, folder: Path, rounds: int, forest_every: int) -> None:
-    """Draw rounds of tasks: in each, every group has tasks of one of its domains.
+def make_tasks(
+    bank: Path, folder: Path, rounds: int, forest_every: int, n_groups: int | None
+) -> None:
+    """Draw the rounds of tasks that the folder does not have: in each, every group has tasks of one
+    of its domains.
 
     Args:
         forest_every: Of how many rounds one has a random forest as a baseline; 0 for none.
+        n_groups: How many groups, drawn at random, have tasks; by default all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     by_group: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(bank.glob("*.npz")):
         if (domain := read_domain(path)) is not None:
             by_group[domain.group].append(path)
+    groups = np.random.default_rng(0).permutation(sorted(by_group))[:n_groups].tolist()
     for number in range(rounds):
         path = folder / f"round_{number:04}.pt"
         if path.exists():
             continue
         tasks: list[RegressionTask] = []
         with_forest = forest_every > 0 and (number + 1) % forest_every == 0
-        for paths in track(list(by_group.values()), f"round {number}"):
+        for group in track(groups, f"round {number}"):
+            paths = by_group[group]
             domain = read_domain(paths[number % len(paths)])
             if domain is not None:
                 tasks += draw_round(domain, number, with_forest=with_forest)
@@ -66,8 +76,12 @@ def make_tasks(bank: Path, folder: Path, rounds: int, forest_every: int) -> None
         print(path.name, len(tasks), flush=True)
 
 
-def judge(folder: Path) -> None:
-    """Judge gates on the tasks of groups that they were not trained on."""
+def judge(folder: Path, least_tasks: int) -> None:
+    """Judge gates on the tasks of groups that they were not trained on.
+
+    Args:
+        least_tasks: Of a cell, a group and a number of examples, that is reported.
+    """
     tasks = read_tasks(folder)
     folds = folds_of_groups(tasks, N_FOLDS)
     results = []
@@ -75,7 +89,7 @@ def judge(folder: Path) -> None:
         gate = train_regression_gate([t for t, f in zip(tasks, folds, strict=True) if f != fold])
         held_out = [t for t, f in zip(tasks, folds, strict=True) if f == fold and t.is_judged]
         results += [_result(task, outcome(gate, prepare(task, gate))) for task in held_out]
-    report = _report(results)
+    report = _report(results, least_tasks)
     report["provenance"] = provenance(0)
     RESULTS.write_text(json.dumps(report, indent=1, default=float) + "\n")
     print(json.dumps(report["summary"], indent=1))
@@ -105,14 +119,14 @@ def _result(task: RegressionTask, one: Outcome) -> dict[str, Any]:
     }
 
 
-def _report(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _report(results: Sequence[dict[str, Any]], least_tasks: int) -> dict[str, Any]:
     """Each cell, and the summary over cells."""
     by_cell: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for result in results:
         by_cell[result["cell"]].append(result)
     cells = []
     for (group, n), of_cell in sorted(by_cell.items()):
-        if len(of_cell) < 2:
+        if len(of_cell) < least_tasks:
             continue
         errors = {
             name: np.array([r["errors"].get(name, np.nan) for r in of_cell])
@@ -190,12 +204,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="of the tasks that are drawn")
     parser.add_argument("--rounds", type=int, default=50, help="tasks of a cell")
     parser.add_argument("--forest-every", type=int, default=5, help="rounds")
+    parser.add_argument("--groups", type=int, help="that have tasks; by default all")
+    parser.add_argument("--least-tasks", type=int, default=2, help="of a cell that is reported")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.command == "tasks":
-        make_tasks(options.source, options.folder, options.rounds, options.forest_every)
+        make_tasks(
+            options.source, options.folder, options.rounds, options.forest_every, options.groups
+        )
     elif options.command == "judge":
-        judge(options.source)
+        judge(options.source, max(2, options.least_tasks))
     else:
         ship(options.source)
 

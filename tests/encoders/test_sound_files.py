@@ -55,6 +55,20 @@ def test_other_files_are_read_by_soundfile(name, subtype, tmp_path):
 
 
 @needs_soundfile
+@pytest.mark.parametrize("ending", [".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".MP3"])
+def test_other_formats_are_read(ending, tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    kinds = {".oga": "ogg", ".opus": "ogg", ".aif": "aiff"}
+    kind = kinds.get(ending, ending[1:].lower())
+    subtype = "OPUS" if ending == ".opus" else None
+    path = tmp_path / f"a{ending}"
+    soundfile.write(path, tone(seconds=1.0), 16_000, format=kind, subtype=subtype)
+    (found,) = read_sounds([path])
+    loudest = torch.fft.rfft(found[:16_000]).abs().argmax()  # its frequency in Hz
+    assert loudest == pytest.approx(440, abs=1)
+
+
+@needs_soundfile
 def test_a_wav_of_the_extensible_format_is_read(tmp_path):
     soundfile = pytest.importorskip("soundfile")
     soundfile.write(tmp_path / "a.wav", tone(), 16_000, format="WAVEX")
@@ -188,7 +202,9 @@ NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000)
         (damaged(b"not a sound at all" * 9), "not a whole wav file"),
         (damaged(b"", "flac"), "not a whole sound file"),
         (damaged(b"not a sound at all" * 9, "flac"), "not a whole sound file"),
-        (damaged(b"ID3", "mp3"), r"expected a \.wav or \.flac file"),
+        (damaged(b"not a sound at all" * 9, "ogg"), "not a whole sound file"),
+        (damaged(b"ID3", "mp3"), "not a whole sound file"),
+        (damaged(b"....ftyp", "m4a"), r"expected a sound file \(\.wav, \.flac, \.ogg"),
         (of_samples(np.zeros(0)), "got 0 samples"),
         (of_samples(tone()[:399]), "25 ms or more, got 399 samples at 16000 Hz"),
         (of_samples(np.zeros(8000)), "got silence in"),

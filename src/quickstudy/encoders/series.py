@@ -56,11 +56,12 @@ class SeriesEncoder:
     """Embed time series as their values and the features of `rocket`: (n, c * length + d).
 
     The vector of a series depends on no other series. It is first brought to `length` points, see
-    `resample`. Save the two arguments, and `SeriesEncoder(**saved)` makes the encoder again.
+    `resample`. Save the arguments, and `SeriesEncoder(**saved)` makes the encoder again.
 
     Args:
         length: Points of a series, from 3.
         channels: Of a series.
+        values: Whether the values are a part; without, the vector is the features alone.
 
     Raises:
         UsageError: If `length` is below 3, or `channels` below 1.
@@ -68,7 +69,7 @@ class SeriesEncoder:
     Example:
         >>> encode = SeriesEncoder.fitted([[0.0, 1.0, 0.0, 2.0], [1.0, 2.0, 4.0, 8.0]])
         >>> encode
-        SeriesEncoder(length=4, channels=1)
+        SeriesEncoder(length=4, channels=1, values=True)
         >>> encode.parts
         (('raw', 4), ('rocket', 420))
         >>> encode([[0.0, 1.0, 2.0], [1.0, 2.0, 4.0, 8.0, 16.0]]).shape
@@ -77,6 +78,7 @@ class SeriesEncoder:
 
     length: int
     channels: int = 1
+    values: bool = True
 
     def __post_init__(self) -> None:
         if self.length < MIN_LENGTH or self.channels < 1:
@@ -86,7 +88,9 @@ class SeriesEncoder:
             )
 
     @classmethod
-    def fitted(cls, examples: Sequence[Any] | NDArray[Any] | Tensor) -> SeriesEncoder:
+    def fitted(
+        cls, examples: Sequence[Any] | NDArray[Any] | Tensor, *, values: bool = True
+    ) -> SeriesEncoder:
         """One of the median length, and of the channels, of a support set.
 
         Warns if series have more channels than points, as they do when the two are swapped.
@@ -102,12 +106,13 @@ class SeriesEncoder:
                 "round, transpose each to (channels, length)",
                 stacklevel=2,
             )
-        return cls(length, channels)
+        return cls(length, channels, values)
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
         """The name and size of each part of a vector, in order."""
-        return ("raw", self.channels * self.length), ("rocket", n_rocket_features(self.length))
+        raw = (("raw", self.channels * self.length),) if self.values else ()
+        return *raw, ("rocket", n_rocket_features(self.length))
 
     @property
     def seen(self) -> str:
@@ -115,7 +120,7 @@ class SeriesEncoder:
         return ""
 
     def __call__(self, examples: Sequence[Any] | NDArray[Any] | Tensor) -> Tensor:
-        """Embed n series: float32 of shape (n, c * length + d), on the CPU.
+        """Embed n series: float32 of shape (n, c * length + d), or (n, d), on the CPU.
 
         Raises:
             UsageError, DataError: As of `resample`, and if a series has other channels.
@@ -123,7 +128,8 @@ class SeriesEncoder:
         x = resample(examples, self.length)  # (n, c, length)
         if x.shape[1] != self.channels:
             raise DataError(f"expected series of {self.channels} channels, got {x.shape[1]}")
-        return torch.cat([x.flatten(1).float(), rocket(x)], dim=1)
+        features = rocket(x)
+        return torch.cat([x.flatten(1).float(), features], dim=1) if self.values else features
 
 
 def resample(examples: Sequence[Any] | NDArray[Any] | Tensor, length: int) -> Tensor:

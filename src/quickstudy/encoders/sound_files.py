@@ -25,7 +25,7 @@ __all__ = ["RATE", "SOUND_SUFFIXES", "read_sounds"]
 RATE = 16_000
 """Samples a second of what is read."""
 
-SOUND_SUFFIXES = (".wav", ".flac")
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
 """How the names of the files that are read end."""
 
 MOST_SECONDS = 60
@@ -70,11 +70,11 @@ def read_sounds(
     """Read sounds: each as float32 of shape (samples,), mono, at 16 kHz, at most a minute.
 
     Channels are averaged. One warning a call counts the sounds that were resampled, mixed down or
-    cut off after a minute. A `.wav` of whole numbers is read without any extra; a `.flac`, or a
-    `.wav` of another kind, needs the extra "sound".
+    cut off after a minute. A `.wav` of whole numbers is read without any extra; a `.wav` of another
+    kind, `.flac`, `.ogg`, `.opus`, `.mp3` and `.aiff` need the extra "sound".
 
     Args:
-        examples: Paths of `.wav` and `.flac` files, or pairs of samples and their rate in Hz, or,
+        examples: Paths of files of these kinds, or pairs of samples and their rate in Hz, or,
             with `rate`, samples. Samples have shape (n,), (n, channels) or (channels, n): the
             shorter side is the channels. Whole numbers are scaled to -1..1 by the range of their
             type.
@@ -154,8 +154,9 @@ def _read_file(path: Path) -> _Recording:
     if not path.is_file():
         raise MissingError(f"expected a sound at {path}, found none")
     if path.suffix.lower() not in SOUND_SUFFIXES:
-        raise DataError(f"expected a .wav or .flac file, got {path}: convert it")
-    if path.suffix.lower() == ".flac":
+        known = ", ".join(SOUND_SUFFIXES)
+        raise DataError(f"expected a sound file ({known}), got {path}: convert it")
+    if path.suffix.lower() != ".wav":
         return _read_by_soundfile(path)
     try:
         return _read_pcm(path)

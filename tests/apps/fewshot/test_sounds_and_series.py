@@ -9,6 +9,7 @@ import pytest
 from quickstudy import FewShotClassifier
 from quickstudy.apps.fewshot import views
 from quickstudy.errors import DataError, MissingError, UsageError
+from quickstudy.learners.transfer.closed_form import GaussianClasses
 
 LABELS = ["low", "low", "high", "high"]
 PITCHES = (300, 310, 900, 910)
@@ -141,6 +142,37 @@ def test_arrays_are_series_if_the_user_says_so():
     assert FewShotClassifier(kind="series").fit(channels, SERIES_LABELS).kind_ == "series"
 
 
+@pytest.mark.parametrize("learner", ["ridge", "nearest_centroid"])
+def test_a_method_by_name_sees_features_of_series(learner, tmp_path):
+    rng = np.random.default_rng(0)
+    shifted = [np.sin((np.arange(60) + rng.uniform(0, 60)) / k) for k in (6, 2) * 6]
+    labels = ["slow", "fast"] * 6
+    for series, options in ((np.stack(shifted), {"kind": "series"}), (shifted + waves(), {})):
+        classifier = FewShotClassifier(learner, **options).fit(series[:4], labels[:4])
+        assert classifier.kind_ == "series"
+        assert classifier.encoder_.parts == (("rocket", classifier.support_.x.shape[1]),)
+        assert classifier.predict(series[4:12]).tolist() == labels[4:]
+        classifier.save(tmp_path / "saved")
+        loaded = FewShotClassifier.load(tmp_path / "saved")
+        assert np.array_equal(loaded.predict_proba(series), classifier.predict_proba(series))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder": np.asarray}, "got encoder="),
+        ({"learner": GaussianClasses()}, "got learner=GaussianClasses"),
+        ({"learner": "handwriting"}, "got learner='handwriting'"),
+    ],
+)
+def test_series_are_refused_where_nothing_makes_features_of_them(options, message):
+    array = np.stack([one[:40] for one in waves()])
+    with pytest.raises(UsageError, match=f'with the default learner or a method .*{message}'):
+        FewShotClassifier(kind="series", **options).fit(array, SERIES_LABELS)
+    with pytest.raises(UsageError, match="got descriptions"):
+        FewShotClassifier(kind="series").fit(array, SERIES_LABELS, {"slow": array[0]})
+
+
 def test_more_series_may_follow():
     classifier = FewShotClassifier().partial_fit(waves(), SERIES_LABELS)
     rising = [np.arange(n) + 0.0 for n in (30, 60)]
@@ -179,7 +211,7 @@ def test_a_kind_that_does_not_fit_is_refused():
         FewShotClassifier(kind="series").fit([1.0, 2.0, 3.0, 4.0], SERIES_LABELS)
 
 
-@pytest.mark.parametrize("options", [{"kind": "numbers"}, {"learner": "ridge"}])
+@pytest.mark.parametrize("options", [{"kind": "numbers"}, {"learner": GaussianClasses()}])
 def test_examples_of_several_shapes_are_named(options):
     classifier = FewShotClassifier(**options)
     with pytest.raises(

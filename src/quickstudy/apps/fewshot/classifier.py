@@ -23,6 +23,7 @@ from quickstudy.apps.fewshot.labels import as_labels, is_text, labels_of_descrip
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.fewshot.saving import ClassifierState
 from quickstudy.apps.fewshot.views import KINDS, default_blend, encoder_of_views
+from quickstudy.encoders.series import SeriesEncoder
 from quickstudy.engine.calibration import (
     expected_calibration_error,
     fit_temperature,
@@ -78,7 +79,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             once, so that one in twenty queries of known classes is below. It needs two examples of
             each class.
         kind: "series" if arrays are time series, of shape (n, length) or (n, channels, length); by
-            default arrays are plain numbers, and lists of series whose lengths differ are series.
+            default arrays are plain numbers, and lists of series whose lengths differ are series. A
+            method that is named sees the features of series by MiniRocket's kernels.
 
     Attributes:
         classes_: The labels, sorted.
@@ -150,6 +152,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
 
     def _fit(self, X: Any, y: Any, classes: Any, descriptions: Any, *, first: bool) -> Self:
         self._check_options()
+        self._check_kind(described=descriptions is not None)
         # The labels of the descriptions, in their order; without descriptions, of the examples.
         named = as_labels(y) if descriptions is None else labels_of_descriptions(descriptions)
         empty = descriptions is not None and _is_empty(y) and _is_empty(X)
@@ -196,10 +199,26 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             if value != "auto" and not (number and lowest < float(value) < math.inf):
                 kind = "a positive number" if name == "temperature" else "a number"
                 raise UsageError(f'expected {name} to be {kind} or "auto", got {value!r}')
-        if self.kind not in (None, "numbers", "series"):
-            raise UsageError(f'expected kind to be "numbers", "series" or None, got {self.kind!r}')
         if self.unknown is None and self.threshold != "auto":
             raise UsageError("expected a label `unknown` together with a threshold, got none")
+
+    def _check_kind(self, *, described: bool) -> None:
+        """Refuse `kind="series"` where nothing would embed them."""
+        if self.kind not in (None, "numbers", "series"):
+            raise UsageError(f'expected kind to be "numbers", "series" or None, got {self.kind!r}')
+        if self.kind != "series":
+            return
+        others = {
+            "descriptions": described,
+            f"encoder={self.encoder!r}": self.encoder is not None,
+            f"learner={self.learner!r}": not (self.learner is None or self.learner in METHODS),
+        }
+        for other, is_given in others.items():
+            if is_given:
+                raise UsageError(
+                    'expected kind="series" with the default learner or a method by name, which '
+                    f"see features of the series, got {other}: leave out kind="
+                )
 
     def _encode_descriptions(self, descriptions: Mapping[Any, Any]) -> Tensor:
         """Descriptions as the learner takes them, of shape (n_described, ...)."""
@@ -391,9 +410,13 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
     def _default_encoder(self, X: Any) -> tuple[str | None, Any]:
         given: Any = self.kind
         kind: InputKind = given or kind_of(X)
-        if self.learner is not None or self._described:
+        if self._described:
             return super()._default_encoder(X)
-        return encoder_of_views(kind, X)
+        if self.learner is None:
+            return encoder_of_views(kind, X)
+        if kind == "series":
+            return None, SeriesEncoder.fitted(X, values=False)
+        return super()._default_encoder(X)
 
     def _closed_form(self, size: int, described: bool) -> Learner:
         if self.learner is not None:

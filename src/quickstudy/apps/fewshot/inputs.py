@@ -26,8 +26,9 @@ WHAT_TO_DO = (
 
 
 def kind_of(examples: Any) -> Kind:
-    """Whether examples are texts, images (Pillow's, or paths of files), sounds (paths of .wav and
-    .flac files, or pairs of samples and their rate), series (of lengths that differ) or numbers.
+    """Whether examples are texts, images (Pillow's, or paths of files), sounds (paths of files
+    such as .wav or .mp3, or pairs of samples and their rate), series (of lengths that differ) or
+    numbers.
 
     Strings are paths if all of them name files that are there, and texts if none does and they do
     not all look like paths: without spaces, and with a slash or an ending of images or sounds.

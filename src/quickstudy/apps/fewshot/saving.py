@@ -147,9 +147,10 @@ class SeriesViewsEncoder(_CompleteEncoder):
     kind: Literal["series"] = "series"
     length: int = Field(ge=3, le=10**6)
     channels: int = Field(ge=1, le=10**4)
+    values: bool = True
 
     def make(self) -> SeriesEncoder:
-        return SeriesEncoder(self.length, self.channels)
+        return SeriesEncoder(self.length, self.channels, self.values)
 
 
 class CodeEncoder(_Saved):

@@ -19,6 +19,9 @@ __all__ = ["TaskFeatures", "describe", "temper"]
 LOG_SCALES = torch.linspace(-3.5, 3.5, 29)
 """Log-scales of a candidate's scores that are compared, beside its usual one."""
 
+MAX_CHUNK = 2**18
+"""Scores at several scales that are in memory at once, unless one scale has more."""
+
 PRIOR_DEVIATION = 0.7
 """Standard deviation of the normal prior of a log-scale."""
 
@@ -114,9 +117,10 @@ def _cross_validated(
     if not n:
         return usual, torch.zeros(k, len(CANDIDATE_FEATURES)), scores
     rows = torch.arange(n)
-    losses = torch.stack(  # (scales, k)
-        [-temper(scores, usual + shift)[:, rows, y].mean(1) for shift in LOG_SCALES]
-    )
+    margins = scores - scores[:, rows, y][..., None]
+    scales = (usual + LOG_SCALES[:, None]).exp()[..., None, None]  # (scales, k, 1, 1)
+    parts = scales.split(max(1, MAX_CHUNK // margins.numel()))
+    losses = torch.cat([(part * margins).logsumexp(3).mean(2) for part in parts])  # (scales, k)
     log_prior = -((LOG_SCALES / PRIOR_DEVIATION) ** 2) / 2
     posterior = (log_prior[:, None] - n * losses).softmax(0)
     shift = (posterior * LOG_SCALES[:, None]).sum(0)

@@ -54,14 +54,15 @@ class NearestNeighbours(Head):
     def fit(self, view: FoldedView) -> FittedHead:
         x = view.prepared(self.preparation)
         weights = view.weights
-        distance = torch.cdist(x, x).square()  # (f, n, n)
+        distance = view.distances(self.preparation).square()  # (f, n, n)
         excluded = (weights == 0)[:, None] | torch.eye(x.shape[1], dtype=torch.bool)
         nearest = distance.masked_fill(excluded, torch.inf).amin(2)
         scale = ((nearest * weights).sum(1) / view.count[:, 0]).clamp_min(1e-12)  # (f,)
 
         def scores(other: FoldedView) -> Tensor:
             q = other.prepared(self.preparation)
-            between = distance if other.is_support else torch.cdist(q, x[-1:]).square()
+            near = view.distances(self.preparation) if other.is_support else torch.cdist(q, x[-1:])
+            between = near.square()
             f = len(q)
             log_kernel = -SHARPNESS * between / scale[-f:, None, None]
             log_kernel = log_kernel + weights[-f:, None].log()

@@ -119,7 +119,7 @@ class FoldedView:
         self.targets = folds.targets(like=self.weights)  # (n, c)
         self.is_support = True
         self._prepared: dict[str, Tensor] = {}
-        self._grams: dict[tuple[str, str], Tensor] = {}
+        self._distances: dict[str, Tensor] = {}
 
     def queries(self, x: Tensor) -> Self:
         """Other vectors (m, d), prepared as by the fold of the whole support set."""
@@ -136,6 +136,15 @@ class FoldedView:
         if how not in self._prepared:
             self._prepared[how] = self._prepare(how)
         return self._prepared[how]
+
+    def distances(self, how: Preparation) -> Tensor:
+        """Between all pairs of examples of the support set, shape (f, n, n), or (1, n, n) of "raw"
+        vectors, which are the same in all folds."""
+        if how not in self._distances:
+            x = self.prepared(how)
+            x = x[:1] if how == "raw" else x
+            self._distances[how] = torch.cdist(x, x)
+        return self._distances[how]
 
     def _prepare(self, how: Preparation) -> Tensor:
         if how == "raw":

@@ -164,7 +164,7 @@ class NeighbourAverage(Head):
 
     def fit(self, view: FoldedView) -> FittedHead:
         x, weights = view.prepared(self.preparation), view.weights
-        distance = torch.cdist(x, x).square()  # (f, n, n)
+        distance = view.distances(self.preparation).square()  # (f, n, n)
         excluded = (1 - weights)[:, None] + torch.eye(x.shape[1])
         nearest = distance.masked_fill(excluded > 0, torch.inf).amin(2)  # (f, n)
         nearest = torch.where((weights > 0) & nearest.isfinite(), nearest, 0.0)
@@ -172,9 +172,9 @@ class NeighbourAverage(Head):
 
         def scores(other: FoldedView) -> Tensor:
             q = other.prepared(self.preparation)
-            between = distance if other.is_support else torch.cdist(q, x[-1:]).square()
+            near = view.distances(self.preparation) if other.is_support else torch.cdist(q, x[-1:])
             f = len(q)
-            near = -between / scale[-f:]
+            near = -near.square() / scale[-f:]
             near = near.masked_fill(weights[-f:, None] == 0, -torch.inf)
             return torch.stack([(s * near).softmax(2) @ view.targets for s in self.sharpness])
 

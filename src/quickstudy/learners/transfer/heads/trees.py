@@ -5,16 +5,20 @@ Geurts, Ernst & Wehenkel, "Extremely randomized trees", Machine Learning 2006.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quickstudy.learners.transfer.heads.folds import FoldedView
 from quickstudy.learners.transfer.heads.head import FittedHead, Head
 
 __all__ = ["ExtraTrees", "RegressionTrees"]
+
+Array = NDArray[Any]
 
 N_TREES, N_TREES_OF_FOLD = 100, 16
 
@@ -30,19 +34,29 @@ SMOOTHING = 0.02
 
 
 @dataclass(frozen=True)
-class _Level:
-    """The nodes of one depth, of all trees.
+class _Trees:
+    """The nodes of all trees, their roots first.
 
     Args:
         values: A node's prediction: the shares of classes (nodes, c), or a mean (nodes, 1).
         feature, threshold: What a node splits by, shape (nodes,).
-        child: The first of its two children in the next level, or -1 for a leaf.
+        child: The first of its two children, or -1 for a leaf.
     """
 
-    values: Tensor
-    feature: Tensor
-    threshold: Tensor
-    child: Tensor
+    values: Array
+    feature: Array
+    threshold: Array
+    child: Array
+
+    def predict(self, x: Array, tree: Array, row: Array) -> Array:
+        """The values (pairs, c) by pairs of a tree and a row of examples x (m, d)."""
+        node = tree.copy()
+        inner = np.arange(len(node))  # pairs that have not reached a leaf
+        while len(inner := inner[self.child[node[inner]] >= 0]):
+            at = node[inner]
+            goes_right = x[row[inner], self.feature[at]] > self.threshold[at]
+            node[inner] = self.child[at] + goes_right
+        return self.values[node]
 
 
 class _Forest(Head):
@@ -69,7 +83,7 @@ class ExtraTrees(_Forest):
     def fit(self, view: FoldedView) -> FittedHead:
         n_way = view.folds.n_way
         n_tries = max(3, round(view.x.shape[1] ** 0.5))
-        targets, counts = _Labels(view.folds.y, n_way), (N_TREES, N_TREES_OF_FOLD)
+        targets, counts = _Labels(view.folds.y.numpy(), n_way), (N_TREES, N_TREES_OF_FOLD)
         average = _fit_forest(view, targets, n_tries, counts, self.seed)
         return lambda other: ((average(other) + SMOOTHING / n_way) / (1 + SMOOTHING)).log()
 
@@ -83,7 +97,7 @@ class RegressionTrees(_Forest):
     """
 
     def fit(self, view: FoldedView) -> FittedHead:
-        targets = _Values(view.targets[:, 0])
+        targets = _Values(view.targets[:, 0].numpy())
         counts = N_REGRESSION_TREES, N_REGRESSION_TREES_OF_FOLD
         return _fit_forest(view, targets, MAX_TRIES, counts, self.seed)
 
@@ -92,62 +106,72 @@ class RegressionTrees(_Forest):
 class _Labels:
     """Labels (n,), whose sums in a node are the counts of its classes."""
 
-    y: Tensor
+    y: Array
     n_way: int
 
-    def sums(self, node: Tensor, row: Tensor, weights: Tensor, n_nodes: int) -> Tensor:
-        """Sums over the examples in each node, (nodes, c, ...), of pairs of node and example.
+    def sums(
+        self, node: Array, row: Array, n_nodes: int, weights: Array | None = None
+    ) -> Array:
+        """Sums over the examples in each node, (c, nodes).
 
         Args:
-            node, row: Of each pair.
-            weights: Shape (pairs, ...).
+            node, row: Pairs of a node and an example in it; shapes broadcast.
+            n_nodes: Number of nodes.
+            weights: Of the pairs, by default 1.
         """
-        cell = node * self.n_way + self.y[row]
-        total = weights.new_zeros(n_nodes * self.n_way, *weights.shape[1:])
-        return total.index_add_(0, cell, weights).view(n_nodes, self.n_way, *weights.shape[1:])
+        cell = (self.y[row] * n_nodes + node).ravel()
+        weights = None if weights is None else weights.ravel()
+        counts = np.bincount(cell, weights, minlength=self.n_way * n_nodes)
+        return counts.astype(np.float32).reshape(self.n_way, n_nodes)
 
-    def is_impure(self, node: Tensor, row: Tensor, sums: Tensor) -> Tensor:
-        """Whether targets in a node differ, shape (nodes,)."""
-        del node, row
-        return sums.amax(1) < sums.sum(1)
+    def is_impure(self, first: Array, row: Array, sums: Array) -> Array:
+        """Whether targets in a node differ, shape (nodes,).
+
+        Args:
+            first: The first pair of each node.
+            row: Of each pair.
+            sums: Of each node.
+        """
+        del first, row
+        return sums.max(0) < sums.sum(0)
 
     @staticmethod
-    def values(sums: Tensor) -> Tensor:
+    def values(sums: Array) -> Array:
         """What nodes predict, (nodes, c)."""
-        return sums / sums.sum(1, keepdim=True)
+        return (sums / sums.sum(0)).T
 
     @staticmethod
-    def purity(sums: Tensor) -> Tensor:
-        """Examples in a node less their Gini impurity: (nodes, c, tries) -> (nodes, tries)."""
-        return sums.square().sum(1) / sums.sum(1).clamp_min(1)
+    def purity(sums: Array) -> Array:
+        """Examples in a node less their Gini impurity, shape (nodes,)."""
+        return np.square(sums).sum(0) / np.maximum(sums.sum(0), 1)
 
 
 @dataclass(frozen=True)
 class _Values:
     """Targets (n,) of regression, whose sums are that of the targets and the count."""
 
-    y: Tensor
+    y: Array
 
-    def sums(self, node: Tensor, row: Tensor, weights: Tensor, n_nodes: int) -> Tensor:
-        total = weights.new_zeros(2, n_nodes, *weights.shape[1:])
-        y = self.y[row].view(-1, *[1] * (weights.ndim - 1))
-        total[0].index_add_(0, node, weights * y)
-        total[1].index_add_(0, node, weights)
-        return total.transpose(0, 1)  # (nodes, 2, ...)
+    def sums(
+        self, node: Array, row: Array, n_nodes: int, weights: Array | None = None
+    ) -> Array:
+        weights = np.ones(node.shape) if weights is None else weights
+        each = (weights * self.y[row], weights)
+        return np.stack([np.bincount(node.ravel(), one.ravel(), n_nodes) for one in each])
 
-    def is_impure(self, node: Tensor, row: Tensor, sums: Tensor) -> Tensor:
-        y, ends = self.y[row], self.y.new_full((2, len(sums)), torch.inf)
-        low = ends[0].scatter_reduce(0, node, y, "amin")
-        return low < (-ends[1]).scatter_reduce(0, node, y, "amax")
-
-    @staticmethod
-    def values(sums: Tensor) -> Tensor:
-        return sums[:, :1] / sums[:, 1:]
+    def is_impure(self, first: Array, row: Array, sums: Array) -> Array:
+        del sums
+        y = self.y[row]
+        return np.minimum.reduceat(y, first) < np.maximum.reduceat(y, first)
 
     @staticmethod
-    def purity(sums: Tensor) -> Tensor:
+    def values(sums: Array) -> Array:
+        return (sums[:1] / sums[1:]).T.astype(np.float32)
+
+    @staticmethod
+    def purity(sums: Array) -> Array:
         """What the mean explains of the sum of squares."""
-        return sums[:, 0].square() / sums[:, 1].clamp_min(1)
+        return np.square(sums[0]) / np.maximum(sums[1], 1)
 
 
 _Targets = _Labels | _Values
@@ -161,29 +185,31 @@ def _fit_forest(
     Args:
         counts: How many trees the whole support set has, and each fold.
     """
-    folds, x = view.folds, view.prepared("raw")[0]
+    folds = view.folds
     n_whole, n_of_fold = counts
-    n_trees = [n_of_fold] * (len(folds) - 1) + [n_whole]
-    fold_of_tree = torch.arange(len(folds)).repeat_interleave(torch.tensor(n_trees))
-    levels = _grow(x, targets, folds.trains[fold_of_tree], n_tries, seed)
-    n_of_folds = len(fold_of_tree) - n_whole  # the last trees are of the whole support set
+    fold_of_tree = np.arange(len(folds)).repeat([n_of_fold] * (len(folds) - 1) + [n_whole])
+    trains = folds.trains.numpy()[fold_of_tree]  # (trees, n)
+    trees = _grow(view.prepared("raw")[0].numpy(), targets, trains, n_tries, seed)
+    of_folds, of_whole = np.split(np.arange(len(trains)), [len(trains) - n_whole])
 
     def average(other: FoldedView) -> Tensor:
-        q = other.prepared("raw")[0]
+        q = other.prepared("raw")[0].numpy()
         if not other.is_support:
-            trees = torch.arange(n_of_folds, len(fold_of_tree))
-            tree, row = trees.repeat_interleave(len(q)), torch.arange(len(q)).repeat(n_whole)
-            return _average(levels, q, tree, row, row, len(q), n_whole)[None, None]
+            row = np.tile(np.arange(len(q)), n_whole)
+            values = trees.predict(q, of_whole.repeat(len(q)), row)
+            return torch.from_numpy(values.reshape(1, 1, n_whole, len(q), -1).mean(2))
         # Each fold's trees predict the examples that it leaves out.
-        tree, row = (~folds.trains[fold_of_tree[:n_of_folds]]).nonzero(as_tuple=True)
-        cell = fold_of_tree[tree] * len(q) + row
-        values = _average(levels, q, tree, row, cell, len(folds) * len(q), n_of_fold)
-        return values.view(1, len(folds), len(q), -1)
+        tree, row = (~trains[of_folds]).nonzero()
+        values = torch.from_numpy(trees.predict(q, tree, row))
+        cell = torch.from_numpy(fold_of_tree[tree] * len(q) + row)
+        total = values.new_zeros(len(folds) * len(q), values.shape[1])
+        total.index_add_(0, cell, values)
+        return total.view(1, len(folds), len(q), -1) / n_of_fold
 
     return average
 
 
-def _grow(x: Tensor, targets: _Targets, trains: Tensor, n_tries: int, seed: int) -> list[_Level]:
+def _grow(x: Array, targets: _Targets, trains: Array, n_tries: int, seed: int) -> _Trees:
     """Grow trees, level by level.
 
     Args:
@@ -195,64 +221,101 @@ def _grow(x: Tensor, targets: _Targets, trains: Tensor, n_tries: int, seed: int)
     d = x.shape[1]
     n_tries = min(d, n_tries)
     generator = torch.Generator().manual_seed(seed)
-    node, row = trains.nonzero(as_tuple=True)  # the node that each pair of tree and example is in
-    n_nodes = len(trains)
-    levels: list[_Level] = []
-    while True:
-        sums = targets.sums(node, row, x.new_ones(len(row)), n_nodes)  # (nodes, c)
-        impure = targets.is_impure(node, row, sums)
-        feature = torch.randint(d, (n_nodes, n_tries), generator=generator)
-        value = x[row[:, None], feature[node]]  # (pairs, tries)
-        index = node[:, None].expand_as(value)
-        low = x.new_full((n_nodes, n_tries), math.inf).scatter_reduce(0, index, value, "amin")
-        high = x.new_full((n_nodes, n_tries), -math.inf).scatter_reduce(0, index, value, "amax")
-        threshold = low + (high - low) * torch.rand(n_nodes, n_tries, generator=generator)
-        threshold = torch.where(threshold < high, threshold, low)  # rounding may reach high
-        is_left = value <= threshold[node]
-        left = targets.sums(node, row, is_left.to(x), n_nodes)  # (nodes, c, tries)
-        purity = targets.purity(left) + targets.purity(sums[..., None] - left)
-        purity = torch.where(low < high, purity, -1.0)
-        best = purity.argmax(1, keepdim=True)
-        splits = impure & (purity.gather(1, best)[:, 0] >= 0)
-        if len(levels) == MAX_DEPTH:
-            splits = torch.zeros_like(splits)
-        child = torch.full((n_nodes,), -1)
-        child[splits] = 2 * torch.arange(int(splits.sum()))
-        best_feature, best_threshold = feature.gather(1, best)[:, 0], threshold.gather(1, best)
-        levels.append(_Level(targets.values(sums), best_feature, best_threshold[:, 0], child))
-        if not bool(splits.any()):
-            return levels
-        goes_on = splits[node]
-        goes_right = ~is_left.gather(1, best[node])[:, 0]
-        node, row = (child[node] + goes_right)[goes_on], row[goes_on]
+    levels: list[_Trees] = []
+    n_nodes, n_above = len(trains), 0
+    node, row = trains.nonzero()  # pairs of a node and an example in it, in the order of nodes
+    while n_nodes:
+        sums = targets.sums(node, row, n_nodes)
+        feature = torch.randint(d, (n_nodes, n_tries), generator=generator).numpy()
+        share = torch.rand(n_nodes, n_tries, generator=generator).numpy()
+        splits = targets.is_impure(_first_of_each(node, n_nodes), row, sums)
+        splits &= len(levels) < MAX_DEPTH
+        inside = splits[node]
+        node, row = _renumbered(node, splits)[inside], row[inside]
+        best = _best_splits(x, targets, node, row, feature[splits], share[splits])
+        inside = best.is_possible[node]
+        node = 2 * _renumbered(node, best.is_possible)[inside] + best.goes_right[inside]
+        splits[splits] = best.is_possible  # of a node of equal examples, nothing is
+        n_above += n_nodes
+        levels.append(_level(targets.values(sums), splits, best, n_above))
         n_nodes = 2 * int(splits.sum())
+        order = node.astype(np.min_scalar_type(n_nodes)).argsort(kind="stable")
+        node, row = node[order], row[inside][order]
+    parts = zip(*(vars(level).values() for level in levels), strict=True)
+    return _Trees(*map(np.concatenate, parts))
 
 
-def _average(
-    levels: list[_Level],
-    x: Tensor,
-    tree: Tensor,
-    row: Tensor,
-    cell: Tensor,
-    n_cells: int,
-    n_trees: int,
-) -> Tensor:
-    """The mean of trees' values, shape (n_cells, c).
+@dataclass(frozen=True)
+class _Splits:
+    """How nodes split.
 
     Args:
-        x: Examples (m, d).
-        tree, row, cell: Which tree predicts which example, and where that counts; each of the same
-            length.
-        n_trees: How many trees predict an example.
+        feature, threshold: Shape (nodes,).
+        is_possible: Whether any try tells the examples of a node apart, shape (nodes,).
+        goes_right: Of each pair of a node and an example, shape (pairs,).
     """
-    total = x.new_zeros(n_cells, levels[0].values.shape[1])
-    node = tree
-    for level in levels:
-        child = level.child[node]
-        leaf = child < 0
-        total.index_add_(0, cell[leaf], level.values[node[leaf]])
-        inner = ~leaf
-        node, row, cell, child = node[inner], row[inner], cell[inner], child[inner]
-        goes_right = x[row, level.feature[node]] > level.threshold[node]
-        node = child + goes_right
-    return total / n_trees
+
+    feature: Array
+    threshold: Array
+    is_possible: Array
+    goes_right: Array
+
+
+def _best_splits(
+    x: Array, targets: _Targets, node: Array, row: Array, feature: Array, share: Array
+) -> _Splits:
+    """The purest of the random splits of nodes.
+
+    Args:
+        x: Examples (n, d).
+        targets: Of the examples.
+        node, row: Pairs of a node and an example in it, in the order of nodes.
+        feature: Which each try takes, shape (nodes, tries).
+        share: Where its threshold lies in the node's range, 0 to 1, shape (nodes, tries).
+    """
+    n_nodes, n_tries = feature.shape
+    tries = np.arange(n_tries)[:, None]
+    first = _first_of_each(node, n_nodes)
+    value = x.take(row * x.shape[1] + feature.T.take(node, axis=1))  # (tries, pairs)
+    low, high = (of.reduceat(value, first, axis=1) for of in (np.minimum, np.maximum))
+    threshold = low + (high - low) * share.T  # (tries, nodes)
+    threshold = np.where(threshold < high, threshold, low)  # rounding may reach high
+    is_left = value <= threshold.take(node, axis=1)
+    sums = targets.sums(node, row, n_nodes)[:, None]  # (c, 1, nodes)
+    left = targets.sums(tries * n_nodes + node, row, n_tries * n_nodes, is_left)
+    left = left.reshape(len(sums), n_tries, n_nodes)
+    purity = targets.purity(left) + targets.purity(sums - left)  # (tries, nodes)
+    purity = np.where(low < high, purity, -1.0)
+    best = purity.argmax(0)
+    at = best, np.arange(n_nodes)
+    goes_right = ~is_left[best.take(node), np.arange(len(node))]
+    return _Splits(feature.T[at], threshold[at], purity[at] >= 0, goes_right)
+
+
+def _level(values: Array, splits: Array, best: _Splits, n_above: int) -> _Trees:
+    """The nodes of a level.
+
+    Args:
+        values: What they predict, (nodes, c).
+        splits: Whether they split, (nodes,).
+        best: How those split that may.
+        n_above: How many nodes this level and those before have.
+    """
+    n_split = int(splits.sum())
+    feature, threshold = np.zeros(len(splits), np.int64), np.zeros(len(splits), np.float32)
+    child = np.full(len(splits), -1)
+    feature[splits] = best.feature[best.is_possible]
+    threshold[splits] = best.threshold[best.is_possible]
+    child[splits] = n_above + 2 * np.arange(n_split)
+    return _Trees(values, feature, threshold, child)
+
+
+def _first_of_each(node: Array, n_nodes: int) -> Array:
+    """The first pair of each node."""
+    counts = np.bincount(node, minlength=n_nodes)
+    return counts.cumsum() - counts
+
+
+def _renumbered(node: Array, kept: Array) -> Array:
+    """Numbers of nodes (pairs,) among those that are kept (nodes,)."""
+    return (kept.cumsum() - 1)[node]
