@@ -11,19 +11,19 @@ from quickstudy.experiments.run import load_run, train_run
 from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks.environments import Discrete, Trials
 
-ACTING = ["rl2_bandits", "rl2_mdp", "maml_trpo_navigation"]
+ACTING = ["rl2_bandits", "rl2_mdp", "maml_trpo_navigation", "multi_task_navigation"]
 SMALL = ["test.0.n_tasks=2", "train.steps=1", "train.meta_batch_size=2", "validation.n_tasks=2"]
 
 
 def small(name, *changes):
-    keys = [key for key in SMALL if name != "maml_trpo_navigation" or "validation" not in key]
+    keys = [key for key in SMALL if not name.endswith("navigation") or "validation" not in key]
     return load_recipe(name, [*keys, *changes])
 
 
 @pytest.mark.parametrize("name", ACTING)
 def test_a_recipe_of_a_learner_that_acts_trains_a_step_and_is_brought_back(name, tmp_path):
     fewer = ["tasks.n_query=1", "learner.hidden=8"]
-    if name == "maml_trpo_navigation":
+    if name.endswith("navigation"):
         fewer = ["tasks.n_shot=2", "tasks.n_query=2", "data.options.horizon=10"]
     recipe = small(name, *fewer)
     learner, report = train_run(recipe, tmp_path / "run")
