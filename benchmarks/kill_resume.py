@@ -33,7 +33,7 @@ FAMILIES = {
     "reptile": ["reptile_omniglot", *GLYPHS, "learner.inner_steps=2", "train.meta_batch_size=2"],
     "rl2": [
         "rl2_bandits",
-        "learner={hidden=16, epochs=2, batches=2}",
+        'learner={name="rl2", hidden=16, epochs=2, batches=2}',
         "train.meta_batch_size=50",
         *FEW,
     ],

@@ -82,5 +82,3 @@ def test_the_command_prints_curves_and_draws_them(tmp_path):
     assert picture.is_file()
     result = CliRunner().invoke(app, ["curves", runs[0], *few])
     assert "A curve of one run has no interval" in result.output
-
-

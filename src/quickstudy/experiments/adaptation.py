@@ -47,7 +47,9 @@ class Curve:
     @cached_property
     def points(self) -> list[InterquartileMean]:
         """Over runs and tasks, for each time."""
-        return [interquartile_mean(scores) for scores in self.returns.double().numpy().swapaxes(0, 1)]
+        return [
+            interquartile_mean(scores) for scores in self.returns.double().numpy().swapaxes(0, 1)
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """What is printed as JSON."""

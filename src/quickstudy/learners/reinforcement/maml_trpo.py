@@ -25,7 +25,7 @@ from quickstudy.learners.reinforcement.baseline import linear_baseline
 from quickstudy.learners.reinforcement.experience import Experience, play
 from quickstudy.learners.reinforcement.policies import ActionHead, distribution_of
 from quickstudy.learners.reinforcement.trpo import trust_region_step
-from quickstudy.tasks.environments import Box, Discrete, Environments, Step
+from quickstudy.tasks.environments import Box, Discrete, Step
 from quickstudy.tasks.environments.trials import Trial, Trials
 
 __all__ = ["MAMLTRPO"]
