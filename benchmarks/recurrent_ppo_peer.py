@@ -6,7 +6,8 @@ sb3-contrib gets an environment of its own in `benchmarks/peers/.envs`, made fro
 needed, with quickstudy's PyTorch and Gymnasium. Both learn Bernoulli bandits of 5 arms and 10
 pulls, by the numbers of the recipe `rl2_bandits`: as many trials in each update, passes, batches,
 and hidden units. Policy and value function share the recurrent network in both, which is a GRU here
-and an LSTM there. The peer's environments are one NumPy batch, which is the fastest that it takes.
+and an LSTM there. The peer gets environments of Gymnasium one by one, as its guide has them, and one
+NumPy batch of them, the fastest that it takes.
 
 They take turns, a burst of updates each, on one thread; times are of the processor, and include
 acting, environments and learning. Writes benchmarks/results/recurrent_ppo_peer.json.
@@ -26,7 +27,7 @@ from typing import Any
 import torch
 
 from peers.environments import Peer, python_of
-from quickstudy import meta_test, meta_train
+from quickstudy import meta_train
 from quickstudy.experiments.provenance import provenance
 from quickstudy.learners import RL2
 from quickstudy.nn import Flatten
@@ -56,9 +57,13 @@ TRIALS_OF_A_BURST = 2000
 
 
 class RecurrentPPO:
-    """The peer's process."""
+    """The peer's process.
 
-    def __init__(self, trials: int) -> None:
+    Args:
+        batched: Whether its environments are one batch.
+    """
+
+    def __init__(self, trials: int, *, batched: bool) -> None:
         self.process = subprocess.Popen(
             [str(python_of(PEER)), str(HERE / "peers" / PEER.worker[0])],
             stdin=subprocess.PIPE,
@@ -68,7 +73,7 @@ class RecurrentPPO:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         work = {**PPO, **BANDITS, "hidden": HIDDEN, "lr": LR, "clip_norm": CLIP_NORM}
-        self._tell({**work, "trials": trials})
+        self._tell({**work, "trials": trials, "batched": batched})
 
     def burst(self, updates: int) -> dict[str, Any]:
         self._tell({"updates": updates})
@@ -109,35 +114,36 @@ class Ours:
 
 
 def compare(rounds: int, trials: int) -> dict[str, Any]:
-    """Speeds of both, round by round; the first burst of each is not counted."""
-    ours, theirs = Ours(trials), RecurrentPPO(trials)
-    speeds: dict[str, list[float]] = {"quickstudy": [], PEER.title: []}
-    updates, returned = max(1, TRIALS_OF_A_BURST // trials), 0.0
+    """Speeds of all, round by round; the first burst of each is not counted."""
+    one_by_one, batched = (RecurrentPPO(trials, batched=batched) for batched in (False, True))
+    learners = {"quickstudy": Ours(trials), PEER.title: one_by_one, f"{PEER.title}, batch": batched}
+    speeds: dict[str, list[float]] = {name: [] for name in learners}
+    updates = max(1, TRIALS_OF_A_BURST // trials)
     for number in range(rounds + 1):
-        found = {"quickstudy": ours.burst(updates), PEER.title: theirs.burst(updates)}
-        returned = found[PEER.title]["mean_return"]
+        found = {name: learner.burst(updates) for name, learner in learners.items()}
         for name, one in found.items():
             if number:
                 speeds[name].append(one["steps"] / one["seconds"])
         print(number, {name: round(one["seconds"], 2) for name, one in found.items()}, flush=True)
-    theirs.process.kill()
-    theirs.process.communicate()
-    ratios = [one / other for one, other in zip(*speeds.values(), strict=True)]
-    unseen = Trials(BernoulliBandits(**BANDITS, seed=1))
+    for peer in (one_by_one, batched):
+        peer.process.kill()
+        peer.process.communicate()
     return {
         "trials in an update": trials,
-        "updates": (rounds + 1) * updates,
+        "updates in a round": updates,
         "steps a second": {name: round(statistics.median(each)) for name, each in speeds.items()},
         "times faster": {
-            "median": statistics.median(ratios),
-            "least": min(ratios),
-            "most": max(ratios),
-        },
-        "mean return at the end": {
-            "quickstudy": meta_test(ours.learner, unseen, 2000).mean,
-            PEER.title: returned,
+            name: _spread(
+                [one / other for one, other in zip(speeds["quickstudy"], each, strict=True)]
+            )
+            for name, each in speeds.items()
+            if name != "quickstudy"
         },
     }
+
+
+def _spread(ratios: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
 if __name__ == "__main__":

@@ -110,3 +110,45 @@ def test_a_test_may_be_in_other_environments_of_the_same_actions():
     check_tests(recipe, learner)
     report = meta_test(learner, tasks_of_test(recipe, recipe.test[0]), 10)
     assert torch.tensor(report.scores).isfinite().all()
+
+
+BROKEN = """
+import torch
+from quickstudy.tasks.environments import BernoulliBandits
+
+
+class NoRewards(BernoulliBandits):
+    def step(self, parameters, state, actions, generator):
+        state, rewards, ends = super().step(parameters, state, actions, generator)
+        return state, rewards / 0 - rewards / 0, ends
+
+
+class Swelling(BernoulliBandits):
+    def step(self, parameters, state, actions, generator):
+        longer = torch.cat([state["observations"], state["observations"]], 1)
+        return {"observations": longer}, *super().step(parameters, state, actions, generator)[1:]
+
+
+class OtherThanItSays(BernoulliBandits):
+    observation_size = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("NoRewards", "expected finite rewards from NoRewards, got NaN or infinity after 0 steps"),
+        ("Swelling", r"expected observations of shape \(2, 1\) from Swelling, got \(2, 2\)"),
+        ("OtherThanItSays", r"observations of shape \(2, 3\) from OtherThanItSays, got \(2, 1\)"),
+    ],
+)
+def test_a_family_that_breaks_its_word_is_refused_in_one_line(
+    family, message, tmp_path, monkeypatch
+):
+    (tmp_path / "broken_families.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = small("rl2_bandits", f"data={{ name = 'broken_families:{family}' }}")
+    with pytest.raises(DataError, match=message) as refusal:
+        train_run(recipe, tmp_path / "run")
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
