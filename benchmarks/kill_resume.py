@@ -1,11 +1,11 @@
 """Kill training runs with SIGKILL at random moments, resume them, and compare the final bytes.
 
-    python benchmarks/kill_resume.py --trials 20
+    python benchmarks/kill_resume.py [--families rl2 maml-trpo] [--trials 20]
 
-The trials go round the families of learners. Each kills a run three times, resumes it to its end,
-and compares weights, best weights, optimiser state and log with those of an uninterrupted run.
-Prints how many trials were identical, writes benchmarks/results/kill_resume.json, and exits with 1
-if any differed.
+A trial kills a run three times, resumes it to its end, and compares weights, best weights,
+optimiser state and log with those of an uninterrupted run. Prints how many trials of each family of
+learners were identical, writes these families into benchmarks/results/kill_resume.json, and exits
+with 1 if any trial differed.
 """
 
 from __future__ import annotations
@@ -31,15 +31,31 @@ FAMILIES = {
     "model-based": ["neural_process_sinusoid", "learner.width=16", *FEW],
     "optimization-based": ["maml_sinusoid", *FEW],
     "reptile": ["reptile_omniglot", *GLYPHS, "learner.inner_steps=2", "train.meta_batch_size=2"],
+    "rl2": [
+        "rl2_bandits",
+        'learner={name="rl2", hidden=16, epochs=2, batches=2}',
+        "train.meta_batch_size=50",
+        *FEW,
+    ],
+    "maml-trpo": [
+        "maml_trpo_navigation",
+        "data.options.horizon=20",
+        "backbone.widths=[16]",
+        "tasks={n_shot=4, n_query=4}",
+        "train.meta_batch_size=4",
+        "train.steps=40",
+        "train.checkpoint_every=5",
+    ],
 }
+RESULTS = Path(__file__).parent / "results" / "kill_resume.json"
 SHORT = ["train.steps=150", "train.checkpoint_every=20", "test=[]"]
 KILLS = 3
 
 
 def start(family: str, folder: Path) -> subprocess.Popen[bytes]:
-    recipe, *changes = [*FAMILIES[family], *SHORT]
+    recipe, *changes = FAMILIES[family]
     command = [str(Path(sys.executable).with_name("quickstudy")), "train", recipe]
-    command += [f"--set={change}" for change in changes]
+    command += [f"--set={change}" for change in [*SHORT, *changes]]
     return subprocess.Popen(
         [*command, "--run", str(folder), "--resume"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # small networks only wait for more threads
@@ -95,43 +111,41 @@ def killed(family: str, folder: Path, pauses: list[float]) -> list[int]:
     return lines
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=20, help="of all families together")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    moments = random.Random(options.seed)
-    trials = []
+def tried(family: str, n_trials: int, seed: int) -> dict[str, Any]:
+    """Kill runs of a family at random moments; what became of each."""
+    moments, trials = random.Random(seed), []
     with tempfile.TemporaryDirectory() as scratch:
-        wholes = {family: Path(scratch) / family for family in FAMILIES}
-        seconds = {family: uninterrupted(family, whole) for family, whole in wholes.items()}
-        for number in track(range(options.trials), "killing"):
-            family = list(FAMILIES)[number % len(FAMILIES)]
+        whole = Path(scratch) / "whole"
+        seconds = uninterrupted(family, whole)
+        for number in track(range(n_trials), f"killing {family}"):
             folder = Path(scratch) / f"trial{number}"
-            pauses = [moments.uniform(0, seconds[family] / KILLS) for _ in range(KILLS)]
+            pauses = [moments.uniform(0, seconds / KILLS) for _ in range(KILLS)]
             lines = killed(family, folder, pauses)
-            same = outcome(folder) == outcome(wholes[family])
-            trials.append({"family": family, "lines_logged_at_kill": lines, "identical": same})
+            same = outcome(folder) == outcome(whole)
+            trials.append({"lines_logged_at_kill": lines, "identical": same})
             print(
-                f"trial {number + 1}, {family}: killed after {lines} lines, identical: {same}",
+                f"{family}, trial {number + 1}: killed after {lines} lines, identical: {same}",
                 flush=True,
             )
-    counts = {}
-    for family in FAMILIES:
-        verdicts = [trial["identical"] for trial in trials if trial["family"] == family]
-        counts[family] = {"tried": len(verdicts), "identical": sum(verdicts)}
-        print(f"{family}: {len(verdicts)} tried, {sum(verdicts)} identical")
     identical = sum(trial["identical"] for trial in trials)
-    result = {
-        **provenance(options.seed),
-        "identical": identical,
-        "families": counts,
-        "trials": trials,
-    }
-    path = Path(__file__).parent / "results" / "kill_resume.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    return int(identical < len(trials))
+    counts = {"tried": n_trials, "identical": identical}
+    return {**counts, "trials": trials, "provenance": provenance(seed)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--trials", type=int, default=20, help="of each family")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    differed = 0
+    for family in options.families:
+        found = results[family] = tried(family, options.trials, options.seed)
+        differed += found["tried"] - found["identical"]
+        print(f"{family}: {found['tried']} tried, {found['identical']} identical")
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    return int(differed > 0)
 
 
 if __name__ == "__main__":

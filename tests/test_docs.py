@@ -19,7 +19,7 @@ from quickstudy.cli.app import app
 from quickstudy.cli.output import seconds_in
 from quickstudy.learners import LEARNERS
 from quickstudy.recipes.loading import load_recipe
-from quickstudy.testing import DatasetContract
+from quickstudy.testing import DatasetContract, LearnerContract, ReinforcementContract
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -56,16 +56,22 @@ def test_the_code_of_readme_prints_what_it_says(capsys):
     assert set(printed) <= set(capsys.readouterr().out.splitlines())
 
 
+QUICK_TESTS: dict[type, str] = {
+    DatasetContract: "test_train_validation_and_test_share_no_class",
+    LearnerContract: "test_predictor_gives_a_finite_score_for_each_query_and_class",
+    ReinforcementContract: "test_its_policy_acts_through_trials_and_is_finite",
+}
+"""Of each contract that pages inherit."""
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page_runs_in_the_order_of_the_page(page, tmp_path, monkeypatch):
     monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
     names = run_code_of(DOCS / page)
     for value in list(names.values()):
         if isinstance(value, type) and value.__module__ == "page" and "Test" in value.__name__:
-            if issubclass(value, DatasetContract):
-                value().test_train_validation_and_test_share_no_class()
-            else:
-                value().test_predictor_gives_a_finite_score_for_each_query_and_class()
+            (kind,) = set(QUICK_TESTS) & set(value.__mro__)
+            getattr(value(), QUICK_TESTS[kind])()
 
 
 SHAPE = [
@@ -230,8 +236,8 @@ def test_a_documented_recipe_loads(own_modules):
 
 
 def test_parts_of_a_users_own_train_from_the_command_line(own_modules, capsys):
-    of_classes, of_lines = recipes_of(DOCS / "extending.md")
-    for name, text, steps in (("blobs", of_classes, 200), ("lines", of_lines, 2)):
+    recipes = zip(("blobs", "lines", "guessing"), recipes_of(DOCS / "extending.md"), strict=True)
+    for (name, text), steps in zip(recipes, (200, 2, 2), strict=True):
         (own_modules / f"{name}.toml").write_text(text)
         words = [f"{name}.toml", "--set", f"train.steps={steps}", "--no-experience"]
         code, _, err = run(capsys, "train", *words)

@@ -10,6 +10,7 @@ def test_the_package_exports_tasks_learners_and_engine():
     names = {}
     exec("from quickstudy import *", names)
     assert {"MAML", "EpisodeSampler", "meta_train", "load_run"} <= set(names)
+    assert {"RL2", "Trials"} <= set(names)
     assert {"MAML", "EpisodeSampler", "meta_train", "__version__"} <= set(dir(quickstudy))
     assert "nn" in dir(quickstudy)
     assert "Any" not in dir(quickstudy)

@@ -597,6 +597,15 @@ def test_an_error_of_the_system_names_its_place(capsys, monkeypatch):
     assert run(capsys, "recipes") == (2, "", "error: /media/cd/x: Read-only file system\n")
 
 
+SMALL_ACTING = [
+    "learner.hidden = 4",
+    "train.steps = 1",
+    "train.meta_batch_size = 2",
+    "validation.n_tasks = 2",
+    "test = [{ title = '5 arms', n_query = 1, n_tasks = 4, published = 6.7 }]",
+]
+
+
 def test_commands_with_a_run_that_acts(capsys, tmp_path, images, monkeypatch):
     """It is trained, tested and remembered; what is for examples says what to do instead."""
     monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
@@ -613,6 +622,13 @@ def test_commands_with_a_run_that_acts(capsys, tmp_path, images, monkeypatch):
     code, out, _ = run(capsys, "experience", "list", "--json")
     names = {row["task_name"]: row["metric"] for row in json.loads(out)}
     assert names["bernoulli_bandit, 1 scored episode after 0 to learn from"] in ("return", None)
+    text = "about = 'small'\nbase = 'rl2_bandits'\n" + "".join(f"{key}\n" for key in SMALL_ACTING)
+    (tmp_path / "small.toml").write_text(text)
+    again = ["reproduce", "small.toml", "--run", tmp_path / "seeds", "--seeds", 2, "--json"]
+    code, out, _ = run(capsys, *again)
+    (gap,) = json.loads(out)["gaps"]
+    assert (code, gap["published"]) == (0, 6.7)
+    assert gap["gap"] == pytest.approx(gap["measured"] - 6.7)  # returns, not per cent
     words = ["--support", images, "--query", images]
     code, _, err = run(capsys, "adapt", tmp_path / "run", *words)
     message = "error: expected a run trained on images, got one on bernoulli_bandit"

@@ -1,5 +1,6 @@
 """Two processes on one machine, started by torchrun, against one."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -19,9 +20,11 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 import torch
-from quickstudy import MAML, SinusoidTasks, meta_train
-from quickstudy.engine import Callback
-from quickstudy.nn import MLP
+from safetensors.torch import save_file
+from quickstudy import MAML, RL2, SinusoidTasks, Trials, meta_train
+from quickstudy.engine.distributed import ranks
+from quickstudy.nn import MLP, Flatten
+from quickstudy.tasks.environments import BernoulliBandits, Discrete
 
 run, die_at = Path(sys.argv[1]), int(sys.argv[2])
 rank = int(os.environ["RANK"])
@@ -37,12 +40,16 @@ class Tasks(SinusoidTasks):
 torch.set_num_threads(1)
 torch.manual_seed(rank)  # the first process's weights are everyone's
 learner = MAML(MLP((1,), (8,)), 1, inner_lr=0.05, inner_steps=2)
-report = meta_train(
-    learner, Tasks(n_shot=5, n_query=5), steps=12, meta_batch_size=5, executor="serial",
-    validation=SinusoidTasks(n_shot=5, n_query=5, seed=1), validation_tasks=7, validate_every=4,
-    run=run, checkpoint_every=4, resume=True,
-)
+acting = RL2(Flatten((1,)), Discrete(2), hidden=4)
+with ranks():  # one group for both trainings
+    report = meta_train(
+        learner, Tasks(n_shot=5, n_query=5), steps=12, meta_batch_size=5, executor="serial",
+        validation=SinusoidTasks(n_shot=5, n_query=5, seed=1), validation_tasks=7,
+        validate_every=4, run=run, checkpoint_every=4, resume=True,
+    )
+    meta_train(acting, Trials(BernoulliBandits(n_arms=2)), steps=2, meta_batch_size=9)
 run.with_suffix(f".best{rank}").write_text(repr(report.best))
+save_file(acting.state_dict(), run.with_suffix(f".acting{rank}"))
 """
 
 
@@ -75,6 +82,9 @@ def test_two_processes_train_as_one_does_and_always_alike(tmp_path):
     assert (tmp_path / "again.died").exists()
     assert all(torch.equal(first[name], again[name]) for name in first)  # though one died
 
+    acting = {path.read_bytes() for path in tmp_path.glob("*.acting?")}
+    assert len(acting) == 1  # learners that act too, in both processes of both runs
+
     torch.manual_seed(0)
     learner = MAML(MLP((1,), (8,)), 1, inner_lr=0.05, inner_steps=2)
     report = meta_train(
@@ -102,6 +112,23 @@ def test_a_wider_buffer_leaves_the_gradients_as_wide_as_they_are(monkeypatch):
     own = MetaGradient(torch.tensor(1.0), {"w": narrow}, {"b": wide})
     mean = Ranks(0, 2).mean(own, 2, 4)
     torch.testing.assert_close((mean.gradients["w"], mean.buffers["b"]), (narrow, wide))
+
+
+@pytest.mark.parametrize("n_others", [2, 3, 4])
+def test_processes_make_as_many_updates_or_say_that_they_do_not(n_others, monkeypatch):
+    """This process has three parts, the other one so many."""
+    rounds = itertools.count()
+
+    def all_reduce(found, _):
+        found += torch.tensor([1.0, 0.0] if next(rounds) < n_others else [0.0, 1.0])
+
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    parts = Ranks(0, 2).together(iter("abc"))
+    if n_others == 3:
+        assert list(parts) == ["a", "b", "c"]
+        return
+    with pytest.raises(UsageError, match="as many updates of a meta-step in each process"):
+        list(parts)
 
 
 def test_every_task_is_one_process_s():

@@ -11,19 +11,19 @@ from quickstudy.experiments.run import load_run, train_run
 from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks.environments import Discrete, Trials
 
-ACTING = ["rl2_bandits", "rl2_mdp", "maml_trpo_navigation"]
+ACTING = ["rl2_bandits", "rl2_mdp", "maml_trpo_navigation", "multi_task_navigation"]
 SMALL = ["test.0.n_tasks=2", "train.steps=1", "train.meta_batch_size=2", "validation.n_tasks=2"]
 
 
 def small(name, *changes):
-    keys = [key for key in SMALL if name != "maml_trpo_navigation" or "validation" not in key]
+    keys = [key for key in SMALL if not name.endswith("navigation") or "validation" not in key]
     return load_recipe(name, [*keys, *changes])
 
 
 @pytest.mark.parametrize("name", ACTING)
 def test_a_recipe_of_a_learner_that_acts_trains_a_step_and_is_brought_back(name, tmp_path):
     fewer = ["tasks.n_query=1", "learner.hidden=8"]
-    if name == "maml_trpo_navigation":
+    if name.endswith("navigation"):
         fewer = ["tasks.n_shot=2", "tasks.n_query=2", "data.options.horizon=10"]
     recipe = small(name, *fewer)
     learner, report = train_run(recipe, tmp_path / "run")
@@ -110,3 +110,45 @@ def test_a_test_may_be_in_other_environments_of_the_same_actions():
     check_tests(recipe, learner)
     report = meta_test(learner, tasks_of_test(recipe, recipe.test[0]), 10)
     assert torch.tensor(report.scores).isfinite().all()
+
+
+BROKEN = """
+import torch
+from quickstudy.tasks.environments import BernoulliBandits
+
+
+class NoRewards(BernoulliBandits):
+    def step(self, parameters, state, actions, generator):
+        state, rewards, ends = super().step(parameters, state, actions, generator)
+        return state, rewards / 0 - rewards / 0, ends
+
+
+class Swelling(BernoulliBandits):
+    def step(self, parameters, state, actions, generator):
+        longer = torch.cat([state["observations"], state["observations"]], 1)
+        return {"observations": longer}, *super().step(parameters, state, actions, generator)[1:]
+
+
+class OtherThanItSays(BernoulliBandits):
+    observation_size = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("NoRewards", "expected finite rewards from NoRewards, got NaN or infinity after 0 steps"),
+        ("Swelling", r"expected observations of shape \(2, 1\) from Swelling, got \(2, 2\)"),
+        ("OtherThanItSays", r"observations of shape \(2, 3\) from OtherThanItSays, got \(2, 1\)"),
+    ],
+)
+def test_a_family_that_breaks_its_word_is_refused_in_one_line(
+    family, message, tmp_path, monkeypatch
+):
+    (tmp_path / "broken_families.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = small("rl2_bandits", f"data={{ name = 'broken_families:{family}' }}")
+    with pytest.raises(DataError, match=message) as refusal:
+        train_run(recipe, tmp_path / "run")
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()

@@ -23,6 +23,7 @@ from quickstudy.cli.options import (
 from quickstudy.cli.output import Json, results_text, say, table
 
 if TYPE_CHECKING:
+    from quickstudy.experiments.significance import InterquartileMean
     from quickstudy.recipes.schema import Recipe
 
 commands = typer.Typer()
@@ -255,3 +256,45 @@ def rollout(
     if picture is not None:
         text += f"\n\n{draw_behaviour(found, picture)}"
     say(returns, as_json, text)
+
+
+@commands.command(epilog="Example: quickstudy curves runs/rl2_mdp/seed-* --picture curves.png")
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of one family of environments.")],
+    times: Annotated[
+        int, typer.Option(min=1, max=100, help="How often learners adapt: episodes, or steps.")
+    ] = 3,
+    tasks: Annotated[int, typer.Option(min=2, max=1000, help="Tasks to act in.")] = 40,
+    picture: Annotated[Path | None, typer.Option(help="PNG file to draw the curves into.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the tasks and of all that is drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show how the return of learners that act grows as they adapt.
+
+    Runs of a recipe with several seeds are one curve. All play the same tasks.
+    Each number is the interquartile mean over runs and tasks, with the 95 %
+    interval of a bootstrap over runs.
+    """
+    from quickstudy.experiments.adaptation import adaptation_curves, draw_curves
+    from quickstudy.experiments.run import load_run
+    from quickstudy.files import check_writable
+
+    if picture is not None:
+        check_writable(picture.parent)
+    loaded = {str(run): load_run(run) for run in runs}
+    found = adaptation_curves(loaded, n_tasks=tasks, n_times=times, seed=seed)
+    rows = [[curve.name, curve.adapts_by or "", *map(_point, curve.points)] for curve in found]
+    head = ["return", "adapts by", "before", *(f"after {n + 1}" for n in range(times))]
+    text = table(head, *rows)
+    if any(len(curve.returns) == 1 for curve in found if curve.adapts_by):
+        text += "\nA curve of one run has no interval: train with more seeds."
+    if picture is not None:
+        text += f"\n\n{draw_curves(found, picture)}"
+    say({curve.name: curve.as_dict() for curve in found}, as_json, text)
+
+
+def _point(point: InterquartileMean) -> str:
+    if point.interval is None:
+        return f"{point.mean:.4g}"
+    low, high = point.interval
+    return f"{point.mean:.4g} ({low:.4g} to {high:.4g})"

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,8 @@ from quickstudy.tasks import Episode, Tasks
 from quickstudy.tasks.environments import Trials
 
 __all__ = ["Ranks", "ranks"]
+
+T = TypeVar("T")
 
 
 class Ranks:
@@ -74,6 +77,29 @@ class Ranks:
         if self.size > 1:
             for tensor in (*module.parameters(), *module.buffers()):
                 dist.broadcast(tensor.detach(), 0)
+
+    def together(self, parts: Iterable[T]) -> Iterator[T]:
+        """This process's parts of a meta-step, one for each update that all processes make.
+
+        Raises:
+            UsageError: If some processes have more parts than others.
+        """
+        if self.size == 1:
+            yield from parts
+            return
+        own = iter(parts)
+        while True:
+            part = next(own, None)
+            found = torch.tensor([float(part is not None), float(part is None)])
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+            if bool(found.all()):
+                raise UsageError(
+                    "expected as many updates of a meta-step in each process, got more in some: "
+                    "give them more tasks (meta_batch_size), or the learner fewer batches"
+                )
+            if part is None:
+                return
+            yield part
 
     def mean(self, own: MetaGradient, n_own: int, n_tasks: int) -> MetaGradient:
         """The mean over all tasks of a meta-batch, from the mean over this process's own."""

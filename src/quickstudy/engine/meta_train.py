@@ -315,7 +315,7 @@ class _Training:
         check_kind(self.learner, in_environments=isinstance(tasks[0], Trial))
         losses, rate = [], 0.0
         with _seeded(step * team.size + team.rank, self.device):
-            for parts in self.learner.updates(tasks):
+            for parts in team.together(self.learner.updates(tasks)):
                 with autocast(state.precision, self.device):
                     result = state.executor(self.learner, parts)
                 result = team.mean(result, self.n_own_episodes, size)

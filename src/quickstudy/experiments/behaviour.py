@@ -23,7 +23,7 @@ from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks.environments import EnvironmentFamily, Trials
 from quickstudy.tasks.environments.bandits import Bandits
 
-__all__ = ["Behaviour", "behaviour", "draw_behaviour"]
+__all__ = ["Behaviour", "behaviour", "draw_behaviour", "in_last_test"]
 
 BEFORE, AFTER, ORACLE = "before", "after", "oracle"
 
@@ -64,6 +64,29 @@ def behaviour(recipe: Recipe, learner: Learner, n_tasks: int = 6, seed: int = 0)
     Raises:
         UsageError: If the learner does not act, or the recipe has no test.
     """
+    actor, trials = in_last_test(recipe, learner)
+    family, indices = trials.family, trials.indices(n_tasks)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        environments = family.environments(indices, seed=seed, device=device_of(learner))
+        episodes = {BEFORE: play(environments, actor.policy())}
+        if trials.n_shot + trials.n_query > 1:
+            query = actor.query_episodes(trials, indices, seed)
+            copies = query.rewards.shape[1] // n_tasks
+            last = query.after(len(query) - family.horizon)
+            episodes[AFTER] = last.of(torch.arange(0, n_tasks * copies, copies))
+        with contextlib.suppress(UsageError):  # no oracle is known for the family
+            environments = family.environments(indices, seed=seed, device=device_of(learner))
+            episodes[ORACLE] = play(environments, oracle(environments))
+    return Behaviour(family, environments.parameters, episodes)
+
+
+def in_last_test(recipe: Recipe, learner: Learner) -> tuple[ReinforcementLearner, Trials]:
+    """The learner, in evaluation mode, and the trials of the recipe's last test.
+
+    Raises:
+        UsageError: If the learner does not act, or the recipe has no test.
+    """
     if not isinstance(learner, ReinforcementLearner):
         raise UsageError(
             f"{recipe.learner.name} does not act: expected a run of a learner such as rl2"
@@ -72,21 +95,7 @@ def behaviour(recipe: Recipe, learner: Learner, n_tasks: int = 6, seed: int = 0)
         raise UsageError("expected a recipe with a test, got none: give it a [[test]] table")
     trials = tasks_of_test(recipe, recipe.test[-1])
     assert isinstance(trials, Trials)
-    learner.eval()
-    family, indices = trials.family, trials.indices(n_tasks)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        environments = family.environments(indices, seed=seed, device=device_of(learner))
-        episodes = {BEFORE: play(environments, learner.policy())}
-        if trials.n_shot + trials.n_query > 1:
-            query = learner.query_episodes(trials, indices, seed)
-            copies = query.rewards.shape[1] // n_tasks
-            last = query.after(len(query) - family.horizon)
-            episodes[AFTER] = last.of(torch.arange(0, n_tasks * copies, copies))
-        with contextlib.suppress(UsageError):  # no oracle is known for the family
-            environments = family.environments(indices, seed=seed, device=device_of(learner))
-            episodes[ORACLE] = play(environments, oracle(environments))
-    return Behaviour(family, environments.parameters, episodes)
+    return learner.eval(), trials
 
 
 def draw_behaviour(found: Behaviour, path: Path) -> Path:

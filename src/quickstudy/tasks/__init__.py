@@ -1,5 +1,6 @@
 """Tasks: episodes, the families they are drawn from, and the data sets behind them."""
 
+from quickstudy.tasks.environments.trials import Trials
 from quickstudy.tasks.episode import Batch, Episode, Support, stack
 from quickstudy.tasks.images import Images, load_image_folder
 from quickstudy.tasks.sampler import (
@@ -27,6 +28,7 @@ __all__ = [
     "TableTasks",
     "Tasks",
     "TextData",
+    "Trials",
     "load_image_folder",
     "split_by_share",
     "split_classes",

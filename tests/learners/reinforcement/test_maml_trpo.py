@@ -327,3 +327,33 @@ def test_meta_training_finds_weights_that_one_step_adapts():
 def test_options_that_cannot_train_are_refused(option):
     with pytest.raises(UsageError, match="expected inner_steps >= 0, inner_lr > 0, max_div"):
         make(Quits(), **option)
+
+
+class Rightwards(MAMLTRPO):
+    """Each step of adapting moves the mean action by 0.05 to the right."""
+
+    def _inner_step(self, weights, experience, step, *, create_graph):
+        bias = weights["head.linear.bias"]
+        return weights | {"head.linear.bias": bias + torch.tensor([0.5, 0.0])}
+
+
+def test_the_curve_has_the_returns_after_each_step():
+    family = Navigation(horizon=3)
+    learner = Rightwards(MLP((2,), (4,)), family.actions, deviation=1e-6, inner_steps=2)
+    with torch.no_grad():
+        learner.network.head.linear.weight.zero_()
+    trials = Trials(family, n_shot=2, n_query=3)
+    curve = learner.adaptation_curve(trials, trials.indices(5), 2)
+    goals = family.parameters(range(5))["goals"]
+    moved = torch.tensor([1.0, 2.0, 3.0])[:, None] * torch.tensor([0.05, 0.0])
+    for step in range(3):
+        distances = (step * moved - goals[:, None]).norm(dim=2)
+        torch.testing.assert_close(curve[step], -distances.sum(1), rtol=0, atol=1e-4)
+    torch.testing.assert_close(learner.returns(trials, range(5)), curve[2], rtol=0, atol=1e-4)
+    assert learner.adapts_by(trials) == "steps of 2 episodes"
+
+
+def test_a_curve_of_steps_needs_episodes_to_step_by():
+    learner = make(Navigation(horizon=3), inner_steps=0)
+    with pytest.raises(UsageError, match="expected n_shot episodes to adapt to, got none"):
+        learner.adaptation_curve(Trials(Navigation(horizon=3)), range(2), 1)

@@ -159,20 +159,28 @@ class Unseeded(Unequal):
         return np.zeros((2, 2)), {}
 
 
+class Simulator(Unequal):
+    def reset(self, *, seed=None, options=None):
+        raise NotImplementedError("the simulator has no seed")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        ("no_such_robots:Robot-v0", "can be made, got ModuleNotFoundError: No module named 'no_such"),
         ("NoSuchPendulum-v1", "can be made, got NameNotFound"),
         (Unbounded, "a bounded Box"),
         (Unseeded, "whose reset takes a seed"),
+        (Simulator, "takes a seed, got NotImplementedError: the simulator has no seed"),
         (functools.partial(Counter, fault="luck"), "begins alike after reset"),
         ("Pendulum-v1", "PendulumEnv to have the attribute 'limit'"),
     ],
 )
 def test_what_cannot_serve_is_refused(make, message):
     np.random.seed(0)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as refusal:
         GymnasiumFamily(make, limits, horizon=3)
+    assert "\n" not in str(refusal.value)
 
 
 def test_other_faults_are_refused(monkeypatch):

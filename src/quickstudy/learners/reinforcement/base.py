@@ -95,6 +95,23 @@ class ReinforcementLearner(Learner):
             found.append(returns.unflatten(1, (len(some), -1)).mean((0, 2)))
         return torch.cat(found)
 
+    def adaptation_curve(
+        self, trials: Trials, indices: Sequence[int], n: int, seed: int = 0
+    ) -> Tensor:
+        """The returns of some tasks before the learner has adapted, and after each of n times of
+        adapting, (n + 1, tasks). One time is what `adapts_by` says: here, an episode.
+
+        Args:
+            seed: Of the environments' luck.
+        """
+        environments = trials.family.environments(indices, seed=seed, device=device_of(self))
+        return play(environments, self.policy(), n + 1).returns(trials.family.horizon)
+
+    def adapts_by(self, trials: Trials) -> str:
+        """What the learner adapts by, in the plural."""
+        del trials
+        return "episodes"
+
     def check_family(self, family: EnvironmentFamily) -> None:
         """Refuse environments of other actions than those learned.
 

@@ -80,7 +80,12 @@ class HistoryPolicy:
 
     Args:
         learner: Whose memory and head it acts by.
+
+    Attributes:
+        output: That of the memory at the last step, (n, h).
     """
+
+    output: Tensor
 
     def __init__(self, learner: HistoryLearner) -> None:
         self.learner = learner
@@ -102,8 +107,8 @@ class HistoryPolicy:
         """Parameters of the distributions over actions (n, k) for observations (n, o)."""
         self._features = self.learner.backbone(observations)
         inputs = torch.cat([self._features, self._before], dim=1)
-        out, self._state = self.learner.memory.step(inputs, self._state)
-        return self.learner.head(out)
+        self.output, self._state = self.learner.memory.step(inputs, self._state)
+        return self.learner.head(self.output)
 
     def remember(self, actions: Tensor, rewards: Tensor, ends: Tensor) -> None:
         """Keep what followed, for the next step."""

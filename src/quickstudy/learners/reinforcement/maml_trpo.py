@@ -7,8 +7,9 @@ by side, n = m * e environments, b = t * e steps of a task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from quickstudy.learners.reinforcement.baseline import linear_baseline
 from quickstudy.learners.reinforcement.experience import Experience, play
 from quickstudy.learners.reinforcement.policies import ActionHead, distribution_of
 from quickstudy.learners.reinforcement.trpo import trust_region_step
-from quickstudy.tasks.environments import Box, Discrete, Environments, Step
+from quickstudy.tasks.environments import Box, Discrete, Step
 from quickstudy.tasks.environments.trials import Trial, Trials
 
 __all__ = ["MAMLTRPO"]
@@ -151,28 +152,47 @@ class MAMLTRPO(ReinforcementLearner):
     def query_episodes(self, trials: Trials, indices: Sequence[int], seed: int = 0) -> Experience:
         """Those after `inner_steps` steps, each from `n_shot` episodes; all episodes of a step are
         played side by side."""
-        self._check_shots(trials.n_shot)
-        family = trials.family
+        *_, last = self._query_episodes(trials, indices, self.inner_steps, seed)
+        return last()
 
-        def environments(copies: int, step: int) -> Environments:
-            return family.environments(
-                indices, copies=copies, seed=seed + step, device=device_of(self)
-            )
+    def adaptation_curve(
+        self, trials: Trials, indices: Sequence[int], n: int, seed: int = 0
+    ) -> Tensor:
+        """As of `ReinforcementLearner`, where a time of adapting is a step from `n_shot`
+        episodes."""
+        after_each = self._query_episodes(trials, indices, n, seed)
+        returns = [query().returns(trials.family.horizon)[0] for query in after_each]
+        return torch.stack([each.unflatten(0, (len(indices), -1)).mean(1) for each in returns])
 
-        weights = self._initial(len(indices))
-        for step in range(self.inner_steps):
-            experience = play(environments(trials.n_shot, step), _AdaptedPolicy(self, weights))
-            weights = self._inner_step(
-                weights, self._steps(experience, len(indices)), step, create_graph=False
+    def adapts_by(self, trials: Trials) -> str:
+        return f"steps of {trials.n_shot} episodes"
+
+    def _query_episodes(
+        self, trials: Trials, indices: Sequence[int], n_steps: int, seed: int
+    ) -> Iterator[Callable[[], Experience]]:
+        """What plays the query episodes before the first step, and after each."""
+        if n_steps:
+            self._check_shots(trials.n_shot)
+        family, weights = trials.family, self._initial(len(indices))
+
+        def episodes(n: int, step: int, weights: Weights) -> Experience:
+            environments = family.environments(
+                indices, copies=n, seed=seed + step, device=device_of(self)
             )
-        query = environments(trials.n_query, self.inner_steps)
-        return play(query, _AdaptedPolicy(self, weights))
+            return play(environments, _AdaptedPolicy(self, weights))
+
+        for step in range(n_steps + 1):
+            yield partial(episodes, trials.n_query, step, weights)
+            if step < n_steps:
+                support = self._steps(episodes(trials.n_shot, step, weights), len(indices))
+                weights = self._inner_step(weights, support, step, create_graph=False)
 
     def copies(self, trials: Trials) -> int:
         return max(trials.n_shot, trials.n_query)
 
     def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[_Batch]]:
-        self._check_shots(tasks[0].n_shot)
+        if self.inner_steps:
+            self._check_shots(tasks[0].n_shot)
         weights, support = self._initial(len(tasks)), []
         for step in range(self.inner_steps):
             environments = self.environments(tasks, tasks[0].n_shot)
@@ -230,7 +250,7 @@ class MAMLTRPO(ReinforcementLearner):
         return MetaGradient(loss, gradients, {n: b.clone() for n, b in self.named_buffers()})
 
     def _check_shots(self, n_shot: int) -> None:
-        if self.inner_steps and not n_shot:
+        if not n_shot:
             raise UsageError(
                 "expected n_shot episodes to adapt to, got none: give the tasks n_shot, or the "
                 "learner inner_steps = 0"

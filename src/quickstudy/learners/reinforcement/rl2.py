@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.learners.reinforcement.experience import play
-from quickstudy.learners.reinforcement.history import HistoryLearner
+from quickstudy.learners.reinforcement.history import HistoryLearner, HistoryPolicy
 from quickstudy.learners.reinforcement.memories import RecurrentMemory
 from quickstudy.learners.reinforcement.policies import distribution_of
 from quickstudy.learners.reinforcement.ppo import PPO, PPOBatch
@@ -68,12 +68,12 @@ class RL2(HistoryLearner):
 
     def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[PPOBatch]]:
         episodes = tasks[0].n_shot + tasks[0].n_query
-        experience = play(self.environments(tasks), self.policy(), episodes)
+        policy = _Recording(self)
+        experience = play(self.environments(tasks), policy, episodes)
         with torch.no_grad():
-            out, parameters = self.through(experience)
-            log_probabilities = distribution_of(self.actions, parameters).log_prob(
-                experience.actions
-            )
+            out = torch.stack(policy.outputs)  # (t, n, h)
+            acted_by = distribution_of(self.actions, self.head(out))
+            log_probabilities = acted_by.log_prob(experience.actions)
             values = self.value(out)[..., 0]  # (t, n)
         # The trial is what counts, so values look beyond the ends of episodes, and not beyond it.
         values = torch.cat([values, torch.zeros_like(values[:1])])
@@ -87,3 +87,16 @@ class RL2(HistoryLearner):
         out, parameters = self.through(episode.experience)
         values = self.value(out)[..., 0]
         return self.ppo.loss(episode, distribution_of(self.actions, parameters), values)
+
+
+class _Recording(HistoryPolicy):
+    """Acts, and keeps what the memory puts out at each step, which need not be computed again."""
+
+    def reset(self, n: int) -> None:
+        super().reset(n)
+        self.outputs: list[Tensor] = []
+
+    def act(self, observations: Tensor) -> Tensor:
+        actions = super().act(observations)
+        self.outputs.append(self.output)
+        return actions

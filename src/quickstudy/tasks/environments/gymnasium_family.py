@@ -156,11 +156,13 @@ class GymnasiumFamily(EnvironmentFamily):
             self.actions = self._box(environment.action_space)
         self.observation_size = int(size)
         try:
-            first, second = (self._flatten(environment.reset(seed=7)[0]) for _ in range(2))
-        except TypeError as error:
+            begun = [environment.reset(seed=7)[0] for _ in range(2)]
+        except Exception as error:
             raise UsageError(
-                f"expected an environment whose reset takes a seed, got {error}"
+                "expected an environment whose reset takes a seed, got "
+                f"{type(error).__name__}: {error}"
             ) from error
+        first, second = map(self._flatten, begun)
         if not np.array_equal(first, second):
             raise UsageError(
                 "expected an environment that begins alike after reset(seed=7) twice, got other "
