@@ -189,12 +189,21 @@ class Family(_Table):
 
 
 class Stage(_Table):
-    """Tasks of another shape for a number of meta-steps, before those of the recipe."""
+    """Tasks of another shape for a number of meta-steps, before those of the recipe. `options` are
+    of the family of tasks, and change those of the recipe's data."""
 
     steps: int = Field(ge=1)
     n_way: Range | None = None
     n_shot: Range | None = None
     n_query: int | None = Field(None, ge=1)
+    options: dict[str, Any] = {}
+
+    def data(self, data: Data) -> Data:
+        """The recipe's data, with the options of the stage."""
+        if not self.options:
+            return data
+        plain = data.model_dump(exclude_unset=True)
+        return Data.model_validate({**plain, "options": {**data.options, **self.options}})
 
 
 class Validation(Family):
@@ -268,6 +277,12 @@ class Recipe(_Table):
     def _patience_only_with_validation(self) -> Recipe:
         if self.train.patience and self.validation is None:
             raise ValueError("expected a validation table with train.patience")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_with_options_of_the_data(self) -> Recipe:
+        for stage in self.curriculum:
+            stage.data(self.data)
         return self
 
     @property
