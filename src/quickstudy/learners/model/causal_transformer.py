@@ -1,4 +1,4 @@
-"""A decoder-only transformer that reads a task as one sequence and predicts every example from those
+"""A decoder-only transformer reads a task as one sequence, and predicts each example from those
 before it.
 
 Garg, Tsipras, Liang & Valiant, "What Can Transformers Learn In-Context? A Case Study of Simple
@@ -17,7 +17,7 @@ from quickstudy.errors import UsageError, check_option
 from quickstudy.learners.base import encode_targets, feature_size
 from quickstudy.learners.model.in_context import InContextLearner
 from quickstudy.nn import LinearAttention, MultiHeadAttention, RMSNorm, widen
-from quickstudy.tasks import Batch, Episode
+from quickstudy.tasks import Episode
 
 __all__ = ["CausalTransformer"]
 
@@ -25,9 +25,10 @@ __all__ = ["CausalTransformer"]
 class CausalTransformer(InContextLearner):
     """Read the sequence x_1, y_1, x_2, y_2, ... and predict each y_i when x_i has been read.
 
-    In training, support and query are one sequence, and the loss is the mean over all its prefixes
-    (Garg et al., equation 2), which one pass gives, as the attention is causal. Adapted, each query
-    comes right after the support, as if it were the only one.
+    The support is the sequence, and each query comes right after it, as if it were the only one. In
+    training, the loss is the mean over queries and support examples, each predicted from those
+    before it: over all prefixes (Garg et al., equation 2), which one pass gives, as the attention
+    is causal.
 
     Differs from Garg et al.: the token of y_i holds x_i as well, so that no layer is spent on
     joining the two, and only such tokens are attended to, beside a learned token that starts the
@@ -95,33 +96,17 @@ class CausalTransformer(InContextLearner):
 
     def read(self, features: Tensor, targets: Tensor) -> Tensor:
         n_support, n_query = len(targets), len(features) - len(targets)
-        all_seen = torch.full((n_query,), n_support, device=features.device)
-        return self._read(features[:n_support], targets, features[n_support:], all_seen)
-
-    def predict_prefixes(self, examples: Batch, n_way: int | None = None) -> Tensor:
-        """Predict the target of each example from the examples before it.
-
-        Args:
-            examples: In their order, n of them.
-            n_way: Ways of a classification task.
-
-        Returns:
-            Logits (n, n_way), or predictions (n, size of a target).
-
-        Raises:
-            DataError: If targets do not fit the learner.
-        """
-        features = self.backbone(examples.x)
-        targets = encode_targets(examples.y, self.n_outputs, like=widen(features))
-        before = torch.arange(len(features), device=features.device)
-        return widen(self._read(features[:-1], targets[:-1], features, before))[:, :n_way]
+        n_before = torch.full((n_query,), n_support, device=features.device)
+        return self._read(features[:n_support], targets, features[n_support:], n_before)
 
     def loss(self, episode: Episode) -> Tensor:
-        x, y = (
-            torch.cat([getattr(episode.support, name), getattr(episode.query, name)])
-            for name in ("x", "y")
-        )
-        return self.objective(self.predict_prefixes(Batch(x, y), episode.n_way), y)
+        support, query = self.embed(episode)
+        targets = encode_targets(episode.support.y, self.n_outputs, like=widen(support))
+        n_before = torch.arange(len(support) + len(query), device=query.device)
+        n_before = n_before.clamp_max(len(support))  # each query follows the whole support
+        scores = self._read(support, targets, torch.cat([support, query]), n_before)
+        y = torch.cat([episode.support.y, episode.query.y])
+        return self.objective(widen(scores)[:, : episode.n_way], y)
 
     def _read(self, known: Tensor, targets: Tensor, asked: Tensor, n_before: Tensor) -> Tensor:
         """Answers (m, n_outputs) to the features of m inputs.
