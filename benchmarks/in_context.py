@@ -36,7 +36,7 @@ from quickstudy.tasks.functions import FunctionTasks
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "in_context.json"
-N_TASKS, N_QUERY, N_SLOW = 512, 10, 64
+N_TASKS, N_QUERY, N_SLOW = 256, 10, 64
 """Tasks, queries of each, and tasks of the estimators that are fitted one task at a time."""
 
 Estimate = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -150,7 +150,7 @@ def judge(folders: list[Path]) -> dict[str, Any]:
     assert isinstance(n, int)
     if any(other.data != data for other, _ in loaded.values()):
         raise SystemExit("expected runs of the same data")
-    lengths = sorted({max(1, n * i // 20) for i in (1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20)})
+    lengths = sorted({max(1, n * i // 20) for i in (1, 2, 4, 6, 8, 10, 12, 14, 17, 20)})
     learners = {name: learner for name, (_, learner) in loaded.items()}
     shifts = SHIFTS if data.name == "linear" else {}
     report = {

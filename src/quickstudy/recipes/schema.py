@@ -96,10 +96,7 @@ class Data(_Table):
                 families = [*FAMILIES.names(), *ENVIRONMENTS.names()]
                 raise unknown("family of tasks", self.name, families)
             raise ValueError("expected options only with the name of a family")
-        known = self.family.options if self.family else self.options
-        for option in self.options:
-            if option not in known:
-                raise unknown(f"option of {self.name}", option, known)
+        self.check_options(self.options)
         of_images = {"image_size", "rotations", "mirrors", "encoder"} & self.model_fields_set
         if self.dataset and self.dataset.shape and of_images:
             raise ValueError(f"expected no {min(of_images)} with {self.name}, which has no images")
@@ -117,6 +114,16 @@ class Data(_Table):
         if self.folder and self.model_fields_set & {"image_size", "channels", "ink"}:
             raise ValueError("expected no image_size, channels and ink with an encoder of a folder")
         return self
+
+    def check_options(self, options: dict[str, Any]) -> None:
+        """Refuse options that the family of tasks does not have. Environments check their own.
+
+        Raises:
+            UsageError: If there is one.
+        """
+        for option in options:
+            if self.family and option not in self.family.options:
+                raise unknown(f"option of {self.name}", option, self.family.options)
 
     @property
     def dataset(self) -> Dataset | None:
@@ -200,10 +207,7 @@ class Stage(_Table):
 
     def data(self, data: Data) -> Data:
         """The recipe's data, with the options of the stage."""
-        if not self.options:
-            return data
-        plain = data.model_dump(exclude_unset=True)
-        return Data.model_validate({**plain, "options": {**data.options, **self.options}})
+        return data.model_copy(update={"options": {**data.options, **self.options}})
 
 
 class Validation(Family):
@@ -282,7 +286,9 @@ class Recipe(_Table):
     @model_validator(mode="after")
     def _stages_with_options_of_the_data(self) -> Recipe:
         for stage in self.curriculum:
-            stage.data(self.data)
+            if stage.options and not self.data.family:
+                raise ValueError("expected options of a curriculum only with a family of tasks")
+            self.data.check_options(stage.options)
         return self
 
     @property
