@@ -139,7 +139,24 @@ def curves(
             "mean": [round(float(v), 5) for v in found.mean(1)],
             "interval": [round(float(v), 5) for v in half],
         }
+    if noise := options.get("noise"):
+        report["ratio to ridge after all examples"] = _ratios(
+            report["errors"], list(learners), (noise / tasks.deviation) ** 2
+        )
     return report
+
+
+def _ratios(errors: dict[str, Any], learners: list[str], noise: float) -> dict[str, Any]:
+    """Errors by that of Bayes-optimal ridge, with the noise of the queries' targets and without."""
+    best = errors["Bayes-optimal ridge"]["mean"][-1]
+    last = {name: errors[name]["mean"][-1] for name in learners}
+    return {
+        name: {
+            "with noise": round(error / best, 3),
+            "without": round((error - noise) / (best - noise), 3),
+        }
+        for name, error in last.items()
+    }
 
 
 def judge(folders: list[Path]) -> dict[str, Any]:
@@ -177,14 +194,14 @@ def draw(results: dict[str, Any], path: Path) -> None:
         for name, entry in results.items()
         for shift, curve in entry["curves"].items()
     ]
+    learned = {run for entry in results.values() for run in entry["runs"]}
     names = list(dict.fromkeys(method for _, curve in panels for method in curve["errors"]))
     colors = {name: plt.get_cmap("tab20")(i % 20) for i, name in enumerate(names)}
     rows = -(-len(panels) // 4)
     figure, axes = plt.subplots(rows, 4, figsize=(14, 3.2 * rows), layout="constrained")
     for ax, (title, curve) in zip(axes.flat, panels, strict=False):
         for name, found in curve["errors"].items():
-            learned = "_" in name
-            style = {"lw": 2.2} if learned else {"lw": 1.2, "ls": "--"}
+            style = {"lw": 2.2} if name in learned else {"lw": 1.2, "ls": "--"}
             ax.plot(curve["examples"], found["mean"], label=name, color=colors[name], **style)
         ax.set(title=title, ylim=(0, 1.5), xlabel="examples", ylabel="squared error")
     for ax in axes.flat[len(panels) :]:
