@@ -169,7 +169,9 @@ def judge(folders: list[Path]) -> dict[str, Any]:
         raise SystemExit("expected runs of the same data")
     lengths = sorted({max(1, n * i // 20) for i in (1, 2, 4, 6, 8, 10, 12, 14, 17, 20)})
     learners = {name: learner for name, (_, learner) in loaded.items()}
-    shifts = SHIFTS if data.name == "linear" else {}
+    shifts = {}
+    if data.name == "linear":
+        shifts = {"without noise": {"noise": 0.0}} if data.options.get("noise") else SHIFTS
     report = {
         shift: curves(data, learners, {**data.options, **options}, lengths)
         for shift, options in {"as in training": {}, **shifts}.items()
