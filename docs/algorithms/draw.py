@@ -306,6 +306,29 @@ def in_context_transformer(ax: Axes) -> None:
     text(ax, (2.0, 3.0), "who attends\nto whom")
 
 
+def causal_transformer(ax: Axes) -> None:
+    examples, top, low = 4, 4.3, 1.7
+    for i in range(examples):
+        x = 1.6 + 3.2 * i
+        for j in range(i):
+            arrow(
+                ax,
+                (3.2 + 3.2 * j, low + 0.35),
+                (x, top - 0.35),
+                PURPLE,
+                connectionstyle="arc3,rad=0.12",
+                lw=0.9,
+            )
+        box(ax, (x, top), (1.3, 0.7), f"$x_{i + 1}$", ORANGE)
+        arrow(ax, (x, top + 0.4), (x, 5.2), ORANGE)
+        text(ax, (x, 5.5), rf"$\hat y_{i + 1}$", ORANGE, 10)
+        if i < examples - 1:
+            box(ax, (x + 1.6, low), (1.7, 0.7), f"$x_{i + 1}, y_{i + 1}$", BLUE)
+    text(ax, (5.0, 0.6), "examples, each after those before it", BLUE, 8)
+    text(ax, (14.2, 3.0), "attention\nto what came\nbefore", PURPLE)
+    text(ax, (14.2, 5.4), "every prefix\nis a support set", ORANGE, 8)
+
+
 def tabular_transformer(ax: Axes) -> None:
     table = np.random.default_rng(3).uniform(0.05, 0.6, (6, 4))
     cells(ax, (0.8, 1.3), table, BLUE, 0.65)
@@ -561,6 +584,7 @@ DRAWN: dict[str, Callable[[Axes], None]] = {
         tanp,
         snail,
         in_context_transformer,
+        causal_transformer,
         tabular_transformer,
         lstm_meta_learner,
         maml,

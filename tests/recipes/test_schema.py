@@ -193,6 +193,7 @@ def test_a_test_may_change_the_learner_but_not_its_weights():
         ("train.device=meta", "device 'meta' cannot be used here: expected auto, cpu, cuda or mps"),
         ("curriculum=[{steps=1, n_shots=2}]", "'curriculum.0.n_shots'"),
         ("curriculum=[{steps=1, n_way=2}]", "expected no n_way for sinusoid"),
+        ("curriculum=[{steps=1, options={active=5}}]", "option of sinusoid 'active'"),
         ("train.executor=thread", "did you mean 'threads'"),
         ("data.name=sinusoids", "unknown data set or family of tasks 'sinusoids'; did you mean"),
         ("data.folder=x", 'name = "folder"'),
@@ -319,6 +320,17 @@ def test_a_curriculum_changes_the_shape_of_tasks_for_so_many_steps():
     assert tasks.starts == [0, 2 * batch, 3 * batch]
     shapes = [(len(tasks[i].support), len(tasks[i].query)) for i in (0, 2 * batch, 3 * batch)]
     assert shapes == [(3, plain.n_query), (plain.n_shot, 4), (plain.n_shot, plain.n_query)]
+
+
+def test_a_stage_of_a_curriculum_changes_options_of_the_family():
+    recipe = load_recipe(
+        "in_context_noisy_linear", ["curriculum=[{steps=1, n_shot=9, options={active=5}}]"]
+    )
+    tasks = tasks_of_training(recipe)
+    early, late = tasks[0].support, tasks[recipe.train.meta_batch_size].support
+    assert [int((s.x != 0).any(0).sum()) for s in (early, late)] == [5, 20]
+    assert [len(early), len(late)] == [9, 40]
+    assert [family.noise for family in tasks.families] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -219,8 +219,9 @@ def tasks_of_training(recipe: Recipe) -> Curriculum:
     """The tasks of meta-training, stage after stage."""
     stages = []
     for stage in recipe.curriculum:
-        changed = stage.model_dump(exclude={"steps"}, exclude_none=True)
-        family = make_tasks(recipe, recipe.tasks.model_copy(update=changed), recipe.data, 0)
+        changed = stage.model_dump(exclude={"steps", "options"}, exclude_none=True)
+        shape = recipe.tasks.model_copy(update=changed)
+        family = make_tasks(recipe, shape, stage.data(recipe.data), 0)
         stages.append((family, stage.steps * recipe.train.meta_batch_size))
     return Curriculum(stages, make_tasks(recipe, recipe.tasks, recipe.data, 0))
 

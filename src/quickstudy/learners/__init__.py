@@ -9,6 +9,7 @@ from quickstudy.learners.metric.nearest_centroid import NearestCentroid
 from quickstudy.learners.metric.prototypical_networks import PrototypicalNetworks
 from quickstudy.learners.metric.relation_networks import RelationNetworks
 from quickstudy.learners.metric.siamese_networks import SiameseNetworks
+from quickstudy.learners.model.causal_transformer import CausalTransformer
 from quickstudy.learners.model.in_context_transformer import InContextTransformer
 from quickstudy.learners.model.mann import MANN
 from quickstudy.learners.model.meta_networks import MetaNetworks
@@ -41,6 +42,7 @@ __all__ = [
     "AutoAdapt",
     "BayesianPrototypes",
     "BayesianRidge",
+    "CausalTransformer",
     "DecisionPretrainedTransformer",
     "EmbeddingLearner",
     "FineTuning",
@@ -83,6 +85,7 @@ LEARNERS: Registry[type[Learner]] = Registry(
         "tanp": TaNP,
         "snail": SNAIL,
         "in_context_transformer": InContextTransformer,
+        "causal_transformer": CausalTransformer,
         "tabular_transformer": TabularTransformer,
         # optimization-based
         "lstm_meta_learner": LSTMMetaLearner,

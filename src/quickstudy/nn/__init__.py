@@ -1,6 +1,12 @@
 """Backbones, distances, attention, and whose statistics batch norm uses."""
 
-from quickstudy.nn.attention import MultiHeadAttention, RMSNorm, attention, visible
+from quickstudy.nn.attention import (
+    LinearAttention,
+    MultiHeadAttention,
+    RMSNorm,
+    attention,
+    visible,
+)
 from quickstudy.nn.backbones import (
     BACKBONES,
     MLP,
@@ -35,6 +41,7 @@ __all__ = [
     "Flatten",
     "KochConv",
     "Linear",
+    "LinearAttention",
     "MultiHeadAttention",
     "RMSNorm",
     "ResNet12",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from quickstudy.errors import UsageError
 from quickstudy.nn.precision import full_precision, widen
 
-__all__ = ["MultiHeadAttention", "RMSNorm", "attention", "visible"]
+__all__ = ["LinearAttention", "MultiHeadAttention", "RMSNorm", "attention", "visible"]
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -104,12 +104,57 @@ class MultiHeadAttention(nn.Module):
         if mask is not None:
             mask = mask[..., None, :, :]  # the same for every head
         heads = (self._split(self.query(query)), self._split(self.key(key)))
-        read = attention(*heads, self._split(self.value(value)), mask)  # (..., heads, n, size)
+        read = self.attend(*heads, self._split(self.value(value)), mask)  # (..., heads, n, size)
         return self.out(read.transpose(-3, -2).flatten(-2))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """What the queries of each head read, as `attention`."""
+        return attention(query, key, value, mask)
 
     def _split(self, x: Tensor) -> Tensor:
         size = x.shape[1] // self.heads
         return x.unflatten(1, (self.heads, size)).transpose(0, 1)  # (n, width) -> (heads, n, size)
+
+
+class LinearAttention(MultiHeadAttention):
+    """Attention without a softmax: a row reads sum_j (query key_j) value_j / (c + n), where n is
+    the number of rows that it sees.
+
+    With one head it starts as a step of gradient descent on the least-squares loss of the rows that
+    are seen (von Oswald et al., "Transformers Learn In-Context by Gradient Descent", ICML 2023,
+    proposition 1): keys are rows as they are, and what is read is subtracted. The learned c keeps
+    the step stable when n is small.
+
+    Args:
+        width: Length of the rows, a multiple of `heads`.
+        heads: Number of projections.
+        pseudocount: c at the start, such as the number of features of a row.
+        step: Size of the step that it starts as.
+
+    Example:
+        >>> layer = LinearAttention(2, heads=1, pseudocount=1.0, step=1.0)
+        >>> layer(torch.eye(2), torch.eye(2), torch.eye(2)).abs() * 3
+        tensor([[1., 0.],
+                [0., 1.]], grad_fn=<MulBackward0>)
+    """
+
+    def __init__(self, width: int, heads: int, *, pseudocount: float, step: float = 0.4) -> None:
+        super().__init__(width, width, width, width, heads)
+        nn.init.orthogonal_(self.query.weight)
+        self.key.load_state_dict(self.query.state_dict())
+        with torch.no_grad():
+            self.out.weight.copy_(-step * self.value.weight.T)
+        self.log_pseudocount = nn.Parameter(torch.tensor(math.log(pseudocount)))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        with full_precision(query):
+            query, key, value = widen(query), widen(key), widen(value)
+            scores = query @ key.mT  # (..., n, m)
+            if mask is None:
+                return scores @ value / (self.log_pseudocount.exp() + key.shape[-2])
+            seen = mask.to(scores.dtype)
+            n_seen = seen.sum(-1, keepdim=True)
+            return scores * seen @ value / (self.log_pseudocount.exp() + n_seen)
 
 
 class RMSNorm(nn.Module):

@@ -96,10 +96,7 @@ class Data(_Table):
                 families = [*FAMILIES.names(), *ENVIRONMENTS.names()]
                 raise unknown("family of tasks", self.name, families)
             raise ValueError("expected options only with the name of a family")
-        known = self.family.options if self.family else self.options
-        for option in self.options:
-            if option not in known:
-                raise unknown(f"option of {self.name}", option, known)
+        self.check_options(self.options)
         of_images = {"image_size", "rotations", "mirrors", "encoder"} & self.model_fields_set
         if self.dataset and self.dataset.shape and of_images:
             raise ValueError(f"expected no {min(of_images)} with {self.name}, which has no images")
@@ -117,6 +114,16 @@ class Data(_Table):
         if self.folder and self.model_fields_set & {"image_size", "channels", "ink"}:
             raise ValueError("expected no image_size, channels and ink with an encoder of a folder")
         return self
+
+    def check_options(self, options: dict[str, Any]) -> None:
+        """Refuse options that the family of tasks does not have. Environments check their own.
+
+        Raises:
+            UsageError: If there is one.
+        """
+        for option in options:
+            if self.family and option not in self.family.options:
+                raise unknown(f"option of {self.name}", option, self.family.options)
 
     @property
     def dataset(self) -> Dataset | None:
@@ -189,12 +196,18 @@ class Family(_Table):
 
 
 class Stage(_Table):
-    """Tasks of another shape for a number of meta-steps, before those of the recipe."""
+    """Tasks of another shape for a number of meta-steps, before those of the recipe. `options` are
+    of the family of tasks, and change those of the recipe's data."""
 
     steps: int = Field(ge=1)
     n_way: Range | None = None
     n_shot: Range | None = None
     n_query: int | None = Field(None, ge=1)
+    options: dict[str, Any] = {}
+
+    def data(self, data: Data) -> Data:
+        """The recipe's data, with the options of the stage."""
+        return data.model_copy(update={"options": {**data.options, **self.options}})
 
 
 class Validation(Family):
@@ -268,6 +281,14 @@ class Recipe(_Table):
     def _patience_only_with_validation(self) -> Recipe:
         if self.train.patience and self.validation is None:
             raise ValueError("expected a validation table with train.patience")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_with_options_of_the_data(self) -> Recipe:
+        for stage in self.curriculum:
+            if stage.options and not self.data.family:
+                raise ValueError("expected options of a curriculum only with a family of tasks")
+            self.data.check_options(stage.options)
         return self
 
     @property

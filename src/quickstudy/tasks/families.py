@@ -10,6 +10,13 @@ from functools import partial
 from quickstudy.registry import Registry
 from quickstudy.tasks.environments import CartPoleSwingUp, DynamicsTasks, Pendulums, TwoLinkArms
 from quickstudy.tasks.environments.mechanics import Mechanics
+from quickstudy.tasks.functions import (
+    DecisionTreeTasks,
+    FunctionTasks,
+    LinearTasks,
+    ReLUNetworkTasks,
+    SparseLinearTasks,
+)
 from quickstudy.tasks.sampler import SinusoidTasks, Tasks
 from quickstudy.tasks.tables import TableTasks
 
@@ -62,12 +69,21 @@ def _dynamics(kind: type[Mechanics]) -> TaskFamily:
     return TaskFamily(partial(DynamicsTasks, kind), (o + a,), regression=True, n_targets=o)
 
 
+def _functions(kind: type[FunctionTasks]) -> TaskFamily:
+    """Functions of a class."""
+    return TaskFamily(kind, (kind.D,), regression=True)
+
+
 FAMILIES = Registry(
     "task family",
     "families",
     TaskFamily,
     {
         "sinusoid": TaskFamily(SinusoidTasks, (1,), regression=True),
+        "linear": _functions(LinearTasks),
+        "sparse_linear": _functions(SparseLinearTasks),
+        "decision_tree": _functions(DecisionTreeTasks),
+        "relu_network": _functions(ReLUNetworkTasks),
         "tables": TaskFamily(partial(TableTasks, n_way=2), (TableTasks.MAX_COLUMNS,)),
         "pendulum_dynamics": _dynamics(Pendulums),
         "cartpole_swingup_dynamics": _dynamics(CartPoleSwingUp),

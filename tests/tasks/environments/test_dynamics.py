@@ -16,7 +16,7 @@ MACHINES = [Pendulums, CartPoleSwingUp, TwoLinkArms]
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(DynamicsTasks, "BLOCK", 8)
 
 
 def anywhere(kind, n=50, seed=0):

@@ -12,18 +12,15 @@ import torch
 from torch import Tensor
 
 from quickstudy.errors import UsageError
+from quickstudy.tasks.blocks import BlockTasks
 from quickstudy.tasks.environments.actions import Box
 from quickstudy.tasks.environments.environment import Parameters
 from quickstudy.tasks.environments.mechanics import Mechanics
 from quickstudy.tasks.environments.options import check_whole
-from quickstudy.tasks.episode import Batch, Episode, Support
 from quickstudy.tasks.sampler import generator_for
 
 __all__ = ["DynamicsTasks", "Scaling", "Transitions", "simulate"]
 
-BLOCK = 512
-"""Tasks that are simulated together, from one generator."""
-MAX_CACHED_BLOCKS = 4
 PERSISTENCE = 0.9
 """Correlation of a random action with the one before it."""
 RESTART = 0.1
@@ -73,7 +70,7 @@ class Scaling(NamedTuple):
         return observations + self.changes * targets
 
 
-class DynamicsTasks:
+class DynamicsTasks(BlockTasks):
     """Learn what a machine does next from the last transitions, as an agent that adapts online.
 
     Task i is a machine of a family, with parameters of its own, that starts anywhere and is moved
@@ -119,35 +116,19 @@ class DynamicsTasks:
     ) -> None:
         if not (isinstance(kind, type) and issubclass(kind, Mechanics)):
             raise UsageError(f"expected a family of machines such as Pendulums, got {kind!r}")
-        self.n_shot = check_whole("n_shot", n_shot, least=0)
-        self.n_query = check_whole("n_query", n_query)
+        super().__init__(check_whole("n_shot", n_shot, least=0), check_whole("n_query", n_query))
         if not isinstance(independent, bool):
             raise UsageError(f"expected independent to be true or false, got {independent!r}")
         self.family = kind(beyond=beyond, seed=seed)
         self.scaling, self.independent = Scaling.of(kind), independent
-        self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def __getitem__(self, index: int) -> Episode:
-        if index < 0:
-            raise UsageError(f"expected the index of a task, 0 or more, got {index}")
-        number, row = divmod(index, BLOCK)
-        x, y = (part[row] for part in self._block(number))
-        k = self.n_shot
-        return Episode(Support(x[:k], y[:k]), Batch(x[k:], y[k:]))
-
-    def _block(self, number: int) -> tuple[Tensor, Tensor]:
-        """Inputs (n, t, o + a) and targets (n, t, o) of the tasks of a block."""
-        found = self._blocks.get(number)
-        if found is None:
-            parameters = self.family.parameters(range(number * BLOCK, (number + 1) * BLOCK))
-            generator, t = generator_for(self.family.seed, number, 1), self.n_shot + self.n_query
-            move = _simulate_independent if self.independent else simulate
-            before, actions, after = move(self.family, parameters, t, generator)
-            found = self.scaling.inputs(before, actions), self.scaling.targets(before, after)
-            while len(self._blocks) >= MAX_CACHED_BLOCKS:
-                self._blocks.pop(next(iter(self._blocks)), None)
-            self._blocks[number] = found
-        return found
+    def draw_block(self, number: int) -> tuple[Tensor, Tensor]:
+        n, t = self.BLOCK, self.n_shot + self.n_query
+        parameters = self.family.parameters(range(number * n, (number + 1) * n))
+        generator = generator_for(self.family.seed, number, 1)
+        move = _simulate_independent if self.independent else simulate
+        before, actions, after = move(self.family, parameters, t, generator)
+        return self.scaling.inputs(before, actions), self.scaling.targets(before, after)
 
 
 def simulate(
