@@ -227,7 +227,7 @@ class FileCache:
                 self._evict(limit - most)
                 write_atomically(self.folder / key, make())
                 return (self.folder / key).open("rb")
-        file = tempfile.TemporaryFile()
+        file = tempfile.TemporaryFile()  # noqa: SIM115
         for part in make():
             file.write(part)
         file.flush()

@@ -25,7 +25,7 @@ from quickstudy.tasks import (
     InstanceTasks,
     Tasks,
 )
-from quickstudy.tasks.augment import AUGMENTS, IMAGE_AUGMENTS, Augment, chain
+from quickstudy.tasks.augment import AUGMENTS, IMAGE_AUGMENTS, VECTOR_AUGMENTS, Augment, chain
 from quickstudy.tasks.environments import Trials
 
 __all__ = [
@@ -256,7 +256,8 @@ def _augment(table: Augmentation | None, data: Data) -> Augment | None:
             raise unknown("augment", options.name, AUGMENTS)
         if data.encoder and options.name in IMAGE_AUGMENTS:
             raise UsageError(
-                f"expected no augment {options.name} with an encoder, which embeds each image once"
+                "expected no augment with an encoder, which embeds each image once, got "
+                f"{options.name}: vectors take {', '.join(VECTOR_AUGMENTS)}"
             )
         _check_options(AUGMENTS[options.name], options, "augment")
         distortions.append(partial(AUGMENTS[options.name], **options.options))

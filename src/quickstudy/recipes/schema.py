@@ -70,8 +70,8 @@ class Data(_Table):
     folder per class, which is split by classes into train, validation and test (about 64, 16 and
     20 in 100), where "all" is all of them.
 
-    With `labels` "none", the labels of a data set are not read, and a folder may be flat; its images
-    are split into train and validation (about 90 and 10 in 100), where "all" is all of them.
+    With `labels` "none", the labels of a data set are not read, and a folder may be flat; its
+    images are split into train and validation (about 90 and 10 in 100), where "all" is all of them.
 
     `mirrors` and `rotations` add mirror images and quarter turns as new classes. With an
     `encoder`, examples are what it makes of them; texts need one. It takes images of a folder in

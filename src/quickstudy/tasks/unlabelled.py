@@ -102,7 +102,7 @@ class UnlabelledData:
         else:
             array = examples.to_numpy() if hasattr(examples, "to_numpy") else examples
             if not isinstance(array, Tensor):
-                array = np.asarray(array)
+                array = np.require(array, requirements="W")
                 if array.dtype.kind not in "fiub":
                     raise DataError(
                         f"expected numbers, got {array.dtype}: encode texts and categories first"
