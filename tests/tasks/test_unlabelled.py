@@ -86,7 +86,7 @@ def test_unreadable_images_are_left_out_and_counted(photos):
 
 
 def test_what_cannot_serve_is_said_in_a_line(tmp_path):
-    with pytest.raises(DataError, match="two readable images or more in .*, found 1 of 1"):
+    with pytest.raises(DataError, match=r"two readable images or more in .*, found 1 of 1"):
         load_unlabelled_images(draw(tmp_path / "one", ["a.png"]))
     alike = tmp_path / "alike"
     for i in range(3):
@@ -99,7 +99,7 @@ def test_what_cannot_serve_is_said_in_a_line(tmp_path):
         (damaged / name).write_bytes(b"no image")
     with (
         pytest.warns(UserWarning, match="left out"),
-        pytest.raises(DataError, match="two readable images or more in .*, found 0 of 2"),
+        pytest.raises(DataError, match=r"two readable images or more in .*, found 0 of 2"),
     ):
         load_unlabelled_images(damaged)
     with pytest.raises(MissingError, match="found nothing"):

@@ -50,7 +50,7 @@ def test_a_task_depends_on_seed_and_number_alone():
 
 
 def test_fewer_examples_than_ways_are_refused():
-    with pytest.raises(DataError, match="at least 50 examples for 50-way tasks.*got 40"):
+    with pytest.raises(DataError, match=r"at least 50 examples for 50-way tasks.*got 40"):
         CopyTasks(numbered(), n_way=50, augment=halved)
     with pytest.raises(UsageError, match="n_query of 1"):
         CopyTasks(numbered(), n_way=5, n_query=0, augment=halved)

@@ -116,12 +116,6 @@ class Data(_Table):
         return self
 
     @model_validator(mode="after")
-    def _labels_only_of_examples(self) -> Data:
-        if self.labels == "none" and (self.family is not None or self.is_environment):
-            raise ValueError(f"expected labels with {self.name} tasks, which code makes")
-        return self
-
-    @model_validator(mode="after")
     def _an_encoder_of_what_is_there(self) -> Data:
         if self.encoder is None:
             if self.of_texts:

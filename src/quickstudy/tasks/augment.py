@@ -180,7 +180,7 @@ def crop(x: Tensor, generator: torch.Generator, *, least: float = 0.6) -> Tensor
         >>> crop(torch.rand(2, 3, 84, 84), torch.Generator()).shape
         torch.Size([2, 3, 84, 84])
     """
-    return _crop(x, generator, least, torch.ones(len(_images(x))))
+    return _crop(x, generator, least, torch.ones(len(x)))
 
 
 def mirror(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -218,7 +218,7 @@ def crop_and_mirror(x: Tensor, generator: torch.Generator) -> Tensor:
 def _crop(x: Tensor, generator: torch.Generator, least: float, across: Tensor | None) -> Tensor:
     """Squares at random places, enlarged; `across` is -1 for each that is mirrored, by default
     half of them."""
-    n = len(x)
+    n = len(_images(x))
     side = least + (1 - least) * torch.rand(n, generator=generator)
     centre = (2 * torch.rand(n, 2, generator=generator) - 1) * (1 - side[:, None])
     if across is None:

@@ -214,7 +214,8 @@ def cluster_repeatedly(
     about = f"1\0{x.shape}\0{n_clusters}\0{n_partitions}\0{seed}\0".encode()
     key = hashlib.sha256(about + x.tobytes()).hexdigest()[:32]
     if kept := PARTITION_CACHE.get(key):
-        return torch.from_numpy(np.frombuffer(kept, np.int32).reshape(n_partitions, -1)).long()
+        ids = np.frombuffer(kept, np.int32).astype(np.int64)
+        return torch.from_numpy(ids.reshape(n_partitions, -1))
     import sklearn.cluster
 
     partitions = np.empty((n_partitions, len(x)), np.int32)
