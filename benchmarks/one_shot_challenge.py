@@ -36,7 +36,6 @@ from quickstudy.learners import LEARNERS, Learner, LocalMatching, Predictor
 from quickstudy.recipes.loading import load_recipe
 from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks import Support
-from quickstudy.tasks.augment import AUGMENTS, elastic
 from results import write_between_marks
 
 ROOT = Path(__file__).parent.parent
@@ -93,19 +92,7 @@ class RelaxedMatching(LocalMatching):
         return (cosines * (10 * cosines).softmax(2)).sum(2)
 
 
-def strokes(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Elastic distortions, and of two images in three one with thicker or thinner strokes."""
-    x = elastic(x, generator)
-    thick = F.max_pool2d(x, 2, stride=1, padding=1)[..., :-1, :-1]
-    thin = 1 - F.max_pool2d(1 - x, 2, stride=1, padding=1)[..., :-1, :-1]
-    share = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.dtype)
-    kind = torch.randint(3, (len(x), 1, 1, 1), generator=generator)
-    other = torch.where(kind == 0, x, torch.where(kind == 1, thick, (x + thin) / 2))
-    return x + share * (other - x)
-
-
 LEARNERS |= {"two_scales": TwoScales, "relaxed_matching": RelaxedMatching}
-AUGMENTS["strokes"] = strokes
 
 
 # Ways to use what is trained.
@@ -210,7 +197,9 @@ VARIANTS: dict[str, Variant] = {
         TURNS, [AFFINE, "learner.symmetric=false"]
     ),
     "the recipe, mirror images of alphabets as well": Variant(RECIPE, ["data.mirrors=true"]),
-    "the recipe, thicker and thinner strokes": Variant(RECIPE, ["tasks.augment=strokes"]),
+    "the recipe, thicker and thinner strokes": Variant(
+        RECIPE, ['tasks.augment=["elastic", "strokes"]']
+    ),
     "the recipe, maps at two scales": Variant(RECIPE, ['learner={ name = "two_scales" }']),
     "the recipe, cells shared instead of matched": Variant(
         RECIPE, ['learner={ name = "relaxed_matching" }']

@@ -179,6 +179,77 @@ def local_matching(ax: Axes) -> None:
     text(ax, (8, 0.5), "each cell takes its best match in a window near the same place", PURPLE)
 
 
+# Without labels
+
+
+def glyph(
+    ax: Axes, at: Point, kind: int, color: str, angle: float = 0.0, size: float = 1.0
+) -> None:
+    """One of three characters around a centre, turned and resized."""
+    strokes = (
+        [(-0.5, -0.6), (0, 0.6), (0.5, -0.6)],
+        [(-0.5, 0.6), (0.5, 0.6), (0, 0.6), (0, -0.6)],
+        [(0.45, 0.5), (-0.45, 0.5), (-0.45, -0.5), (0.45, -0.5)],
+    )[kind]
+    cos, sin = size * np.cos(angle), size * np.sin(angle)
+    line(
+        ax,
+        [(at[0] + cos * x - sin * y, at[1] + sin * x + cos * y) for x, y in strokes],
+        color,
+        lw=2,
+    )
+
+
+def umtra(ax: Axes) -> None:
+    rng = np.random.default_rng(1)
+    for i in range(12):
+        at = (0.9 + 1.15 * (i % 3), 5.2 - 1.2 * (i // 3))
+        glyph(ax, at, int(rng.integers(3)), INK, rng.normal(0, 0.5), 0.5)
+    text(ax, (2.0, 0.5), "images without labels", INK, 8)
+    for kind, color in enumerate(CLASSES):
+        y = 4.9 - 1.7 * kind
+        arrow(ax, (4.0, y), (5.4, y))
+        glyph(ax, (6.6, y), kind, color, 0, 0.75)
+        arrow(ax, (7.8, y), (10.2, y), PURPLE)
+        glyph(ax, (11.4, y + 0.05), kind, color, 0.45 - 0.5 * kind, 0.6)
+        text(ax, (14.2, y), f"label {kind}", color)
+    text(ax, (6.6, 0.4), "support:\neach image a class", INK, 8)
+    text(ax, (9.0, 5.3), "distort", PURPLE, 8)
+    text(ax, (11.4, 0.4), "query:\na distorted copy", INK, 8)
+
+
+def protoclr(ax: Axes) -> None:
+    rng = np.random.default_rng(2)
+    for kind, (at, color) in enumerate(
+        zip(((2.4, 4.4), (6.4, 1.6), (9.6, 4.5)), CLASSES, strict=True)
+    ):
+        ax.add_patch(Circle(at, 1.35, fc=color, alpha=0.1, lw=0))
+        glyph(ax, at, kind, color, 0, 0.6)
+        for turn in (0.5, 2.6, 4.7):
+            copy = (at[0] + 1.9 * np.cos(turn), at[1] + 1.25 * np.sin(turn))
+            glyph(ax, copy, kind, color, rng.normal(0, 0.5), 0.35)
+            arrow(ax, copy, at, color, lw=0.9, shrinkA=8, shrinkB=13)
+    text(ax, (13.9, 4.4), "prototype:\nthe image itself")
+    text(ax, (13.9, 2.2), "distorted copies\nare pulled to it, and\naway from the others")
+
+
+def cactus(ax: Axes) -> None:
+    rng = np.random.default_rng(3)
+    centres = np.array([[0.8, 4.3], [2.6, 2.0], [3.6, 4.6]])
+    points = np.concatenate([rng.normal(c, 0.42, (6, 2)) for c in centres])
+    text(ax, (2.2, 0.5), "embedding, no labels", INK, 8)
+    dots(ax, [tuple(p) for p in points], INK)
+    for y, stretch in ((4.4, (1.5, 0.5)), (1.7, (0.7, 1.1))):
+        moved = (points - points.mean(0)) * stretch * 0.55 + (8.2, y)
+        distance = ((points * stretch)[:, None] - (centres * stretch)[None]) ** 2
+        for k, color in enumerate(CLASSES):
+            dots(ax, [tuple(p) for p in moved[distance.sum(2).argmin(1) == k]], color)
+        arrow(ax, (4.6, 3.2 + 0.25 * (y - 3)), (5.9, y))
+        arrow(ax, (10.6, y), (11.8, y))
+        text(ax, (13.8, y), "tasks:\nclusters as classes", INK, 8)
+    text(ax, (8.2, 0.4), "k-means, features scaled at random", PURPLE, 8)
+
+
 # Model-based
 
 
@@ -578,6 +649,9 @@ DRAWN: dict[str, Callable[[Axes], None]] = {
         bayesian_prototypes,
         relation_networks,
         local_matching,
+        umtra,
+        protoclr,
+        cactus,
         mann,
         meta_networks,
         neural_processes,

@@ -12,9 +12,11 @@ import contextlib
 import itertools
 import os
 import sqlite3
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from platformdirs import user_cache_path
 
@@ -200,6 +202,36 @@ class FileCache:
             make_folder(self.folder)
             self._evict(limit - len(content))
             write_atomically(self.folder / key, content)
+
+    def store(self, key: str, make: Callable[[], Iterable[bytes]], most: int) -> BinaryIO:
+        """Open the entry of a key, after writing it part by part if there is none.
+
+        Where there is no room in the cache, it is written to a temporary file.
+
+        Args:
+            make: Makes the parts.
+            most: Bytes that the entry may have.
+
+        Returns:
+            A file to read, which stays readable when the entry is evicted.
+        """
+        limit = cache_limit()
+        with contextlib.suppress(OSError):
+            if limit:
+                file = (self.folder / key).open("rb")
+                os.utime(self.folder / key)  # its last use
+                return file
+        if most <= limit:
+            with contextlib.suppress(OSError):
+                make_folder(self.folder)
+                self._evict(limit - most)
+                write_atomically(self.folder / key, make())
+                return (self.folder / key).open("rb")
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+        for part in make():
+            file.write(part)
+        file.flush()
+        return file
 
     def _evict(self, limit: int) -> None:
         """Remove files, those used least recently first, until at most `limit` bytes are left."""

@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +179,11 @@ def check_output_file(path: Path) -> None:
     check_writable(path.parent)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file so that it is either the old one or the new one, also after a power cut.
+
+    Args:
+        content: Its bytes, or the parts of them in turn.
 
     Raises:
         DiskError: If it cannot be written; then it is the old one.
@@ -235,10 +238,10 @@ def remove_leftovers(folder: Path) -> None:
             left.unlink()
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a new file, and return once it is on the disk."""
     with path.open("xb") as file:
-        file.write(content)
+        file.writelines([content] if isinstance(content, bytes) else content)
         file.flush()
         os.fsync(file.fileno())
 

@@ -13,12 +13,19 @@ from torch import nn
 
 from quickstudy.engine import EXECUTORS
 from quickstudy.errors import UsageError, unknown
-from quickstudy.experiments.data import load_classes
+from quickstudy.experiments.data import load_classes, load_partitions, load_unlabelled
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.nn import BACKBONES
-from quickstudy.recipes.schema import Data, Family, Options, Recipe, Test
-from quickstudy.tasks import Curriculum, EpisodeSampler, InstanceTasks, Tasks
-from quickstudy.tasks.augment import AUGMENTS
+from quickstudy.recipes.schema import Augmentation, Data, Family, Options, Recipe, Test
+from quickstudy.tasks import (
+    ClusterTasks,
+    CopyTasks,
+    Curriculum,
+    EpisodeSampler,
+    InstanceTasks,
+    Tasks,
+)
+from quickstudy.tasks.augment import AUGMENTS, IMAGE_AUGMENTS, VECTOR_AUGMENTS, Augment, chain
 from quickstudy.tasks.environments import Trials
 
 __all__ = [
@@ -94,6 +101,8 @@ def make_tasks(recipe: Recipe, family: Family, data: Data, stream: int) -> Tasks
         return _generated_tasks(family, data, seed)
     if data.is_environment:
         return _trials(family, data, seed)
+    if data.labels == "none":
+        return _unlabelled_tasks(family, data, recipe.seed, seed)
     if data.dataset and family.split in data.dataset.fixed_tasks:
         return _fixed_tasks(family, data)
     return _episodes(family, data, recipe.seed, seed)
@@ -162,10 +171,8 @@ def _episodes(family: Family, data: Data, data_seed: int, seed: int) -> Tasks:
     fewest = family.n_way if isinstance(family.n_way, int) else family.n_way[0]
     if fewest < 2 and family.n_labels is None:
         raise UsageError(f"expected n_way of 2 or more, got {fewest}: one class leaves no choice")
-    if family.augment is not None and family.augment not in AUGMENTS:
-        raise unknown("augment", family.augment, AUGMENTS)
-    if family.augment and data.encoder:
-        raise UsageError("expected no augment with an encoder, which embeds each image once")
+    if refused := sorted({"augment_support", "clusters"} & family.model_fields_set):
+        raise UsageError(f'expected {refused[0]} only with data.labels = "none"')
     if isinstance(family, Test) and family.instance:
         if not isinstance(family.n_way, int) or not isinstance(family.n_shot, int):
             raise UsageError("expected one n_way and one n_shot with instance, got a range")
@@ -185,10 +192,76 @@ def _episodes(family: Family, data: Data, data_seed: int, seed: int) -> Tasks:
         n_shot=family.n_shot,
         n_query=family.n_query,
         seed=seed,
-        augment=AUGMENTS[family.augment] if family.augment else None,
+        augment=_augment(family.augment, data),
         n_labels=family.n_labels,
         within_group=family.within_group,
     )
+
+
+def _unlabelled_tasks(family: Family, data: Data, data_seed: int, seed: int) -> Tasks:
+    """Tasks of examples without labels: of distorted copies, or of clusters."""
+    if isinstance(family, Test):
+        raise UsageError(
+            f'expected data with labels to test on, got labels = "none" in test {family.title!r}: '
+            "give the test a data table of its own"
+        )
+    if refused := sorted({"n_labels", "within_group"} & family.model_fields_set):
+        raise UsageError(f'expected no {refused[0]} with data.labels = "none"')
+    n_way, n_shot, augment = family.n_way, family.n_shot, _augment(family.augment, data)
+    if n_way is None:
+        raise UsageError("expected n_way for tasks without labels")
+    pool = load_unlabelled(data, family.split, data_seed)
+    if family.clusters is None:
+        if augment is None:
+            raise UsageError(
+                'expected augment or clusters with data.labels = "none": what distorts an example '
+                "into queries of its class, or what the classes are"
+            )
+        return CopyTasks(
+            pool,
+            n_way=n_way,
+            n_shot=n_shot,
+            n_query=family.n_query,
+            augment=augment,
+            augment_support=family.augment_support,
+            seed=seed,
+        )
+    if family.augment_support:
+        raise UsageError("expected no augment_support with clusters, where augment distorts both")
+    if not isinstance(n_way, int) or not isinstance(n_shot, int):
+        raise UsageError("expected one n_way and one n_shot with clusters, got a range")
+    return ClusterTasks(
+        pool,
+        load_partitions(data, family.split, family.clusters, data_seed),
+        n_way=n_way,
+        n_shot=n_shot,
+        n_query=family.n_query,
+        augment=augment,
+        seed=seed,
+    )
+
+
+def _augment(table: Augmentation | None, data: Data) -> Augment | None:
+    """The distortions that a recipe names, as one.
+
+    Raises:
+        UsageError: If a name or an option is unknown, or examples are of another kind.
+    """
+    if table is None:
+        return None
+    distortions = []
+    for part in [table] if isinstance(table, str) else table:
+        options = part if isinstance(part, Options) else Options(name=part)
+        if options.name not in AUGMENTS:
+            raise unknown("augment", options.name, AUGMENTS)
+        if data.encoder and options.name in IMAGE_AUGMENTS:
+            raise UsageError(
+                "expected no augment with an encoder, which embeds each image once, got "
+                f"{options.name}: vectors take {', '.join(VECTOR_AUGMENTS)}"
+            )
+        _check_options(AUGMENTS[options.name], options, "augment")
+        distortions.append(partial(AUGMENTS[options.name], **options.options))
+    return chain(*distortions)
 
 
 def device_of_training(recipe: Recipe) -> torch.device:
@@ -320,7 +393,8 @@ def _check_options(make: Any, table: Options, where: str) -> None:
     known = [
         name
         for name in inspect.signature(make).parameters
-        if name not in ("backbone", "in_shape", "n_outputs", "params", "optimizer")
+        if name
+        not in ("backbone", "in_shape", "n_outputs", "params", "optimizer", "x", "generator")
     ]
     hints = _hints(make)
     for option, value in table.options.items():

@@ -83,8 +83,8 @@ class Comparison:
 
 def recipe_of(learner: str, channels: int = 1) -> Recipe:
     """The recipe that says how a learner is trained on images: a recipe's own name or file, or
-    that learner's recipe on images of so many channels, if possible on Omniglot and named after it,
-    with the shortest name.
+    that learner's recipe on labelled images of so many channels, if possible on Omniglot and named
+    after it, with the shortest name.
 
     Raises:
         UsageError: If there is none.
@@ -106,7 +106,9 @@ def recipe_of(learner: str, channels: int = 1) -> Recipe:
             name,
         )
         for name, recipe in recipes.items()
-        if recipe.learner.name == learner and not recipe.data.family
+        if recipe.learner.name == learner
+        and recipe.data.labels == "given"
+        and not recipe.data.family
     ]
     if not fit:
         raise UsageError(

@@ -10,12 +10,17 @@ from quickstudy.engine import TestReport, meta_test
 from quickstudy.engine.cost import Cost, adapting_cost, trial_cost
 from quickstudy.engine.meta_test import check_kind
 from quickstudy.errors import DataError, MissingError, UsageError
-from quickstudy.experiments.build import device_of_training, make_learner, tasks_of_test
+from quickstudy.experiments.build import (
+    device_of_training,
+    make_learner,
+    make_tasks,
+    tasks_of_test,
+)
 from quickstudy.experiments.data import classes_of
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of
 from quickstudy.progress import track
-from quickstudy.recipes.schema import Recipe, Test
+from quickstudy.recipes.schema import Family, Recipe, Test
 from quickstudy.tasks import ClassData
 from quickstudy.tasks.environments import Trials
 
@@ -71,16 +76,19 @@ def check_tests(recipe: Recipe, learner: Learner) -> None:
     Raises:
         UsageError, DataError: If that fails, as it would after training.
     """
-    tests: list[Test] = [*recipe.test]
+    families: list[tuple[str, Family]] = [(test.title, test) for test in recipe.test]
     if recipe.validation:
-        keys = recipe.validation.model_dump(exclude_unset=True)
-        tests.append(Test(title="validation", **{"split": "validation", **keys}))
+        families.append(("validation", recipe.validation))
     was_training = learner.training
-    for test in tests:
+    for title, family in families:
         try:
-            tested = _learner_for(recipe, learner, test).eval()
+            if isinstance(family, Test):
+                tested = _learner_for(recipe, learner, family).eval()
+                tasks = tasks_of_test(recipe, family)
+            else:
+                tested = learner.eval()
+                tasks = make_tasks(recipe, family, recipe.data, 1)
             with torch.no_grad():
-                tasks = tasks_of_test(recipe, test)
                 check_kind(tested, in_environments=isinstance(tasks, Trials))
                 if isinstance(tasks, Trials):
                     meta_test(tested, tasks, 2)
@@ -89,7 +97,7 @@ def check_tests(recipe: Recipe, learner: Learner) -> None:
         except MissingError:
             continue
         except (UsageError, DataError) as error:
-            raise type(error)(f"test {test.title!r}: {error}") from None
+            raise type(error)(f"test {title!r}: {error}") from None
         finally:
             learner.train(was_training)
 

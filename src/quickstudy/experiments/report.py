@@ -101,6 +101,8 @@ def _card(recipe: Recipe, report: dict[str, Any]) -> str:
     data = recipe.data.folder or recipe.data.name
     if recipe.data.encoder:
         data = f"embeddings by {recipe.data.encoder} of {data}"
+    if recipe.data.labels == "none":
+        data = f"{data} without its labels"
     lines = [
         f"# {recipe.about}",
         "",

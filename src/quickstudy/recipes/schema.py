@@ -19,6 +19,8 @@ from quickstudy.tasks.families import FAMILIES, TaskFamily
 from quickstudy.tasks.images import Ink
 
 __all__ = [
+    "Augmentation",
+    "Clusters",
     "Data",
     "Family",
     "Options",
@@ -58,11 +60,18 @@ class _Optimizer(Options):
     name: str = "Adam"
 
 
+Augmentation = str | list[str | Options]
+"""Distortions, one after the other: the names, or tables of a name and its options."""
+
+
 class Data(_Table):
     """Where tasks come from: a data set, a family of tasks or one of environments by name (see
     `Registry`), a family with its `options`; or the user's own images, a folder (or zip) with a
     folder per class, which is split by classes into train, validation and test (about 64, 16 and
     20 in 100), where "all" is all of them.
+
+    With `labels` "none", the labels of a data set are not read, and a folder may be flat; its
+    images are split into train and validation (about 90 and 10 in 100), where "all" is all of them.
 
     `mirrors` and `rotations` add mirror images and quarter turns as new classes. With an
     `encoder`, examples are what it makes of them; texts need one. It takes images of a folder in
@@ -74,6 +83,7 @@ class Data(_Table):
     image_size: int = Field(28, ge=4, le=MAX_PIXELS)
     channels: Literal[1, 3] = 1
     ink: Ink = "dark"
+    labels: Literal["given", "none"] = "given"
     rotations: bool = False
     mirrors: bool = False
     encoder: str | None = None
@@ -182,15 +192,30 @@ class Data(_Table):
         return (self.channels, self.image_size, self.image_size)
 
 
+class Clusters(_Table):
+    """Clusters that stand for classes: so many partitions of the examples by k-means, of their
+    values, or of what the backbone of the run `embedding` makes of them."""
+
+    n_clusters: int = Field(500, ge=2)
+    n_partitions: int = Field(50, ge=1)
+    embedding: Path | None = None
+
+
 class Family(_Table):
     """A family of tasks: a split of the data set, and the shape of the episodes. In environments,
-    n_shot and n_query count the episodes to learn from and those that are scored."""
+    n_shot and n_query count the episodes to learn from and those that are scored.
+
+    Without labels, each drawn example is a class, and distorted copies of it are the queries; with
+    `clusters`, these are the classes. `augment_support` distorts the one support example as well.
+    """
 
     split: str = "train"
     n_way: Range | None = None
     n_shot: Range = 1
     n_query: int = Field(5, ge=1)
-    augment: str | None = None
+    augment: Augmentation | None = None
+    augment_support: bool = False
+    clusters: Clusters | None = None
     n_labels: int | None = Field(None, ge=1)
     within_group: bool = False
 

@@ -13,10 +13,14 @@ from quickstudy.tasks.sampler import (
 )
 from quickstudy.tasks.sources import ClassData, TextData, split_by_share, split_classes
 from quickstudy.tasks.tables import TableTasks
+from quickstudy.tasks.unlabelled import UnlabelledData, load_unlabelled_images
+from quickstudy.tasks.unsupervised import ClusterTasks, CopyTasks, cluster_repeatedly
 
 __all__ = [
     "Batch",
     "ClassData",
+    "ClusterTasks",
+    "CopyTasks",
     "Curriculum",
     "Episode",
     "EpisodeSampler",
@@ -29,7 +33,10 @@ __all__ = [
     "Tasks",
     "TextData",
     "Trials",
+    "UnlabelledData",
+    "cluster_repeatedly",
     "load_image_folder",
+    "load_unlabelled_images",
     "split_by_share",
     "split_classes",
     "stack",

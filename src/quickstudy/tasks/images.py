@@ -8,7 +8,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
@@ -32,6 +32,7 @@ __all__ = [
     "Ink",
     "bit_depth",
     "decode_image",
+    "decoded_key",
     "folder_bit_depth",
     "load_image_folder",
 ]
@@ -111,22 +112,39 @@ def bit_depth(images: Sequence[Any]) -> int:
         >>> bit_depth([Image.fromarray(np.full((4, 4), 900, np.uint16))])
         10
     """
-    return _depth((f"image {i}", image) for i, image in enumerate(images))
+    return _depth(_brightest_grey(image, f"image {i}") for i, image in enumerate(images))
 
 
-def folder_bit_depth(path: Path) -> int:
-    """The same of the images of a folder or zip."""
-    return _depth((f"{path}/{name}", read()) for name, read in list_images(path))
+def folder_bit_depth(path: Path, *, skip_unreadable: bool = False) -> int:
+    """The same of the images of a folder or zip.
+
+    Args:
+        skip_unreadable: Pass over images that cannot be read.
+    """
+
+    def brightest(name: str, read: Callable[[], bytes]) -> int:
+        try:
+            return _brightest_grey(read(), f"{path}/{name}")
+        except DataError:
+            if skip_unreadable:
+                return -1
+            raise
+
+    return _depth(brightest(name, read) for name, read in list_images(path))
 
 
-def _depth(named: Iterable[tuple[str, Any]]) -> int:
-    most = -1
-    for name, image in named:
-        with _opened(image, name) as (opened, known_as):
-            if opened is not None and _is_deep(opened):
-                _check_size(opened, known_as)
-                most = max(most, _brightest(opened, known_as))
+def _depth(brightest: Iterable[int]) -> int:
+    most = max(brightest, default=-1)
     return 16 if most < 0 else next(bits for bits in BIT_DEPTHS if most < 2**bits)
+
+
+def _brightest_grey(image: Any, name: str) -> int:
+    """The brightest of an image's greys of more than 8 bits; -1 of other images."""
+    with _opened(image, name) as (opened, known_as):
+        if opened is None or not _is_deep(opened):
+            return -1
+        _check_size(opened, known_as)
+        return _brightest(opened, known_as)
 
 
 @contextlib.contextmanager
@@ -376,7 +394,7 @@ def load_image_folder(
     """
     path = Path(path)
     how = Images(size, channels, ink, fit, bits)
-    key = _decoded_key(path, how) if cache_limit() and path.exists() else ""
+    key = f"{decoded_key(path, how)}.safetensors" if cache_limit() and path.exists() else ""
     if key and (content := DECODED_CACHE.get(key)):
         with contextlib.suppress(safetensors.SafetensorError, KeyError, ValueError):
             tensors = safetensors.torch.load(content)
@@ -398,7 +416,7 @@ def load_image_folder(
     number = {name: c for c, name in enumerate(names)}
     x = torch.from_numpy(np.ascontiguousarray(np.stack(images)))  # colours come last from Pillow
     y = torch.tensor([number[o] for o in owners])
-    if key and key == _decoded_key(path, how):  # as it was when it was decoded
+    if key and key == f"{decoded_key(path, how)}.safetensors":  # as it was when it was decoded
         coded = torch.tensor(list(json.dumps(names).encode()), dtype=torch.uint8)
         DECODED_CACHE.put(key, safetensors.torch.save({"x": x, "y": y, "names": coded}))
     return ClassData(x, y, names, groups=_groups(names))
@@ -411,7 +429,7 @@ def _groups(names: list[str]) -> torch.Tensor:
     return torch.tensor([number[parent] for parent in parents])
 
 
-def _decoded_key(path: Path, how: Images) -> str:
+def decoded_key(path: Path, how: Images) -> str:
     """What names the decoded form of a folder or zip: all of its content, and how it is decoded."""
     if path.is_dir():
         content = content_hash(path)
@@ -419,4 +437,4 @@ def _decoded_key(path: Path, how: Images) -> str:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     about = f"{DECODER_VERSION}\0{content}\0{how}"
-    return f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.safetensors"
+    return hashlib.sha256(about.encode()).hexdigest()[:32]

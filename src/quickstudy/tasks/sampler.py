@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from quickstudy.errors import DataError, UsageError
+from quickstudy.tasks.augment import Augment
 from quickstudy.tasks.episode import Batch, Episode, Support
 from quickstudy.tasks.sources import ClassData
 
@@ -26,14 +27,17 @@ __all__ = [
     "EpisodeSampler",
     "GeneratedTasks",
     "InstanceTasks",
+    "Range",
     "SinusoidTasks",
     "Tasks",
     "as_range",
+    "draw_members",
+    "draw_size",
     "generator_for",
+    "split_and_shuffle",
 ]
 
 Range = int | tuple[int, int]
-Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 class Tasks(Protocol):
@@ -117,22 +121,12 @@ class EpisodeSampler:
 
     def __getitem__(self, index: int) -> Episode:
         generator = generator_for(self.seed, index)
-        n_way = _draw(self.n_way, generator)
-        n_shot = _draw(self.n_shot, generator)
+        n_way = draw_size(self.n_way, generator)
+        n_shot = draw_size(self.n_shot, generator)
         data, take = self.data, n_shot + self.n_query
         classes = self._draw_classes(n_way, generator)
-        width = data.index.shape[1]  # examples of the largest class
-        sort_keys = torch.rand(n_way, width, generator=generator)
-        sort_keys[torch.arange(width) >= data.counts[classes, None]] = 2.0  # padding is drawn last
-        rows = data.index[classes[:, None], sort_keys.argsort(dim=1)[:, :take]]  # (n_way, take)
-        y = torch.arange(n_way)[:, None].expand(n_way, take)
-        support_order, query_order = (
-            torch.randperm(n_way * n, generator=generator) for n in (n_shot, self.n_query)
-        )
-        support_rows, query_rows = (
-            rows[:, :n_shot].flatten()[support_order],
-            rows[:, n_shot:].flatten()[query_order],
-        )
+        rows = draw_members(data.index, data.counts, classes, take, generator)
+        support_rows, support_y, query_rows, query_y = split_and_shuffle(rows, n_shot, generator)
         support_x, query_x = self._rows(support_rows), self._rows(query_rows)
         if self.augment:
             support_x = self.augment(support_x, generator) if n_shot else support_x
@@ -141,13 +135,13 @@ class EpisodeSampler:
         clusters = None if data.clusters is None else data.clusters[classes]
         if self.n_labels is not None:
             ids = torch.randperm(self.n_labels, generator=generator)[:n_way]
-            y, n_way = ids[y], self.n_labels
+            support_y, query_y, n_way = ids[support_y], ids[query_y], self.n_labels
             classes = torch.full((n_way,), -1).index_copy_(0, ids, classes)
             if clusters is not None:
                 clusters = torch.full((n_way,), -1).index_copy_(0, ids, clusters)
         return Episode(
-            Support(support_x, y[:, :n_shot].flatten()[support_order], n_way, attributes),
-            Batch(query_x, y[:, n_shot:].flatten()[query_order]),
+            Support(support_x, support_y, n_way, attributes),
+            Batch(query_x, query_y),
             classes,
             clusters,
         )
@@ -164,7 +158,7 @@ class EpisodeSampler:
     def _draw_classes(self, n_way: int, generator: torch.Generator) -> torch.Tensor:
         if self.groups is None:
             return torch.randperm(self.data.n_classes, generator=generator)[:n_way]
-        group = self.groups[_draw((0, len(self.groups) - 1), generator)]
+        group = self.groups[draw_size((0, len(self.groups) - 1), generator)]
         return group[torch.randperm(len(group), generator=generator)[:n_way]]
 
 
@@ -350,6 +344,43 @@ def as_range(name: str, value: Range, least: int) -> tuple[int, int]:
     return operator.index(low), operator.index(high)
 
 
-def _draw(bounds: tuple[int, int], generator: torch.Generator) -> int:
+def draw_size(bounds: tuple[int, int], generator: torch.Generator) -> int:
+    """A number from a range (fewest, most), both of which it may be."""
     low, high = bounds
     return low if low == high else int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def draw_members(
+    index: torch.Tensor,
+    counts: torch.Tensor,
+    classes: torch.Tensor,
+    take: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Rows of `take` different examples of each of `classes`, shape (n_way, take).
+
+    Args:
+        index, counts: As of `quickstudy.tasks.sources.group_rows`.
+    """
+    width = index.shape[1]  # examples of the largest class
+    sort_keys = torch.rand(len(classes), width, generator=generator)
+    sort_keys[torch.arange(width) >= counts[classes, None]] = 2.0  # padding is drawn last
+    return index[classes[:, None], sort_keys.argsort(dim=1)[:, :take]]
+
+
+def split_and_shuffle(
+    rows: torch.Tensor, n_shot: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows (n_way, take) of an episode's classes as support rows, their labels, query rows, and
+    theirs, each set in random order."""
+    n_way, take = rows.shape
+    y = torch.arange(n_way)[:, None].expand(n_way, take)
+    support_order, query_order = (
+        torch.randperm(n_way * n, generator=generator) for n in (n_shot, take - n_shot)
+    )
+    return (
+        rows[:, :n_shot].flatten()[support_order],
+        y[:, :n_shot].flatten()[support_order],
+        rows[:, n_shot:].flatten()[query_order],
+        y[:, n_shot:].flatten()[query_order],
+    )

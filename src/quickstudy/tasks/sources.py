@@ -14,13 +14,24 @@ from torch import Tensor
 from quickstudy.errors import DataError
 from quickstudy.progress import track
 
-__all__ = ["ClassData", "Encode", "TextData", "split_by_share", "split_classes"]
+__all__ = [
+    "ClassData",
+    "Encode",
+    "TextData",
+    "as_floats",
+    "as_tensor",
+    "check_images",
+    "check_square",
+    "group_rows",
+    "split_by_share",
+    "split_classes",
+]
 
 Encode = Callable[[Sequence[Any]], Tensor]
 """Maps n examples, texts or tensors, to vectors (n, d); see `quickstudy.encoders.Encoder`."""
 
 
-def _as_tensor(example: Any) -> Tensor:
+def as_tensor(example: Any) -> Tensor:
     """A tensor or array as it is; a Pillow image as bytes, shape (channels, height, width)."""
     if hasattr(example, "getbands"):
         pixels = np.array(example.convert("RGB" if len(example.getbands()) > 1 else "L"))
@@ -75,15 +86,11 @@ class ClassData:
         for what, given in per_class.items():
             if given is not None and len(given) != len(self.names):
                 raise DataError(f"expected a {what} per class, {len(self.names)}, got {len(given)}")
-        counts = torch.bincount(self.y, minlength=len(self.names))
+        index, counts = group_rows(self.y, len(self.names))
         if not len(self.names) or int(counts.min()) == 0:
             raise DataError("expected at least one example of every class, got an empty class")
         if self.x.is_floating_point() and not bool(torch.isfinite(self.x).all()):
             raise DataError("expected finite examples, got NaN or infinity: clean or impute them")
-        # index[c, :counts[c]] are the rows of class c; the rest is padding, never read.
-        index = torch.full((len(self.names), int(counts.max())), -1)
-        order = torch.argsort(self.y, stable=True)
-        index[torch.arange(index.shape[1]) < counts[:, None]] = order
         object.__setattr__(self, "counts", counts)
         object.__setattr__(self, "index", index)
 
@@ -129,7 +136,7 @@ class ClassData:
         pairs = [dataset[i] for i in track(range(len(dataset)), "reading the data set")]
         if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
             raise DataError("expected pairs of an example and its label in the data set")
-        examples = [_as_tensor(example) for example, _ in pairs]
+        examples = [as_tensor(example) for example, _ in pairs]
         if len(shapes := {tuple(example.shape) for example in examples}) > 1:
             raise DataError(
                 f"expected examples of one shape, got {' and '.join(map(str, sorted(shapes)[:2]))}:"
@@ -150,10 +157,7 @@ class ClassData:
 
     def rows(self, index: Tensor) -> Tensor:
         """Examples at `index`, as floating point."""
-        x = self.x[index]
-        if x.dtype == torch.uint8:
-            return x.float() / 255
-        return x if x.is_floating_point() else x.float()
+        return as_floats(self.x[index])
 
     def embed(self, encode: Encode) -> ClassData:
         """The same classes with the embeddings of their examples."""
@@ -174,16 +178,14 @@ class ClassData:
     def with_rotations(self) -> ClassData:
         """Images (n, channels, side, side) and their quarter turns, each turn a new class of a new
         group."""
-        if self.x.ndim != 4 or self.x.shape[-1] != self.x.shape[-2]:
-            raise DataError(f"expected square images to rotate, got shape {tuple(self.x.shape)}")
+        check_square(self.x)
         turned = [torch.rot90(self.x, turn, (-2, -1)) for turn in range(4)]
         return self._with_versions(turned, [f"@{90 * turn}" for turn in range(4)])
 
     def with_mirrors(self) -> ClassData:
         """Images (n, channels, height, width) and their mirror images left to right, which are new
         classes of new groups."""
-        if self.x.ndim != 4:
-            raise DataError(f"expected images to mirror, got shape {tuple(self.x.shape)}")
+        check_images(self.x)
         return self._with_versions([self.x, self.x.flip(-1)], ["", "@mirror"])
 
     def _with_versions(self, x: list[Tensor], suffixes: list[str]) -> ClassData:
@@ -227,6 +229,41 @@ class TextData:
         """The embedded texts; the attributes of a class are its embedded name."""
         x, attributes = encode(self.texts), encode(self.names)
         return ClassData(x, self.y, self.names, attributes=attributes, groups=self.groups)
+
+
+def as_floats(x: Tensor) -> Tensor:
+    """Examples as floating point: bytes as x / 255."""
+    if x.dtype == torch.uint8:
+        return x.float() / 255
+    return x if x.is_floating_point() else x.float()
+
+
+def check_images(x: Tensor) -> None:
+    if x.ndim != 4:
+        raise DataError(f"expected images to mirror, got shape {tuple(x.shape)}")
+
+
+def check_square(x: Tensor) -> None:
+    if x.ndim != 4 or x.shape[-1] != x.shape[-2]:
+        raise DataError(f"expected square images to rotate, got shape {tuple(x.shape)}")
+
+
+def group_rows(y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+    """The rows of each class, and how many: index (n_classes, most), counts (n_classes,).
+
+    index[c, :counts[c]] are the rows of class c; the rest is padding, never read. Rows of a label
+    below 0 are of no class.
+
+    Example:
+        >>> group_rows(torch.tensor([1, 0, 1, -1]), 2)[1].tolist()
+        [1, 2]
+    """
+    rows = (y >= 0).nonzero()[:, 0]
+    labels = y[rows]
+    counts = torch.bincount(labels, minlength=n_classes)
+    index = torch.full((n_classes, int(counts.max()) if n_classes else 0), -1)
+    index[torch.arange(index.shape[1]) < counts[:, None]] = rows[labels.argsort(stable=True)]
+    return index, counts
 
 
 def split_classes(
