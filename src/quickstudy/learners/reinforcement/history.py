@@ -65,11 +65,14 @@ class HistoryLearner(ReinforcementLearner):
 
     def remember(self, experience: Experience) -> Tensor:
         """Outputs of the memory along trials, (t, n, h)."""
-        seen = experience.observations
-        features = self.backbone(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])  # (t, n, d)
+        features = self.features(experience.observations)
         after = self.after(features, experience.actions, experience.rewards, experience.ends)
         before = torch.cat([torch.zeros_like(after[:1]), after[:-1]])
         return self.memory(torch.cat([features, before], dim=2))
+
+    def features(self, observations: Tensor) -> Tensor:
+        """Of observations along trials: (t, n, o) to (t, n, d)."""
+        return self.backbone(observations.flatten(0, 1)).unflatten(0, observations.shape[:2])
 
     def read(self, remembered: Tensor, observations: Tensor) -> Tensor:
         """What the policy acts by, of the memory's outputs (..., h) and observations (..., o): by
