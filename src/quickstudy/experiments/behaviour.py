@@ -23,7 +23,7 @@ from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks.environments import EnvironmentFamily, Trials
 from quickstudy.tasks.environments.bandits import Bandits
 
-__all__ = ["Behaviour", "behaviour", "draw_behaviour"]
+__all__ = ["Behaviour", "behaviour", "draw_behaviour", "trials_to_show"]
 
 BEFORE, AFTER, ORACLE = "before", "after", "oracle"
 
@@ -64,14 +64,8 @@ def behaviour(recipe: Recipe, learner: Learner, n_tasks: int = 6, seed: int = 0)
     Raises:
         UsageError: If the learner does not act, or the recipe has no test.
     """
-    if not isinstance(learner, ReinforcementLearner):
-        raise UsageError(
-            f"{recipe.learner.name} does not act: expected a run of a learner such as rl2"
-        )
-    if not recipe.test:
-        raise UsageError("expected a recipe with a test, got none: give it a [[test]] table")
-    trials = tasks_of_test(recipe, recipe.test[-1])
-    assert isinstance(trials, Trials)
+    trials = trials_to_show(recipe, learner)
+    assert isinstance(learner, ReinforcementLearner)
     learner.eval()
     family, indices = trials.family, trials.indices(n_tasks)
     with torch.random.fork_rng():
@@ -87,6 +81,23 @@ def behaviour(recipe: Recipe, learner: Learner, n_tasks: int = 6, seed: int = 0)
             environments = family.environments(indices, seed=seed, device=device_of(learner))
             episodes[ORACLE] = play(environments, oracle(environments))
     return Behaviour(family, environments.parameters, episodes)
+
+
+def trials_to_show(recipe: Recipe, learner: Learner) -> Trials:
+    """The trials of the recipe's last test.
+
+    Raises:
+        UsageError: If the learner does not act, or the recipe has no test.
+    """
+    if not isinstance(learner, ReinforcementLearner):
+        raise UsageError(
+            f"{recipe.learner.name} does not act: expected a run of a learner such as rl2"
+        )
+    if not recipe.test:
+        raise UsageError("expected a recipe with a test, got none: give it a [[test]] table")
+    trials = tasks_of_test(recipe, recipe.test[-1])
+    assert isinstance(trials, Trials)
+    return trials
 
 
 def draw_behaviour(found: Behaviour, path: Path) -> Path:

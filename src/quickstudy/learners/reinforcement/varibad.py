@@ -97,7 +97,7 @@ class VariBAD(TrialPPO):
         reward_model: Literal["normal", "bernoulli"] = "normal",
         reward_inputs: Sequence[StepPart] = STEP_PARTS,
         state_weight: float = 0.0,
-        divergence_weight: float = 0.1,
+        divergence_weight: float = 1.0,
         model_share: float = 0.25,
         discount: float = 0.95,
         decay: float = 0.95,
