@@ -60,10 +60,17 @@ class TestDecisionPretrainedTransformer(ReinforcementContract):
 
 
 class TestVariBAD(ReinforcementContract):
-    steps = 15
-
     def make(self, family):
-        return VariBAD(Flatten((family.observation_size,)), family.actions, hidden=16, width=16)
+        return VariBAD(
+            Flatten((family.observation_size,)),
+            family.actions,
+            hidden=16,
+            width=16,
+            divergence_weight=0.01,
+            model_share=1.0,
+            clip=0.2,
+            epochs=4,
+        )
 
 
 ACTING = [kind for kind in LEARNERS.values() if kind.acts]
