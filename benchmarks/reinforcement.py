@@ -32,6 +32,7 @@ from quickstudy.learners.reinforcement import (
     BayesOptimal,
     EpsilonGreedy,
     GittinsIndex,
+    GoalSearcher,
     Greedy,
     GreedyPlanner,
     OptimisticPSRL,
@@ -45,6 +46,7 @@ from quickstudy.tasks.environments import (
     BernoulliBandits,
     EnvironmentFamily,
     Environments,
+    GridNavi,
     TabularMDPs,
     Trials,
 )
@@ -97,6 +99,10 @@ def judge(folders: list[Path]) -> dict[str, Any]:
         with contextlib.suppress(UsageError):  # too many beliefs
             optimum = BernoulliOptimum(family.n_arms, family.horizon).value
             policies["Bayes-optimal"] = lambda _: BayesOptimal(family)
+    if isinstance(family, GridNavi):
+        searcher = GoalSearcher(family, episodes=trials.n_query)
+        policies["Bayes-optimal"] = lambda _: searcher
+        optimum = searcher.search.value if searcher.search.exact else None
     totals = {name: total(make) for name, make in policies.items()}
     learners = [cast("ReinforcementLearner", learner) for _, learner in loaded]
     of_seeds = [total(lambda _, learner=learner: learner.policy()) for learner in learners]
@@ -119,6 +125,7 @@ def judge(folders: list[Path]) -> dict[str, Any]:
     if optimum is not None:
         report["exact optimum"] = optimum
         report["learner"]["share of the optimum"] = float(learned.mean()) / optimum
+        report["learner"]["interval of the share"] = _interval(learned)["interval"] / optimum
     return report
 
 

@@ -506,6 +506,30 @@ def rl2(ax: Axes) -> None:
     text(ax, (8.1, 5.7), "memory goes on; dashed: last action and reward", INK, 8)
 
 
+def varibad(ax: Axes) -> None:
+    """From steps to a belief, from it to predicted rewards and to an action."""
+    for i, x in enumerate((1.5, 3.9)):
+        box(ax, (x, 3.4), (1.5, 1.2), "GRU", BLUE)
+        arrow(ax, (x, 1.9), (x, 2.8))
+        text(ax, (x, 1.5), f"$s_{i + 1}, a_{i + 1}, r_{i + 1}$", INK, 8)
+    arrow(ax, (2.25, 3.4), (3.15, 3.4), BLUE)
+    arrow(ax, (4.65, 3.4), (5.6, 3.4), BLUE)
+    box(ax, (6.6, 3.4), (1.9, 1.3), "belief\n$\\mu, \\sigma$", PURPLE)
+    arrow(ax, (7.6, 3.8), (9.4, 4.8), PURPLE)
+    text(ax, (8.0, 4.8), "draw $m$", PURPLE, 8)
+    box(ax, (10.5, 4.9), (2.1, 1.1), "decoder")
+    arrow(ax, (11.6, 4.9), (12.7, 4.9))
+    text(ax, (14.3, 4.9), "rewards of all steps,\npast and to come", GREEN, 8)
+    arrow(ax, (7.6, 3.0), (9.4, 1.9), INK, ls="--")
+    text(ax, (7.5, 2.1), "no gradient\nback", INK, 8)
+    box(ax, (10.5, 1.7), (2.1, 1.1), "policy", ORANGE)
+    text(ax, (10.5, 0.3), "$s_3$", INK, 9)
+    arrow(ax, (10.5, 0.55), (10.5, 1.1))
+    arrow(ax, (11.6, 1.7), (12.7, 1.7))
+    text(ax, (13.3, 1.7), "$a_3$", ORANGE, 11)
+    text(ax, (3.3, 4.8), "recurrent encoder", BLUE, 8)
+
+
 def maml_trpo(ax: Axes) -> None:
     start, tasks = (2.4, 3.0), ((8.2, 5.0), (8.6, 3.0), (8.2, 1.0))
     ax.add_patch(Circle(start, 1.5, fc="none", ec=INK, lw=1.0, ls=":"))
@@ -664,6 +688,7 @@ DRAWN: dict[str, Callable[[Axes], None]] = {
         maml,
         reptile,
         rl2,
+        varibad,
         maml_trpo,
         decision_pretrained_transformer,
         r2d2,

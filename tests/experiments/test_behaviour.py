@@ -67,3 +67,14 @@ def test_the_command_prints_returns_and_draws_them(tmp_path):
     assert result.exit_code == 0, result.output
     assert list(json.loads(result.stdout)) == ["before", "oracle"]
     assert (tmp_path / "picture.png").is_file()
+
+
+def test_the_command_draws_a_belief_and_refuses_a_learner_without_one(tmp_path):
+    changes = ["train.steps=0", "learner.hidden=4"]
+    train_run(load_recipe("varibad_gridnavi", changes), tmp_path / "run")
+    train_run(load_recipe("rl2_bandits", changes), tmp_path / "other")
+    for name, has_belief in (("run", True), ("other", False)):
+        arguments = ["rollout", str(tmp_path / name), "--tasks", "1"]
+        result = CliRunner().invoke(app, [*arguments, "--belief", str(tmp_path / f"{name}.png")])
+        assert (result.exit_code == 0) == has_belief, result.output
+        assert (tmp_path / f"{name}.png").is_file() == has_belief

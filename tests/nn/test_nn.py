@@ -10,6 +10,7 @@ from quickstudy.nn import (
     AlignInk,
     Conv4,
     KochConv,
+    OneHot,
     ResNet12,
     StridedConv4,
     cosine_similarity,
@@ -19,9 +20,10 @@ from quickstudy.nn import (
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_says_the_length_of_its_features(name):
-    shapes = {"koch_conv": (1, 105, 105), "series_conv4": (2, 40), "linear": (40,)}
+    shapes = {"koch_conv": (1, 105, 105), "series_conv4": (2, 40), "linear": (40,), "one_hot": (2,)}
     shape = shapes.get(name, (1, 28, 28))
-    backbone = BACKBONES[name](shape).eval()
+    options = {"sizes": [3, 4]} if name == "one_hot" else {}
+    backbone = BACKBONES[name](shape, **options).eval()
     assert backbone(torch.rand(3, *shape)).shape == (3, backbone.out_features)
 
 
@@ -84,6 +86,16 @@ def test_unusable_shapes_and_widths_are_refused():
         Conv4((28, 28))
     with pytest.raises(UsageError, match="positive width"):
         MLP((4,), [])
+    for sizes in ([5], [5, 0], [5, 5, 5]):
+        with pytest.raises(UsageError, match="expected 2 sizes of 1 or more"):
+            OneHot((2,), sizes)
+
+
+def test_each_tuple_of_whole_numbers_has_a_place_of_its_own():
+    backbone = OneHot((2,), [3, 4])
+    cells = torch.cartesian_prod(torch.arange(3), torch.arange(4)).float()
+    assert torch.equal(backbone(cells), torch.eye(12))
+    assert backbone(torch.tensor([[3.0, 0.0], [0.0, -1.0]])).sum() == 0  # out of range
 
 
 def test_squared_euclidean_is_that_of_each_pair_and_never_negative():

@@ -235,6 +235,10 @@ def rollout(
     picture: Annotated[
         Path | None, typer.Option(help="PNG file to draw what the learner does into.")
     ] = None,
+    belief: Annotated[
+        Path | None,
+        typer.Option(help="PNG file to draw a belief into, of VariBAD on GridNavi: step by step."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of actions and of the environments' luck.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -244,18 +248,25 @@ def rollout(
     after, and of the policy that knows the task, where there is one.
     """
     from quickstudy.experiments.behaviour import behaviour, draw_behaviour
+    from quickstudy.experiments.goal_beliefs import draw_goal_beliefs, goal_beliefs
     from quickstudy.experiments.run import load_run
     from quickstudy.files import check_writable
 
+    for path in (picture, belief):
+        if path is not None:
+            check_writable(path.parent)
+    recipe, learner = load_run(run)
+    drawn = []
+    if belief is not None:
+        beliefs = goal_beliefs(recipe, learner, n_tasks=tasks, seed=seed)
+        drawn.append(draw_goal_beliefs(beliefs, belief))
+    found = behaviour(recipe, learner, n_tasks=tasks, seed=seed)
     if picture is not None:
-        check_writable(picture.parent)
-    found = behaviour(*load_run(run), n_tasks=tasks, seed=seed)
+        drawn.append(draw_behaviour(found, picture))
     returns = found.returns()
     rows = [[name, *(f"{value:.4g}" for value in each)] for name, each in returns.items()]
     text = table(["return", *(f"task {i + 1}" for i in range(tasks))], *rows)
-    if picture is not None:
-        text += f"\n\n{draw_behaviour(found, picture)}"
-    say(returns, as_json, text)
+    say(returns, as_json, "\n\n".join([text, *map(str, drawn)]))
 
 
 @commands.command(epilog="Example: quickstudy curves runs/rl2_mdp/seed-* --picture curves.png")

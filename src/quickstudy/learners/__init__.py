@@ -26,6 +26,7 @@ from quickstudy.learners.reinforcement.decision_pretrained_transformer import (
 )
 from quickstudy.learners.reinforcement.maml_trpo import MAMLTRPO
 from quickstudy.learners.reinforcement.rl2 import RL2
+from quickstudy.learners.reinforcement.varibad import VariBAD
 from quickstudy.learners.transfer.auto_adapt import AutoAdapt
 from quickstudy.learners.transfer.closed_form import BayesianRidge, GaussianClasses
 from quickstudy.learners.transfer.fine_tuning import FineTuning
@@ -63,6 +64,7 @@ __all__ = [
     "SiameseNetworks",
     "TaNP",
     "TabularTransformer",
+    "VariBAD",
 ]
 
 LEARNERS: Registry[type[Learner]] = Registry(
@@ -94,6 +96,7 @@ LEARNERS: Registry[type[Learner]] = Registry(
         "r2d2": R2D2,
         # reinforcement
         "rl2": RL2,
+        "varibad": VariBAD,
         "maml_trpo": MAMLTRPO,
         "decision_pretrained_transformer": DecisionPretrainedTransformer,
         # transfer

@@ -27,6 +27,7 @@ __all__ = [
     "Flatten",
     "KochConv",
     "Linear",
+    "OneHot",
     "ResNet12",
     "SeriesConv4",
     "StridedConv4",
@@ -318,6 +319,37 @@ class Flatten(nn.Flatten):
         self.out_features = math.prod(in_shape)
 
 
+class OneHot(nn.Module):
+    """The one-hot vector of a tuple of whole numbers, such as a cell of a grid: no parameters. A
+    number that is out of range has no 1.
+
+    Args:
+        in_shape: Shape of one example, (d,).
+        sizes: How many values each of the d numbers has, from 0 on.
+
+    Example:
+        >>> OneHot((2,), [2, 3])(torch.tensor([[1.0, 0.0]]))
+        tensor([[0., 0., 0., 1., 0., 0.]])
+    """
+
+    def __init__(self, in_shape: Sequence[int], sizes: Sequence[int]) -> None:
+        super().__init__()
+        if tuple(in_shape) != (len(sizes),) or min(sizes) < 1:
+            raise UsageError(
+                f"expected {math.prod(in_shape)} sizes of 1 or more for inputs of shape "
+                f"{tuple(in_shape)}, got {list(sizes)}"
+            )
+        self.sizes = tuple(sizes)
+        self.out_features = math.prod(sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hot = torch.ones_like(x[:, :1])
+        for number, size in zip(x.unbind(1), self.sizes, strict=True):
+            own = (number[:, None] == torch.arange(size, device=x.device)).to(x)  # (n, size)
+            hot = (hot[:, :, None] * own[:, None]).flatten(1)
+        return hot
+
+
 BACKBONES: Registry[type[nn.Module]] = Registry(
     "backbone",
     "backbones",
@@ -332,6 +364,7 @@ BACKBONES: Registry[type[nn.Module]] = Registry(
         "mlp": MLP,
         "linear": Linear,
         "flatten": Flatten,
+        "one_hot": OneHot,
     },
     classes=True,
 )

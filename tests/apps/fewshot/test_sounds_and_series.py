@@ -167,7 +167,7 @@ def test_a_method_by_name_sees_features_of_series(learner, tmp_path):
 )
 def test_series_are_refused_where_nothing_makes_features_of_them(options, message):
     array = np.stack([one[:40] for one in waves()])
-    with pytest.raises(UsageError, match=f'with the default learner or a method .*{message}'):
+    with pytest.raises(UsageError, match=f"with the default learner or a method .*{message}"):
         FewShotClassifier(kind="series", **options).fit(array, SERIES_LABELS)
     with pytest.raises(UsageError, match="got descriptions"):
         FewShotClassifier(kind="series").fit(array, SERIES_LABELS, {"slow": array[0]})

@@ -13,6 +13,7 @@ from quickstudy.learners import (
     RL2,
     DecisionPretrainedTransformer,
     PrototypicalNetworks,
+    VariBAD,
 )
 from quickstudy.learners.reinforcement import base
 from quickstudy.learners.reinforcement.base import ReinforcementLearner
@@ -56,6 +57,20 @@ class TestDecisionPretrainedTransformer(ReinforcementContract):
     def make(self, family):
         backbone = Flatten((family.observation_size,))
         return DecisionPretrainedTransformer(backbone, family.actions, width=16, layers=2)
+
+
+class TestVariBAD(ReinforcementContract):
+    def make(self, family):
+        return VariBAD(
+            Flatten((family.observation_size,)),
+            family.actions,
+            hidden=16,
+            width=16,
+            divergence_weight=0.01,
+            model_share=1.0,
+            clip=0.2,
+            epochs=4,
+        )
 
 
 ACTING = [kind for kind in LEARNERS.values() if kind.acts]

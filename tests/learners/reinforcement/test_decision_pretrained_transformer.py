@@ -44,7 +44,7 @@ def test_the_loss_is_the_mean_cross_entropy_over_all_steps():
     trials = Trials(family)
     learner = make(family)
     ((part,),) = learner.updates([trials[i] for i in range(3)])
-    _, logits = learner.through(part.experience)
+    logits = learner.through(part.experience)
     expected = torch.stack(
         [F.cross_entropy(logits[t], part.best[t]) for t in range(len(part.experience))]
     )

@@ -10,7 +10,7 @@ from torch.optim import Adam
 
 from quickstudy.engine import meta_test, meta_train
 from quickstudy.learners import RL2
-from quickstudy.learners.reinforcement import history, rl2
+from quickstudy.learners.reinforcement import history, trial_ppo
 from quickstudy.learners.reinforcement.experience import play
 from quickstudy.nn import MLP, Flatten
 from quickstudy.tasks.environments import BernoulliBandits, Discrete, GridNavi, Navigation, Trials
@@ -50,8 +50,8 @@ def seen(monkeypatch):
         made.append(parameters.detach())
         return real(actions, parameters)
 
-    real = rl2.distribution_of
-    for module in (history, rl2):
+    real = trial_ppo.distribution_of
+    for module in (history, trial_ppo):
         monkeypatch.setattr(module, "distribution_of", distribution_of)
     return made
 

@@ -86,7 +86,7 @@ class DecisionPretrainedTransformer(HistoryLearner):
             yield [_Labelled(experience.of(rows), best[:, rows])]
 
     def loss(self, episode: _Labelled) -> Tensor:  # type: ignore[override]
-        _, logits = self.through(episode.experience)  # (t, n, k)
+        logits = self.through(episode.experience)  # (t, n, k)
         return nn.functional.cross_entropy(logits.flatten(0, 1), episode.best.flatten())
 
 

@@ -52,22 +52,33 @@ class HistoryLearner(ReinforcementLearner):
 
         def predict(x: Tensor) -> Tensor:
             rows = torch.zeros(len(x), dtype=torch.long, device=x.device)
-            return self.through(past.of(rows).then(x))[1][-1]
+            return self.through(past.of(rows).then(x))[-1]
 
         return predict
 
     def policy(self) -> HistoryPolicy:
         return HistoryPolicy(self)
 
-    def through(self, experience: Experience) -> tuple[Tensor, Tensor]:
-        """Outputs of the memory (t, n, h), and parameters of distributions (t, n, k), along
-        trials."""
-        seen = experience.observations
-        features = self.backbone(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])  # (t, n, d)
+    def through(self, experience: Experience) -> Tensor:
+        """Parameters of the distributions over actions (t, n, k) along trials."""
+        return self.head(self.read(self.remember(experience), experience.observations))
+
+    def remember(self, experience: Experience) -> Tensor:
+        """Outputs of the memory along trials, (t, n, h)."""
+        features = self.features(experience.observations)
         after = self.after(features, experience.actions, experience.rewards, experience.ends)
         before = torch.cat([torch.zeros_like(after[:1]), after[:-1]])
-        out = self.memory(torch.cat([features, before], dim=2))
-        return out, self.head(out)
+        return self.memory(torch.cat([features, before], dim=2))
+
+    def features(self, observations: Tensor) -> Tensor:
+        """Of observations along trials: (t, n, o) to (t, n, d)."""
+        return self.backbone(observations.flatten(0, 1)).unflatten(0, observations.shape[:2])
+
+    def read(self, remembered: Tensor, observations: Tensor) -> Tensor:
+        """What the policy acts by, of the memory's outputs (..., h) and observations (..., o): by
+        default the outputs, which know the observation."""
+        del observations
+        return remembered
 
     def after(self, features: Tensor, actions: Tensor, rewards: Tensor, ends: Tensor) -> Tensor:
         """What the next step sees of a step, (..., d + k + 2)."""
@@ -108,7 +119,7 @@ class HistoryPolicy:
         self._features = self.learner.backbone(observations)
         inputs = torch.cat([self._features, self._before], dim=1)
         self.output, self._state = self.learner.memory.step(inputs, self._state)
-        return self.learner.head(self.output)
+        return self.learner.head(self.learner.read(self.output, observations))
 
     def remember(self, actions: Tensor, rewards: Tensor, ends: Tensor) -> None:
         """Keep what followed, for the next step."""

@@ -1,28 +1,25 @@
 """RL²: a recurrent policy whose memory is what it has learned of the task.
 
 Duan, Schulman, Chen, Bartlett, Sutskever & Abbeel, "RL²: Fast Reinforcement Learning via Slow
-Reinforcement Learning", 2016, arXiv:1611.02779. Shapes: t steps, n environments, h hidden units.
+Reinforcement Learning", 2016, arXiv:1611.02779. Shapes: n observations of o numbers, d features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from quickstudy.learners.reinforcement.experience import play
-from quickstudy.learners.reinforcement.history import HistoryLearner, HistoryPolicy
 from quickstudy.learners.reinforcement.memories import RecurrentMemory
-from quickstudy.learners.reinforcement.policies import distribution_of
 from quickstudy.learners.reinforcement.ppo import PPO, PPOBatch
+from quickstudy.learners.reinforcement.trial_ppo import TrialPPO
 from quickstudy.tasks.environments import Box, Discrete
 from quickstudy.tasks.environments.trials import Trial
 
 __all__ = ["RL2"]
 
 
-class RL2(HistoryLearner):
+class RL2(TrialPPO):
     """A gated recurrent unit that sees observation, last action, last reward and whether an episode
     has ended, and keeps its state from one episode of a trial to the next. It is trained by
     proximal policy optimisation on the return of whole trials, so it learns to explore where that
@@ -62,41 +59,13 @@ class RL2(HistoryLearner):
         batches: int = 4,
     ) -> None:
         memory = RecurrentMemory(self.input_size(backbone, actions), hidden)
-        super().__init__(backbone, actions, memory, hidden)
-        self.ppo = PPO(discount, decay, clip, value_weight, entropy_weight, epochs, batches)
-        self.value = nn.Linear(hidden, 1)
+        ppo = PPO(discount, decay, clip, value_weight, entropy_weight, epochs, batches)
+        super().__init__(backbone, actions, memory, hidden, ppo)
 
     def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[PPOBatch]]:
-        episodes = tasks[0].n_shot + tasks[0].n_query
-        policy = _Recording(self)
-        experience = play(self.environments(tasks), policy, episodes)
-        with torch.no_grad():
-            out = torch.stack(policy.outputs)  # (t, n, h)
-            acted_by = distribution_of(self.actions, self.head(out))
-            log_probabilities = acted_by.log_prob(experience.actions)
-            values = self.value(out)[..., 0]  # (t, n)
-        # The trial is what counts, so values look beyond the ends of episodes, and not beyond it.
-        values = torch.cat([values, torch.zeros_like(values[:1])])
-        trial_ends = torch.zeros_like(experience.ends)
-        trial_ends[-1] = True
-        batch = self.ppo.batch(experience, log_probabilities, values, trial_ends)
+        batch, _ = self.collect(tasks)
         for rows in self.ppo.rows(len(tasks)):
             yield [batch.of(rows)]
 
     def loss(self, episode: PPOBatch) -> Tensor:  # type: ignore[override]
-        out, parameters = self.through(episode.experience)
-        values = self.value(out)[..., 0]
-        return self.ppo.loss(episode, distribution_of(self.actions, parameters), values)
-
-
-class _Recording(HistoryPolicy):
-    """Acts, and keeps what the memory puts out at each step, which need not be computed again."""
-
-    def reset(self, n: int) -> None:
-        super().reset(n)
-        self.outputs: list[Tensor] = []
-
-    def act(self, observations: Tensor) -> Tensor:
-        actions = super().act(observations)
-        self.outputs.append(self.output)
-        return actions
+        return self.policy_loss(episode, self.remember(episode.experience))

@@ -1,0 +1,72 @@
+"""Policies with a memory that are trained by PPO on the return of whole trials.
+
+Shapes: t steps, n environments, h of what is acted by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.learners.reinforcement.experience import play
+from quickstudy.learners.reinforcement.history import HistoryLearner, HistoryPolicy
+from quickstudy.learners.reinforcement.policies import distribution_of
+from quickstudy.learners.reinforcement.ppo import PPO, PPOBatch
+from quickstudy.tasks.environments import Box, Discrete
+from quickstudy.tasks.environments.trials import Trial
+
+__all__ = ["TrialPPO"]
+
+
+class TrialPPO(HistoryLearner):
+    """A history learner with a value function beside its policy, both of what `read` returns.
+
+    Args:
+        backbone, actions, memory, hidden: See `HistoryLearner`.
+        ppo: The objective.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, actions: Discrete | Box, memory: Any, hidden: int, ppo: PPO
+    ) -> None:
+        super().__init__(backbone, actions, memory, hidden)
+        self.ppo = ppo
+        self.value = nn.Linear(hidden, 1)
+
+    @torch.no_grad()
+    def collect(self, tasks: Sequence[Trial]) -> tuple[PPOBatch, Tensor]:
+        """Live through trials; returns what to learn from them, and the outputs of the memory
+        (t, n, h) along them."""
+        episodes = tasks[0].n_shot + tasks[0].n_query
+        policy = _Recording(self)
+        experience = play(self.environments(tasks), policy, episodes)
+        remembered = torch.stack(policy.outputs)  # (t, n, h)
+        out = self.read(remembered, experience.observations)
+        chosen = distribution_of(self.actions, self.head(out)).log_prob(experience.actions)
+        values = self.value(out)[..., 0]  # (t, n)
+        # The trial is what counts, so values look beyond the ends of episodes, and not beyond it.
+        values = torch.cat([values, torch.zeros_like(values[:1])])
+        trial_ends = torch.zeros_like(experience.ends)
+        trial_ends[-1] = True
+        return self.ppo.batch(experience, chosen, values, trial_ends), remembered
+
+    def policy_loss(self, batch: PPOBatch, out: Tensor) -> Tensor:
+        """The loss of PPO, of what `read` returned along the trials, (t, n, h)."""
+        distribution = distribution_of(self.actions, self.head(out))
+        return self.ppo.loss(batch, distribution, self.value(out)[..., 0])
+
+
+class _Recording(HistoryPolicy):
+    """Acts, and keeps what the memory puts out at each step, which need not be computed again."""
+
+    def reset(self, n: int) -> None:
+        super().reset(n)
+        self.outputs: list[Tensor] = []
+
+    def act(self, observations: Tensor) -> Tensor:
+        actions = super().act(observations)
+        self.outputs.append(self.output)
+        return actions
