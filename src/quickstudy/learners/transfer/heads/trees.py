@@ -109,9 +109,7 @@ class _Labels:
     y: Array
     n_way: int
 
-    def sums(
-        self, node: Array, row: Array, n_nodes: int, weights: Array | None = None
-    ) -> Array:
+    def sums(self, node: Array, row: Array, n_nodes: int, weights: Array | None = None) -> Array:
         """Sums over the examples in each node, (c, nodes).
 
         Args:
@@ -152,9 +150,7 @@ class _Values:
 
     y: Array
 
-    def sums(
-        self, node: Array, row: Array, n_nodes: int, weights: Array | None = None
-    ) -> Array:
+    def sums(self, node: Array, row: Array, n_nodes: int, weights: Array | None = None) -> Array:
         weights = np.ones(node.shape) if weights is None else weights
         each = (weights * self.y[row], weights)
         return np.stack([np.bincount(node.ravel(), one.ravel(), n_nodes) for one in each])
