@@ -73,12 +73,13 @@ def texts(n_examples: int) -> World:
     name = encoder_name("texts")
     encoder = ENCODERS.find(name).load()
     data = load("test")
+    assert data.groups is not None
     kept, rows = first_of_each(data.y, n_examples)
     x = encoder([data.texts[i] for i in kept.tolist()]).double()
     return World(
         x,
         rows,
-        torch.tensor(data.groups),
+        data.groups,
         {"of no intent": encoder(out_of_scope()[: 10 * n_examples]).double()},
         {
             "default": (default_blend("text", encoder, x.shape[1], name), slice(None)),
