@@ -1,6 +1,10 @@
 """How many queries of known and of other classes `FewShotClassifier(unknown=...)` refuses.
 
-    python benchmarks/open_set.py
+    python benchmarks/open_set.py [--tasks 100] [--shots 5,10] [--learners default,ridge]
+        [--examples 30] [--worlds texts,photographs]
+
+`--examples` takes the first so many of each class, to embed fewer. Rows of learners and shots that
+were measured before stay in the results.
 
 Needs the data sets clinc150, caltech101_84 and sign_digits and the extras "text" and "images".
 
@@ -16,6 +20,7 @@ refuses one in twenty of the known queries at hand, which a classifier cannot kn
 95 %, over tasks. Writes benchmarks/results/open_set.json.
 """
 
+import argparse
 import json
 import statistics
 from collections.abc import Callable, Mapping
@@ -37,11 +42,12 @@ from quickstudy.experiments.provenance import provenance
 from quickstudy.learners import Learner
 from quickstudy.progress import track
 from quickstudy.tasks.datasets import load_dataset
-from quickstudy.tasks.datasets.clinc150 import out_of_scope
+from quickstudy.tasks.datasets.clinc150 import load, out_of_scope
 from quickstudy.tasks.images import Images
 
 RESULTS = Path(__file__).parent / "results" / "open_set.json"
-N_WAY, SHOTS, N_QUERY, N_TASKS, UNKNOWN = 5, (5, 10), 15, 100, -1
+N_WAY, N_QUERY, UNKNOWN = 5, 15, -1
+MANY = 10**9
 
 
 @dataclass(frozen=True)
@@ -63,32 +69,36 @@ class World:
     learners: Mapping[str, tuple[Learner | str, slice]]
 
 
-def texts() -> World:
+def texts(n_examples: int) -> World:
     name = encoder_name("texts")
     encoder = ENCODERS.find(name).load()
-    data = load_dataset("clinc150", "test", encoder=encoder)
+    data = load("test")
     assert data.groups is not None
+    kept, rows = first_of_each(data.y, n_examples)
+    x = encoder([data.texts[i] for i in kept.tolist()]).double()
     return World(
-        data.x.double(),
-        [row[:n] for row, n in zip(data.index, data.counts.tolist(), strict=True)],
+        x,
+        rows,
         data.groups,
-        {"of no intent": encoder(out_of_scope()).double()},
+        {"of no intent": encoder(out_of_scope()[: 10 * n_examples]).double()},
         {
-            "default": (default_blend("text", encoder, data.x.shape[1], name), slice(None)),
+            "default": (default_blend("text", encoder, x.shape[1], name), slice(None)),
             "ridge": ("ridge", slice(ENCODERS.find(TEXT_ENCODER).size)),
         },
     )
 
 
-def photographs() -> World:
+def photographs(n_examples: int) -> World:
     views = ImageViews(bits=8)
     data = load_dataset("caltech101_84", "test", image_size=84)
     hands = load_dataset("sign_digits", "test", image_size=84)
-    x = embed_pixels(views, data.x)
-    some_hands = torch.randperm(len(hands.x), generator=torch.Generator().manual_seed(0))[:500]
+    kept, rows = first_of_each(data.y, n_examples)
+    x = embed_pixels(views, data.x[kept])
+    n_hands = min(500, 10 * n_examples)
+    some_hands = torch.randperm(len(hands.x), generator=torch.Generator().manual_seed(0))[:n_hands]
     return World(
         x,
-        [row[:n] for row, n in zip(data.index, data.counts.tolist(), strict=True)],
+        rows,
         torch.zeros(len(data.names)),
         {"of hands": embed_pixels(views, hands.x[some_hands])},
         {
@@ -96,6 +106,13 @@ def photographs() -> World:
             "ridge": ("ridge", slice(ENCODERS.find(IMAGE_ENCODER).size)),
         },
     )
+
+
+def first_of_each(y: Tensor, n: int) -> tuple[Tensor, list[Tensor]]:
+    """The first n examples of each class, and where each class is among them."""
+    of_class = [(y == label).nonzero()[:n, 0] for label in range(int(y.max()) + 1)]
+    kept = torch.cat(of_class)
+    return kept, list(torch.arange(len(kept)).split([len(rows) for rows in of_class]))
 
 
 def embed_pixels(views: ImageViews, pixels: Tensor) -> Tensor:
@@ -153,17 +170,21 @@ def refused(learner: Learner | str, task: Mapping[str, Tensor]) -> dict[str, flo
     return shares | possible
 
 
-def measure(make: Callable[[], World]) -> list[dict[str, Any]]:
-    world, rows = make(), []
-    for name, (learner, columns) in world.learners.items():
-        for n_shot in SHOTS:
-            tasks = track(range(N_TASKS), f"{make.__name__}, {name}, {n_shot} shots")
+def measure(
+    make: Callable[[int], World], given: argparse.Namespace, about: dict[str, Any]
+) -> list[dict[str, Any]]:
+    world, rows = make(given.examples), []
+    for name in given.learners.split(","):
+        learner, columns = world.learners[name]
+        for n_shot in map(int, given.shots.split(",")):
+            tasks = track(range(given.tasks), f"{make.__name__}, {name}, {n_shot} shots")
             shares = [
                 refused(learner, {k: x[:, columns] for k, x in draw(world, n_shot, i).items()})
                 for i in tasks
             ]
-            rows.append({"learner": name, "n_shot": n_shot, **summary(shares)})
-            print(json.dumps(rows[-1]), flush=True)
+            row = {"learner": name, "n_shot": n_shot, "n_tasks": given.tasks, **summary(shares)}
+            print(json.dumps(row), flush=True)
+            rows.append(row | about)
     return rows
 
 
@@ -179,11 +200,27 @@ def summary(shares: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     }
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=100)
+    parser.add_argument("--shots", default="5,10")
+    parser.add_argument("--learners", default="default,ridge")
+    parser.add_argument("--examples", type=int, default=MANY, help="of each class")
+    parser.add_argument("--worlds", default="texts,photographs")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    report = json.loads(RESULTS.read_text())
+    about = provenance(0)
+    for make in (texts, photographs):
+        if make.__name__ not in given.worlds.split(","):
+            continue
+        new = measure(make, given, about)
+        keys = {(row["learner"], row["n_shot"]) for row in new}
+        old = report["refused"][make.__name__]
+        kept = [row for row in old if (row["learner"], row["n_shot"]) not in keys]
+        report["refused"][make.__name__] = kept + new
+        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+
+
 if __name__ == "__main__":
-    report = {
-        **provenance(0),
-        "n_way": N_WAY,
-        "n_tasks": N_TASKS,
-        "refused": {make.__name__: measure(make) for make in (texts, photographs)},
-    }
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+    main()

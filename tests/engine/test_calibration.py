@@ -1,5 +1,6 @@
 import pytest
 import torch
+from scipy import stats
 
 from quickstudy.apps.fewshot.methods import METHODS, make_method
 from quickstudy.engine.calibration import (
@@ -57,14 +58,21 @@ def test_what_cannot_be_measured_is_refused():
         expected_calibration_error(torch.eye(2), torch.arange(2), 0)
 
 
-@pytest.mark.parametrize("n", [19, 25, 50])
+@pytest.mark.parametrize("n", [19, 25, 39, 50])
 def test_a_threshold_refuses_its_share_of_queries_drawn_as_the_examples_are(n):
     drawn = torch.randn(4000, n + 1, 1, generator=torch.Generator().manual_seed(0)).double()
     refused = [float(task[n]) < fit_threshold(task[:n]) for task in drawn]
-    assert sum(refused) / len(refused) == pytest.approx(0.05, abs=0.01)
+    assert sum(refused) / len(refused) == pytest.approx(0.05, abs=0.012)
 
 
-def test_of_few_examples_the_smallest_score_is_the_threshold():
+def test_the_threshold_of_few_normal_scores_is_the_bound_of_the_next():
+    scores = torch.randn(25, 1, generator=torch.Generator().manual_seed(0)).double() - 9
+    scores[0] = -30.0  # the bound lies above it
+    reach = stats.t.ppf(0.95, 24) * (1 + 1 / 25) ** 0.5 * float(scores.std())
+    assert fit_threshold(scores) == pytest.approx(float(scores.mean()) - reach)
+
+
+def test_of_a_handful_of_examples_the_smallest_score_is_the_threshold():
     assert fit_threshold(torch.tensor([[3.0, 1.0], [0.5, 2.0]])) == 2.0
 
 

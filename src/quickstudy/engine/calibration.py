@@ -31,6 +31,9 @@ MAX_FOLDS = 12
 OPEN_SET_QUANTILE = 0.05
 """Share of the queries of known classes that a learned threshold refuses."""
 
+LEAST_BELOW_QUANTILE = 2
+"""Scores that have to be expected below a threshold for it to be their quantile."""
+
 PRIOR_DEVIATION = 0.5
 """Standard deviation of the prior of the logarithm of a temperature."""
 
@@ -111,18 +114,29 @@ def fit_threshold(scores: Tensor, quantile: float = OPEN_SET_QUANTILE) -> float:
     The next query of a known class is below the i-th smallest of n such scores with probability
     i / (n + 1), if all are drawn alike (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random
     World", 2005). The threshold is interpolated between the two scores of the
-    probabilities next to `quantile`; with too few scores it is the smallest.
+    probabilities next to `quantile`.
+
+    Where fewer than two scores are expected below it, one score decides, and chance with it. There
+    the threshold is the bound above which the next of n normal scores of mean m and deviation s
+    lies with probability 1 - quantile, m - t s sqrt(1 + 1 / n), with t the quantile of Student's
+    distribution with n - 1 degrees of freedom; or the smallest score, if that is greater.
 
     Args:
         scores: Of examples that were left out, shape (n, n_way).
         quantile: Share of the queries of known classes to refuse.
 
     Example:
-        >>> fit_threshold(torch.arange(19.0)[:, None], quantile=0.1)
-        1.0
+        >>> fit_threshold(torch.arange(39.0)[:, None], quantile=0.1)
+        3.0
     """
     greatest = scores.amax(1).double().numpy()
-    return float(np.quantile(greatest, quantile, method="weibull"))
+    n = len(greatest)
+    if n < 2 or n * quantile >= LEAST_BELOW_QUANTILE:
+        return float(np.quantile(greatest, quantile, method="weibull"))
+    from scipy import special  # its import takes a while
+
+    reach = special.stdtrit(n - 1, 1 - quantile) * math.sqrt(1 + 1 / n)
+    return float(max(greatest.min(), greatest.mean() - reach * greatest.std(ddof=1)))
 
 
 def scores_left_out(

@@ -147,11 +147,12 @@ def test_a_method_by_name_sees_features_of_series(learner, tmp_path):
     rng = np.random.default_rng(0)
     shifted = [np.sin((np.arange(60) + rng.uniform(0, 60)) / k) for k in (6, 2) * 6]
     labels = ["slow", "fast"] * 6
-    for series, options in ((np.stack(shifted), {"kind": "series"}), (shifted + waves(), {})):
+    cut = [one[: 60 - i % 4] for i, one in enumerate(shifted)]
+    for series, options in ((np.stack(shifted), {"kind": "series"}), (cut, {})):
         classifier = FewShotClassifier(learner, **options).fit(series[:4], labels[:4])
         assert classifier.kind_ == "series"
         assert classifier.encoder_.parts == (("rocket", classifier.support_.x.shape[1]),)
-        assert classifier.predict(series[4:12]).tolist() == labels[4:]
+        assert classifier.predict(series[4:]).tolist() == labels[4:]
         classifier.save(tmp_path / "saved")
         loaded = FewShotClassifier.load(tmp_path / "saved")
         assert np.array_equal(loaded.predict_proba(series), classifier.predict_proba(series))
