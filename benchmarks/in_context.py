@@ -136,8 +136,8 @@ def curves(
         found = torch.stack(errors)  # (lengths, k)
         half = 1.96 * found.std(1) / k**0.5
         report["errors"][name] = {
-            "mean": [round(float(v), 5) for v in found.mean(1)],
-            "interval": [round(float(v), 5) for v in half],
+            "mean": _finite(found.mean(1)),
+            "interval": _finite(half),
         }
     if noise := options.get("noise"):
         report["ratio to ridge after all examples"] = _ratios(
@@ -146,10 +146,15 @@ def curves(
     return report
 
 
+def _finite(values: Tensor) -> list[float | None]:
+    """Rounded, with null where predictions diverged."""
+    return [round(float(v), 5) if v < 1e6 else None for v in values]
+
+
 def _ratios(errors: dict[str, Any], learners: list[str], noise: float) -> dict[str, Any]:
     """Errors by that of Bayes-optimal ridge, with the noise of the queries' targets and without."""
     best = errors["Bayes-optimal ridge"]["mean"][-1]
-    last = {name: errors[name]["mean"][-1] for name in learners}
+    last = {name: errors[name]["mean"][-1] for name in learners if errors[name]["mean"][-1]}
     return {
         name: {
             "with noise": round(error / best, 3),
@@ -204,7 +209,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
     for ax, (title, curve) in zip(axes.flat, panels, strict=False):
         for name, found in curve["errors"].items():
             style = {"lw": 2.2} if name in learned else {"lw": 1.2, "ls": "--"}
-            ax.plot(curve["examples"], found["mean"], label=name, color=colors[name], **style)
+            mean = np.array(found["mean"], dtype=float)  # null is NaN
+            ax.plot(curve["examples"], mean, label=name, color=colors[name], **style)
         ax.set(title=title, ylim=(0, 1.5), xlabel="examples", ylabel="squared error")
     for ax in axes.flat[len(panels) :]:
         ax.axis("off")

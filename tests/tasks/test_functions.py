@@ -117,7 +117,7 @@ def test_covariances_have_the_eigenvalues_of_the_paper(inputs, eigenvalues, monk
 
 def test_factors_of_inputs_and_targets():
     x, y = drawn(LinearTasks)
-    wide, high = (drawn(LinearTasks, **{name: 2.0}) for name in ("input_scale", "target_scale"))
+    wide, high = drawn(LinearTasks, input_scale=2.0), drawn(LinearTasks, target_scale=2.0)
     assert torch.equal(wide[0], 2 * x)
     torch.testing.assert_close(high[1], 2 * y)
 
