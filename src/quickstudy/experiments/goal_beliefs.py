@@ -92,6 +92,7 @@ def draw_goal_beliefs(found: GoalBeliefs, path: Path) -> Path:
     Raises:
         DiskError: If the picture cannot be written.
     """
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
@@ -101,12 +102,12 @@ def draw_goal_beliefs(found: GoalBeliefs, path: Path) -> Path:
     n_tasks, n_columns = len(found.goals), len(moments)
     figure = Figure(figsize=(1.35 * n_columns + 1, 1.5 * n_tasks + 0.6), layout="constrained")
     panels: Any = figure.subplots(n_tasks, n_columns, squeeze=False)
-    norm, shown = PowerNorm(0.5, vmin=0, vmax=1), None
+    shades = ScalarMappable(PowerNorm(0.5, vmin=0, vmax=1), "Blues")
     for task, row in enumerate(panels):
         row[0].set_ylabel(f"task {task + 1}")
         for panel, moment in zip(row, moments, strict=True):
             grid = found.probabilities[moment, task].T.cpu()  # a row of the picture is one y
-            shown = panel.imshow(grid, cmap="Blues", norm=norm, origin="lower")
+            panel.imshow(grid, cmap=shades.cmap, norm=shades.norm, origin="lower")
             x, y = _way(found, task, moment).T.tolist()
             panel.plot(x, y, color=PATH_COLOUR, linewidth=1.2)
             panel.plot(x[-1], y[-1], "o", color=PATH_COLOUR, markersize=4)
@@ -116,7 +117,7 @@ def draw_goal_beliefs(found: GoalBeliefs, path: Path) -> Path:
             if task == 0:
                 episode = max(0, moment - 1) // horizon
                 panel.set_title(f"episode {episode + 1}\nstep {moment - episode * horizon}", size=8)
-    bar = figure.colorbar(shown, ax=panels, ticks=[0, 0.05, 0.25, 0.5, 1], shrink=0.9, pad=0.01)
+    bar = figure.colorbar(shades, ax=panels, ticks=[0, 0.05, 0.25, 0.5, 1], shrink=0.9, pad=0.01)
     bar.set_label("decoded probability that the cell pays", size=8)
     bar.ax.tick_params(labelsize=7)
     return write_figure(path, figure)
