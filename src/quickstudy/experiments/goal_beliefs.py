@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ class GoalBeliefs:
         family: The grids.
         goals: (n, 2).
         experience: What the learner did.
-        probabilities: Of the goal in each cell, before the first step and after each,
-            (t + 1, n, size, size), decoded from the belief.
+        probabilities: That a step to each cell earns the goal's reward, decoded from the belief
+            before the first step and after each, (t + 1, n, size, size). They need not add up to 1:
+            an agent that has found a goal stays, so of all steps to a cell many are rewarded.
     """
 
     family: GridNavi
@@ -89,21 +91,22 @@ def draw_goal_beliefs(found: GoalBeliefs, path: Path) -> Path:
     Raises:
         DiskError: If the picture cannot be written.
     """
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     horizon, n_steps = found.family.horizon, len(found.experience)
-    first = range(0, horizon, max(1, horizon // 5))
+    first = range(0, horizon, math.ceil(horizon / 5))
     moments = [*first, *range(horizon, n_steps + 1, horizon)]
     n_tasks, n_columns = len(found.goals), len(moments)
     figure = Figure(figsize=(1.35 * n_columns + 1, 1.5 * n_tasks + 0.6), layout="constrained")
     panels: Any = figure.subplots(n_tasks, n_columns, squeeze=False)
-    norm, shown = PowerNorm(0.5, vmin=0, vmax=1), None
+    shades = ScalarMappable(PowerNorm(0.5, vmin=0, vmax=1), "Blues")
     for task, row in enumerate(panels):
         row[0].set_ylabel(f"task {task + 1}")
         for panel, moment in zip(row, moments, strict=True):
             grid = found.probabilities[moment, task].T.cpu()  # a row of the picture is one y
-            shown = panel.imshow(grid, cmap="Blues", norm=norm, origin="lower")
+            panel.imshow(grid, cmap=shades.cmap, norm=shades.norm, origin="lower")
             x, y = _way(found, task, moment).T.tolist()
             panel.plot(x, y, color=PATH_COLOUR, linewidth=1.2)
             panel.plot(x[-1], y[-1], "o", color=PATH_COLOUR, markersize=4)
@@ -113,8 +116,8 @@ def draw_goal_beliefs(found: GoalBeliefs, path: Path) -> Path:
             if task == 0:
                 episode = max(0, moment - 1) // horizon
                 panel.set_title(f"episode {episode + 1}\nstep {moment - episode * horizon}", size=8)
-    bar = figure.colorbar(shown, ax=panels, ticks=[0, 0.05, 0.25, 0.5, 1], shrink=0.9, pad=0.01)
-    bar.set_label("decoded probability of the goal", size=8)
+    bar = figure.colorbar(shades, ax=panels, ticks=[0, 0.05, 0.25, 0.5, 1], shrink=0.9, pad=0.01)
+    bar.set_label("decoded probability that the cell pays", size=8)
     bar.ax.tick_params(labelsize=7)
     return write_figure(path, figure)
 

@@ -51,12 +51,12 @@ def part_of(learner, family, n=4):
     return part
 
 
-def bound_by_hand(learner, experience, noise, known):
+def bound_by_hand(learner, experience, noise, known) -> torch.Tensor:
     """Minus the bound of one trial, a belief and a step at a time; `known` says which steps are
     decoded."""
     policy, n_steps = learner.policy(), len(experience)
     policy.reset(1)
-    total, before = 0.0, Normal(torch.zeros(learner.latent), 1.0)
+    total, before = torch.zeros(()), Normal(torch.zeros(learner.latent), 1.0)
     features = [learner.backbone(x) for x in experience.observations]
     features.append(learner.backbone(experience.final_observations))
     actions = encode_actions(learner.actions, experience.actions)
