@@ -56,6 +56,7 @@ def test_the_code_of_readme_prints_what_it_says(capsys):
     assert set(printed) <= set(capsys.readouterr().out.splitlines())
 
 
+@pytest.mark.usefixtures("few_glyphs")
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page_runs_in_the_order_of_the_page(page, tmp_path, monkeypatch):
     monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))
