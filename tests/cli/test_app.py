@@ -376,6 +376,7 @@ def test_the_demo_tests_beside_its_baselines_and_draws_a_picture(capsys, tmp_pat
     small = [
         f"--set={change}"
         for change in (
+            "backbone.width=8",
             "train.steps=3",
             "validation.n_tasks=2",
             *(f"test.{i}.n_tasks=2" for i in range(5)),
