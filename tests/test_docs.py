@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from torch.distributed import run as torchrun
 
 from command import run
 from drawings import draw_boxes
-from quickstudy.cli.app import app
+from quickstudy.cli.app import command as quickstudy_command
 from quickstudy.cli.output import seconds_in
 from quickstudy.learners import LEARNERS
 from quickstudy.recipes.loading import load_recipe
@@ -35,7 +34,7 @@ PAGES = [
     "training.md",
     *(str(page.relative_to(DOCS)) for page in ALGORITHMS),
 ]
-QUICKSTUDY: Any = typer.main.get_command(app)
+QUICKSTUDY: Any = quickstudy_command()
 PROGRAMS = ("quickstudy", "torchrun", "make", "pip", "python")
 
 
