@@ -1,6 +1,5 @@
 """The commands of AutoML, on files as people have them."""
 
-import contextlib
 import importlib.util
 import io
 import json
@@ -14,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 pd = pytest.importorskip("pandas")
 optuna = pytest.importorskip("optuna")
@@ -51,10 +51,10 @@ def file(tmp_path):
 
 
 def call(*arguments):
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        commands.command()(["automl", *map(str, arguments)])
-    return printed.getvalue()
+    result = CliRunner().invoke(commands.app, ["automl", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.stdout
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
