@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from torch.distributed import run as torchrun
 
 from command import run
 from drawings import draw_boxes
-from quickstudy.cli.app import app
+from quickstudy.cli.app import command as quickstudy_command
 from quickstudy.cli.output import seconds_in
 from quickstudy.learners import LEARNERS
 from quickstudy.recipes.loading import load_recipe
@@ -36,7 +35,7 @@ PAGES = [
     "unlabelled.md",
     *(str(page.relative_to(DOCS)) for page in ALGORITHMS),
 ]
-QUICKSTUDY: Any = typer.main.get_command(app)
+QUICKSTUDY: Any = quickstudy_command()
 PROGRAMS = ("quickstudy", "torchrun", "make", "pip", "python")
 
 
@@ -65,6 +64,7 @@ QUICK_TESTS: dict[type, str] = {
 """Of each contract that pages inherit."""
 
 
+@pytest.mark.usefixtures("few_glyphs")
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page_runs_in_the_order_of_the_page(page, tmp_path, monkeypatch):
     monkeypatch.setenv("QUICKSTUDY_EXPERIENCE", str(tmp_path / "experience.db"))

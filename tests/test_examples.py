@@ -16,6 +16,7 @@ def short_budget(monkeypatch):
     full = compare.compare
     monkeypatch.setattr(compare, "MIN_STEPS", 2)
     monkeypatch.setattr(compare, "VALIDATION_TASKS", (2, 4))
+    monkeypatch.setattr(compare, "_seconds", lambda *_: (0.02, 0.002))  # of a step, on any machine
     monkeypatch.setattr(compare, "compare", lambda *a, **k: full(*a, **{**k, "seconds": 2}))
 
 

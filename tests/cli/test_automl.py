@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -213,12 +214,20 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, file):
         call("predict", tmp_path / "nothing", file)
 
 
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """The run folder of one fit to the table."""
+    folder = tmp_path_factory.mktemp("fitted")
+    TABLE.to_csv(folder / "table.csv", index=False)
+    words = [folder / "table.csv", "--target", "kind", "--trials", "1", "--run", folder / "run"]
+    call("fit", *words)
+    return folder / "run"
+
+
 @pytest.fixture
-def searched(tmp_path, file):
+def searched(fitted, tmp_path):
     """A run folder, and the words that make another in its place."""
-    run = tmp_path / "run"
-    words = ["fit", file, "--target", "kind", "--trials", "1", "--run", run]
-    call(*words)
+    run = shutil.copytree(fitted, tmp_path / "run")
     other = tmp_path / "other.csv"
     TABLE.assign(size=-TABLE["size"]).to_csv(other, index=False)
     return run, ["fit", other, "--target", "kind", "--trials", "2", "--run", run, "--overwrite"]
@@ -312,9 +321,8 @@ def test_two_searches_for_one_folder_do_not_mix(tmp_path, file):
         call(*words)
 
 
-def test_a_damaged_run_is_refused(tmp_path, file):
-    run = tmp_path / "run"
-    call("fit", file, "--target", "kind", "--trials", "1", "--run", run)
+def test_a_damaged_run_is_refused(fitted, tmp_path, file):
+    run = shutil.copytree(fitted, tmp_path / "run")
     report = json.loads((run / "automl.json").read_text())
     (run / "automl.json").write_text(json.dumps(report | {"table": str(file)}))
     with pytest.raises(RunError, match="damaged: expected a table of its own"):
@@ -390,17 +398,9 @@ def test_a_report_of_no_use_is_refused(report, tmp_path):
             reports.read_report(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def plain_report(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    TABLE.to_csv(folder / "table.csv", index=False)
-    call("fit", folder / "table.csv", "--target", "kind", "--trials", "1", "--run", folder / "run")
-    return (folder / "run" / "automl.json").read_text()
-
-
 @pytest.fixture
-def report(plain_report):
-    return json.loads(plain_report)
+def report(fitted):
+    return json.loads((fitted / "automl.json").read_text())
 
 
 @pytest.mark.parametrize(

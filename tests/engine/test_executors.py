@@ -57,7 +57,7 @@ def convolutional_and_tasks():
 
 
 def test_auto_gives_up_compiling_when_longer_tasks_come():
-    learner, episodes = maml_and_tasks()
+    learner, episodes = first_order_and_tasks()
     executor = Auto()
     executor.chosen = "compiled"
     executor._made["compiled"] = Compiled(longest=10)
@@ -188,7 +188,7 @@ def test_what_is_compiled_serves_one_learner(no_compiler):
 
 
 def test_a_step_too_long_to_compile_is_refused():
-    learner, episodes = maml_and_tasks()
+    learner, episodes = first_order_and_tasks()
     executor = Compiled(longest=10)
     with pytest.raises(UsageError, match="more than 10: use 'vmap'"):
         executor(learner, episodes)

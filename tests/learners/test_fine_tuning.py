@@ -25,9 +25,18 @@ def make(**options) -> FineTuning:
 class Pretrained(LearnerContract):
     steps, lr = 200, 1e-2
     options: ClassVar = {}
+    trained: ClassVar = {}
 
     def make(self, n_way):
         return make(**self.options)
+
+    def train(self, tasks):
+        """Methods differ in adapting alone: each layer is pretrained once on tasks of a kind."""
+        learner, key = self.make(3), (self.options.get("classifier"), type(tasks))
+        if key not in self.trained:
+            self.trained[key] = super().train(tasks).state_dict()
+        learner.load_state_dict(self.trained[key])
+        return learner.eval()
 
 
 class TestFineTuning(Pretrained):

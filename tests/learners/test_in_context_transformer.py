@@ -19,7 +19,7 @@ def make(n_outputs=3, size=8, **options) -> InContextTransformer:
 
 
 class TestInContextTransformer(LearnerContract):
-    steps, meta_batch_size, lr = 200, 4, 2e-3
+    steps, meta_batch_size, lr = 120, 4, 2e-3
 
     def make(self, n_way):
         return make(n_way)

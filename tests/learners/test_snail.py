@@ -21,7 +21,7 @@ def make(n_outputs=3, **options) -> SNAIL:
 
 
 class TestSNAIL(LearnerContract):
-    steps, meta_batch_size, lr = 200, 4, 2e-3
+    steps, meta_batch_size, lr = 120, 4, 2e-3
 
     def make(self, n_way):
         return make(n_way)

@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line; errors of quickstudy and the system are a line and exit code 2."""
-    from quickstudy.cli.app import app
+    from quickstudy.cli.app import command
     from quickstudy.errors import QuickstudyError
     from quickstudy.files import ESCAPE_UNENCODABLE
 
@@ -21,7 +21,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # no text is too odd for the terminal's encoding
             stream.reconfigure(errors=ESCAPE_UNENCODABLE)
     try:
-        app()
+        command()()
     except QuickstudyError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

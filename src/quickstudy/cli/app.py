@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+from typing import Annotated, Any
 
 import typer
 
@@ -48,3 +49,9 @@ app.add_typer(data_app, name="data")
 app.add_typer(experience_app, name="experience")
 app.add_typer(recommend_app, name="recommend")
 app.add_typer(automl_app, name="automl")
+
+
+@functools.cache
+def command() -> Any:
+    """The commands as Click takes them; typer would make them anew at each call of `app`."""
+    return typer.main.get_command(app)

@@ -224,7 +224,7 @@ class TransferStrategy:
             buffers = {n: b.clone() for n, b in backbone.named_buffers()}
             return classify(widen(functional_call(backbone, {**current, **buffers}, (x,))))
 
-        optimizer = torch.optim.Adam(tuned.values(), lr=self.adapt_lr)
+        optimizer = torch.optim.Adam(tuned.values(), lr=self.adapt_lr, fused=not embedded.is_meta)
         with torch.enable_grad():
             for _ in range(self.adapt_steps):
                 optimizer.zero_grad()
