@@ -6,8 +6,8 @@ sb3-contrib gets an environment of its own in `benchmarks/peers/.envs`, made fro
 needed, with quickstudy's PyTorch and Gymnasium. Both learn Bernoulli bandits of 5 arms and 10
 pulls, by the numbers of the recipe `rl2_bandits`: as many trials in each update, passes, batches,
 and hidden units. Policy and value function share the recurrent network in both, which is a GRU here
-and an LSTM there. The peer gets environments of Gymnasium one by one, as its guide has them, and one
-NumPy batch of them, the fastest that it takes.
+and an LSTM there. The peer gets environments of Gymnasium one by one, as its guide has them, and
+one NumPy batch of them, the fastest that it takes.
 
 They take turns, a burst of updates each, on one thread; times are of the processor, and include
 acting, environments and learning. Writes benchmarks/results/recurrent_ppo_peer.json.

@@ -135,7 +135,7 @@ def draw_curves(curves: Sequence[Curve], path: Path) -> Path:
         if curve.adapts_by is None:
             axis.axhline(float(np.mean(means)), color=colour, linestyle=":", label=curve.name)
             continue
-        label = f"{curve.name}, by {curve.adapts_by} ({len(curve.returns)} seeds)"
+        label = f"{curve.name}, by {curve.adapts_by} (runs: {len(curve.returns)})"
         axis.plot(times, means, color=colour, marker="o", markersize=4, label=label)
         if all(point.interval for point in points):
             low, high = zip(*(point.interval for point in points if point.interval), strict=True)

@@ -113,7 +113,7 @@ def interquartile_mean(scores: np.ndarray, seed: int = 0) -> InterquartileMean:
         2.5
     """
     n_runs, n_tasks = scores.shape
-    mean = float(stats.trim_mean(scores, 0.25, axis=None))
+    mean = float(stats.trim_mean(scores.ravel(), 0.25))
     if n_runs == 1:
         return InterquartileMean(mean, None, None)
     rng = np.random.default_rng(seed)
