@@ -1,6 +1,7 @@
 """Recipes whose data has no labels, from the folder to the tested run."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def recipe(source, *changes):
     return parse_recipe(override(plain, changes))
 
 
-def training_tasks(recipe):
+def training_tasks(recipe) -> Any:
     return make_tasks(recipe, recipe.tasks, recipe.data, 0)
 
 

@@ -102,17 +102,15 @@ def load_unlabelled(data: Data, split: str, seed: int) -> UnlabelledData:
         plain = data.model_copy(update={"rotations": False, "mirrors": False, "labels": "given"})
         pool = UnlabelledData(load_classes(plain, split, seed).x)
     else:
-        pool = _load_unlabelled_folder(data, data.folder, split)
+        pool = _part_of_folder(data, data.folder, split)
     pool = pool.with_mirrors() if data.mirrors else pool
     return pool.with_rotations() if data.rotations else pool
 
 
-def _load_unlabelled_folder(data: Data, folder: Path, split: str) -> UnlabelledData:
+def _part_of_folder(data: Data, folder: Path, split: str) -> UnlabelledData:
     if split not in UNLABELLED_SPLITS:
         raise unknown("split of a folder without labels", split, UNLABELLED_SPLITS)
-    pool = load_unlabelled_images(folder, **_decoding(data))
-    if data.encoder:
-        pool = UnlabelledData(_encoder(data.encoder)(list(pool.x)))
+    pool = _load_unlabelled_folder(data, folder)
     if split == "all":
         return pool
     try:
@@ -122,6 +120,13 @@ def _load_unlabelled_folder(data: Data, folder: Path, split: str) -> UnlabelledD
             f"expected images in {folder} for training and validation, got {len(pool)}, too few to "
             'split: add images, or take split = "all"'
         ) from None
+
+
+@cache
+def _load_unlabelled_folder(data: Data, folder: Path) -> UnlabelledData:
+    """Load a folder once per process, as several splits share it."""
+    pool = load_unlabelled_images(folder, **_decoding(data))
+    return UnlabelledData(_encoder(data.encoder)(list(pool.x))) if data.encoder else pool
 
 
 @cache

@@ -200,6 +200,9 @@ class Clusters(_Table):
     n_partitions: int = Field(50, ge=1)
     embedding: Path | None = None
 
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
 
 class Family(_Table):
     """A family of tasks: a split of the data set, and the shape of the episodes. In environments,

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -221,7 +222,8 @@ def cluster_repeatedly(
     partitions = np.empty((n_partitions, len(x)), np.int32)
     for p in track(range(n_partitions), "clustering"):
         scale = torch.rand(x.shape[1], generator=generator_for(seed, p)).numpy()
-        k_means = sklearn.cluster.KMeans(n_clusters, n_init=1, max_iter=50, random_state=p)
+        options: dict[str, Any] = {"n_init": 1, "max_iter": 50, "random_state": p}
+        k_means = sklearn.cluster.KMeans(n_clusters, **options)
         partitions[p] = k_means.fit_predict(x * scale)
     PARTITION_CACHE.put(key, partitions.tobytes())
     return torch.from_numpy(partitions).long()
