@@ -33,6 +33,7 @@ PAGES = [
     "reinforcement.md",
     "serve.md",
     "training.md",
+    "unlabelled.md",
     *(str(page.relative_to(DOCS)) for page in ALGORITHMS),
 ]
 QUICKSTUDY: Any = typer.main.get_command(app)

@@ -1,4 +1,4 @@
-"""`fit(unlabelled=...)`, `predict(transductive=True)` and `suggest_labels`, on examples of each kind."""
+"""Unlabelled examples of each kind: to learn from, as queries together, and to label next."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,8 @@ def refined():
 def test_unlabelled_digits_help_and_the_explanation_says_how(without, refined):
     assert refined.score(X[REST], y[REST]) > without.score(X[REST], y[REST]) + 0.05
     explained = refined.explain()
-    assert explained.unlabelled.n_used == 500 and "500 unlabelled examples" in str(explained)
+    assert explained.unlabelled.n_used == 500
+    assert "500 unlabelled examples" in str(explained)
     assert explained.as_dict()["unlabelled"]["n_unlabelled"] == 500
     assert without.explain().unlabelled is None
 
@@ -160,7 +161,7 @@ def test_the_command_takes_a_table_of_unlabelled_rows_and_suggests_some(tables):
     with pytest.raises(UsageError, match="expected --unlabelled with --suggest"):
         adapt(tables["support"], tables["query"], n_suggested=3)
     (tables["unlabelled"]).write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="expected the column 'x0' in .*u.csv"):
+    with pytest.raises(DataError, match=r"expected the column 'x0' in .*u\.csv"):
         adapt(**tables)
 
 
@@ -173,7 +174,8 @@ def test_the_command_takes_a_folder_of_unlabelled_images(tmp_path, monkeypatch):
         tmp_path / "support", tmp_path / "pool", unlabelled=tmp_path / "pool", n_suggested=2
     )
     names = {name for name, _ in list_images(tmp_path / "pool")}
-    assert set(found.suggested) <= names and len(found.suggested) == 2
+    assert set(found.suggested) <= names
+    assert len(found.suggested) == 2
     assert "unlabelled examples" in found.reason
 
 

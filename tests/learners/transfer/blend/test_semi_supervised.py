@@ -123,7 +123,8 @@ def test_a_pool_from_elsewhere_changes_nothing(n_shot):
     query, _ = blobs(5, seed=2)
     without = blend().adapt(Support(x, y, N_WAY))
     refined = blend().adapt(Support(x, y, N_WAY, unlabelled=elsewhere))
-    assert refined.refinement is not None and refined.refinement.n_used == 0
+    assert refined.refinement is not None
+    assert refined.refinement.n_used == 0
     assert torch.equal(refined(query), without(query))
     assert torch.equal(refined.left_out()[0], without.left_out()[0])
 
@@ -173,7 +174,8 @@ def test_of_a_large_pool_a_part_is_used_and_the_same_each_time():
     x, y = blobs(1)
     pool, _ = blobs(MAX_POOL // N_WAY + 1, seed=1)
     first, second = (blend().adapt(Support(x, y, N_WAY, unlabelled=pool)) for _ in range(2))
-    assert first.refinement is not None and first.refinement.n_used == MAX_POOL
+    assert first.refinement is not None
+    assert first.refinement.n_used == MAX_POOL
     assert torch.equal(first(x), second(x))
 
 
