@@ -34,7 +34,7 @@ def choose_to_cover(
     The width is the mean squared distance to the farthest of an example's share of the pool, if all
     that is chosen or labelled has an equal share: it falls as labels come.
 
-    Time grows with p^2 d up to the bounds of `MAX_CANDIDATES` and `MAX_COVERED`, memory to 80 MB.
+    Time grows with p^2 d, and memory with p^2, up to `MAX_COVERED` times `MAX_CANDIDATES` pairs.
 
     Args:
         pool: Vectors (p, d).
