@@ -1,5 +1,7 @@
 """Unlabelled examples of each kind: to learn from, as queries together, and to label next."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,12 @@ def letters(words):
     return np.array([[word.count(letter) for letter in "aeiou"] for word in words])
 
 
+def pool_use(classifier):
+    """What the explanation says of unlabelled examples."""
+    unlabelled: Any = classifier.explain().unlabelled
+    return unlabelled
+
+
 @pytest.fixture(scope="module")
 def without():
     return FewShotClassifier().fit(X[SUPPORT], y[SUPPORT])
@@ -33,7 +41,7 @@ def refined():
 def test_unlabelled_digits_help_and_the_explanation_says_how(without, refined):
     assert refined.score(X[REST], y[REST]) > without.score(X[REST], y[REST]) + 0.05
     explained = refined.explain()
-    assert explained.unlabelled.n_used == 500
+    assert pool_use(refined).n_used == 500
     assert "500 unlabelled examples" in str(explained)
     assert explained.as_dict()["unlabelled"]["n_unlabelled"] == 500
     assert without.explain().unlabelled is None
@@ -54,9 +62,9 @@ def test_it_is_saved_and_loaded_with_the_pool(refined, tmp_path):
 def test_partial_fit_keeps_the_pool_unless_another_is_given():
     classifier = FewShotClassifier().fit(X[SUPPORT], y[SUPPORT], unlabelled=X[POOL])
     classifier.partial_fit(X[10:12], y[10:12])
-    assert classifier.explain().unlabelled.n_unlabelled == 500
+    assert pool_use(classifier).n_unlabelled == 500
     classifier.partial_fit(X[12:13], y[12:13], unlabelled=X[100:120])
-    assert classifier.explain().unlabelled.n_unlabelled == 20
+    assert pool_use(classifier).n_unlabelled == 20
 
 
 def test_transductive_answers_use_the_queries_and_leave_the_classifier_as_it_was(without):
@@ -83,7 +91,7 @@ def test_a_pool_may_be_of_any_kind_that_examples_are(kind):
     x, pool, options = KINDS[kind]
     pool = x[:3] if pool is None else pool
     classifier = FewShotClassifier(**options).fit(x, [0, 1, 0, 1], unlabelled=pool)
-    assert classifier.explain().unlabelled.n_unlabelled == 3
+    assert pool_use(classifier).n_unlabelled == 3
     assert len(classifier.suggest_labels(pool, 2)) == 2
     assert len(FewShotClassifier(**options).suggest_labels(pool, 2)) == 2
 

@@ -426,11 +426,11 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
 
         Example:
             >>> FewShotClassifier().suggest_labels([[0.0], [0.1], [0.2], [5.0], [5.1]], 2).tolist()
-            [1, 3]
+            [0, 3]
         """
         check_pool(pool, None)
         if not hasattr(self, "support_"):
-            new = clone(self)
+            new: Any = clone(self)
             new._described = False
             new._prepare(pool)
             x = new._inputs(pool, reset=True)

@@ -47,9 +47,9 @@ def choose_to_cover(
         Rows of the pool, shape (n_choices,), the most useful first.
 
     Example:
-        >>> pool = torch.tensor([[0.0], [0.1], [0.2], [5.0], [5.1], [9.0]])
+        >>> pool = torch.tensor([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]])
         >>> choose_to_cover(pool, 2).tolist()
-        [1, 3]
+        [2, 4]
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(pool), generator=generator)

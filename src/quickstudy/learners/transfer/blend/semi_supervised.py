@@ -85,7 +85,7 @@ def label_propagation(support: Tensor, targets: Tensor, pool: Tensor) -> Callabl
 
     Example:
         >>> support, targets = torch.tensor([[0.0], [1.0]]), torch.eye(2)
-        >>> pool = torch.linspace(0.1, 0.6, 6)[:, None]
+        >>> pool = torch.linspace(0.05, 0.5, 6)[:, None]
         >>> label_propagation(support, targets, pool)(torch.tensor([[0.6]])).argmax(1).item()
         0
     """
