@@ -46,7 +46,14 @@ SECTIONS = [
 ]
 """What the bar at the top of each page offers."""
 
-TUTORIALS = ["own_images", "text_intents", "zero_to_few_shots", "compare_learners", "new_learner"]
+TUTORIALS = [
+    "own_images",
+    "text_intents",
+    "zero_to_few_shots",
+    "few_labels",
+    "compare_learners",
+    "new_learner",
+]
 """The scripts of examples/ in the order to read them; others follow by name."""
 
 MORE = ["contributing", "security", "code_of_conduct"]

@@ -42,6 +42,17 @@ SupportPath = Annotated[
     ),
 ]
 QueryPath = Annotated[Path, typer.Option(help="What to predict: images, or a table.")]
+UnlabelledPath = Annotated[
+    Path | None,
+    typer.Option(
+        help="More examples to learn from, without labels: images, or a table. Those of other "
+        "classes do no harm."
+    ),
+]
+Suggest = Annotated[
+    int,
+    typer.Option(min=0, help="Name this many of the unlabelled examples to label next."),
+]
 OutputPath = Annotated[
     Path | None,
     typer.Option(help="Write the predictions to this .csv, .json or .parquet file."),
@@ -77,6 +88,8 @@ def adapt(
     learner: LearnerName = None,
     support: SupportPath = ...,  # type: ignore[assignment]
     query: QueryPath = ...,  # type: ignore[assignment]
+    unlabelled: UnlabelledPath = None,
+    suggest: Suggest = 0,
     out: OutputPath = None,
     picture: PicturePath = None,
     encoder: EncoderName = None,
@@ -112,6 +125,8 @@ def adapt(
     adaptation = adapting.adapt(
         support,
         query,
+        unlabelled=unlabelled,
+        n_suggested=suggest,
         learner=learner,
         encoder=encoder,
         label=label,
@@ -121,6 +136,8 @@ def adapt(
     print(f"learned {adaptation.ways} classes by {adaptation.learner}", file=sys.stderr)
     if adaptation.reason:
         print(f"chosen: {adaptation.reason}", file=sys.stderr)
+    for example in adaptation.suggested:
+        print(f"label next: {example}", file=sys.stderr)
     if adaptation.seen:
         print(f"The encoder is {adaptation.seen}.", file=sys.stderr)
     if picture:

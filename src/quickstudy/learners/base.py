@@ -90,6 +90,9 @@ class Learner(nn.Module, ABC):
     """What describes a class to it, in `Support.attributes`: an input like the examples, a vector
     of another space, or nothing that it looks at."""
 
+    uses_unlabelled: bool = False
+    """Whether it learns from `Support.unlabelled` too."""
+
     @classmethod
     def build(cls, backbone: nn.Module, n_outputs: int, **options: Any) -> Self:
         """Make the learner from a backbone.

@@ -64,9 +64,12 @@ class Support(Batch):
         n_way: Number of classes; None for regression.
         attributes: One vector per class, shape (n_way, d), for zero-shot learning; a row of NaN
             where a class has no description.
+        unlabelled: More inputs, shape (m, ...), whose classes are not known and may be others; for
+            learners that say `uses_unlabelled`.
 
     Raises:
-        DataError: If a label lies outside 0..n_way-1, or the attributes do not match n_way.
+        DataError: If a label lies outside 0..n_way-1, the attributes do not match n_way, or the
+            unlabelled inputs have another shape than the others.
 
     Example:
         >>> support = Support(torch.rand(5, 1, 28, 28), torch.arange(5), n_way=5)
@@ -78,9 +81,15 @@ class Support(Batch):
 
     n_way: int | None = None
     attributes: Tensor | None = None
+    unlabelled: Tensor | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.unlabelled is not None and self.unlabelled.shape[1:] != self.x.shape[1:]:
+            raise DataError(
+                f"expected unlabelled inputs of shape {tuple(self.x.shape[1:])} as the others, got "
+                f"{tuple(self.unlabelled.shape[1:])}"
+            )
         if self.n_way is None:
             if not self.y.is_floating_point():
                 raise DataError("expected n_way with integer labels, got n_way=None")

@@ -235,7 +235,7 @@ def test_places_that_cannot_serve_are_refused(tmp_path):
     folder = images(tmp_path / "s", {"red": (200, 30, 30), "blue": (20, 30, 220)})
     with pytest.raises(MissingError, match="found nothing"):
         adapt(table, tmp_path / "no.csv")
-    with pytest.raises(UsageError, match="two tables or two places of images"):
+    with pytest.raises(UsageError, match="tables alone, or places of images alone"):
         adapt(table, folder)
     with pytest.raises(UsageError, match="only with tables"):
         adapt(folder, folder, label="kind")

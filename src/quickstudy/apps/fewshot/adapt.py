@@ -25,6 +25,14 @@ from quickstudy.apps.fewshot.methods import (
     make_method,
     named_encoder,
 )
+from quickstudy.apps.fewshot.tables import (
+    TABLE_SUFFIXES,
+    is_number,
+    label_column,
+    numbers,
+    read_table,
+)
+from quickstudy.apps.fewshot.unlabelled import choose_to_label
 from quickstudy.apps.fewshot.views import ImageViews, default_blend, encoder_name
 from quickstudy.encoders import Encoder
 from quickstudy.engine.calibration import fit_temperature, scores_left_out
@@ -36,7 +44,6 @@ from quickstudy.learners.base import check_finite
 from quickstudy.learners.transfer.blend import Kind
 from quickstudy.progress import track
 from quickstudy.recipes.schema import Recipe
-from quickstudy.table_files import read_rows
 from quickstudy.tasks import ClassData, Support
 from quickstudy.tasks.image_files import content_hash, list_images
 from quickstudy.tasks.images import Images, Ink, folder_bit_depth, load_image_folder
@@ -46,13 +53,6 @@ __all__ = ["Adaptation", "Prediction", "adapt", "as_table"]
 _E = TypeVar("_E")
 
 GATE_KINDS: dict[str, Kind] = {"image": "image", "text": "text", "row": "numbers"}
-
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
-LABEL_COLUMNS = ("label", "class")
-"""Names that the column of labels has, if none is given."""
-
-MAX_NUMBER = 1e30
-"""What numbers may be at most: products of larger ones overflow."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class Adaptation:
         content: A hash of the support set.
         predictions: One a query.
         reason: Why this learner was chosen; empty if it was named.
+        suggested: Unlabelled examples to label next, the most useful first.
     """
 
     kind: Literal["image", "text", "row"]
@@ -89,12 +90,15 @@ class Adaptation:
     content: str
     predictions: list[Prediction]
     reason: str = ""
+    suggested: Sequence[str] = ()
 
 
 def adapt(
     support: Path,
     query: Path,
     *,
+    unlabelled: Path | None = None,
+    n_suggested: int = 0,
     learner: str | Path | None = None,
     encoder: str | None = None,
     label: str | None = None,
@@ -110,6 +114,9 @@ def adapt(
         support: A folder or zip with a folder of images per class; or a CSV, TSV or Parquet table
             with a column of labels and either one of texts or any number of numbers.
         query: Images, or a table of the same columns; its labels, if any, are not looked at.
+        unlabelled: More examples to learn from, given as the queries are, which may be of other
+            classes; they are used as far as they help, by the default learner alone.
+        n_suggested: How many of the unlabelled examples to suggest for labelling.
         learner: A run folder, the name of a run that comes with quickstudy, or a method that needs
             no meta-training. By default `LearnedBlend`, which weighs many methods.
         encoder: By default all that suit texts or images and are installed, for a method MiniLM or
@@ -123,19 +130,46 @@ def adapt(
         MissingError, DataError: If a file, folder or extra is missing, or cannot serve.
         UsageError: If an option does not go with the others.
     """
-    for path in (support, query):
+    paths = [support, query] + ([unlabelled] if unlabelled else [])
+    for path in paths:
         if not path.exists():
             raise MissingError(f"expected examples at {path}, found nothing")
-    tables = [path.suffix.lower() in TABLE_SUFFIXES for path in (support, query)]
+    tables = [path.suffix.lower() in TABLE_SUFFIXES for path in paths]
     if any(tables) != all(tables):
-        raise UsageError(f"expected two tables or two places of images, got {support} and {query}")
+        got = " and ".join(map(str, paths))
+        raise UsageError(f"expected tables alone, or places of images alone, got {got}")
+    if unlabelled and learner is not None:
+        raise UsageError(
+            f"expected --unlabelled only with the default learner, which uses it, got {learner}"
+        )
+    if n_suggested and not unlabelled:
+        raise UsageError("expected --unlabelled with --suggest: the examples to choose from")
     if all(tables):
         if ink or overrides:
             raise UsageError("expected --ink and --set only with images")
-        return _adapt_to_table(support, query, learner, encoder, label)
+        return _adapt_to_table(support, query, unlabelled, n_suggested, learner, encoder, label)
     if label:
         raise UsageError("expected --label only with tables: folders name the classes of images")
-    return _adapt_to_images(support, query, learner, encoder, ink, overrides)
+    if unlabelled and (ink or overrides):
+        raise UsageError("expected --ink and --set without --unlabelled: they are of a run")
+    return _adapt_to_images(
+        support, query, unlabelled, n_suggested, learner, encoder, ink, overrides
+    )
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """Examples without labels.
+
+    Args:
+        x: As the adapter embeds them.
+        names: Of each.
+        n_suggested: How many of them to suggest for labelling.
+    """
+
+    x: Any
+    names: list[str]
+    n_suggested: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,13 +199,14 @@ class _Adapter:
 def _adapt_to_images(
     support: Path,
     query: Path,
+    unlabelled: Path | None,
+    n_suggested: int,
     learner: str | Path | None,
     encoder: str | None,
     ink: Ink | None,
     overrides: Sequence[str],
 ) -> Adaptation:
     bits = folder_bit_depth(support)
-    named = list_images(query)
 
     def load_data(how: Images) -> ClassData:
         return load_image_folder(support, **vars(replace(how, bits=bits)))
@@ -179,27 +214,35 @@ def _adapt_to_images(
     def load(how: Images) -> Tensor:
         return load_data(how).x
 
-    def decode(how: Images) -> Tensor:
-        how = replace(how, bits=bits)
-        pixels = [
-            how.decode(read(), f"{query}/{name}") for name, read in track(named, "decoding images")
-        ]
+    def decode(folder: Path, how: Images) -> Tensor:
+        how, named = replace(how, bits=bits), track(list_images(folder), "decoding images")
+        pixels = [how.decode(read(), f"{folder}/{name}") for name, read in named]
         return torch.from_numpy(np.ascontiguousarray(np.stack(pixels)))
+
+    def examples_in(folder: Path, x: Any, n_suggested: int = 0) -> _Examples:
+        return _Examples(x, [name for name, _ in list_images(folder)], n_suggested)
 
     if encoder is None and learner is None and not (ink or overrides):
         views = ImageViews(bits)
         adapter = _Adapter(None, views.embed, "a blend of many methods", encoder=views)
         data = load_data(Images(8))
         examples: Any = partial(_pixels, load)
-        queries: Any = partial(_pixels, decode)
+
+        def read(folder: Path) -> Any:
+            return partial(_pixels, partial(decode, folder))
     else:
         adapter, how = _named_for_images(learner, encoder, ink, overrides)
         data = load_data(how)
-        examples, queries = data.x, decode(how)
-    names = [name for name, _ in named]
+        examples = data.x
+
+        def read(folder: Path) -> Any:
+            return decode(folder, how)
+
+    queries = examples_in(query, read(query))
+    pool = examples_in(unlabelled, read(unlabelled), n_suggested) if unlabelled else None
     content = content_hash(support)
     return _adapt_and_predict(
-        "image", adapter, examples, data.y, list(data.names), queries, names, content
+        "image", adapter, examples, data.y, list(data.names), queries, pool, content
     )
 
 
@@ -227,15 +270,22 @@ def _named_for_images(
 def _adapt_to_table(
     support: Path,
     query: Path,
+    unlabelled: Path | None,
+    n_suggested: int,
     learner: str | Path | None,
     encoder: str | None,
     label: str | None,
 ) -> Adaptation:
-    support_table, query_table = _read_table(support), _read_table(query)
-    label = _label_column(support_table, label, support)
+    paths = [support, query] + ([unlabelled] if unlabelled else [])
+    tables = [read_table(path) for path in paths]
+    support_table = tables[0]
+    label = label_column(support_table, label, support)
     columns = [name for name in support_table if name != label]
-    if absent := [name for name in columns if name not in query_table]:
-        raise DataError(f"expected the column {absent[0]!r} in {query} as in {support}, got none")
+    for path, table in zip(paths, tables, strict=True):
+        if absent := [name for name in columns if name not in table]:
+            raise DataError(
+                f"expected the column {absent[0]!r} in {path} as in {support}, got none"
+            )
     labels = support_table[label]
     if empty := [i for i, name in enumerate(labels) if not name.strip()]:
         raise DataError(f"expected a label in every row, got none in row {empty[0] + 1}: {support}")
@@ -244,25 +294,25 @@ def _adapt_to_table(
         raise DataError(f"expected at least two classes in {support}, got {classes[0]!r} alone")
     y = torch.tensor([classes.index(name) for name in labels])
     content = hashlib.sha256(support.read_bytes()).hexdigest()
-    is_text = len(columns) == 1 and not all(map(_is_number, support_table[columns[0]]))
+    is_text = len(columns) == 1 and not all(map(is_number, support_table[columns[0]]))
     if not is_text:
         if encoder:
             raise UsageError(f"expected an encoder only with texts, got {encoder} with numbers")
         adapter = _of_numbers(learner, len(columns))
-        rows = [
-            _numbers(table, columns, path)
-            for table, path in ((support_table, support), (query_table, query))
-        ]
-        names = [str(i + 1) for i in range(len(rows[1]))]
-        return _adapt_and_predict("row", adapter, rows[0], y, classes, rows[1], names, content)
+        rows = [numbers(table, columns, path) for table, path in zip(tables, paths, strict=True)]
+        queries, *pools = [_Examples(x, [str(i + 1) for i in range(len(x))]) for x in rows[1:]]
+        pool = replace(pools[0], n_suggested=n_suggested) if pools else None
+        return _adapt_and_predict("row", adapter, rows[0], y, classes, queries, pool, content)
     run = None if learner is None or learner in METHODS or encoder else load_run(learner)
     encoder = encoder or (TEXT_ENCODER if learner else encoder_name("texts"))
     adapter, _ = _encoded(learner, encoder, Encoder, run)
-    texts = [table[columns[0]] for table in (support_table, query_table)]
-    for path, column in zip((support, query), texts, strict=True):
+    texts = [table[columns[0]] for table in tables]
+    for path, column in zip(paths, texts, strict=True):
         if blank := [i for i, text in enumerate(column) if not text.strip()]:
             raise DataError(f"expected a text in every row, got none in row {blank[0] + 1}: {path}")
-    return _adapt_and_predict("text", adapter, texts[0], y, classes, texts[1], texts[1], content)
+    queries, *pools = [_Examples(column, column) for column in texts[1:]]
+    pool = replace(pools[0], n_suggested=n_suggested) if pools else None
+    return _adapt_and_predict("text", adapter, texts[0], y, classes, queries, pool, content)
 
 
 def _method(learner: str | Path | None) -> str | None:
@@ -324,17 +374,19 @@ def _adapt_and_predict(
     support: Any,
     y: Tensor,
     classes: list[str],
-    queries: Any,
-    examples: list[str],
+    query: _Examples,
+    pool: _Examples | None,
     content: str,
 ) -> Adaptation:
     """Adapt, and predict."""
-    x, queries = adapter.embed(support), adapter.embed(queries)
+    x, queries = adapter.embed(support), adapter.embed(query.x)
     learner, temperature, n_way = adapter.learner, 1.0, len(classes)
     reason = ""
     if learner is None or isinstance(learner, str):
         x, queries = x.double(), queries.double()
-    task = Support(x, y, n_way)
+    unlabelled = adapter.embed(pool.x).to(x) if pool else None
+    task = Support(x, y, n_way, unlabelled=unlabelled)
+    suggested: list[str] = []
     with torch.no_grad():
         if learner is None:
             blend = default_blend(
@@ -342,6 +394,12 @@ def _adapt_and_predict(
             )
             predictor = blend.adapt(task)
             reason = str(explain(predictor))
+            if pool and unlabelled is not None and pool.n_suggested:
+                probabilities = predictor(unlabelled).softmax(1)
+                rows = choose_to_label(
+                    unlabelled, pool.n_suggested, blend, task, predictor, probabilities
+                )
+                suggested = [pool.names[row] for row in rows.tolist()]
         else:
             if isinstance(learner, str):
                 learner = make_method(learner)
@@ -357,7 +415,7 @@ def _adapt_and_predict(
             classes[int(row.argmax())],
             dict(zip(classes, [round(p, 6) for p in row.tolist()], strict=True)),
         )
-        for example, row in zip(examples, scores.softmax(1), strict=True)
+        for example, row in zip(query.names, scores.softmax(1), strict=True)
     ]
     shots = len(y) / n_way
     return Adaptation(
@@ -370,57 +428,8 @@ def _adapt_and_predict(
         content,
         predictions,
         reason,
+        suggested,
     )
-
-
-def _read_table(path: Path) -> dict[str, list[str]]:
-    """The columns of a table by name, their cells as text."""
-    names, rows = read_rows(path)
-    if not rows:
-        raise DataError(f"expected at least one row below the column names of {path}, got none")
-    columns = ([_cell(value) for value in column] for column in zip(*rows, strict=True))
-    return dict(zip(names, columns, strict=True))
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _label_column(table: dict[str, list[str]], label: str | None, path: Path) -> str:
-    candidates = [label] if label else [name for name in table if name.lower() in LABEL_COLUMNS]
-    if len(candidates) != 1 or candidates[0] not in table:
-        raise UsageError(
-            f"expected a column {label or 'label'!r} in {path}, got {', '.join(table)}: name the "
-            "column of labels with --label"
-        )
-    if len(table) < 2:
-        raise DataError(f"expected columns beside {candidates[0]!r} in {path}, got none")
-    return candidates[0]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _numbers(table: dict[str, list[str]], columns: list[str], path: Path) -> Tensor:
-    """Columns of numbers as a tensor (n, d)."""
-    for name in columns:
-        for i, cell in enumerate(table[name]):
-            if not _is_number(cell) or not math.isfinite(float(cell)):
-                raise DataError(
-                    f"expected numbers, or one column of texts, beside the labels, got {cell!r} in "
-                    f"column {name!r}, row {i + 1} of {path}"
-                )
-            if abs(float(cell)) > MAX_NUMBER:
-                raise DataError(
-                    f"expected numbers of {MAX_NUMBER:g} at most, got {cell} in column {name!r}, "
-                    f"row {i + 1} of {path}: scale the column"
-                )
-    return torch.tensor([[float(c) for c in table[name]] for name in columns]).T.double()
 
 
 def as_table(adaptation: Adaptation) -> dict[str, list[Any]]:

@@ -162,8 +162,12 @@ class FewShotEstimator(BaseEstimator):
             return make_method(str(self.learner))
         return self._default().eval()
 
-    def _inputs(self, X: Any, *, reset: bool) -> Tensor:
-        """Examples as the learner takes them, of shape (n, ...)."""
+    def _inputs(self, X: Any, *, reset: bool, like: Tensor | None = None) -> Tensor:
+        """Examples as the learner takes them, of shape (n, ...).
+
+        Args:
+            like: Examples whose shape they must have; by default the support set's, unless reset.
+        """
         if self.encoder_ is None:
             _refuse_unencoded(X)
             try:
@@ -184,7 +188,8 @@ class FewShotEstimator(BaseEstimator):
             array = check_array(encoded, allow_nd=True, input_name="the encoder's output")
             check_consistent_length(array, examples)
         x = torch.tensor(array).to(device_of(self.learner_), dtype_of(self.learner_))
-        if not reset and (known := self.support_.x.shape[1:]) != x.shape[1:]:
+        like = self.support_.x if like is None and not reset else like
+        if like is not None and (known := like.shape[1:]) != x.shape[1:]:
             raise DataError(
                 f"expected examples of shape {tuple(known)} as in the support set, got "
                 f"{tuple(x.shape[1:])}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,6 +23,7 @@ from quickstudy.apps.fewshot.inputs import kind_of
 from quickstudy.apps.fewshot.labels import as_labels, is_text, labels_of_descriptions, mixed_labels
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.fewshot.saving import ClassifierState
+from quickstudy.apps.fewshot.unlabelled import check_pool, choose_to_label
 from quickstudy.apps.fewshot.views import KINDS, default_blend, encoder_of_views
 from quickstudy.encoders.series import SeriesEncoder
 from quickstudy.engine.calibration import (
@@ -38,7 +40,7 @@ from quickstudy.learners.transfer.closed_form import GaussianClasses
 from quickstudy.tasks import Support, Tasks
 
 try:
-    from sklearn.base import ClassifierMixin
+    from sklearn.base import ClassifierMixin, clone
     from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 except ImportError:
     require("sklearn", "fewshot")
@@ -114,7 +116,14 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         self.unknown = unknown
         self.threshold = threshold
 
-    def fit(self, X: Any, y: Any, descriptions: Mapping[Any, Any] | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        descriptions: Mapping[Any, Any] | None = None,
+        *,
+        unlabelled: Any = None,
+    ) -> Self:
         """Adapt to these examples alone.
 
         Args:
@@ -123,12 +132,14 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             descriptions: What is known of classes in addition to examples, by label: texts for the
                 encoder, or vectors as the learner takes them. A class needs an example or a
                 description; if all have one, X and y may be empty.
+            unlabelled: More examples, like X, whose labels are not known and may be none of y.
+                The default learner uses them as far as they help: `explain` says how far, and why.
 
         Raises:
             ValueError: If the examples or descriptions cannot serve; a `DataError` or of
                 scikit-learn.
         """
-        return self._fit(X, y, None, descriptions, first=True)
+        return self._fit(X, y, None, descriptions, unlabelled, first=True)
 
     def partial_fit(
         self,
@@ -136,21 +147,26 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         y: Any,
         classes: Any = None,
         descriptions: Mapping[Any, Any] | None = None,
+        *,
+        unlabelled: Any = None,
     ) -> Self:
         """Adapt to these examples and all seen before; they may be of new classes.
 
         Args:
             classes: All labels, if known; each needs an example or a description by now.
             descriptions: As of `fit`; those given before stay, but for the same label.
+            unlabelled: As of `fit`, in place of those given before, which else stay.
 
         Raises:
             ValueError: If the examples or descriptions cannot serve; a `DataError` or of
                 scikit-learn.
         """
         first = not hasattr(self, "support_")
-        return self._fit(X, y, classes, descriptions, first=first)
+        return self._fit(X, y, classes, descriptions, unlabelled, first=first)
 
-    def _fit(self, X: Any, y: Any, classes: Any, descriptions: Any, *, first: bool) -> Self:
+    def _fit(
+        self, X: Any, y: Any, classes: Any, descriptions: Any, unlabelled: Any, *, first: bool
+    ) -> Self:
         self._check_options()
         self._check_kind(described=descriptions is not None)
         # The labels of the descriptions, in their order; without descriptions, of the examples.
@@ -169,10 +185,12 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             )
         x = self._no_examples(X, described, first) if empty else self._inputs(X, reset=first)
         check_consistent_length(x, labels)
+        pool = None if unlabelled is None else self._pool(unlabelled, x)
         if not first:
             if is_text(labels) != is_text(self.classes_):
                 raise mixed_labels(self.classes_[0], named[0])
             before = self.support_
+            pool = before.unlabelled if pool is None else pool
             labels = np.concatenate([self.classes_[before.y.cpu().numpy()], labels])
             x = torch.cat([before.x, x])
             if before.attributes is not None:
@@ -189,8 +207,21 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
                 f"expected at least one example of each class, got none of {absent[0]!r}: "
                 "add one, or a description, or leave the class out"
             )
-        self._adapt_to_all(x, labels, known, described)
+        self._adapt_to_all(x, labels, known, described, pool)
         return self
+
+    def _pool(self, unlabelled: Any, x: Tensor) -> Tensor:
+        """Unlabelled examples as the learner takes them, of the shape of the examples x."""
+        is_default = self._is_closed_form and self.learner is None and not self._described
+        if not (is_default or self.learner_.uses_unlabelled):
+            raise UsageError(
+                "expected unlabelled examples only for a learner that uses them, as the default "
+                f"one, got {_learner_name(self)}"
+                f"{' for descriptions' if self._described else ''}: leave out learner= and "
+                "descriptions, or unlabelled="
+            )
+        check_pool(unlabelled, self.kind_ if is_default and self.encoder is None else None)
+        return self._inputs(unlabelled, reset=False, like=x)
 
     def _check_options(self) -> None:
         for name, lowest in (("temperature", 0.0), ("threshold", -math.inf)):
@@ -280,7 +311,12 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         return torch.stack([described.get(label, no_description) for label in classes.tolist()])
 
     def _adapt_to_all(
-        self, x: Tensor, labels: np.ndarray, known: np.ndarray, described: dict[Any, Tensor]
+        self,
+        x: Tensor,
+        labels: np.ndarray,
+        known: np.ndarray,
+        described: dict[Any, Tensor],
+        pool: Tensor | None,
     ) -> None:
         """Adapt to all examples, and learn temperature and threshold; errors change nothing."""
         classes = np.unique(known)
@@ -299,7 +335,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
                 )
         attributes = self._attributes(x, classes, described)
         targets = torch.as_tensor(y, device=x.device)
-        support = Support(x, targets, len(classes), attributes)
+        support = Support(x, targets, len(classes), attributes, pool)
         learns_threshold = self.unknown is not None and self.threshold == "auto"
         rare = classes[np.bincount(y, minlength=len(classes)) < 2].tolist()
         if learns_threshold and rare:
@@ -359,17 +395,71 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             self.temperature_ = self.temperature
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """The probability of each class, in the order of `classes_`, shape (n, n_way)."""
-        return (self._scores(X) / self.temperature_).softmax(1).numpy()
+    def predict_proba(self, X: Any, *, transductive: bool = False) -> np.ndarray:
+        """The probability of each class, in the order of `classes_`, shape (n, n_way).
 
-    def predict(self, X: Any) -> np.ndarray:
-        """The label of each query, shape (n,)."""
-        best, index = self._scores(X).max(1)
+        Args:
+            transductive: As of `predict`.
+        """
+        scores = self._transductive_scores(X) if transductive else self._scores(X)
+        return (scores / self.temperature_).softmax(1).numpy()
+
+    def predict(self, X: Any, *, transductive: bool = False) -> np.ndarray:
+        """The label of each query, shape (n,).
+
+        Args:
+            transductive: Whether the queries are unlabelled examples too, see `fit`: an answer then
+                depends on the other queries, and the classifier stays as it is. A query is taken
+                for as likely of each class before it is seen, and no class is given a share of the
+                queries: they may be of few of the classes, or of others.
+        """
+        scores = self._transductive_scores(X) if transductive else self._scores(X)
+        best, index = scores.max(1)
         labels = self.classes_[index.numpy()]
         if self.threshold_ is None:
             return labels
         return np.where(best.numpy() < self.threshold_, np.asarray(self.unknown), labels)
+
+    def _transductive_scores(self, X: Any) -> Tensor:
+        check_is_fitted(self)
+        x = self._pool(X, self.support_.x)
+        known = self.support_.unlabelled
+        pool = x if known is None else torch.cat([known, x])
+        return self._adapt(replace(self.support_, unlabelled=pool))(x)
+
+    def suggest_labels(self, pool: Any, n: int = 10) -> np.ndarray:
+        """Which unlabelled examples to label next; nothing is trained for it.
+
+        Before `fit`, they are typical and diverse: many are near each, and all lie near some. After
+        `fit`, they also are what the classifier is unsure about, and unlike what is labelled.
+
+        Args:
+            pool: Unlabelled examples, like X of `fit`.
+            n: How many to label.
+
+        Returns:
+            Their indices in the pool, shape (n,), the most useful first.
+
+        Raises:
+            ValueError: If the pool cannot serve, or has fewer than n.
+
+        Example:
+            >>> FewShotClassifier().suggest_labels([[0.0], [0.1], [0.2], [5.0], [5.1]], 2).tolist()
+            [0, 3]
+        """
+        check_pool(pool, None)
+        if not hasattr(self, "support_"):
+            new: Any = clone(self)
+            new._described = False
+            new._prepare(pool)
+            x = new._inputs(pool, reset=True)
+            if new._is_closed_form:
+                new.learner_ = new._closed_form(x.shape[1:].numel(), False)
+            return choose_to_label(x, n, new.learner_).numpy()
+        x = self._inputs(pool, reset=False)
+        probabilities = (self._predictor(x) / self.temperature_).softmax(1)
+        task = self._predictor.predictor
+        return choose_to_label(x, n, self.learner_, self.support_, task, probabilities).numpy()
 
     def calibration_error(self, X: Any, y: Any, n_bins: int = 15) -> float:
         """The expected calibration error of `predict_proba` on queries of known labels.
@@ -440,7 +530,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         self.kind_ = state.kind
 
     def _support_of(self, tensors: dict[str, Tensor]) -> Support:
-        return Support(tensors["x"], tensors["y"], len(self.classes_), tensors.get("attributes"))
+        attributes, unlabelled = tensors.get("attributes"), tensors.get("unlabelled")
+        return Support(tensors["x"], tensors["y"], len(self.classes_), attributes, unlabelled)
 
 
 def _kind_of(X: Any) -> InputKind:

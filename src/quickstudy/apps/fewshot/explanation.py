@@ -6,9 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from quickstudy.html import html_table
-from quickstudy.learners.transfer.blend import JOINED, BlendedTask, ExpectedAccuracy, Kind
+from quickstudy.learners.transfer.blend import (
+    JOINED,
+    BlendedTask,
+    ExpectedAccuracy,
+    Kind,
+    Refinement,
+)
 
-__all__ = ["Candidate", "Explanation", "explain"]
+__all__ = ["Candidate", "Explanation", "PoolUse", "explain"]
 
 N_NAMED = 3
 """Candidates that the line names."""
@@ -32,6 +38,30 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class PoolUse:
+    """What was made of unlabelled examples.
+
+    Args:
+        n_unlabelled, n_used: How many there are, and how many were used.
+        weights: How probable each use, and leaving them out, is to be the best.
+        reason: Why.
+    """
+
+    n_unlabelled: int
+    n_used: int
+    weights: dict[str, float]
+    reason: str
+
+    def __str__(self) -> str:
+        """All in one line."""
+        if not self.n_used:
+            return f"the {self.n_unlabelled} unlabelled examples are left out: {self.reason}"
+        named = ", ".join(f"{name} {weight:.0%}" for name, weight in self.weights.items())
+        some = "" if self.n_used == self.n_unlabelled else f" ({self.n_used} of them, at random)"
+        return f"{self.n_unlabelled} unlabelled examples{some}: {named}; {self.reason}"
+
+
+@dataclass(frozen=True)
 class Explanation:
     """What was weighed, the greatest weight first. A notebook shows it as a table.
 
@@ -41,6 +71,7 @@ class Explanation:
         n_left_out: How many examples were left out, each predicted without itself.
         expected: The accuracy to expect on queries like the examples.
         candidates: All that were weighed.
+        unlabelled: What was made of unlabelled examples; None without any.
     """
 
     kind: Kind
@@ -49,6 +80,7 @@ class Explanation:
     n_left_out: int
     expected: ExpectedAccuracy
     candidates: list[Candidate]
+    unlabelled: PoolUse | None = None
 
     def __str__(self) -> str:
         """All in one line."""
@@ -56,7 +88,8 @@ class Explanation:
             f"{one.head}{_on(one.view)} {one.weight:.0%}" for one in self.candidates[:N_NAMED]
         )
         n = len(self.candidates)
-        return f"a blend of {n} candidates ({named}, ...); expected accuracy {self.expected}"
+        line = f"a blend of {n} candidates ({named}, ...); expected accuracy {self.expected}"
+        return line if self.unlabelled is None else f"{line}; {self.unlabelled}"
 
     def as_dict(self) -> dict[str, Any]:
         """The same, for JSON."""
@@ -89,6 +122,15 @@ def explain(task: BlendedTask) -> Explanation:
         n_left_out,
         task.expected_accuracy(),
         candidates,
+        _pool_use(task.refinement),
+    )
+
+
+def _pool_use(refinement: Refinement | None) -> PoolUse | None:
+    if refinement is None:
+        return None
+    return PoolUse(
+        refinement.n_unlabelled, refinement.n_used, refinement.weights, refinement.reason
     )
 
 

@@ -209,6 +209,8 @@ def write_estimator(
     examples = {"x": support.x, "y": support.y}
     if support.attributes is not None:
         examples["attributes"] = support.attributes
+    if support.unlabelled is not None:
+        examples["unlabelled"] = support.unlabelled
     tensors = {"weights": weights, "support": examples}
     checkpoints.save_version(folder, tensors, saved.model_dump(mode="json"))
 
@@ -222,7 +224,8 @@ def read_estimator(
         estimator: The name of its class.
 
     Returns:
-        What was saved, the learner's weights, and the support set: x, y and maybe attributes.
+        What was saved, the learner's weights, and the support set: x, y, and maybe attributes and
+        unlabelled.
 
     Raises:
         MissingError: If nothing is saved there.

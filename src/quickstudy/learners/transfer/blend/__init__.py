@@ -4,10 +4,17 @@ from quickstudy.learners.transfer.blend.accuracy import AccuracyModel, ExpectedA
 from quickstudy.learners.transfer.blend.candidates import JOINED, PIXELS, RAW, Kind, View
 from quickstudy.learners.transfer.blend.gate import Gate
 from quickstudy.learners.transfer.blend.learned_blend import BlendedTask, LearnedBlend
+from quickstudy.learners.transfer.blend.refinement import (
+    MAX_POOL,
+    Refinement,
+    VectorSpace,
+    view_shares,
+)
 from quickstudy.learners.transfer.blend.storage import read_gate, shipped_gate, write_gate
 
 __all__ = [
     "JOINED",
+    "MAX_POOL",
     "PIXELS",
     "RAW",
     "AccuracyModel",
@@ -16,8 +23,11 @@ __all__ = [
     "Gate",
     "Kind",
     "LearnedBlend",
+    "Refinement",
+    "VectorSpace",
     "View",
     "read_gate",
     "shipped_gate",
+    "view_shares",
     "write_gate",
 ]

@@ -23,6 +23,7 @@ from quickstudy.learners.transfer.blend.candidates import (
 )
 from quickstudy.learners.transfer.blend.features import TaskFeatures, describe, temper
 from quickstudy.learners.transfer.blend.gate import Gate, GateDecision, pool
+from quickstudy.learners.transfer.blend.refinement import Refinement, refine, view_shares
 from quickstudy.nn import widen
 from quickstudy.tasks import Support
 
@@ -57,6 +58,8 @@ class LearnedBlend(Learner):
     log-probabilities are averaged, as a mixture of experts does (Jacobs, Jordan, Nowlan & Hinton,
     "Adaptive Mixtures of Local Experts", 1991) whose experts need no training.
 
+    Unlabelled examples beside the support set are used as far as they help, see `refine`.
+
     Scores are log-probabilities plus, for each query, how familiar it looks: softmax gives
     calibrated probabilities, and the greatest score is low for a query like none of the examples.
 
@@ -73,6 +76,8 @@ class LearnedBlend(Learner):
         >>> blend.adapt(Support(x + 5 * y[:, None], y, n_way=2))(torch.zeros(1, 3)).argmax(1)
         tensor([0])
     """
+
+    uses_unlabelled = True
 
     def __init__(
         self,
@@ -95,13 +100,10 @@ class LearnedBlend(Learner):
     def adapt(self, support: Support) -> BlendedTask:
         self.check(support)
         with torch.no_grad(), threads_for(support.x.numel() * (support.n_way or 0)):
-            x = widen(self.backbone(support.x)).cpu()
-            if not bool(x.abs().max() <= MAX_NUMBER):
-                raise DataError(
-                    f"expected numbers of {MAX_NUMBER:g} at most, got {float(x.abs().max()):g}: "
-                    "scale the inputs"
-                )
-            support = Support(x, support.y.cpu(), support.n_way)
+            x, unlabelled = self._vectors(support.x), None
+            if support.unlabelled is not None:
+                unlabelled = self._vectors(support.unlabelled)
+            support = Support(x, support.y.cpu(), support.n_way, unlabelled=unlabelled)
             candidates = fit_candidates(self.views, support)
             usual = self.gate.usual_scales(candidates.names)
             n_way = support.n_way or 0
@@ -109,7 +111,22 @@ class LearnedBlend(Learner):
             views, heads = self.gate.ids(candidates.names)
             there = torch.ones(1, len(views), dtype=torch.bool)
             decision = self.gate(features.values[None], views[None], heads[None], there)
-        return BlendedTask(self, support, candidates, features, decision)
+            task = BlendedTask(self, support, candidates, features, decision)
+            if unlabelled is None:
+                return task
+            left_out = task.left_out()[0].log_softmax(1)
+            shares = view_shares(self.views, task.weights)
+            return replace(task, refinement=refine(self.views, shares, support, left_out))
+
+    def _vectors(self, x: Tensor) -> Tensor:
+        """The views' vectors (n, d) of examples (n, ...)."""
+        x = widen(self.backbone(x)).cpu()
+        if not bool(x.abs().max() <= MAX_NUMBER):
+            raise DataError(
+                f"expected numbers of {MAX_NUMBER:g} at most, got {float(x.abs().max()):g}: "
+                "scale the inputs"
+            )
+        return x
 
 
 @contextmanager
@@ -136,6 +153,7 @@ class BlendedTask:
         blend: The learner.
         support: Of the views' vectors.
         candidates, features, decision: What was fitted, seen and decided.
+        refinement: What unlabelled examples change; None without any.
     """
 
     blend: LearnedBlend
@@ -143,6 +161,7 @@ class BlendedTask:
     candidates: Candidates
     features: TaskFeatures
     decision: GateDecision
+    refinement: Refinement | None = None
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -150,13 +169,19 @@ class BlendedTask:
         with threads_for(self.support.x.numel() * (self.support.n_way or 0)):
             vectors = widen(self.blend.backbone(x)).cpu()
             known = views_known(self.blend.views, vectors, self.candidates.names)
-            return self._blend(self.candidates.predict(vectors), known).to(x)
+            scores = self._blend(self.candidates.predict(vectors), known)
+            if self.refinement is not None:
+                scores = self.refinement(scores, vectors)
+            return scores.to(x)
 
     @torch.no_grad()
     def left_out(self) -> tuple[Tensor, Tensor]:
         """Cross-validated scores (n_left_out, c) of support examples, and their labels."""
         known = torch.ones(self.candidates.left_out.shape[:2], dtype=torch.bool)
-        return self._blend(self.candidates.left_out, known), self.candidates.labels
+        scores = self._blend(self.candidates.left_out, known)
+        if self.refinement is not None:
+            scores = self.refinement.left_out(scores)
+        return scores, self.candidates.labels
 
     def _blend(self, scores: Tensor, known: Tensor) -> Tensor:
         """Scores (m, c) of those of the candidates, whose views may not know a query, (k, m)."""
