@@ -25,6 +25,7 @@ from quickstudy.apps.fewshot.methods import (
     make_method,
     named_encoder,
 )
+from quickstudy.apps.fewshot.support_notes import support_notes
 from quickstudy.apps.fewshot.views import ImageViews, default_blend, encoder_name
 from quickstudy.encoders import Encoder
 from quickstudy.engine.calibration import fit_temperature, scores_left_out
@@ -78,6 +79,7 @@ class Adaptation:
         content: A hash of the support set.
         predictions: One a query.
         reason: Why this learner was chosen; empty if it was named.
+        notes: What looks wrong with the support set, a line each.
     """
 
     kind: Literal["image", "text", "row"]
@@ -89,6 +91,7 @@ class Adaptation:
     content: str
     predictions: list[Prediction]
     reason: str = ""
+    notes: Sequence[str] = ()
 
 
 def adapt(
@@ -148,6 +151,7 @@ class _Adapter:
         about: The learner in words.
         recipe: Of the run that the learner is of.
         encoder, encoder_name: What `embed` is, if it is an encoder.
+        run: Where the learner is from, if it is that of a run.
     """
 
     learner: Learner | str | None
@@ -156,6 +160,7 @@ class _Adapter:
     recipe: Recipe | None = None
     encoder: Any = None
     encoder_name: str | None = None
+    run: str | Path | None = None
 
     @property
     def seen(self) -> str:
@@ -217,7 +222,8 @@ def _named_for_images(
     if run and not run[0].data.encoder:
         recipe, made = run
         name = str(learner or DRAWINGS_RUN)
-        return _Adapter(made, lambda x: x.float() / 255, name, recipe), images_of(recipe, ink)
+        adapter = _Adapter(made, lambda x: x.float() / 255, name, recipe, run=name)
+        return adapter, images_of(recipe, ink)
     if ink or (overrides and run is None):
         raise UsageError("expected --ink and --set only with a run of images, got an encoder")
     adapter, known = _encoded(learner, encoder or IMAGE_ENCODER, EncodedImages, run)
@@ -288,7 +294,8 @@ def _of_numbers(learner: str | Path | None, n_columns: int) -> _Adapter:
             f"expected {math.prod(data.shape)} columns of numbers, as {learner} was trained on "
             f"examples of shape {data.shape}, got {n_columns}"
         )
-    return _Adapter(made, lambda x: x.float().view(-1, *data.shape), str(learner), recipe)
+    name = str(learner)
+    return _Adapter(made, lambda x: x.float().view(-1, *data.shape), name, recipe, run=name)
 
 
 def _encoded(
@@ -315,7 +322,8 @@ def _encoded(
         raise UsageError(f"expected an encoder of {what}, got {encoder}")
     embed: Any = known.encoder if isinstance(known, EncodedImages) else known
     about = f"{learner or 'a blend of many methods'} on {encoder}"
-    return _Adapter(method, embed, about, recipe, embed, encoder), known
+    place = None if run is None else learner
+    return _Adapter(method, embed, about, recipe, embed, encoder, place), known
 
 
 def _adapt_and_predict(
@@ -335,6 +343,8 @@ def _adapt_and_predict(
     if learner is None or isinstance(learner, str):
         x, queries = x.double(), queries.double()
     task = Support(x, y, n_way)
+    of_run = learner if isinstance(learner, Learner) else None
+    notes = support_notes(task, classes, of_run, adapter.run, of_numbers=kind == "row")
     with torch.no_grad():
         if learner is None:
             blend = default_blend(
@@ -370,6 +380,7 @@ def _adapt_and_predict(
         content,
         predictions,
         reason,
+        notes,
     )
 
 
