@@ -42,9 +42,9 @@ def doctor(
     n_tasks: Annotated[
         int, typer.Option("--n-tasks", min=10, max=10_000, help="Tasks that each measure draws.")
     ] = 40,
-    out: Annotated[
-        Path, typer.Option(help="HTML file to write the diagnosis to.")
-    ] = Path("doctor.html"),
+    out: Annotated[Path, typer.Option(help="HTML file to write the diagnosis to.")] = Path(
+        "doctor.html"
+    ),
     as_json: Json = False,
 ) -> None:
     """Look for what may go wrong with a run, its tasks and a support set.
@@ -68,9 +68,7 @@ def doctor(
         except MissingError:
             store = None
     began = time.perf_counter()
-    found = diagnose(
-        run, support=support, tasks=tasks, label=label, n_tasks=n_tasks, store=store
-    )
+    found = diagnose(run, support=support, tasks=tasks, label=label, n_tasks=n_tasks, store=store)
     write_atomically(out, page_html(found).encode())
     seconds = time.perf_counter() - began
     result = {**found.as_dict(), "page": str(out), "seconds": seconds}

@@ -17,7 +17,7 @@ from quickstudy.diagnostics.features import backbone_of, probe_hash
 from quickstudy.diagnostics.finding import Finding, Threshold
 from quickstudy.errors import DataError
 from quickstudy.learners import Learner
-from quickstudy.learners.base import device_of, encode_targets, fit_ridge
+from quickstudy.learners.base import encode_targets, fit_ridge
 from quickstudy.nn import MLP, batch_norms
 from quickstudy.tasks import Episode, Tasks
 

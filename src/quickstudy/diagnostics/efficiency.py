@@ -185,10 +185,7 @@ def _bootstrapped(scores: Sequence[Sequence[float]] | Sequence[Array], function)
     rng = np.random.default_rng(0)
     means = np.array([np.mean(s) for s in scores])
     drawn = np.stack(
-        [
-            np.asarray(s, float)[rng.integers(len(s), size=(DRAWS, len(s)))].mean(1)
-            for s in scores
-        ],
+        [np.asarray(s, float)[rng.integers(len(s), size=(DRAWS, len(s)))].mean(1) for s in scores],
         axis=1,
     )  # (DRAWS, shots)
     low, high = np.quantile(function(drawn), [0.025, 0.975], method="closest_observation")

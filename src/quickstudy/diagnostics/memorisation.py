@@ -275,9 +275,7 @@ def _next_support(tasks: Tasks) -> Change:
     def change(i: int, task: Episode) -> Support:
         other = tasks[i + 1].to(task.support.x.device).support
         if other.n_way != task.n_way:
-            raise DataError(
-                f"expected tasks of the same ways, got {task.n_way} and {other.n_way}"
-            )
+            raise DataError(f"expected tasks of the same ways, got {task.n_way} and {other.n_way}")
         return other
 
     return change
@@ -312,7 +310,9 @@ def _memorised(measure: str, scores: Tensor, chance: float, sentence: str) -> Fi
         if memorised
         else "",
         (mean - half, mean + half),
-        Threshold(limit, "a quarter of the way from chance to 1; the interval has to exclude chance"),
+        Threshold(
+            limit, "a quarter of the way from chance to 1; the interval has to exclude chance"
+        ),
         {"chance": chance, "n_tasks": len(scores)},
     )
 

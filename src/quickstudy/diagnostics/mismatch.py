@@ -165,7 +165,7 @@ def kernel_distance(
         "kernel distance",
         "information",
         float(value),
-        "0 means the same distribution; compare it with that of other data under the same features.",
+        "0 means the same distribution; compare it with other data under the same features.",
         interval=(float(value - half), float(value + half)),
         details={"n_source": n, "n_target": m},
     )
@@ -214,7 +214,7 @@ def dataset_distance(
         "data set distance",
         "information",
         float(np.sqrt(cost[rows, columns].mean())),
-        "0 means the same data set; compare it with that of other data under the same features.",
+        "0 means the same data set; compare it with other data under the same features.",
         details={"examples": int(k), "classes": [len(first), len(second)]},
     )
 

@@ -89,7 +89,9 @@ class TrainingStatistics:
                 units.append(made._distances(_describe(learner, unit))[:PER_UNIT])
             if len(units) >= N_UNITS:
                 break
-        filled = [torch.nn.functional.pad(u, (0, PER_UNIT - len(u)), value=torch.nan) for u in units]
+        filled = [
+            torch.nn.functional.pad(u, (0, PER_UNIT - len(u)), value=torch.nan) for u in units
+        ]
         return cls(made.mean, whitening, torch.stack(filled[:N_UNITS]), made.new_classes)
 
     def _distances(self, described: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from quickstudy.diagnostics.novelty import TrainingStatistics
 from quickstudy.engine import TrainReport, checkpoints, meta_train
 from quickstudy.engine.callbacks import Callback
 from quickstudy.engine.cost import Cost, peak_memory, training_cost
@@ -112,6 +111,8 @@ def keep_statistics(folder: Path, recipe: Recipe, learner: Learner) -> None:
         MissingError: If the data of training is not on this machine.
         DiskError: If they cannot be written.
     """
+    from quickstudy.diagnostics.novelty import TrainingStatistics  # SciPy takes its time
+
     family = recipe.validation
     validation = family and make_tasks(recipe, family, recipe.data, 1)
     try:

@@ -32,7 +32,8 @@ td:nth-child(2) { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .information .mark { border: 2px solid var(--line); width: .45rem; height: .45rem; }
 .small { font-size: .85rem; opacity: .8; }
 figure { display: inline-block; margin: .5rem 1rem .5rem 0; text-align: center; }
-figure img { height: 84px; min-width: 84px; image-rendering: pixelated; border: 1px solid var(--line); }
+figure img { height: 84px; min-width: 84px; image-rendering: pixelated; }
+figure img { border: 1px solid var(--line); }
 svg { max-width: 30rem; display: block; }
 """
 

@@ -9,7 +9,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from quickstudy.diagnostics.diversity import (
@@ -173,7 +172,9 @@ def of_tasks(here: RunTasks) -> Measures:
     yield "task diversity", diversity
 
 
-def learning_curve(here: RunTasks, folder: Path, curve: list[tuple[float, float, float]]) -> Measures:
+def learning_curve(
+    here: RunTasks, folder: Path, curve: list[tuple[float, float, float]]
+) -> Measures:
     """What more shots would bring, and how the learner uses few."""
     if here.recipe.data.is_regression:
         yield "learning curve", lambda: Skipped("learning curve", "it is of accuracies alone")
@@ -273,8 +274,8 @@ def _half_of_the_cost(recipe: Recipe, store: ExperienceStore | None) -> Finding 
     name = "half of the cost"
     if store is None:
         return Skipped(name, "there is no experience of other learners to compare with")
-    from quickstudy.experiments.remember import strategy_of, task_of
     from quickstudy.experiments.build import data_of_test
+    from quickstudy.experiments.remember import strategy_of, task_of
 
     strategies = {s.fingerprint: s.name for s in store.strategies()}
     for test in recipe.test:
