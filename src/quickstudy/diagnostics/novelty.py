@@ -68,7 +68,7 @@ class TrainingStatistics:
         Raises:
             DataError: If the tasks have too few examples.
         """
-        described = torch.cat(list(_some(_described(learner, tasks, 0), N_EXAMPLES)))
+        described = torch.cat(list(_some(_described(learner, tasks, 0), N_EXAMPLES))).double()
         if len(described) < 2 * PER_UNIT:
             raise DataError(f"expected {2 * PER_UNIT} training examples, got {len(described)}")
         mean = described.mean(0)
@@ -76,11 +76,10 @@ class TrainingStatistics:
         cov = centred.T @ centred / len(described)
         scale = cov.diagonal().mean().clamp_min(1e-12)
         # Shrunk, so that what never varied in training does not make all else infinitely far.
-        cov = cov + 1e-3 * cov.diagonal().diag() + 1e-6 * scale * torch.eye(len(cov))
-        root = torch.linalg.cholesky(cov.double())
-        whitening = torch.linalg.solve_triangular(
-            root, torch.eye(len(root), dtype=root.dtype), upper=False
-        ).float()
+        identity = torch.eye(len(cov)).to(cov)
+        cov = cov + 1e-3 * cov.diagonal().diag() + 1e-6 * scale * identity
+        root = torch.linalg.cholesky(cov)
+        whitening = torch.linalg.solve_triangular(root, identity, upper=False).float()
         made = cls(mean.float(), whitening, torch.empty(0), torch.tensor(validation is not None))
         units = []
         first = 0 if validation else MAX_TASKS

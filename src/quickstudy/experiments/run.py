@@ -94,9 +94,9 @@ def train_run(
     trained = read_json(folder / "report.json").get("train", {})
     if trained.get("steps") != report.steps and os.environ.get("RANK", "0") == "0":
         costs = {**(vars(cost) if cost else {}), "peak_memory": peak_memory()}
-        keep_training(folder, recipe, {**vars(report), "cost": costs})
         if not learner.acts:
             keep_statistics(folder, recipe, learner)
+        keep_training(folder, recipe, {**vars(report), "cost": costs})
     return learner, report
 
 

@@ -89,7 +89,9 @@ def test_a_run_without_its_data_says_what_is_left_out(capsys, tmp_path, monkeypa
 
 
 def test_a_learner_that_acts_is_pointed_to_rollout(capsys, tmp_path):
-    recipe = load_recipe("rl2_bandits", ["train.steps=1", "test=[]", "validation={n_tasks=2}"])
+    recipe = load_recipe(
+        "rl2_bandits", ["train.steps=1", "train.meta_batch_size=4", "validation.n_tasks=2"]
+    )
     train_run(recipe, tmp_path / "run")
     found, _ = diagnose(capsys, tmp_path, tmp_path / "run")
     assert "rollout" in found["left_out"][0]["reason"]
@@ -97,9 +99,9 @@ def test_a_learner_that_acts_is_pointed_to_rollout(capsys, tmp_path):
 
 def test_a_table_with_a_leak_is_found_by_its_column(capsys, tmp_path):
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(30, 10)), np.arange(30) % 2
+    x, y = rng.normal(size=(30, 20)), np.arange(30) % 2
     x[:, 3] = y + 0.01 * x[:, 3]
-    names = [f"c{i}" for i in range(10)]
+    names = [f"c{i}" for i in range(20)]
     lines = [",".join([*names, "label"])]
     lines += [",".join([*(f"{v:.4f}" for v in row), f"k{k}"]) for row, k in zip(x, y, strict=True)]
     (tmp_path / "table.csv").write_text("\n".join(lines))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from quickstudy.diagnostics.features import embed
 from quickstudy.diagnostics.finding import Finding
 from quickstudy.diagnostics.novelty import TrainingStatistics, novelty
@@ -40,11 +42,12 @@ def support_notes(
     """
     if support.n_way is None or not 0 < len(support) <= MAX_EXAMPLES:
         return []
-    found = []
     features = None if learner is None else embed(learner, support.x)
     vectors = support.x.detach().cpu().flatten(1) if features is None else features
-    u, y = unit_vectors(vectors.numpy(), standardise=of_numbers), support.y.cpu().numpy()
-    found += [mislabelled(u, y, [str(name) for name in classes]), copies(u, y)]
+    y = support.y.cpu().numpy()
+    with np.errstate(all="ignore"):  # of numbers that are too large to square
+        u = unit_vectors(vectors.numpy(), standardise=of_numbers)
+        found = [mislabelled(u, y, [str(name) for name in classes]), copies(u, y)]
     if learner is not None and run is not None:
         try:
             statistics = TrainingStatistics.read(find_run(run))
