@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 from sklearn.datasets import load_digits
 
@@ -85,6 +86,12 @@ def in_fixed_order(seed: int) -> Tasks:
     return Fixed()
 
 
+def digits() -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scikit-learn's, of 64 numbers each, and their labels."""
+    pairs: Any = load_digits(return_X_y=True)
+    return pairs
+
+
 def fixed_class_order(seed: int, fault: bool) -> Finding:
     return label_order(in_fixed_order(seed) if fault else tasks(seed), 100)
 
@@ -116,12 +123,12 @@ def memorisation(seed: int, fault: bool) -> Finding:
 
 def shifted_domain(seed: int, fault: bool) -> Finding:
     """Digits 0 to 4 in training, 5 to 9 as reference and as support; inverted if shifted."""
-    x, y = load_digits(return_X_y=True)
-    x = torch.tensor(x / 16).float()
+    pixels, y = digits()
+    x = torch.tensor(pixels / 16).float()
     families = []
     for low in (0, 5):
-        rows = (y >= low) & (y < low + 5)
-        data = ClassData(x[rows], torch.tensor(y[rows] - low), list("abcde"))
+        rows = torch.tensor((y >= low) & (y < low + 5))
+        data = ClassData(x[rows], torch.tensor(y)[rows] - low, list("abcde"))
         families.append(EpisodeSampler(data, n_way=5, n_shot=1, n_query=4, seed=seed))
     learner = PrototypicalNetworks(Flatten((64,))).eval()
     statistics = TrainingStatistics.of(learner, *families)
@@ -132,7 +139,7 @@ def shifted_domain(seed: int, fault: bool) -> Finding:
 
 def wrong_label(seed: int, fault: bool) -> Finding:
     """One of 25 digits, five of each of five classes."""
-    x, y = load_digits(return_X_y=True)
+    x, y = digits()
     rng = np.random.default_rng(seed)
     drawn = [rng.choice(np.flatnonzero(y == c), 5, replace=False) for c in rng.permutation(10)[:5]]
     labels = np.repeat(np.arange(5), 5)

@@ -7,6 +7,7 @@ or numbers as they are.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from quickstudy.errors import DataError, require
 
 __all__ = ["dataset_distance", "kernel_distance", "mmd_test", "proxy_a_distance"]
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 MIN_EXAMPLES = 5
 """Of each domain: with fewer no interval means anything."""
@@ -60,7 +61,8 @@ def proxy_a_distance(source: Array, target: Array, *, folds: int = 5, seed: int 
         StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
     )
     split = StratifiedKFold(min(folds, len(source), len(target)), shuffle=True, random_state=seed)
-    wrong = cross_val_predict(model, x, domain, cv=split) != domain
+    told: Array = np.asarray(cross_val_predict(model, x, domain, cv=split))
+    wrong = told != domain
     error = (wrong[domain == 0].mean() + wrong[domain == 1].mean()) / 2
     low, high = _wilson(error, 2 * min(len(source), len(target)))
     value = max(0.0, 2 * (1 - 2 * error))

@@ -103,7 +103,8 @@ def fit_power_law(
         _fit(n, y + se * rng.standard_normal(len(y)), se, rng.normal(*PRIOR), best)
         for _ in range(DRAWS)
     ]
-    return PowerLaw(*map(float, best), np.array(redrawn), tuple(map(float, n)))
+    limit, amplitude, exponent = map(float, best)
+    return PowerLaw(limit, amplitude, exponent, np.array(redrawn), tuple(map(float, n)))
 
 
 def size_to_target(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ __all__ = [
     "unit_vectors",
 ]
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Of which the one with the least error on examples left out is taken."""

@@ -112,13 +112,13 @@ class RunTasks:
             channels = {} if is_name or encoder else {"channels": image.n_channels}
             data = Data(**name, **encoder, **channels)  # pyright: ignore[reportArgumentType]
             split = "test" if is_name else "all"
-            return [Test(title=self.source, data=data, split=split)]
+            return [_test(self.source, data=data, split=split)]
         tests = sorted(self.recipe.test, key=lambda test: test.data is not None)
         if self.recipe.validation:
             split = self.recipe.validation.split
-            tests.append(Test(title="validation", split=split))
+            tests.append(_test("validation", split=split))
         if not tests and self.recipe.data.family:
-            tests = [Test(title="new")]
+            tests = [_test("new")]
         return tests
 
     def _tested(self, test: Test, n_shot: int | None) -> Tasks:
@@ -146,6 +146,10 @@ class RunTasks:
         n_shot = family.n_shot if isinstance(family.n_shot, int) else family.n_shot[0]
         shape: dict[str, Any] = {"n_way": n_way, "n_shot": max(n_shot, 1), "n_query": N_QUERY}
         return shape | ({"n_labels": family.n_labels} if family.n_labels else {})
+
+
+def _test(title: str, **keys: Any) -> Test:
+    return Test(title=title, **keys)
 
 
 def of_run(here: RunTasks) -> Measures:
