@@ -12,7 +12,13 @@ from quickstudy.experiments.run import train_run
 from quickstudy.recipes.loading import load_recipe
 
 QUICK = ["train.steps=2", "validation.n_tasks=2"]
-SMALL = ["tasks.n_way=5", "validation.n_way=5", "backbone.width=8", "train.executor='serial'"]
+SMALL = [
+    "tasks.n_way=5",
+    "validation.n_way=5",
+    "backbone.width=8",
+    "train.executor='serial'",
+    "test=[{title='new', n_way=5, n_shot=1, n_tasks=2}]",
+]
 
 
 @pytest.fixture
