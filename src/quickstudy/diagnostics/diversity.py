@@ -139,7 +139,7 @@ def vendi_score(vectors: Array, probe: str = "") -> Finding:
         "Train on more classes or other tasks: one task again and again teaches that task alone."
         if few
         else "",
-        threshold=Threshold(FEW_TASKS, "tasks that differ at all; with one there is no transfer"),
+        threshold=Threshold(FEW_TASKS, f"counted in tasks that differ at all, here {_distinct(x)}"),
         details={"probe": probe, "n_tasks": len(x), "distinct": _distinct(x)},
     )
 

@@ -170,6 +170,8 @@ def copies(u: Array, y: Array, queries: Array | None = None) -> Finding | Skippe
         if found
         else "No two examples of different classes are almost the same.",
         "Keep one of them, with the right label." if found else "",
-        threshold=Threshold(COPY, "nearer than any pair of clean support sets of Omniglot"),
+        threshold=Threshold(
+            COPY, "and below: no pair of clean support sets of Omniglot is as near"
+        ),
         examples=examples if found else (),
     )

@@ -23,10 +23,11 @@ h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin: 2rem
 .box { border-left: 4px solid var(--warn); background: var(--soft); padding: .6rem 1rem; }
 .box.fine { border-color: var(--fine); }
 .box p { margin: .3rem 0; }
-table { border-collapse: collapse; width: 100%; }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; }
+th:first-child { width: 26%; } th:nth-child(2) { width: 24%; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; }
 tr + tr td, thead th { border-bottom: 1px solid var(--line); }
-td:nth-child(2) { white-space: nowrap; font-variant-numeric: tabular-nums; }
+td:nth-child(2) { font-variant-numeric: tabular-nums; }
 .mark { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; }
 .warning .mark { background: var(--warn); } .fine .mark { background: var(--fine); }
 .information .mark { border: 2px solid var(--line); width: .45rem; height: .45rem; }
@@ -117,7 +118,9 @@ def _pictures(diagnosis: Diagnosis, finding: Finding) -> str:
         else:
             text = escape(support.words[i][:200])
             shown.append(f"<figure><blockquote>{text}</blockquote>{caption}</figure>")
-    return f'<p class="small">{escape(finding.measure)}:</p>{"".join(shown)}'
+    return (
+        f'<p class="small">{escape(finding.measure)}, as the learner sees it:</p>{"".join(shown)}'
+    )
 
 
 def _png(pixels: Tensor) -> str:
