@@ -25,6 +25,7 @@ DOCS = ROOT / "docs"
 ALGORITHMS = sorted(p for p in (DOCS / "algorithms").glob("*.md") if p.name != "README.md")
 PAGES = [
     "automl.md",
+    "diagnosis.md",
     "experience.md",
     "extending.md",
     "few_shot.md",

@@ -96,6 +96,9 @@ def adapt(
     label: LabelColumn = None,
     ink: InkOption = None,
     overrides: Overrides = None,
+    check: Annotated[
+        bool, typer.Option(help="Say what looks wrong with the labelled examples.")
+    ] = True,
     forget: Forget = False,
     as_json: Json = False,
 ) -> None:
@@ -136,6 +139,8 @@ def adapt(
     print(f"learned {adaptation.ways} classes by {adaptation.learner}", file=sys.stderr)
     if adaptation.reason:
         print(f"chosen: {adaptation.reason}", file=sys.stderr)
+    for note in adaptation.notes if check else ():
+        print(f"warning: {note}", file=sys.stderr)
     for example in adaptation.suggested:
         print(f"label next: {example}", file=sys.stderr)
     if adaptation.seen:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from quickstudy import __version__
-from quickstudy.cli import adapt, compare, demo, serve, train
+from quickstudy.cli import adapt, compare, demo, doctor, serve, train
 from quickstudy.cli.automl import automl_app
 from quickstudy.cli.data import data_app
 from quickstudy.cli.experience import experience_app
@@ -43,7 +43,7 @@ def quickstudy(
         context.with_resource(tuned_malloc())
 
 
-for group in (adapt, demo, train, compare, serve):
+for group in (adapt, demo, train, compare, doctor, serve):
     app.add_typer(group.commands)
 app.add_typer(data_app, name="data")
 app.add_typer(experience_app, name="experience")

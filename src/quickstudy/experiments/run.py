@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 from quickstudy.engine import TrainReport, checkpoints, meta_train
 from quickstudy.engine.callbacks import Callback
 from quickstudy.engine.cost import Cost, peak_memory, training_cost
-from quickstudy.errors import MissingError, RunError, UsageError
+from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.experiments.build import (
     device_of_training,
     make_learner,
+    make_tasks,
     tasks_of_training,
     training_options,
 )
@@ -25,7 +27,7 @@ from quickstudy.learners.base import device_of
 from quickstudy.recipes.loading import override, parse_recipe
 from quickstudy.recipes.schema import Recipe
 
-__all__ = ["SHIPPED", "load_run", "train_run"]
+__all__ = ["SHIPPED", "find_run", "keep_statistics", "load_run", "train_run"]
 
 SHIPPED = {
     "handwriting": "omniglot_challenge_30",
@@ -92,8 +94,33 @@ def train_run(
     trained = read_json(folder / "report.json").get("train", {})
     if trained.get("steps") != report.steps and os.environ.get("RANK", "0") == "0":
         costs = {**(vars(cost) if cost else {}), "peak_memory": peak_memory()}
+        if not learner.acts:
+            keep_statistics(folder, recipe, learner)
         keep_training(folder, recipe, {**vars(report), "cost": costs})
     return learner, report
+
+
+def keep_statistics(folder: Path, recipe: Recipe, learner: Learner) -> None:
+    """Keep in a run folder by what a support set is told from the training data: a few kilobytes,
+    and no example.
+
+    Args:
+        learner: As trained.
+
+    Raises:
+        MissingError: If the data of training is not on this machine.
+        DiskError: If they cannot be written.
+    """
+    from quickstudy.diagnostics.novelty import TrainingStatistics  # SciPy takes its time
+
+    family = recipe.validation
+    validation = family and make_tasks(recipe, family, recipe.data, 1)
+    try:
+        statistics = TrainingStatistics.of(learner, tasks_of_training(recipe), validation)
+    except DataError as error:
+        print(f"no statistics of the training data are kept: {error}", file=sys.stderr)
+    else:
+        statistics.write(folder)
 
 
 def _load_backbone(learner: Learner, folder: Path) -> None:
@@ -146,6 +173,26 @@ def _is_leftover(path: Path) -> bool:
     return path.name == ".lock" or path.name.startswith(".tmp-")
 
 
+def find_run(run: str | Path) -> Path:
+    """The folder of a run.
+
+    Args:
+        run: A run folder, or one of `SHIPPED`.
+
+    Raises:
+        MissingError: If it is not a run folder.
+    """
+    name, folder = str(run), Path(run)
+    if name in SHIPPED and not folder.exists():
+        folder = Path(__file__).parents[1] / "shipped" / name
+    if not (folder / "recipe.json").is_file():
+        raise MissingError(
+            f"expected a run folder at {folder}, found no recipe.json there: make one with "
+            f"`quickstudy train`, or name one that comes with quickstudy ({', '.join(SHIPPED)})"
+        )
+    return folder
+
+
 def load_run(folder: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, Learner]:
     """Bring back a recipe and its meta-trained learner; the folder is only read.
 
@@ -159,14 +206,7 @@ def load_run(folder: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe,
         MissingError: If `folder` is not a run folder.
         RunError: If its recipe or weights are missing or damaged, or do not fit each other.
     """
-    name, folder = str(folder), Path(folder)
-    if name in SHIPPED and not folder.exists():
-        folder = Path(__file__).parents[1] / "shipped" / name
-    if not (folder / "recipe.json").is_file():
-        raise MissingError(
-            f"expected a run folder at {folder}, found no recipe.json there: make one with "
-            f"`quickstudy train`, or name one that comes with quickstudy ({', '.join(SHIPPED)})"
-        )
+    folder = find_run(folder)
     recipe = parse_recipe(override(read_json(folder / "recipe.json"), overrides))
     learner = make_learner(recipe)
     weights = checkpoints.load_tensors(folder / "weights.safetensors", like=learner)

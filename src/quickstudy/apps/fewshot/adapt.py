@@ -25,6 +25,7 @@ from quickstudy.apps.fewshot.methods import (
     make_method,
     named_encoder,
 )
+from quickstudy.apps.fewshot.support_notes import support_notes
 from quickstudy.apps.fewshot.tables import (
     TABLE_SUFFIXES,
     is_number,
@@ -79,6 +80,7 @@ class Adaptation:
         predictions: One a query.
         reason: Why this learner was chosen; empty if it was named.
         suggested: Unlabelled examples to label next, the most useful first.
+        notes: What looks wrong with the support set, a line each.
     """
 
     kind: Literal["image", "text", "row"]
@@ -91,6 +93,7 @@ class Adaptation:
     predictions: list[Prediction]
     reason: str = ""
     suggested: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def adapt(
@@ -182,6 +185,7 @@ class _Adapter:
         about: The learner in words.
         recipe: Of the run that the learner is of.
         encoder, encoder_name: What `embed` is, if it is an encoder.
+        run: Where the learner is from, if it is that of a run.
     """
 
     learner: Learner | str | None
@@ -190,6 +194,7 @@ class _Adapter:
     recipe: Recipe | None = None
     encoder: Any = None
     encoder_name: str | None = None
+    run: str | Path | None = None
 
     @property
     def seen(self) -> str:
@@ -260,7 +265,8 @@ def _named_for_images(
     if run and not run[0].data.encoder:
         recipe, made = run
         name = str(learner or DRAWINGS_RUN)
-        return _Adapter(made, lambda x: x.float() / 255, name, recipe), images_of(recipe, ink)
+        adapter = _Adapter(made, lambda x: x.float() / 255, name, recipe, run=name)
+        return adapter, images_of(recipe, ink)
     if ink or (overrides and run is None):
         raise UsageError("expected --ink and --set only with a run of images, got an encoder")
     adapter, known = _encoded(learner, encoder or IMAGE_ENCODER, EncodedImages, run)
@@ -338,7 +344,8 @@ def _of_numbers(learner: str | Path | None, n_columns: int) -> _Adapter:
             f"expected {math.prod(data.shape)} columns of numbers, as {learner} was trained on "
             f"examples of shape {data.shape}, got {n_columns}"
         )
-    return _Adapter(made, lambda x: x.float().view(-1, *data.shape), str(learner), recipe)
+    name = str(learner)
+    return _Adapter(made, lambda x: x.float().view(-1, *data.shape), name, recipe, run=name)
 
 
 def _encoded(
@@ -365,7 +372,8 @@ def _encoded(
         raise UsageError(f"expected an encoder of {what}, got {encoder}")
     embed: Any = known.encoder if isinstance(known, EncodedImages) else known
     about = f"{learner or 'a blend of many methods'} on {encoder}"
-    return _Adapter(method, embed, about, recipe, embed, encoder), known
+    place = None if run is None else learner
+    return _Adapter(method, embed, about, recipe, embed, encoder, place), known
 
 
 def _adapt_and_predict(
@@ -387,6 +395,8 @@ def _adapt_and_predict(
     unlabelled = adapter.embed(pool.x).to(x) if pool else None
     task = Support(x, y, n_way, unlabelled=unlabelled)
     suggested: list[str] = []
+    of_run = learner if isinstance(learner, Learner) else None
+    notes = support_notes(task, classes, of_run, adapter.run, of_numbers=kind == "row")
     with torch.no_grad():
         if learner is None:
             blend = default_blend(
@@ -429,6 +439,7 @@ def _adapt_and_predict(
         predictions,
         reason,
         suggested,
+        notes,
     )
 
 

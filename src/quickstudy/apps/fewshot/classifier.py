@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from quickstudy.apps.fewshot.inputs import kind_of
 from quickstudy.apps.fewshot.labels import as_labels, is_text, labels_of_descriptions, mixed_labels
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.fewshot.saving import ClassifierState
+from quickstudy.apps.fewshot.support_notes import support_notes
 from quickstudy.apps.fewshot.unlabelled import check_pool, choose_to_label
 from quickstudy.apps.fewshot.views import KINDS, default_blend, encoder_of_views
 from quickstudy.encoders.series import SeriesEncoder
@@ -80,6 +82,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         threshold: Least score of a known class. "auto" learns it from the examples, each left out
             once, so that one in twenty queries of known classes is below. It needs two examples of
             each class.
+        check: Warn in a line of an example whose label does not fit, of copies in two classes, and
+            of examples unlike those that a run was trained on (`quickstudy doctor` says more).
         kind: "series" if arrays are time series, of shape (n, length) or (n, channels, length); by
             default arrays are plain numbers, and lists of series whose lengths differ are series. A
             method that is named sees the features of series by MiniRocket's kernels.
@@ -109,8 +113,10 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         unknown: str | int | None = None,
         threshold: float | Literal["auto"] = "auto",
         kind: Literal["numbers", "series"] | None = None,
+        check: bool = True,
     ) -> None:
         super().__init__(learner, encoder=encoder)
+        self.check = check
         self.kind = kind
         self.temperature = temperature
         self.unknown = unknown
@@ -362,6 +368,12 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         self.classes_ = classes
         self.temperature_ = 1.0 if temperature == "auto" else float(temperature)
         self.threshold_ = None if self.unknown is None else float(threshold)
+        if self.check:
+            named = None if isinstance(self.learner, Learner) else self.learner
+            run, of_run = (named, self.learner_) if self.recipe_ else (None, None)
+            of_numbers = self.encoder_ is None
+            for note in support_notes(support, classes, of_run, run, of_numbers=of_numbers):
+                warnings.warn(note, stacklevel=3)
 
     def calibrate(self, tasks: Tasks, n_tasks: int = 100) -> Self:
         """Learn the temperature from the queries of the first `n_tasks` tasks, and set it.

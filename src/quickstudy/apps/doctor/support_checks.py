@@ -1,0 +1,84 @@
+"""Measures of a support set: its own faults, and how it differs from what a run was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from quickstudy.apps.doctor.examples import LoadedSupport
+from quickstudy.apps.doctor.run_checks import RunTasks
+from quickstudy.diagnostics.features import embed
+from quickstudy.diagnostics.finding import Finding, Skipped
+from quickstudy.diagnostics.mismatch import (
+    dataset_distance,
+    kernel_distance,
+    mmd_test,
+    proxy_a_distance,
+)
+from quickstudy.diagnostics.novelty import TrainingStatistics, novelty
+from quickstudy.diagnostics.support import copies, mislabelled, unit_vectors
+from quickstudy.diagnostics.tables import leaking_column
+from quickstudy.learners import Learner
+from quickstudy.tasks import Support
+
+__all__ = ["against_training", "of_support"]
+
+Measures = Iterator[tuple[str, Callable[[], Any]]]
+
+TASKS_TO_COMPARE = 40
+
+
+def of_support(learner: Learner, loaded: LoadedSupport) -> Measures:
+    """Its own faults."""
+    features = embed(learner, loaded.task.x)
+    x = loaded.task.x.flatten(1).cpu() if features is None else features
+    u = unit_vectors(x.numpy(), standardise=features is None and bool(loaded.columns))
+    y = loaded.task.y.numpy()
+    yield "mislabelled example", lambda: mislabelled(u, y, loaded.classes)
+    yield "copies", lambda: copies(u, y)
+    if loaded.columns:
+        numbers = loaded.task.x.flatten(1).numpy()
+        yield "leaking column", lambda: leaking_column(numbers, y, loaded.columns)
+
+
+def against_training(folder: Path, here: RunTasks, support: Support) -> Measures:
+    """How it differs from the examples of training."""
+    learner = here.learner
+
+    def new() -> Finding | Skipped:
+        statistics = TrainingStatistics.read(folder)
+        if statistics is None:
+            return Skipped(
+                "novelty",
+                "the run is from before statistics of its training data were kept: continue it "
+                "with `quickstudy train --resume` and one step more, or train it anew",
+            )
+        return novelty(statistics, learner, support)
+
+    yield "novelty", new
+
+    def compared() -> list[Finding]:
+        tasks = [here.training[i] for i in range(TASKS_TO_COMPARE)]
+        x = torch.cat([task.support.x for task in tasks])
+        classes = torch.cat(
+            [
+                task.support.y + 1000 * i if task.classes is None else task.classes[task.support.y]
+                for i, task in enumerate(tasks)
+            ]
+        ).numpy()
+        pair = [embed(learner, one) for one in (x, support.x)]
+        source, target = (
+            (one.float().flatten(1) if made is None else made).numpy()
+            for one, made in zip((x, support.x), pair, strict=True)
+        )
+        return [
+            proxy_a_distance(source, target),
+            mmd_test(source, target),
+            kernel_distance(source, target),
+            dataset_distance(source, classes, target, support.y.numpy()),
+        ]
+
+    yield "distance to the training data", compared

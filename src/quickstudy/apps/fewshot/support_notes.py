@@ -1,0 +1,58 @@
+"""One line about a support set that may disappoint, without being asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from quickstudy.diagnostics.features import embed
+from quickstudy.diagnostics.finding import Finding
+from quickstudy.diagnostics.novelty import TrainingStatistics, novelty
+from quickstudy.diagnostics.support import copies, mislabelled, unit_vectors
+from quickstudy.errors import QuickstudyError
+from quickstudy.experiments.run import find_run
+from quickstudy.learners import Learner
+from quickstudy.tasks import Support
+
+__all__ = ["support_notes"]
+
+MAX_EXAMPLES = 300
+"""Of a support set that is looked at, so that it takes milliseconds."""
+
+
+def support_notes(
+    support: Support,
+    classes: Iterable[object],
+    learner: Learner | None = None,
+    run: str | Path | None = None,
+    *,
+    of_numbers: bool = False,
+) -> list[str]:
+    """A line each about an example whose label does not fit, about copies in two classes,
+    and about examples unlike those that a run was trained on.
+
+    Args:
+        support: Examples as the learner takes them; regressions are passed over.
+        classes: Labels in words.
+        learner: The learner of `run`.
+        run: A run folder or the name of one that comes with quickstudy.
+        of_numbers: Whether examples are columns, which are brought to variance 1.
+    """
+    if support.n_way is None or not 0 < len(support) <= MAX_EXAMPLES:
+        return []
+    features = None if learner is None else embed(learner, support.x)
+    vectors = support.x.detach().cpu().flatten(1) if features is None else features
+    y = support.y.cpu().numpy()
+    with np.errstate(all="ignore"):  # of numbers that are too large to square
+        u = unit_vectors(vectors.numpy(), standardise=of_numbers)
+        found = [mislabelled(u, y, [str(name) for name in classes]), copies(u, y)]
+    if learner is not None and run is not None:
+        try:
+            statistics = TrainingStatistics.read(find_run(run))
+            found += [] if statistics is None else [novelty(statistics, learner, support)]
+        except QuickstudyError:  # the run is gone, or its statistics are of other examples
+            pass
+    warned = [one for one in found if isinstance(one, Finding) and one.is_warning]
+    return [f"{one.verdict} {one.advice}" for one in warned]

@@ -1,0 +1,91 @@
+"""What examples are compared by: the features of a learner's backbone, and plain statistics.
+
+Shapes: n examples, d features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+from quickstudy.learners import Learner
+from quickstudy.learners.base import device_of
+from quickstudy.nn import batch_norms
+from quickstudy.tasks import Batch
+
+__all__ = ["backbone_of", "embed", "fixed_projection", "input_statistics", "probe_hash"]
+
+BATCH = 256
+
+
+def backbone_of(learner: nn.Module) -> nn.Module | None:
+    """The network that makes features of examples; None for a learner without one."""
+    named = (m for name, m in learner.named_modules() if name.rpartition(".")[2] == "backbone")
+    return next(named, None)
+
+
+@torch.no_grad()
+def embed(learner: Learner, x: Tensor) -> Tensor | None:
+    """Features (n, d) of examples (n, ...), in float32 on the CPU.
+
+    Returns:
+        None where the learner has no backbone that takes single examples, as where batch norm has
+        no running statistics, so that features depend on what else is in the batch.
+    """
+    backbone = backbone_of(learner)
+    if backbone is None or any(n.running_mean is None for n in batch_norms(backbone).values()):
+        return None
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        made = [backbone(part.to(device_of(learner))) for part in x.float().split(BATCH)]
+    except (RuntimeError, IndexError, TypeError):  # as of one that takes labels too
+        return None
+    finally:
+        backbone.train(was_training)
+    return torch.cat(made).flatten(1).float().cpu()
+
+
+def input_statistics(batch: Batch) -> Tensor:
+    """Plain statistics of examples as they are, shape (n, k): of images their brightness,
+    contrast, edges and mid-grey; else the numbers themselves, and the targets of a regression."""
+    x = batch.x.detach().float().cpu()
+    if x.ndim == 4 and x.shape[1] in (1, 3):
+        return _image_statistics(x)
+    flat = x.flatten(1)
+    if batch.y.is_floating_point():
+        flat = torch.cat([flat, batch.y.detach().float().cpu()], dim=1)
+    return flat
+
+
+def _image_statistics(x: Tensor) -> Tensor:
+    grey = x.mean(1)  # (n, height, width)
+    flat = grey.flatten(1)
+    low, middle, high = flat.quantile(flat.new_tensor([0.1, 0.5, 0.9]), dim=1)
+    edges = [grey.diff(dim=dim).abs().flatten(1).mean(1) for dim in (1, 2)]
+    mid_grey = ((flat > 0.2) & (flat < 0.8)).float().mean(1)
+    colour = (x.amax(1) - x.amin(1)).flatten(1).mean(1)
+    columns = [flat.mean(1), flat.std(1), low, middle, high, *edges, mid_grey, colour]
+    return torch.stack(columns, dim=1)
+
+
+def fixed_projection(x: Tensor, size: int) -> Tensor:
+    """At most `size` numbers of each example, (n, d) -> (n, min(d, size)): a random projection, the
+    same for the same d on every machine."""
+    d = x.shape[1]
+    if d <= size:
+        return x
+    directions = torch.randn(d, size, generator=torch.Generator().manual_seed(d))
+    return x @ (directions / d**0.5)
+
+
+def probe_hash(probe: nn.Module) -> str:
+    """The first 12 digits of the SHA-256 of a network's weights: diversities are comparable under
+    the same probe alone."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(probe.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

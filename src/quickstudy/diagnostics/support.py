@@ -1,0 +1,177 @@
+"""Bad data in a support set: a wrong label, and a copy in another class or among the queries.
+
+Examples are compared by the cosine of their vectors about the mean of the support set. All of it
+takes milliseconds. The thresholds were set on characters (glyphs and Omniglot under the encoder
+"handwriting"); `benchmarks/diagnostics.py` measures them on other data.
+
+Shapes: n examples, d features, c classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstudy.diagnostics.finding import Finding, Skipped, Threshold
+
+__all__ = [
+    "copies",
+    "examine_support",
+    "left_out_scores",
+    "mislabelled",
+    "unit_vectors",
+]
+
+Array = NDArray[Any]
+
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
+"""Of which the one with the least error on examples left out is taken."""
+
+MISLABELLED = (0.45, 0.24, 0.25)
+"""The threshold at 5 ways and 5 shots, and what each factor of e in ways and in shots adds."""
+
+MISFITS = 0.1
+"""Share of the other examples that may be misfits too: where classes overlap, a misfit says nothing
+about its label."""
+
+COPY = 0.3
+"""No pair of 480 clean support sets of Omniglot was nearer than 0.6."""
+
+
+def examine_support(x: Array, y: Array, *, standardise: bool = False) -> list[Finding | Skipped]:
+    """Look for both faults.
+
+    Args:
+        x: Vectors of the support set, (n, d): embeddings, or numbers as they are.
+        y: Labels 0..c-1, (n,).
+        standardise: Whether to bring each column to variance 1 first, as suits numbers.
+
+    Example:
+        >>> x = np.repeat(np.eye(3), 5, 0) + 0.1 * np.random.default_rng(0).normal(size=(15, 3))
+        >>> y = np.repeat([0, 1, 2], 5)
+        >>> y[7] = 2
+        >>> [found.examples for found in examine_support(x, y) if found.is_warning]
+        [(7,)]
+    """
+    u, y = unit_vectors(x, standardise=standardise), np.asarray(y)
+    return [mislabelled(u, y), copies(u, y)]
+
+
+def unit_vectors(x: Array, *, standardise: bool = False) -> Array:
+    """Vectors (n, d) about their mean, of length 1."""
+    centred = np.asarray(x, dtype=np.float64).reshape(len(x), -1)
+    centred = centred - centred.mean(0)
+    if standardise:
+        deviation = centred.std(0)
+        centred = centred / np.where(deviation > 1e-12, deviation, 1.0)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+
+
+def left_out_scores(u: Array, y: Array) -> Array:
+    """Scores (n, c) of each example by the ridge regression of one-hot labels on all others.
+
+    In closed form: with H the hat matrix, leaving i out changes its residual by 1 / (1 - H_ii)
+    (Allen's PRESS, 1974).
+    """
+    n, c = len(y), int(y.max()) + 1
+    targets = np.eye(c)[y] - 1 / c
+    kernel = u @ u.T * (n / c)
+    best: tuple[float, Array] | None = None
+    for ridge in RIDGES:
+        hat = np.linalg.solve(kernel + ridge * np.eye(n), kernel)
+        residuals = (targets - hat @ targets) / (1 - np.diag(hat))[:, None]
+        error = float((residuals**2).sum())
+        if best is None or error < best[0]:
+            best = error, residuals
+    assert best is not None
+    return targets + 1 / c - best[1]
+
+
+def mislabelled(u: Array, y: Array, names: Sequence[str] = ()) -> Finding | Skipped:
+    """The example whose label fits it least, by the classifier of all others.
+
+    The value is by how much another class scores higher than its own, where a perfect classifier
+    would score 1 for the right class and 0 for others.
+
+    Args:
+        u: Unit vectors, (n, d).
+        y: Labels 0..c-1, (n,).
+        names: Of the classes.
+    """
+    counts = np.bincount(y)
+    if len(counts) < 2 or counts.min() < 3:
+        return Skipped("mislabelled example", "it needs two classes with three examples of each")
+    scores, rows = left_out_scores(u, y), np.arange(len(y))
+    own = scores[rows, y]
+    others = scores.copy()
+    others[rows, y] = -np.inf
+    margins = others.max(1) - own
+    at, (base, per_way, per_shot) = int(margins.argmax()), MISLABELLED
+    ways, shots = len(counts), len(y) / len(counts)
+    threshold = base + per_way * math.log(ways / 5) + per_shot * math.log(shots / 5)
+    overlaps = (np.delete(margins, at) > 0).sum() > max(1, MISFITS * len(y))
+    found = margins[at] >= threshold and not overlaps
+    looks_like = int(others[at].argmax())
+    name = names[looks_like] if len(names) else f"class {looks_like}"
+    given = names[y[at]] if len(names) else f"class {y[at]}"
+    verdict = "Every label fits its example."
+    if found:
+        verdict = f"Example {at + 1} is labelled {given} and looks like {name}."
+    elif margins[at] >= threshold:
+        verdict = "The classes overlap too much for a wrong label to show."
+    return Finding(
+        "mislabelled example",
+        "warning" if found else "fine",
+        float(margins[at]),
+        verdict,
+        "Look at it, and correct its label or remove it." if found else "",
+        threshold=Threshold(threshold, "5 in 100 clean support sets of glyphs reach it"),
+        details={"looks_like": name, "label": given} if found else {},
+        examples=(at,) if found else (),
+    )
+
+
+def copies(u: Array, y: Array, queries: Array | None = None) -> Finding | Skipped:
+    """Examples that are almost the same in two classes, or in support and queries.
+
+    The value is the distance of the nearest such pair, divided by the usual distance of an example
+    to its nearest neighbour.
+
+    Args:
+        u: Unit vectors of the support set, (n, d).
+        y: Labels, (n,).
+        queries: Unit vectors of the queries, (m, d), about the mean of the support set.
+    """
+    if len(u) < 4:
+        return Skipped("copies", "it needs four examples")
+    distances = np.sqrt(np.maximum(2 - 2 * u @ u.T, 0))
+    np.fill_diagonal(distances, np.inf)
+    usual = max(float(np.median(distances.min(1))), 1e-9)
+    pairs = np.where(y[:, None] != y[None], distances, np.inf)
+    i, j = np.unravel_index(int(pairs.argmin()), pairs.shape)
+    value, what = float(pairs[i, j]) / usual, "in two classes"
+    examples: tuple[int, ...] = (int(i), int(j))
+    if queries is not None and len(queries):
+        to_queries = np.sqrt(np.maximum(2 - 2 * u @ queries.T, 0))
+        i, k = np.unravel_index(int(to_queries.argmin()), to_queries.shape)
+        if to_queries[i, k] / usual < value:
+            value, what, examples = float(to_queries[i, k]) / usual, "among the queries", (int(i),)
+    found = value <= COPY
+    shown = " and ".join(str(e + 1) for e in examples)
+    return Finding(
+        "copies",
+        "warning" if found else "fine",
+        value,
+        f"Example {shown} {'are' if len(examples) > 1 else 'is'} almost the same {what}."
+        if found
+        else "No two examples of different classes are almost the same.",
+        "Keep one of them, with the right label." if found else "",
+        threshold=Threshold(
+            COPY, "and below: no pair of clean support sets of Omniglot is as near"
+        ),
+        examples=examples if found else (),
+    )

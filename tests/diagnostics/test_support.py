@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from sklearn.kernel_ridge import KernelRidge
+
+from quickstudy.diagnostics import support
+from quickstudy.diagnostics.finding import Skipped
+from quickstudy.diagnostics.support import copies, left_out_scores, mislabelled, unit_vectors
+
+
+def blobs(spread=0.4, ways=5, shots=5, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(ways), shots)
+    return np.eye(8)[y] + spread * rng.normal(size=(len(y), 8)) / 8**0.5, y
+
+
+def test_scores_left_out_are_those_of_a_ridge_regression_fitted_without_the_example(monkeypatch):
+    monkeypatch.setattr(support, "RIDGES", (0.3,))
+    x, y = blobs(spread=2.0)
+    u, n, c = unit_vectors(x), len(y), 5
+    expected = []
+    for i in range(n):
+        left = np.arange(n) != i
+        model = KernelRidge(alpha=0.3 * c / n).fit(u[left], np.eye(c)[y[left]] - 1 / c)
+        expected.append(model.predict(u[i : i + 1])[0] + 1 / c)
+    np.testing.assert_allclose(left_out_scores(u, y), expected, atol=1e-8)
+
+
+def test_a_wrong_label_is_found_with_what_it_looks_like():
+    for seed in range(5):
+        x, y = blobs(seed=seed)
+        assert not mislabelled(unit_vectors(x), y).is_warning
+        y[7] = 4
+        found = mislabelled(unit_vectors(x), y, list("abcde"))
+        assert found.examples == (7,)
+        assert found.details == {"looks_like": "b", "label": "e"}
+
+
+def test_where_classes_overlap_no_label_is_called_wrong():
+    rng = np.random.default_rng(0)
+    alarms = [
+        mislabelled(unit_vectors(rng.normal(size=(25, 8))), np.repeat(np.arange(5), 5)).is_warning
+        for _ in range(20)
+    ]
+    assert not any(alarms)
+
+
+def test_a_copy_in_another_class_and_among_the_queries_is_found():
+    x, y = blobs()
+    u = unit_vectors(x)
+    assert not copies(u, y).is_warning
+    assert copies(u, y, u[:0]).value == copies(u, y).value
+    leaked = copies(u, y, u[3:4] * 0.9999)
+    assert leaked.examples == (3,)
+    assert "queries" in leaked.verdict
+    x[20] = x[3] + 1e-3
+    assert copies(unit_vectors(x), y).examples == (3, 20)
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+def test_with_one_or_two_examples_a_class_the_measure_is_left_out(shots):
+    x, y = blobs(shots=shots)
+    assert isinstance(mislabelled(unit_vectors(x), y), Skipped)
