@@ -235,19 +235,19 @@ def protoclr(ax: Axes) -> None:
 
 def cactus(ax: Axes) -> None:
     rng = np.random.default_rng(3)
-    centres = np.array([[0.8, 4.3], [2.6, 2.0], [3.6, 4.6]])
-    points = np.concatenate([rng.normal(c, 0.42, (6, 2)) for c in centres])
+    centres = np.array([[1.3, 4.3], [2.7, 2.4], [3.5, 4.7]])
+    points = np.concatenate([rng.normal(c, 0.3, (6, 2)) for c in centres])
     text(ax, (2.2, 0.5), "embedding, no labels", INK, 8)
     dots(ax, [tuple(p) for p in points], INK)
-    for y, stretch in ((4.4, (1.5, 0.5)), (1.7, (0.7, 1.1))):
-        moved = (points - points.mean(0)) * stretch * 0.55 + (8.2, y)
+    for y, stretch in ((4.7, (1.5, 0.5)), (2.3, (0.7, 1.0))):
+        moved = (points - points.mean(0)) * stretch * 0.5 + (8.2, y)
         distance = ((points * stretch)[:, None] - (centres * stretch)[None]) ** 2
         for k, color in enumerate(CLASSES):
             dots(ax, [tuple(p) for p in moved[distance.sum(2).argmin(1) == k]], color)
         arrow(ax, (4.6, 3.2 + 0.25 * (y - 3)), (5.9, y))
         arrow(ax, (10.6, y), (11.8, y))
         text(ax, (13.8, y), "tasks:\nclusters as classes", INK, 8)
-    text(ax, (8.2, 0.4), "k-means, features scaled at random", PURPLE, 8)
+    text(ax, (8.2, 0.35), "k-means, features scaled at random", PURPLE, 8)
 
 
 # Model-based
