@@ -7,6 +7,7 @@ from PIL import Image
 from quickstudy.errors import UsageError
 from quickstudy.experiments.build import make_learner
 from quickstudy.experiments.goal_beliefs import _way, draw_goal_beliefs, goal_beliefs
+from quickstudy.learners import VariBAD
 from quickstudy.recipes.loading import load_recipe
 
 SMALL = ["learner.hidden=4", "data.options={size=4, horizon=3}", "backbone.sizes=[4,4]"]
@@ -24,15 +25,18 @@ def test_there_is_a_probability_for_each_cell_before_the_first_step_and_after_ea
     assert torch.equal(found.probabilities, found_of().probabilities)
 
 
-def test_a_cell_is_where_its_column_and_row_say():
-    """The decoder's network of the step is made to know one cell, (1, 2)."""
+def test_a_cell_is_where_its_column_and_row_say(monkeypatch):
+    """The decoder is made to know one cell, (1, 2)."""
     recipe = load_recipe("varibad_gridnavi", SMALL)
     learner = make_learner(recipe)
-    cell = torch.tensor([[1.0, 2.0]])
-    there = learner.backbone(cell)
-    learner.reward_decoder.forward = lambda latents, steps: (
-        20 * (steps @ there.T - 0.5).permute(1, 0, 2)[:, None].expand(-1, len(latents), -1, -1)
-    )
+    assert isinstance(learner, VariBAD)
+    there = learner.backbone(torch.tensor([[1.0, 2.0]]))
+
+    def forward(latents, steps):
+        logits = 20 * (steps @ there.T - 0.5)  # (t, n, 1)
+        return logits.transpose(0, 1)[:, None].expand(-1, len(latents), -1, -1)
+
+    monkeypatch.setattr(learner.reward_decoder, "forward", forward)
     found = goal_beliefs(recipe, learner, n_tasks=1)
     assert found.probabilities[0, 0, 1, 2] > 0.99
     assert found.probabilities[0, 0].sum() < 1.01

@@ -105,7 +105,9 @@ def draw_goal_beliefs(found: GoalBeliefs, path: Path) -> Path:
     for task, row in enumerate(panels):
         row[0].set_ylabel(f"task {task + 1}")
         for panel, moment in zip(row, moments, strict=True):
-            grid = found.probabilities[moment, task].T.cpu()  # a row of the picture is one y
+            grid = found.probabilities[moment, task].T.numpy(
+                force=True
+            )  # a row of the picture is one y
             panel.imshow(grid, cmap=shades.cmap, norm=shades.norm, origin="lower")
             x, y = _way(found, task, moment).T.tolist()
             panel.plot(x, y, color=PATH_COLOUR, linewidth=1.2)
