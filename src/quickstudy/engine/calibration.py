@@ -119,7 +119,8 @@ def fit_threshold(scores: Tensor, quantile: float = OPEN_SET_QUANTILE) -> float:
     Where fewer than two scores are expected below it, one score decides, and chance with it. There
     the threshold is the bound above which the next of n normal scores of mean m and deviation s
     lies with probability 1 - quantile, m - t s sqrt(1 + 1 / n), with t the quantile of Student's
-    distribution with n - 1 degrees of freedom; or the smallest score, if that is greater.
+    distribution with n - 1 degrees of freedom; or the smallest score, if that is greater, so that
+    about a point more is refused than `quantile` says.
 
     Args:
         scores: Of examples that were left out, shape (n, n_way).
