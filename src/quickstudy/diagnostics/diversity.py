@@ -46,11 +46,14 @@ class Probe:
 
 
 def probe_of(learner: Learner | None, task: Episode) -> Probe:
-    """The learner's backbone, or if it has none that takes single examples, a fixed random
+    """The learner's backbone, or if it has none with weights that takes single examples, a fixed random
     network for examples of that shape."""
     backbone = None if learner is None else backbone_of(learner)
-    if backbone is not None and all(
-        norm.running_mean is not None for norm in batch_norms(backbone).values()
+    has_weights = backbone is not None and any(True for _ in backbone.parameters())
+    if (
+        backbone is not None
+        and has_weights
+        and all(norm.running_mean is not None for norm in batch_norms(backbone).values())
     ):
         return Probe(backbone)
     shape = tuple(task.support.x.shape[1:])

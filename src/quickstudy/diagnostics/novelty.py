@@ -66,9 +66,12 @@ class TrainingStatistics:
         """Take them from the first training tasks, and from validation tasks if there are any.
 
         Raises:
-            DataError: If the tasks have too few examples.
+            DataError: If the tasks have too few examples, or examples of several shapes.
         """
-        described = torch.cat(list(_some(_described(learner, tasks, 0), N_EXAMPLES))).double()
+        parts = list(_some(_described(learner, tasks, 0), N_EXAMPLES))
+        if len(sizes := {part.shape[1] for part in parts}) > 1:
+            raise DataError(f"expected tasks of one shape, got examples of {sorted(sizes)} numbers")
+        described = torch.cat(parts).double()
         if len(described) < 2 * PER_UNIT:
             raise DataError(f"expected {2 * PER_UNIT} training examples, got {len(described)}")
         mean = described.mean(0)

@@ -127,5 +127,7 @@ def _taken(measures: Iterable[tuple[str, Callable[[], Result | list[Result]]]]) 
                 result = measure()
         except QuickstudyError as error:
             result = Skipped(name, str(error))
+        except RuntimeError as error:  # PyTorch's, of tasks whose shapes differ
+            result = Skipped(name, f"the tasks do not fit each other: {error}")
         taken += result if isinstance(result, list) else [result]
     return taken
