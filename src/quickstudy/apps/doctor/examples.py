@@ -10,10 +10,10 @@ from torch import Tensor
 
 from quickstudy.apps.fewshot.adapt import (
     TABLE_SUFFIXES,
-    _is_number,
-    _label_column,
-    _numbers,
-    _read_table,
+    is_number,
+    label_column,
+    numbers,
+    read_table,
 )
 from quickstudy.apps.fewshot.methods import EncodedImages, images_of, named_encoder
 from quickstudy.errors import DataError, MissingError, UsageError
@@ -78,20 +78,20 @@ def _of_images(data: ClassData, x: Tensor) -> LoadedSupport:
 
 
 def _table(path: Path, recipe: Recipe, label: str | None) -> LoadedSupport:
-    table = _read_table(path)
-    label = _label_column(table, label, path)
+    table = read_table(path)
+    label = label_column(table, label, path)
     columns = [name for name in table if name != label]
     classes = sorted(set(table[label]))
     if len(classes) < 2:
         raise DataError(f"expected at least two classes in {path}, got {classes[0]!r} alone")
     y = torch.tensor([classes.index(name) for name in table[label]])
     texts = table[columns[0]]
-    if len(columns) == 1 and not all(map(_is_number, texts)):
+    if len(columns) == 1 and not all(map(is_number, texts)):
         known = named_encoder(recipe.data.encoder or "") if recipe.data.of_texts else None
         if known is None or isinstance(known, EncodedImages):
             raise UsageError(f"expected examples like {recipe.data.name}, got texts in {path}")
         return LoadedSupport(Support(known(texts), y, len(classes)), classes, [], None, texts)
-    x = _numbers(table, columns, path).float()
+    x = numbers(table, columns, path).float()
     shape = recipe.data.shape
     if recipe.data.of_images or recipe.data.of_texts or x.shape[1] != torch.Size(shape).numel():
         raise DataError(
