@@ -46,7 +46,8 @@ class Probe:
 
 
 def probe_of(learner: Learner | None, task: Episode) -> Probe:
-    """The learner's backbone, or if it has none with weights that takes single examples, a fixed random
+    """The learner's backbone, or if it has none with weights that takes single examples, a fixed
+    random
     network for examples of that shape."""
     backbone = None if learner is None else backbone_of(learner)
     has_weights = backbone is not None and any(True for _ in backbone.parameters())
