@@ -45,8 +45,8 @@ QueryPath = Annotated[Path, typer.Option(help="What to predict: images, or a tab
 UnlabelledPath = Annotated[
     Path | None,
     typer.Option(
-        help="More examples to learn from, without labels: images, or a table. Those of other "
-        "classes do no harm."
+        help="More examples to learn from, without labels: images, or a table. A few of "
+        "other classes do little harm."
     ),
 ]
 Suggest = Annotated[
