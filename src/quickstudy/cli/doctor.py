@@ -77,7 +77,9 @@ def doctor(
 
 def _text(found: Diagnosis) -> str:
     """What there is to do, all values as a table, and what was left out."""
-    lines = [f"{found.about}: {len(found.findings)} measures, {len(found.warnings)} warnings.", ""]
+    n = len(found.warnings)
+    warned = f"{n or 'no'} warning{'' if n == 1 else 's'}"
+    lines = [f"{found.about}: {len(found.findings)} measures, {warned}.", ""]
     for one in found.warnings:
         lines += [f"! {one.verdict} {one.advice}", ""]
     if found.findings:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quickstudy.apps.doctor.examples import LoadedSupport, load_support
-from quickstudy.apps.doctor.run_checks import RunTasks, costs, learning_curve, of_run, of_tasks
+from quickstudy.apps.doctor.run_checks import (
+    Measure,
+    Measures,
+    RunTasks,
+    costs,
+    learning_curve,
+    of_run,
+    of_tasks,
+)
 from quickstudy.apps.doctor.support_checks import against_training, of_support
 from quickstudy.diagnostics.finding import Finding, Skipped
 from quickstudy.errors import QuickstudyError
 from quickstudy.experiments.run import find_run, load_run
+from quickstudy.progress import Progress
 
 if TYPE_CHECKING:
     from quickstudy.experience import ExperienceStore
@@ -103,31 +111,34 @@ def diagnose(
         found.sections["Run"] = [Skipped("all measures of examples", why)]
         return found
     here = RunTasks(recipe, learner, tasks, n_tasks)
+    sections: dict[str, Measures] = {}
     if loaded is not None:
-        found.sections["Support set"] = _taken(of_support(learner, loaded))
-        found.sections["Support set and training"] = _taken(
-            against_training(folder, here, loaded.task)
-        )
-    found.sections["Run"] = _taken(of_run(here))
-    found.sections["Training tasks"] = _taken(of_tasks(here))
-    found.sections["Scarcity and sample efficiency"] = _taken(
-        learning_curve(here, folder, found.curve)
-    )
-    found.sections["Cost"] = _taken(costs(here, store))
+        sections["Support set"] = of_support(learner, loaded)
+        sections["Support set and training"] = against_training(folder, here, loaded.task)
+    sections["Run"] = of_run(here)
+    sections["Training tasks"] = of_tasks(here)
+    sections["Scarcity and sample efficiency"] = learning_curve(here, folder, found.curve)
+    sections["Cost"] = costs(here, store)
+    measures = {title: list(each) for title, each in sections.items()}
+    with Progress("diagnosing", sum(map(len, measures.values()))) as progress:
+        for title, each in measures.items():
+            found.sections[title] = []
+            for name, measure in each:
+                progress.update(name)
+                found.sections[title] += _taken(name, measure)
+                progress.advance()
     return found
 
 
-def _taken(measures: Iterable[tuple[str, Callable[[], Result | list[Result]]]]) -> list[Result]:
-    """Take measures; one that is refused is left out with the reason."""
-    taken: list[Result] = []
-    for name, measure in measures:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)
-                result = measure()
-        except QuickstudyError as error:
-            result = Skipped(name, str(error))
-        except RuntimeError as error:  # PyTorch's, of tasks whose shapes differ
-            result = Skipped(name, f"the tasks do not fit each other: {error}")
-        taken += result if isinstance(result, list) else [result]
-    return taken
+def _taken(name: str, measure: Measure) -> list[Result]:
+    """Take a measure; one that is refused is left out with the reason."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            warnings.filterwarnings("ignore", "There is a performance drop")  # PyTorch's vmap
+            result = measure()
+    except QuickstudyError as error:
+        result = Skipped(name, str(error))
+    except RuntimeError as error:  # PyTorch's, of tasks whose shapes differ
+        result = Skipped(name, f"the tasks do not fit each other: {error}")
+    return result if isinstance(result, list) else [result]

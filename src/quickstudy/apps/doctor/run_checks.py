@@ -48,7 +48,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RunTasks", "costs", "learning_curve", "of_run", "of_tasks"]
 
-Measures = Iterator[tuple[str, Callable[[], Any]]]
+Measure = Callable[[], Any]
+"""Takes a `Finding` or several, or says why not by `Skipped`."""
+
+Measures = Iterator[tuple[str, Measure]]
 
 N_QUERY = 5
 SHOTS = (1, 2, 5, 10)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from quickstudy.apps.doctor.examples import LoadedSupport
-from quickstudy.apps.doctor.run_checks import RunTasks
+from quickstudy.apps.doctor.run_checks import Measures, RunTasks
 from quickstudy.diagnostics.features import embed
 from quickstudy.diagnostics.finding import Finding, Skipped
 from quickstudy.diagnostics.mismatch import (
@@ -26,7 +24,6 @@ from quickstudy.tasks import Support
 
 __all__ = ["against_training", "of_support"]
 
-Measures = Iterator[tuple[str, Callable[[], Any]]]
 
 TASKS_TO_COMPARE = 40
 
