@@ -4,7 +4,13 @@ from sklearn.kernel_ridge import KernelRidge
 
 from quickstudy.diagnostics import support
 from quickstudy.diagnostics.finding import Skipped
-from quickstudy.diagnostics.support import copies, left_out_scores, mislabelled, unit_vectors
+from quickstudy.diagnostics.support import (
+    copies,
+    examine_support,
+    left_out_scores,
+    mislabelled,
+    unit_vectors,
+)
 
 
 def blobs(spread=0.4, ways=5, shots=5, seed=0):
@@ -60,3 +66,8 @@ def test_a_copy_in_another_class_and_among_the_queries_is_found():
 def test_with_one_or_two_examples_a_class_the_measure_is_left_out(shots):
     x, y = blobs(shots=shots)
     assert isinstance(mislabelled(unit_vectors(x), y), Skipped)
+
+
+def test_short_vectors_are_not_compared_by_their_directions():
+    x, y = np.array([[0.0], [0.1], [0.2], [1.0], [1.1], [1.2]]), np.repeat([0, 1], 3)
+    assert all(isinstance(found, Skipped) for found in examine_support(x, y))

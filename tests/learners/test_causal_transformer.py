@@ -116,10 +116,9 @@ def test_without_examples_predictions_are_finite(kind):
 
 
 def test_options_that_do_not_fit_are_refused():
-    with pytest.raises(UsageError, match="width of 21 or more"):
-        CausalTransformer(Flatten((20,)), 1, width=20)
-    with pytest.raises(UsageError, match="layers >= 1"):
-        make(Flatten((20,)), 1, layers=0)
+    for option in ({"width": 0}, {"layers": 0}, {"hidden": -1}):
+        with pytest.raises(UsageError, match="width >= 1, layers >= 1 and hidden >= 0"):
+            CausalTransformer(Flatten((20,)), 1, **option)
     with pytest.raises(UsageError, match="attention"):
         make(Flatten((20,)), 1, attention="none")
     with pytest.raises(UsageError, match="heads"):

@@ -38,6 +38,9 @@ MISFITS = 0.1
 """Share of the other examples that may be misfits too: where classes overlap, a misfit says nothing
 about its label."""
 
+MIN_NUMBERS = 8
+"""Of an example: the directions of shorter vectors say little."""
+
 COPY = 0.3
 """No pair of 480 clean support sets of Omniglot was nearer than 0.6."""
 
@@ -51,7 +54,7 @@ def examine_support(x: Array, y: Array, *, standardise: bool = False) -> list[Fi
         standardise: Whether to bring each column to variance 1 first, as suits numbers.
 
     Example:
-        >>> x = np.repeat(np.eye(3), 5, 0) + 0.1 * np.random.default_rng(0).normal(size=(15, 3))
+        >>> x = np.repeat(np.eye(3, 8), 5, 0) + 0.1 * np.random.default_rng(0).normal(size=(15, 8))
         >>> y = np.repeat([0, 1, 2], 5)
         >>> y[7] = 2
         >>> [found.examples for found in examine_support(x, y) if found.is_warning]
@@ -103,8 +106,9 @@ def mislabelled(u: Array, y: Array, names: Sequence[str] = ()) -> Finding | Skip
         names: Of the classes.
     """
     counts = np.bincount(y)
-    if len(counts) < 2 or counts.min() < 3:
-        return Skipped("mislabelled example", "it needs two classes with three examples of each")
+    if len(counts) < 2 or counts.min() < 3 or u.shape[1] < MIN_NUMBERS:
+        needed = f"two classes, three examples of each, and {MIN_NUMBERS} numbers an example"
+        return Skipped("mislabelled example", f"it needs {needed}")
     scores, rows = left_out_scores(u, y), np.arange(len(y))
     own = scores[rows, y]
     others = scores.copy()
@@ -146,8 +150,8 @@ def copies(u: Array, y: Array, queries: Array | None = None) -> Finding | Skippe
         y: Labels, (n,).
         queries: Unit vectors of the queries, (m, d), about the mean of the support set.
     """
-    if len(u) < 4:
-        return Skipped("copies", "it needs four examples")
+    if len(u) < 4 or u.shape[1] < MIN_NUMBERS:
+        return Skipped("copies", f"it needs four examples of {MIN_NUMBERS} numbers or more")
     distances = np.sqrt(np.maximum(2 - 2 * u @ u.T, 0))
     np.fill_diagonal(distances, np.inf)
     usual = max(float(np.median(distances.min(1))), 1e-9)
@@ -166,7 +170,8 @@ def copies(u: Array, y: Array, queries: Array | None = None) -> Finding | Skippe
         "copies",
         "warning" if found else "fine",
         value,
-        f"Example {shown} {'are' if len(examples) > 1 else 'is'} almost the same {what}."
+        f"Example{'s' if len(examples) > 1 else ''} {shown} "
+        f"{'are' if len(examples) > 1 else 'is'} almost the same {what}."
         if found
         else "No two examples of different classes are almost the same.",
         "Keep one of them, with the right label." if found else "",

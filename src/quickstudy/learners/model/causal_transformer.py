@@ -43,7 +43,8 @@ class CausalTransformer(InContextLearner):
     Args:
         backbone: Maps inputs (n, ...) to features (n, d); says d in `out_features`.
         n_outputs: Most classes a task may have, or size of a regression target.
-        width: Length of a token, a multiple of `heads`, of d + n_outputs or more.
+        width: Length of a token, a multiple of `heads`. With less than d + n_outputs, features and
+            targets share directions.
         layers: Number of layers.
         heads: Attention heads of each layer.
         attention: Softmax as in the paper, or linear.
@@ -74,12 +75,10 @@ class CausalTransformer(InContextLearner):
         super().__init__(backbone, n_outputs)
         check_option("attention", attention, ("softmax", "linear"))
         d, linear = feature_size(backbone), attention == "linear"
-        if layers < 1 or hidden < 0:
-            raise UsageError(f"expected layers >= 1 and hidden >= 0, got {layers} and {hidden}")
-        if width < d + n_outputs:
+        if min(width, layers) < 1 or hidden < 0:
             raise UsageError(
-                f"expected a width of {d + n_outputs} or more, for {d} features and a target of "
-                f"{n_outputs}, got {width}"
+                f"expected width >= 1, layers >= 1 and hidden >= 0, got {width}, {layers} and "
+                f"{hidden}"
             )
         self.from_features = nn.Linear(d, width, bias=False)
         self.from_target = nn.Linear(n_outputs, width, bias=False)
@@ -87,7 +86,7 @@ class CausalTransformer(InContextLearner):
         self.layers = nn.ModuleList(_Layer(width, heads, hidden, linear, d) for _ in range(layers))
         self.norm = nn.Identity() if linear else RMSNorm(width)
         self.head = nn.Linear(width, n_outputs, bias=False)
-        directions = nn.init.orthogonal_(torch.empty(width, width))
+        directions = nn.init.orthogonal_(torch.empty(width, max(width, d + n_outputs)))
         with torch.no_grad():
             self.from_features.weight.copy_(directions[:, :d])
             self.from_target.weight.copy_(directions[:, d : d + n_outputs])

@@ -36,6 +36,7 @@ class RL2(TrialPPO):
         discount, decay, clip, value_weight, entropy_weight, epochs, batches: See `PPO`.
 
     Example:
+        >>> import torch
         >>> from quickstudy.nn import Flatten
         >>> learner = RL2(Flatten((1,)), Discrete(5), hidden=8)
         >>> policy = learner.policy()

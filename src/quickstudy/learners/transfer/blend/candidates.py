@@ -27,6 +27,7 @@ from quickstudy.learners.transfer.heads import (
     NearestCentroid,
     NearestNeighbours,
 )
+from quickstudy.nn import full_precision
 from quickstudy.tasks import Support
 
 __all__ = [
@@ -176,7 +177,8 @@ class FittedViews:
         scores = []
         for name, folded, fits in self.parts:
             queries = folded.queries(vectors[name])
-            scores += [fit(queries)[:, 0] for fit in fits]
+            with full_precision(x):
+                scores += [fit(queries)[:, 0] for fit in fits]
         return torch.cat(scores)
 
 
@@ -197,8 +199,9 @@ def fit_candidates(views: Sequence[View], support: Support) -> Candidates:
         folded = FoldedView(parts[view.name], folds)
         heads = heads_for(view, len(support), n_way)
         names += [(view.name, name) for head in heads for name in head.names]
-        fits = [head.fit(folded) for head in heads]
-        left_out += [folds.left_out(fit(folded)) for fit in fits]
+        with full_precision(support.x):
+            fits = [head.fit(folded) for head in heads]
+            left_out += [folds.left_out(fit(folded)) for fit in fits]
         fitted.parts.append((view.name, folded, fits))
     return Candidates(
         names,

@@ -193,7 +193,7 @@ def _fit_forest(
         if not other.is_support:
             row = np.tile(np.arange(len(q)), n_whole)
             values = trees.predict(q, of_whole.repeat(len(q)), row)
-            return torch.from_numpy(values.reshape(1, 1, n_whole, len(q), -1).mean(2))
+            return torch.from_numpy(values.reshape(1, 1, n_whole, len(q), values.shape[1]).mean(2))
         # Each fold's trees predict the examples that it leaves out.
         tree, row = (~trains[of_folds]).nonzero()
         values = torch.from_numpy(trees.predict(q, tree, row))
