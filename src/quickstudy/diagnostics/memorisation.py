@@ -88,12 +88,12 @@ def generalisation_gap(
     is_large = gap - half > 0 and gap > limit
     unit = "mean squared error" if is_regression else "accuracy"
     values = (abs(float(known.mean())), abs(float(unknown.mean())))
-    shown = [f"{v:.3g}" if is_regression else f"{v:.0%}" for v in values]
+    texts = [f"{v:.3g}" if is_regression else f"{v:.0%}" for v in values]
     return Finding(
         "generalisation gap",
         "warning" if is_large else "fine",
         gap,
-        f"{unit.capitalize()} is {shown[0]} on training tasks and {shown[1]} on new ones"
+        f"{unit.capitalize()} is {texts[0]} on training tasks and {texts[1]} on new ones"
         + (": the learner overfits its training tasks." if is_large else "."),
         "Train on more classes (data.rotations, data.mirrors, tasks.augment), stop earlier "
         "(train.patience with a validation table), or use a smaller backbone."

@@ -61,8 +61,8 @@ def proxy_a_distance(source: Array, target: Array, *, folds: int = 5, seed: int 
         StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
     )
     split = StratifiedKFold(min(folds, len(source), len(target)), shuffle=True, random_state=seed)
-    told: Array = np.asarray(cross_val_predict(model, x, domain, cv=split))
-    wrong = told != domain
+    predicted: Array = np.asarray(cross_val_predict(model, x, domain, cv=split))
+    wrong = predicted != domain
     error = (wrong[domain == 0].mean() + wrong[domain == 1].mean()) / 2
     low, high = _wilson(error, 2 * min(len(source), len(target)))
     value = max(0.0, 2 * (1 - 2 * error))

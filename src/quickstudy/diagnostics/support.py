@@ -165,12 +165,12 @@ def copies(u: Array, y: Array, queries: Array | None = None) -> Finding | Skippe
         if to_queries[i, k] / usual < value:
             value, what, examples = float(to_queries[i, k]) / usual, "among the queries", (int(i),)
     found = value <= COPY
-    shown = " and ".join(str(e + 1) for e in examples)
+    rows = " and ".join(str(e + 1) for e in examples)
     return Finding(
         "copies",
         "warning" if found else "fine",
         value,
-        f"Example{'s' if len(examples) > 1 else ''} {shown} "
+        f"Example{'s' if len(examples) > 1 else ''} {rows} "
         f"{'are' if len(examples) > 1 else 'is'} almost the same {what}."
         if found
         else "No two examples of different classes are almost the same.",

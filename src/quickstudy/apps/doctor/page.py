@@ -108,18 +108,18 @@ def _pictures(diagnosis: Diagnosis, finding: Finding) -> str:
     """The examples that a finding is about."""
     support = diagnosis.support
     assert support is not None
-    shown = []
+    figures = []
     for i in finding.examples[:8]:
         label = escape(support.classes[int(support.task.y[i])])
         caption = f"<figcaption>{i + 1}: {label}</figcaption>"
         if support.pixels is not None:
             image = f'<img alt="example {i + 1}" src="{_png(support.pixels[i])}">'
-            shown.append(f"<figure>{image}{caption}</figure>")
+            figures.append(f"<figure>{image}{caption}</figure>")
         else:
             text = escape(support.words[i][:200])
-            shown.append(f"<figure><blockquote>{text}</blockquote>{caption}</figure>")
+            figures.append(f"<figure><blockquote>{text}</blockquote>{caption}</figure>")
     return (
-        f'<p class="small">{escape(finding.measure)}, as the learner sees it:</p>{"".join(shown)}'
+        f'<p class="small">{escape(finding.measure)}, as the learner sees it:</p>{"".join(figures)}'
     )
 
 

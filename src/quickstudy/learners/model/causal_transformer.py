@@ -107,18 +107,18 @@ class CausalTransformer(InContextLearner):
         y = torch.cat([episode.support.y, episode.query.y])
         return self.objective(widen(scores)[:, : episode.n_way], y)
 
-    def _read(self, known: Tensor, targets: Tensor, asked: Tensor, n_before: Tensor) -> Tensor:
+    def _read(self, support: Tensor, targets: Tensor, query: Tensor, n_before: Tensor) -> Tensor:
         """Answers (m, n_outputs) to the features of m inputs.
 
         Args:
-            known: Features of the examples, shape (n, d).
+            support: Features of the examples, shape (n, d).
             targets: Of the examples, as vectors, shape (n, n_outputs).
-            asked: Features of the inputs, shape (m, d).
+            query: Features of the inputs, shape (m, d).
             n_before: How many examples come before each of the inputs, shape (m,).
         """
-        n = len(known)
-        examples = self.from_features(known) + self.from_target(targets)
-        tokens = torch.cat([self.start[None], examples, self.from_features(asked)])
+        n = len(support)
+        examples = self.from_features(support) + self.from_target(targets)
+        tokens = torch.cat([self.start[None], examples, self.from_features(query)])
         position = torch.arange(n + 1, device=tokens.device)
         last_seen = torch.cat([position, n_before])  # of the start and the examples, (n + 1 + m,)
         mask = position <= last_seen[:, None]  # (n + 1 + m, n + 1)
