@@ -7,11 +7,10 @@ import hashlib
 import json
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Query
 
 from quickstudy.apps.recommend import AdaptedRecommender, Recommender
-from quickstudy.apps.recommend.identifiers import Unknown, plain
+from quickstudy.apps.recommend.identifiers import TitleIndex, Unknown
 from quickstudy.errors import UsageError
 from quickstudy.serve.schemas import (
     About,
@@ -46,7 +45,7 @@ def recommender_routes(
     routes = APIRouter()
     about = _about(recommender, name, is_demo)
     positions = {item: i for i, item in enumerate(recommender.items_)}
-    index = _TitleIndex(recommender)
+    index = TitleIndex(recommender.titles_, recommender.item_counts)
     recommender.adapt().top_n(1)  # fills caches before the first request
 
     @routes.get("")
@@ -87,22 +86,6 @@ def recommender_routes(
         return ItemList(items=items, ignored=ignored + unknown)
 
     return routes
-
-
-class _TitleIndex:
-    """Finds items by words of their titles; capitals and accents need not match."""
-
-    def __init__(self, recommender: Recommender) -> None:
-        by_popularity = np.argsort(-recommender.item_counts, kind="stable").tolist()
-        self.titles = [(i, plain(recommender.titles_[i])) for i in by_popularity]
-
-    def search(self, text: str, n: int) -> list[int]:
-        """Positions of up to `n` items; those whose title starts with the text come first."""
-        text = plain(text)
-        words = text.split()
-        matches = [(i, title) for i, title in self.titles if all(word in title for word in words)]
-        matches.sort(key=lambda match: not match[1].startswith(text))
-        return [i for i, _ in matches[:n]]
 
 
 def _about(recommender: Recommender, name: str, is_demo: bool) -> About:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -125,7 +125,6 @@ def readable_columns(
         DataError: If a row cannot be read and none may be left out, or too many; names the row.
     """
     user, item, rating, time = map(_plain, (user, item, rating, time))
-    assert user is not None and item is not None
     users, user_position = CodedColumn.of(user).names()
     items, item_position = CodedColumn.of(item).names()
     n = len(user_position)

@@ -6,6 +6,7 @@ Shapes: U users, I items, V rating values (1 for clicks), D attributes of a user
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,10 +22,11 @@ from quickstudy.apps.recommend.bases.base import Base, Matrix
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
 from quickstudy.apps.recommend.checks import check_on_scale
 from quickstudy.apps.recommend.cold_users import user_folds
+from quickstudy.apps.recommend.filters import matching_items
 from quickstudy.apps.recommend.history import clicks_of, ratings_of, row_of
-from quickstudy.apps.recommend.identifiers import Catalogue, Unknown, identifier
+from quickstudy.apps.recommend.identifiers import Catalogue, TitleIndex, Unknown, identifier
 from quickstudy.apps.recommend.interactions import Interactions
-from quickstudy.apps.recommend.memory import check_memory, chunks
+from quickstudy.apps.recommend.memory import check_memory
 from quickstudy.apps.recommend.meta_level import (
     ChoiceLevel,
     Configuration,
@@ -36,6 +38,8 @@ from quickstudy.apps.recommend.meta_level import (
     UnorderedChoiceLevel,
 )
 from quickstudy.apps.recommend.meta_level.inputs import configurations_of
+from quickstudy.apps.recommend.ranking import best_items, write_lists
+from quickstudy.apps.recommend.scales import nearest_levels, rating_levels
 from quickstudy.apps.recommend.saving import load_recommender, save_recommender
 from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.html import html_table
@@ -48,8 +52,8 @@ N_FOLDS = 4
 """Folds of training users. The meta-level learns from the users of a fold with bases that have not
 seen them."""
 
-MAX_RATING_VALUES = 20
-"""Most different ratings to learn from."""
+MAX_META_USERS = 4000
+"""Users that the meta-level learns from, drawn at random where there are more."""
 
 MIN_USERS = 20
 """Fewest training users with two ratings or more to learn from."""
@@ -72,8 +76,10 @@ class Recommender:
         configurations_: Each base with each of its settings.
         best_configuration_: The best single configuration for the training users.
         meta_level_: The meta-level.
-        items_, titles_: Of the training data.
-        rating_values_: The different ratings, with the ends of the scale, (V,); for clicks [1].
+        items_, titles_, item_columns_: Of the training data: names, titles and attributes.
+        rating_values_: The different ratings, with the ends of the scale, (V,), or the levels that
+            a scale of more than 20 is divided into; for clicks [1].
+        scale_: The lowest and highest possible rating.
         catalogue_: Looks up items by name or title.
         clicks_, ordered_: Whether it learned from clicks, and whether their order is known.
         encoder_: Encodes users' attributes.
@@ -134,13 +140,16 @@ class Recommender:
         """
         self._check_data(data)
         n_users = len(data.users)
-        self.rating_values_ = np.union1d(data.rating_values, data.rating_range)
+        if not data.clicks:
+            levels = nearest_levels(data.rating, self.rating_values_)
+            data = replace(data, rating=levels, scale=None)
         self.items_, self.titles_ = data.items, data.titles or data.items
         self.catalogue_ = Catalogue(self.items_, self.titles_)
+        self.item_columns_ = dict(data.item_columns)
         self.training_users_ = set(map(_hash, data.users))
         self.encoder_ = AttributeEncoder().fit(data.user_columns, n_users)
         parts = []
-        for fold in track(user_folds(n_users, N_FOLDS, self.seed), "inner folds"):
+        for fold in track(_inner_folds(n_users, self.seed), "inner folds"):
             others = np.setdiff1d(np.arange(n_users), fold)
             bases = self._fit_bases(data.of_users(others))
             parts.append(self._examples(bases, data.of_users(fold)))
@@ -162,11 +171,10 @@ class Recommender:
 
     def _check_data(self, data: Interactions) -> None:
         self.set_data_kind(data.clicks, ordered=data.time is not None)
-        if not data.clicks and not 2 <= len(data.rating_values) <= MAX_RATING_VALUES:
-            raise DataError(
-                f"expected 2 to {MAX_RATING_VALUES} different ratings, got "
-                f"{len(data.rating_values)}: round them, or take them as clicks"
-            )
+        self.scale_ = data.rating_range
+        self.rating_values_ = (
+            np.ones(1) if data.clicks else rating_levels(data.rating, data.rating_range)
+        )
         check_memory(len(data.users), len(data.items), len(data.rating))
         n_usable = int((data.user_counts >= 2).sum())
         if n_usable < MIN_USERS:
@@ -201,7 +209,7 @@ class Recommender:
                 be read.
         """
         self._check_fitted()
-        entries = clicks_of(history) if self.clicks_ else ratings_of(history, self._scale)
+        entries = clicks_of(history) if self.clicks_ else ratings_of(history, self.scale_)
         items = [item for item, _ in entries]
         positions = self.positions(items, unknown)
         values = [value for _, value in entries]
@@ -235,6 +243,9 @@ class Recommender:
             ratings: What is known of the users, (U, I), as `Interactions.matrix` makes it.
             users: Their attributes, (U, D), as `encoder_` makes them.
         """
+        if not self.clicks_:
+            levels = nearest_levels(ratings.data, self.rating_values_)
+            ratings = Matrix((levels, ratings.indices, ratings.indptr), shape=ratings.shape)
         return self.meta_level_.inputs(self.bases_, ratings, users, self.rating_values_)
 
     def probabilities(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
@@ -248,31 +259,43 @@ class Recommender:
         check_finite(torch.from_numpy(probabilities), "the recommender")
         return probabilities
 
-    def top_all(self, data: Interactions, n: int = 10, *, unknown: Unknown = "raise") -> np.ndarray:
-        """The best unseen items for each user of some data, given all their interactions there.
+    def top_all(
+        self,
+        data: Interactions,
+        n: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        include_seen: bool = False,
+        unknown: Unknown = "ignore",
+        n_jobs: int = 1,
+        to: str | Path | None = None,
+    ) -> np.ndarray:
+        """The best items for each user of some data, given all their interactions there.
 
         Args:
             data: Ratings or clicks, also of training users.
             n: How many items.
-            unknown: "raise" refuses items that training did not have; "ignore" leaves them out.
+            where: Only items with these attributes (see `AdaptedRecommender.top_n`).
+            include_seen: Also items that the user has already rated or chosen.
+            unknown: "ignore" leaves out items that training did not have, with a warning; "raise"
+                refuses them.
+            n_jobs: Processes to divide the users among; -1 is one a core. Needs joblib, whose
+                back ends of Dask or Ray divide them among machines.
+            to: A CSV or Parquet file to write, with the columns user, rank, item, title and score.
 
         Returns:
-            Positions in `items_`, (U, n), best first; -1 where fewer items are unseen.
+            Positions in `items_`, (U, n), best first; -1 where fewer items are left.
         """
         aligned, users = self.align(data, cold=False, unknown=unknown)
         if not 1 <= n <= len(self.items_):
             raise UsageError(f"expected n of 1 to {len(self.items_)}, the items, got {n}")
-        ratings = aligned.matrix()
-        best = []
-        for chunk in chunks(len(users), len(self.items_)):
-            known = ratings[chunk]
-            scores = self.probabilities(known, users[chunk]) @ self.rating_values_
-            rows = np.repeat(np.arange(known.shape[0]), np.diff(known.indptr))
-            scores[rows, known.indices] = -np.inf  # all stored entries, also ratings of 0
-            top = np.argsort(-scores, 1, kind="stable")[:, :n]
-            is_unseen = np.isfinite(np.take_along_axis(scores, top, 1))
-            best.append(np.where(is_unseen, top, -1))
-        return np.concatenate(best)
+        allowed = matching_items(self.item_columns_, where) if where else None
+        options = {"allowed": allowed, "include_seen": include_seen, "n_jobs": n_jobs}
+        positions, scores = best_items(self, aligned.matrix(), users, n, **options)
+        if to is not None:
+            labels = self.catalogue_.labels
+            write_lists(Path(to), data.users, positions, scores, self.items_, labels)
+        return positions
 
     def fit_meta_level(
         self, examples: MetaExamples, kind: Kind, configuration: Configuration | None = None
@@ -285,7 +308,7 @@ class Recommender:
         return self._level_class(self.rating_values_, self.configurations_, kind, configuration)
 
     def align(
-        self, data: Interactions, *, cold: bool = True, unknown: Unknown = "raise"
+        self, data: Interactions, *, cold: bool = True, unknown: Unknown = "ignore"
     ) -> tuple[Interactions, np.ndarray]:
         """The same interactions with items numbered as in training, and the users' attributes, (U,
         D).
@@ -293,7 +316,8 @@ class Recommender:
         Args:
             data: Ratings or clicks.
             cold: Refuse users that training has seen.
-            unknown: "raise" refuses items that training did not have; "ignore" leaves them out.
+            unknown: "ignore" leaves out items that training did not have, with a warning; "raise"
+                refuses them.
 
         Raises:
             DataError: For an item or a rating that training did not have, or a user that it had if
@@ -317,7 +341,7 @@ class Recommender:
             raise DataError(
                 "expected times, as in training, got none: the order of clicks is learned from"
             )
-        check_on_scale(data.rating, self._scale)
+        check_on_scale(data.rating, self.scale_)
         aligned = replace(
             data,
             items=self.items_,
@@ -341,6 +365,29 @@ class Recommender:
         """Interactions of each item in training, (I,)."""
         base, name = ("popularity", "counts") if self.clicks_ else ("bayes", "item_counts")
         return self.bases_[base].state()[name]
+
+    def search(
+        self, text: str = "", n: int = 10, *, where: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """Items whose title has all words, those with most interactions first.
+
+        Args:
+            text: Words, in any order; capitals and accents need not match.
+            n: How many items at most.
+            where: Only items with these attributes (see `AdaptedRecommender.top_n`).
+        """
+        self._check_fitted()
+        found = TitleIndex(self.titles_, self.item_counts).search(text, len(self.items_))
+        if where:
+            allowed = matching_items(self.item_columns_, where)
+            found = [i for i in found if allowed[i]]
+        return [self.items_[i] for i in found[:n]]
+
+    @property
+    def item_vectors(self) -> np.ndarray:
+        """Factors of each item, whose cosine tells how similar two are, (I, K)."""
+        factors = self.bases_["factors"].state()["item_factors"]
+        return factors if self.clicks_ else factors[:, 1:]
 
     def title(self, item: str) -> str:
         """How to show an item, by its name."""
@@ -388,10 +435,6 @@ class Recommender:
         }
         self.configurations_ = configurations_of(self.base_classes_)
 
-    @property
-    def _scale(self) -> tuple[float, float]:
-        return self.rating_values_[0], self.rating_values_[-1]
-
     def _fit_bases(self, data: Interactions) -> dict[str, Base]:
         n_users, n_items = len(data.users), len(data.items)
         users = self.encoder_(data.user_columns, n_users)
@@ -419,6 +462,13 @@ class Recommender:
     def _check_fitted(self) -> None:
         if not hasattr(self, "bases_"):
             raise UsageError("expected a fitted recommender: call fit, or load a saved one")
+
+
+def _inner_folds(n_users: int, seed: int) -> list[np.ndarray]:
+    """Folds of users for the meta-level, `MAX_META_USERS` in all or little more: for each, the bases
+    learn from all other users."""
+    folds = user_folds(n_users, max(N_FOLDS, n_users // MAX_META_USERS), seed)
+    return folds[: math.ceil(MAX_META_USERS / len(folds[0]))]
 
 
 def _hash(user: str) -> str:

@@ -48,8 +48,10 @@ def save_recommender(recommender: Recommender, folder: Path) -> None:
         "extra_bases": list(recommender.extra_bases),
         "seed": recommender.seed,
         "rating_values": recommender.rating_values_.tolist(),
+        "scale": list(recommender.scale_),
         "items": recommender.items_,
         "titles": recommender.titles_,
+        "item_columns": {name: list(v) for name, v in recommender.item_columns_.items()},
         "training_users": sorted(recommender.training_users_),
         "attributes": recommender.encoder_.state(),
         "best_configuration": [best.base, str(best.setting)],
@@ -79,9 +81,11 @@ def _restored(
 ) -> Recommender:
     restored = recommender(meta=state["meta"], extra_bases=state["extra_bases"], seed=state["seed"])
     restored.rating_values_ = np.array(state["rating_values"])
+    restored.scale_ = tuple(state["scale"])
     restored.set_data_kind(clicks=len(restored.rating_values_) == 1, ordered=state["ordered"])
     restored.items_, restored.titles_ = state["items"], state["titles"]
     restored.catalogue_ = Catalogue(restored.items_, restored.titles_)
+    restored.item_columns_ = state["item_columns"]
     restored.training_users_ = set(state["training_users"])
     restored.encoder_ = AttributeEncoder.of(state["attributes"])
     base, setting = state["best_configuration"]

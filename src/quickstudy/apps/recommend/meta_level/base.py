@@ -189,7 +189,7 @@ class MetaLevel(ABC):
 
 
 def tensor(values: np.ndarray) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32)
+    return torch.as_tensor(values, dtype=torch.float32)
 
 
 def _tensors(inputs: MetaInputs) -> tuple[Tensor, Tensor, Tensor]:
