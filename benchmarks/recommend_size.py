@@ -61,15 +61,16 @@ def write_ratings(path: Path, n_users: int, n_items: int, n_ratings: int, seed: 
     expected += (user_factors[user] * item_factors[item]).sum(1)
     rating = np.clip(np.round(expected + 0.7 * rng.normal(size=n_ratings)), 1, 5).astype(int)
     time_of_rating = 1_500_000_000 + rng.integers(50_000_000, size=n_ratings)
+    columns = (column.tolist() for column in (user, item, rating, time_of_rating))
     with path.open("w") as file:
         file.write("user,item,rating,time\n")
-        for row in zip(user.tolist(), item.tolist(), rating.tolist(), time_of_rating.tolist()):
-            file.write("u%d,i%d,%d,%d\n" % row)
+        for u, i, r, t in zip(*columns, strict=True):
+            file.write(f"u{u},i{i},{r},{t}\n")
 
 
 def measure(case: str) -> dict[str, Any]:
     """Seconds of each step, and the memory of all, in this process."""
-    n_users, n_items, n_ratings, clicks = CASES[case]
+    clicks = CASES[case][3]
     seconds: dict[str, float] = {}
 
     @contextmanager

@@ -36,12 +36,7 @@ def recommender_routes(
         recommender: Fitted or loaded; it is not changed.
         name: Shown to clients.
         is_demo: Whether its data is invented.
-
-    Raises:
-        UsageError: If it learned from clicks.
     """
-    if recommender.clicks_:
-        raise UsageError("expected a recommender of ratings to serve, got one of clicks")
     routes = APIRouter()
     about = _about(recommender, name, is_demo)
     positions = {item: i for i, item in enumerate(recommender.items_)}
@@ -97,6 +92,7 @@ def _about(recommender: Recommender, name: str, is_demo: bool) -> About:
         id=hashlib.sha256(content).hexdigest()[:16],
         items=len(recommender.items_),
         users=recommender.n_users,
+        clicks=recommender.clicks_,
         scale=scale,
         numbers=list(recommender.encoder_.numbers),
         words=recommender.encoder_.words,
@@ -112,11 +108,16 @@ def _item(recommender: Recommender, position: int) -> Item:
 
 def _adapt(recommender: Recommender, request: UserRequest) -> tuple[AdaptedRecommender, list[str]]:
     """The recommender adapted to a user, and the unknown items that were left out."""
-    rated = [rating.item for rating in request.ratings]
-    _, ignored = _known_items(recommender, rated, request.unknown)
+    if request.ratings and recommender.clicks_:
+        raise UsageError("expected `chosen` for a recommender of clicks, got ratings")
+    if request.chosen and not recommender.clicks_:
+        raise UsageError("expected `ratings` for a recommender of ratings, got chosen items")
+    items = request.chosen or [rating.item for rating in request.ratings]
+    _, ignored = _known_items(recommender, items, request.unknown)
     left_out = set(ignored)
-    ratings = [(r.item, r.rating) for r in request.ratings if r.item not in left_out]
-    return recommender.adapt(ratings, request.attributes), ignored
+    history = request.chosen or [(r.item, r.rating) for r in request.ratings]
+    known = [entry for entry, item in zip(history, items, strict=True) if item not in left_out]
+    return recommender.adapt(known, request.attributes), ignored
 
 
 def _known_items(

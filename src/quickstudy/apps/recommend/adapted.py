@@ -146,6 +146,7 @@ class AdaptedRecommender:
                 rating=None if recommender.clicks_ else float(self._expected_ratings(i)),
                 likely=float(self.probabilities[i, upper_half:].sum()),
                 because=[labels[j] for j in reasons_of_item],
+                usual=float(recommender.usual_scores[i]),
             )
             for i, reasons_of_item in zip(best, reasons, strict=True)
         )
@@ -185,8 +186,9 @@ class AdaptedRecommender:
         return {**named(recommender.meta_level_.decision(inputs.user_features)), "usual": usual}
 
     def ask(self, n: int = 1, *, skip: Sequence[Any] = (), unknown: Unknown = "raise") -> list[str]:
-        """The items whose ratings would tell most about this user, best first (preference
-        elicitation; see `BayesianMF.ask`). Each counts on the answers to those before.
+        """The items to ask about, best first. Of ratings those that would tell most about this user
+        (preference elicitation; see `BayesianMF.ask`), where each counts on the answers to those
+        before; of clicks those that most users have chosen.
 
         Args:
             n: How many.
@@ -195,21 +197,24 @@ class AdaptedRecommender:
                 them out.
 
         Raises:
-            UsageError: If `n` is not positive, or the recommender is of clicks.
+            UsageError: If `n` is not positive.
             DataError: For an unknown item.
         """
         if n < 1:
             raise UsageError(f"expected n of 1 or more, got {n}")
-        bayes = self.recommender.bases_.get("bayes")
-        if not isinstance(bayes, BayesianMF):
-            raise UsageError(
-                "expected a recommender of ratings to ask for some, got one of clicks: ask about "
-                "what most have chosen"
-            )
-        positions = self.recommender.positions(skip, unknown)
+        recommender = self.recommender
+        positions = recommender.positions(skip, unknown)
         known = positions[positions >= 0].tolist()
-        questions = bayes.ask(self.ratings, self.attributes, n, known)
-        return [self.recommender.items_[i] for i in questions]
+        bayes = recommender.bases_.get("bayes")
+        if isinstance(bayes, BayesianMF):
+            known_part = recommender.known_part(self.ratings)
+            skipped = [i for i in known if i < known_part.shape[1]]
+            questions = bayes.ask(known_part, self.attributes, n, skipped)
+        else:
+            by_count = np.argsort(-recommender.item_counts, kind="stable")
+            is_known = np.isin(by_count, [*known, *self.ratings.indices])
+            questions = by_count[~is_known][:n].tolist()
+        return [recommender.items_[i] for i in questions]
 
     def _expected_ratings(self, positions: np.ndarray | int) -> np.ndarray:
         """For clicks, the probabilities of being chosen next."""
@@ -226,8 +231,13 @@ class AdaptedRecommender:
         that raise its score most."""
         recommender = self.recommender
         base = recommender.bases_[recommender.meta_level_.EXPLAINING_BASE]
-        contributions = base.contributions(self.ratings, self.attributes, items)  # (rated, items)
-        is_liked, reasons = self._is_liked, []
+        new_items, known = recommender.new_items_, recommender.known_part(self.ratings)
+        if new_items is None:
+            contributions = base.contributions(known, self.attributes, items)  # (rated, items)
+        else:
+            to_all = base.contributions(known, self.attributes, np.arange(known.shape[1]))
+            contributions = np.concatenate([to_all, new_items.mix(to_all)], 1)[:, items]
+        is_liked, reasons = self._is_liked[: known.nnz], []  # new items come last
         for of_item in contributions.T:
             order = np.argsort(-of_item, kind="stable")
             strongest = [j for j in order if is_liked[j] and of_item[j] > 0][:n]

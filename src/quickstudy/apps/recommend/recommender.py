@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -18,7 +20,7 @@ import torch
 
 from quickstudy.apps.recommend.adapted import AdaptedRecommender
 from quickstudy.apps.recommend.attributes import AttributeEncoder
-from quickstudy.apps.recommend.bases.base import Base, Matrix
+from quickstudy.apps.recommend.bases.base import Base, Matrix, entry_mask
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
 from quickstudy.apps.recommend.checks import check_on_scale
 from quickstudy.apps.recommend.cold_users import user_folds
@@ -38,9 +40,10 @@ from quickstudy.apps.recommend.meta_level import (
     UnorderedChoiceLevel,
 )
 from quickstudy.apps.recommend.meta_level.inputs import configurations_of
+from quickstudy.apps.recommend.new_items import NewItems, extended
 from quickstudy.apps.recommend.ranking import best_items, write_lists
-from quickstudy.apps.recommend.scales import nearest_levels, rating_levels
 from quickstudy.apps.recommend.saving import load_recommender, save_recommender
+from quickstudy.apps.recommend.scales import nearest_levels, rating_levels
 from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.html import html_table
 from quickstudy.learners.base import check_finite
@@ -81,6 +84,7 @@ class Recommender:
             a scale of more than 20 is divided into; for clicks [1].
         scale_: The lowest and highest possible rating.
         catalogue_: Looks up items by name or title.
+        new_items_: Items that `with_items` added, or None.
         clicks_, ordered_: Whether it learned from clicks, and whether their order is known.
         encoder_: Encodes users' attributes.
         single_levels_, examples_: After `fit` alone: a meta-level of each single configuration, and
@@ -100,6 +104,7 @@ class Recommender:
         for name in extra_bases:
             check_option("base", name, META_LEARNED_BASES)
         self.meta, self.extra_bases, self.seed = meta, tuple(extra_bases), seed
+        self.new_items_: NewItems | None = None
 
     def __repr__(self) -> str:
         options = f"meta={self.meta}, extra_bases={self.extra_bases}, seed={self.seed}"
@@ -139,13 +144,14 @@ class Recommender:
                 data than memory can hold.
         """
         self._check_data(data)
+        vars(self).pop("usual_scores", None)  # cached after an earlier fit
         n_users = len(data.users)
         if not data.clicks:
             levels = nearest_levels(data.rating, self.rating_values_)
             data = replace(data, rating=levels, scale=None)
         self.items_, self.titles_ = data.items, data.titles or data.items
         self.catalogue_ = Catalogue(self.items_, self.titles_)
-        self.item_columns_ = dict(data.item_columns)
+        self.item_columns_, self.new_items_ = dict(data.item_columns), None
         self.training_users_ = set(map(_hash, data.users))
         self.encoder_ = AttributeEncoder().fit(data.user_columns, n_users)
         parts = []
@@ -243,10 +249,21 @@ class Recommender:
             ratings: What is known of the users, (U, I), as `Interactions.matrix` makes it.
             users: Their attributes, (U, D), as `encoder_` makes them.
         """
+        known = self.known_part(ratings)
         if not self.clicks_:
-            levels = nearest_levels(ratings.data, self.rating_values_)
-            ratings = Matrix((levels, ratings.indices, ratings.indptr), shape=ratings.shape)
-        return self.meta_level_.inputs(self.bases_, ratings, users, self.rating_values_)
+            levels = nearest_levels(known.data, self.rating_values_)
+            known = Matrix((levels, known.indices, known.indptr), shape=known.shape)
+        inputs = self.meta_level_.inputs(self.bases_, known, users, self.rating_values_)
+        if self.new_items_ is None:
+            return inputs
+        is_seen = entry_mask(ratings)[:, known.shape[1] :].toarray() > 0
+        return self.new_items_.extend(inputs, is_seen, self.clicks_)
+
+    def known_part(self, ratings: Matrix) -> Matrix:
+        """The columns of the items of training, (U, I)."""
+        if self.new_items_ is None:
+            return ratings
+        return ratings[:, : len(self.new_items_.projection)]
 
     def probabilities(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         """The probability of each rating value for all items, (U, I, V); for clicks, of being
@@ -258,6 +275,39 @@ class Recommender:
         probabilities = self.meta_level_.probabilities(self.meta_inputs(ratings, users))
         check_finite(torch.from_numpy(probabilities), "the recommender")
         return probabilities
+
+    def with_items(
+        self,
+        items: Mapping[Any, Mapping[str, Any]],
+        *,
+        titles: Mapping[Any, str] | None = None,
+        first: Interactions | None = None,
+        text_encoder: Callable[[list[str]], Any] | None = None,
+    ) -> Recommender:
+        """The same recommender with new items beside those of training, in one list. Nothing is
+        learned anew; items that were added before are replaced.
+
+        Args:
+            items: Attributes of each new item, named as the columns of the items in training; maybe
+                none.
+            titles: How to show them, by item.
+            first: The first interactions with them, and all others of these users.
+            text_encoder: Maps titles to vectors, such as one of `quickstudy.encoders`: then titles
+                count as attributes do.
+
+        Raises:
+            DataError: If an item is known from training, or interactions are not as in training.
+            UsageError: For an attribute that training did not have.
+
+        Example:
+            >>> from quickstudy.apps.recommend import Recommender, generated
+            >>> recommender = Recommender().fit(generated(n_users=60, n_items=30))
+            >>> more = recommender.with_items({"film 31": {"genres": ["space"]}})
+            >>> more.adapt({"item 3": 5}).predict(["film 31"]).shape
+            (1,)
+        """
+        self._check_fitted()
+        return extended(self, items, titles or {}, first, text_encoder)
 
     def top_all(
         self,
@@ -332,7 +382,9 @@ class Recommender:
         position[interacted] = self.positions(names, unknown, "rated items")
         known = position[data.item] >= 0
         if not known.any():
-            raise DataError("expected ratings of items of the training data, got none")
+            raise DataError(
+                f"expected items of the training data, got none: {names[0]!r} is not among them"
+            )
         if self.clicks_:
             data = data.as_clicks()
         elif data.clicks:
@@ -364,7 +416,8 @@ class Recommender:
     def item_counts(self) -> np.ndarray:
         """Interactions of each item in training, (I,)."""
         base, name = ("popularity", "counts") if self.clicks_ else ("bayes", "item_counts")
-        return self.bases_[base].state()[name]
+        counts = self.bases_[base].state()[name]
+        return counts if self.new_items_ is None else np.append(counts, self.new_items_.counts)
 
     def search(
         self, text: str = "", n: int = 10, *, where: Mapping[str, Any] | None = None
@@ -383,11 +436,20 @@ class Recommender:
             found = [i for i in found if allowed[i]]
         return [self.items_[i] for i in found[:n]]
 
+    @cached_property
+    def usual_scores(self) -> np.ndarray:
+        """The rating of each item, or for clicks the probability, that is expected of a user of
+        whom nothing is known, (I,)."""
+        return self.adapt().probabilities @ self.rating_values_
+
     @property
     def item_vectors(self) -> np.ndarray:
         """Factors of each item, whose cosine tells how similar two are, (I, K)."""
         factors = self.bases_["factors"].state()["item_factors"]
-        return factors if self.clicks_ else factors[:, 1:]
+        factors = factors if self.clicks_ else factors[:, 1:]
+        if self.new_items_ is None:
+            return factors
+        return np.concatenate([factors, self.new_items_.mix(factors.T).T])
 
     def title(self, item: str) -> str:
         """How to show an item, by its name."""
@@ -440,10 +502,15 @@ class Recommender:
         users = self.encoder_(data.user_columns, n_users)
         items = AttributeEncoder().fit(data.item_columns, n_items)(data.item_columns, n_items)
         ratings = data.matrix()
-        return {
-            name: base().fit(ratings, users, items, self.seed)
-            for name, base in self.base_classes_.items()
-        }
+
+        def fitted(name: str) -> Base:
+            return self.base_classes_[name]().fit(ratings, users, items, self.seed)
+
+        networks = {name: fitted(name) for name in self.extra_bases}
+        names = [name for name in self.base_classes_ if name not in networks]
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy and SciPy free the lock
+            bases = dict(zip(names, pool.map(fitted, names), strict=True))
+        return {**bases, **networks}
 
     def _examples(self, bases: dict[str, Base], data: Interactions) -> MetaExamples:
         rng = np.random.default_rng(self.seed)
@@ -465,8 +532,8 @@ class Recommender:
 
 
 def _inner_folds(n_users: int, seed: int) -> list[np.ndarray]:
-    """Folds of users for the meta-level, `MAX_META_USERS` in all or little more: for each, the bases
-    learn from all other users."""
+    """Folds of users for the meta-level to learn from, with `MAX_META_USERS` in all, or little
+    more. For each, the bases learn from all other users."""
     folds = user_folds(n_users, max(N_FOLDS, n_users // MAX_META_USERS), seed)
     return folds[: math.ceil(MAX_META_USERS / len(folds[0]))]
 

@@ -11,6 +11,7 @@ import torch
 from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.identifiers import Catalogue
 from quickstudy.apps.recommend.meta_level import Configuration
+from quickstudy.apps.recommend.new_items import NewItems
 from quickstudy.engine import checkpoints
 from quickstudy.errors import MissingError, RunError
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from quickstudy.apps.recommend.recommender import Recommender
 
 __all__ = ["check_folder", "load_recommender", "save_recommender"]
+
+NEW_ITEMS = "new_items"
+"""The name of the arrays of items that were added after training."""
 
 APPLICATION = "recommender"
 """Tells the folder of a recommender from those of other applications."""
@@ -41,6 +45,10 @@ def save_recommender(recommender: Recommender, folder: Path) -> None:
         for name, base in recommender.bases_.items()
     }
     tensors[META_LEVEL] = recommender.meta_level_.parameters
+    if recommender.new_items_ is not None:
+        tensors[NEW_ITEMS] = {
+            name: torch.tensor(value) for name, value in recommender.new_items_.state().items()
+        }
     best = recommender.best_configuration_
     state = {
         "application": APPLICATION,
@@ -98,4 +106,7 @@ def _restored(
         "meta" if restored.meta else "single", restored.best_configuration_
     )
     restored.meta_level_.parameters = tensors[META_LEVEL]
+    if NEW_ITEMS in tensors:
+        arrays = {key: t.numpy() for key, t in tensors[NEW_ITEMS].items()}
+        restored.new_items_ = NewItems.of(arrays)
     return restored
