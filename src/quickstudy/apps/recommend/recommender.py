@@ -18,6 +18,7 @@ import torch
 from quickstudy.apps.recommend.adapted import AdaptedRecommender
 from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.bases.base import Base, Matrix
+from quickstudy.apps.recommend.bases.external import ExternalClicks, ExternalRatings, Scorer
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
 from quickstudy.apps.recommend.checks import check_on_scale
 from quickstudy.apps.recommend.cold_users import user_folds
@@ -65,6 +66,9 @@ class Recommender:
             for the training users is used for all.
         extra_bases: Names in `META_LEARNED_BASES` of networks to add as bases of ratings; each
             takes minutes to train.
+        scorers: Other recommenders as further bases, by name: functions from histories to scores
+            (see `Scorer`). They should not have learned from the interactions of the training
+            users, or they look better in training than they are for new users.
         seed: Decides the bases' initial factors, the folds, and the sampled examples.
 
     Attributes:
@@ -89,14 +93,22 @@ class Recommender:
     """
 
     def __init__(
-        self, *, meta: bool = True, extra_bases: Sequence[str] = (), seed: int = 0
+        self,
+        *,
+        meta: bool = True,
+        extra_bases: Sequence[str] = (),
+        scorers: Mapping[str, Scorer] | None = None,
+        seed: int = 0,
     ) -> None:
         for name in extra_bases:
             check_option("base", name, META_LEARNED_BASES)
         self.meta, self.extra_bases, self.seed = meta, tuple(extra_bases), seed
+        self.scorers = dict(scorers or {})
 
     def __repr__(self) -> str:
         options = f"meta={self.meta}, extra_bases={self.extra_bases}, seed={self.seed}"
+        if self.scorers:
+            options += f", scorers={list(self.scorers)}"
         return f"{type(self).__name__}({options})"
 
     def _repr_html_(self) -> str:
@@ -359,14 +371,21 @@ class Recommender:
         save_recommender(self, Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path) -> Recommender:
+    def load(
+        cls, folder: str | Path, *, scorers: Mapping[str, Scorer] | None = None
+    ) -> Recommender:
         """Read what `save` wrote; it recommends the same.
+
+        Args:
+            folder: Where it was saved.
+            scorers: Those that it was made with; functions are not saved.
 
         Raises:
             MissingError: If nothing is saved there.
+            UsageError: If the scorers have other names.
             RunError: If it is damaged, or of another kind.
         """
-        return load_recommender(cls, Path(folder))
+        return load_recommender(cls, Path(folder), scorers)
 
     def set_data_kind(self, clicks: bool, ordered: bool) -> None:
         """Choose the bases and the meta-level for ratings or clicks.
@@ -382,10 +401,15 @@ class Recommender:
             self._level_class: type[MetaLevel] = ChoiceLevel if ordered else UnorderedChoiceLevel
         else:
             self._level_class = RatingLevel
+        external = ExternalClicks if clicks else ExternalRatings
         self.base_classes_: dict[str, type[Base]] = {
             **self._level_class.BASES,
             **{name: META_LEARNED_BASES[name] for name in self.extra_bases},
         }
+        for name, scorer in self.scorers.items():
+            if name in self.base_classes_:
+                raise UsageError(f"expected a name of its own for the scorer {name!r}: rename it")
+            self.base_classes_[name] = external.of(scorer)
         self.configurations_ = configurations_of(self.base_classes_)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.identifiers import Catalogue
 from quickstudy.apps.recommend.meta_level import Configuration
 from quickstudy.engine import checkpoints
-from quickstudy.errors import MissingError, RunError
+from quickstudy.errors import MissingError, RunError, UsageError
 
 if TYPE_CHECKING:
+    from quickstudy.apps.recommend.bases.external import Scorer
     from quickstudy.apps.recommend.recommender import Recommender
 
 __all__ = ["check_folder", "load_recommender", "save_recommender"]
@@ -46,6 +48,7 @@ def save_recommender(recommender: Recommender, folder: Path) -> None:
         "application": APPLICATION,
         "meta": recommender.meta,
         "extra_bases": list(recommender.extra_bases),
+        "scorers": list(recommender.scorers),
         "seed": recommender.seed,
         "rating_values": recommender.rating_values_.tolist(),
         "items": recommender.items_,
@@ -58,7 +61,9 @@ def save_recommender(recommender: Recommender, folder: Path) -> None:
     checkpoints.save_version(folder, tensors, state)
 
 
-def load_recommender(recommender: type[Recommender], folder: Path) -> Recommender:
+def load_recommender(
+    recommender: type[Recommender], folder: Path, scorers: Mapping[str, Scorer] | None = None
+) -> Recommender:
     """Read what `save_recommender` wrote (see `Recommender.load`)."""
     latest = checkpoints.latest_checkpoint(folder)
     if latest is None:
@@ -68,16 +73,26 @@ def load_recommender(recommender: type[Recommender], folder: Path) -> Recommende
         raise RunError(f"expected a recommender in {folder}, got something else saved")
     for name, part in tensors.items():
         checkpoints.check_weights(part, folder / name)
+    expected = state.get("scorers", [])
+    if list(scorers or {}) != expected:
+        raise UsageError(
+            f"expected the scorers {expected} that it was made with, got {list(scorers or {})}"
+        )
     try:
-        return _restored(recommender, tensors, state)
+        return _restored(recommender, tensors, state, scorers)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder} is damaged ({error!r}): train again") from None
 
 
 def _restored(
-    recommender: type[Recommender], tensors: dict[str, dict[str, Any]], state: dict[str, Any]
+    recommender: type[Recommender],
+    tensors: dict[str, dict[str, Any]],
+    state: dict[str, Any],
+    scorers: Mapping[str, Scorer] | None,
 ) -> Recommender:
-    restored = recommender(meta=state["meta"], extra_bases=state["extra_bases"], seed=state["seed"])
+    restored = recommender(
+        meta=state["meta"], extra_bases=state["extra_bases"], scorers=scorers, seed=state["seed"]
+    )
     restored.rating_values_ = np.array(state["rating_values"])
     restored.set_data_kind(clicks=len(restored.rating_values_) == 1, ordered=state["ordered"])
     restored.items_, restored.titles_ = state["items"], state["titles"]
@@ -87,7 +102,7 @@ def _restored(
     base, setting = state["best_configuration"]
     restored.best_configuration_ = Configuration(base, float(setting))
     restored.bases_ = {
-        name: base().restore({key: t.numpy() for key, t in tensors[name].items()})
+        name: base().restore({key: t.numpy() for key, t in tensors.get(name, {}).items()})
         for name, base in restored.base_classes_.items()
     }
     restored.meta_level_ = restored.make_meta_level(

@@ -31,8 +31,8 @@ CLICK_TRAITS = {
     "taste changes": (0.0, 0.2),
     "follows series": (0.0, 4.0),
 }
-"""The exponent of popularity; the probability at each click that taste changes; what is added to the
-logit of the item that follows the last one."""
+"""The exponent of popularity; the probability at each click that taste changes; what is added to
+the logit of the item that follows the last one."""
 
 N_GENRES = 6
 TASTE_STRENGTH = 4.0

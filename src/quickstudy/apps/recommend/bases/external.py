@@ -1,5 +1,5 @@
-"""Another recommender as a base: a function from histories to scores, such as a model of implicit or
-LensKit.
+"""Another recommender as a base: a function from histories to scores, such as a model of implicit
+or LensKit.
 
 Shapes: U users, I items, S settings.
 """
