@@ -163,7 +163,7 @@ class AdaptedRecommender:
         """For each item the positions of up to `n` items that the user rated well, or chose, and
         that raise its score most."""
         recommender = self.recommender
-        base = recommender.bases_[recommender.meta_level_.EXPLAINING_BASE]
+        base = recommender.explaining_base
         contributions = base.contributions(self.ratings, self.attributes, items)  # (rated, items)
         values = recommender.rating_values_
         is_liked = self.ratings.data >= values[len(values) // 2]

@@ -14,6 +14,7 @@ from typing import Any, Self, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from quickstudy.apps.recommend.adapted import AdaptedRecommender
 from quickstudy.apps.recommend.attributes import AttributeEncoder
@@ -36,7 +37,12 @@ from quickstudy.apps.recommend.meta_level import (
     RatingLevel,
     UnorderedChoiceLevel,
 )
-from quickstudy.apps.recommend.meta_level.inputs import configurations_of
+from quickstudy.apps.recommend.meta_level.guard import (
+    GuardedLevel,
+    choose_by_size,
+    cross_validated_errors,
+)
+from quickstudy.apps.recommend.meta_level.inputs import SUPPORT_SIZES, configurations_of
 from quickstudy.apps.recommend.saving import load_recommender, save_recommender
 from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.html import html_table
@@ -48,6 +54,12 @@ __all__ = ["Recommender"]
 N_FOLDS = 4
 """Folds of training users. The meta-level learns from the users of a fold with bases that have not
 seen them."""
+
+TYPICAL_SUPPORT = 5
+"""Known ratings or clicks of the average user that notebooks show."""
+
+BY_USER, ONE_BLEND = "by user", "one blend for all"
+"""Names of the meta-level and of one blend for all among the levels of a `GuardedLevel`."""
 
 MAX_RATING_VALUES = 20
 """Most different ratings to learn from."""
@@ -75,7 +87,9 @@ class Recommender:
         bases_: Base recommenders by name, fitted on all training users.
         configurations_: Each base with each of its settings.
         best_configuration_: The best single configuration for the training users.
-        meta_level_: The meta-level.
+        meta_level_: The meta-level: for each support size what is best for training users whom it
+            was not learned from, of weights by user, one blend for all, and the single
+            configurations.
         items_, titles_: Of the training data.
         rating_values_: The different ratings, with the ends of the scale, (V,); for clicks [1].
         catalogue_: Looks up items by name or title.
@@ -125,7 +139,7 @@ class Recommender:
             ["items", len(self.items_)],
             ["best single configuration", self.best_configuration_],
         ]
-        weights = self.meta_level_.decision()["weights"]
+        weights = self.meta_level_.level_for(TYPICAL_SUPPORT).decision()["weights"]
         rows = [[c, f"{w:.2f}"] for c, w in zip(self.configurations_, weights, strict=True)]
         return "\n".join(
             [
@@ -165,12 +179,31 @@ class Recommender:
             c: level.selection_error(self.examples_) for c, level in self.single_levels_.items()
         }
         self.best_configuration_ = min(errors, key=lambda configuration: errors[configuration])
-        if self.meta:
-            self.meta_level_ = self.fit_meta_level(self.examples_, "meta")
-        else:
-            self.meta_level_ = self.single_levels_[self.best_configuration_]
+        self.meta_level_ = self._guarded_level(parts) if self.meta else self._best_single_level()
         self.bases_ = self._fit_bases(data)
         return self
+
+    def _best_single_level(self) -> GuardedLevel:
+        name = str(self.best_configuration_)
+        level = self.single_levels_[self.best_configuration_]
+        return GuardedLevel({name: level}, [name] * len(SUPPORT_SIZES))
+
+    def _guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
+        """For each support size the level that is best for users it has not learned from."""
+        kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
+        errors = {
+            name: cross_validated_errors(lambda part, k=kind: self.fit_meta_level(part, k), parts)
+            for name, kind in track(kinds.items(), "guards")
+        }
+        errors |= {str(c): level.errors(self.examples_) for c, level in self.single_levels_.items()}
+        chosen = choose_by_size(errors, self.examples_.support_sizes)
+        levels = {str(c): level for c, level in self.single_levels_.items()}
+        levels |= {
+            name: self.fit_meta_level(self.examples_, kind)
+            for name, kind in kinds.items()
+            if name in chosen
+        }
+        return GuardedLevel(levels, chosen)
 
     def _check_data(self, data: Interactions) -> None:
         self.set_data_kind(data.clicks, ordered=data.time is not None)
@@ -247,7 +280,7 @@ class Recommender:
             ratings: What is known of the users, (U, I), as `Interactions.matrix` makes it.
             users: Their attributes, (U, D), as `encoder_` makes them.
         """
-        return self.meta_level_.inputs(self.bases_, ratings, users, self.rating_values_)
+        return self._level_class.inputs(self.bases_, ratings, users, self.rating_values_)
 
     def probabilities(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         """The probability of each rating value for all items, (U, I, V); for clicks, of being
@@ -291,6 +324,28 @@ class Recommender:
     ) -> MetaLevel:
         """Learn a meta-level from examples that the bases have not seen."""
         return self.make_meta_level(kind, configuration).fit(examples)
+
+    def restore_meta_level(
+        self, names: Sequence[str], parameters: Mapping[str, Tensor]
+    ) -> GuardedLevel:
+        """The meta-level with these levels, whose `parameters` were saved."""
+        kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
+        levels = {}
+        for i, name in enumerate(names):
+            level = self.make_meta_level(kinds.get(name, "single"), self.best_configuration_)
+            prefix = f"{i}."
+            level.parameters = {
+                key.removeprefix(prefix): value
+                for key, value in parameters.items()
+                if key.startswith(prefix)
+            }
+            levels[name] = level
+        return GuardedLevel(levels, [names[int(i)] for i in parameters["chosen"]])
+
+    @property
+    def explaining_base(self) -> Base:
+        """The base whose contributions explain suggestions."""
+        return self.bases_[self._level_class.EXPLAINING_BASE]
 
     def make_meta_level(self, kind: Kind, configuration: Configuration | None = None) -> MetaLevel:
         """Make a meta-level that has not learned yet."""

@@ -57,6 +57,7 @@ def save_recommender(recommender: Recommender, folder: Path) -> None:
         "attributes": recommender.encoder_.state(),
         "best_configuration": [best.base, str(best.setting)],
         "ordered": recommender.ordered_,
+        "levels": list(recommender.meta_level_.levels),
     }
     checkpoints.save_version(folder, tensors, state)
 
@@ -105,8 +106,5 @@ def _restored(
         name: base().restore({key: t.numpy() for key, t in tensors.get(name, {}).items()})
         for name, base in restored.base_classes_.items()
     }
-    restored.meta_level_ = restored.make_meta_level(
-        "meta" if restored.meta else "single", restored.best_configuration_
-    )
-    restored.meta_level_.parameters = tensors[META_LEVEL]
+    restored.meta_level_ = restored.restore_meta_level(state["levels"], tensors[META_LEVEL])
     return restored

@@ -59,7 +59,6 @@ class UserBias(Base):
             ]
         )
 
-
     def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         errors = residuals(ratings, self.item_means)
         user, counts = users_of_entries(ratings), np.diff(ratings.indptr)
