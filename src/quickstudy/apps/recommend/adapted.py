@@ -230,7 +230,7 @@ class AdaptedRecommender:
         """For each item the positions of up to `n` items that the user rated well, or chose, and
         that raise its score most."""
         recommender = self.recommender
-        base = recommender.bases_[recommender.meta_level_.EXPLAINING_BASE]
+        base = recommender.explaining_base
         new_items, known = recommender.new_items_, recommender.known_part(self.ratings)
         if new_items is None:
             contributions = base.contributions(known, self.attributes, items)  # (rated, items)

@@ -17,6 +17,7 @@ from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.measures import interval, ndcg, ranking
 from quickstudy.apps.recommend.memory import chunks
 from quickstudy.apps.recommend.meta_level import MetaInputs, MetaLevel
+from quickstudy.apps.recommend.meta_level.guard import GuardedLevel
 from quickstudy.apps.recommend.meta_level.rating_level import median
 from quickstudy.apps.recommend.recommender import Recommender
 from quickstudy.html import html_table
@@ -93,7 +94,7 @@ def evaluate(
     n_query: int = 10,
     order: Order | None = None,
     seed: int = 0,
-    meta_levels: Mapping[str, MetaLevel] | None = None,
+    meta_levels: Mapping[str, MetaLevel | GuardedLevel] | None = None,
     unknown: Unknown = "ignore",
 ) -> ScoreTable:
     """Score all configurations and the recommender on cold users.
@@ -162,7 +163,7 @@ def _concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.nda
 def _score_ratings(
     recommender: Recommender,
     inputs: MetaInputs,
-    meta_levels: Mapping[str, MetaLevel],
+    meta_levels: Mapping[str, MetaLevel | GuardedLevel],
     query_items: np.ndarray,
     query_ratings: np.ndarray,
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -188,7 +189,7 @@ def _score_ratings(
 def _score_clicks(
     recommender: Recommender,
     inputs: MetaInputs,
-    meta_levels: Mapping[str, MetaLevel],
+    meta_levels: Mapping[str, MetaLevel | GuardedLevel],
     support: Matrix,
     next_items: np.ndarray,
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:

@@ -100,6 +100,7 @@ class NewItems:
             np.moveaxis(predictions, 0, -1),
             inputs.user_features,
             np.concatenate([inputs.item_features, features], 1),
+            inputs.own,
         )
 
     def state(self) -> dict[str, np.ndarray]:

@@ -17,10 +17,12 @@ from typing import Any, Self, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from quickstudy.apps.recommend.adapted import AdaptedRecommender
 from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.bases.base import Base, Matrix, entry_mask
+from quickstudy.apps.recommend.bases.external import ExternalClicks, ExternalRatings, Scorer
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
 from quickstudy.apps.recommend.checks import check_on_scale
 from quickstudy.apps.recommend.cold_users import user_folds
@@ -39,7 +41,12 @@ from quickstudy.apps.recommend.meta_level import (
     RatingLevel,
     UnorderedChoiceLevel,
 )
-from quickstudy.apps.recommend.meta_level.inputs import configurations_of
+from quickstudy.apps.recommend.meta_level.guard import (
+    GuardedLevel,
+    choose_by_size,
+    cross_validated_errors,
+)
+from quickstudy.apps.recommend.meta_level.inputs import SUPPORT_SIZES, configurations_of
 from quickstudy.apps.recommend.new_items import NewItems, extended
 from quickstudy.apps.recommend.ranking import best_items, write_lists
 from quickstudy.apps.recommend.saving import load_recommender, save_recommender
@@ -58,6 +65,12 @@ seen them."""
 MAX_META_USERS = 4000
 """Users that the meta-level learns from, drawn at random where there are more."""
 
+TYPICAL_SUPPORT = 5
+"""Known ratings or clicks of the average user that notebooks show."""
+
+BY_USER, ONE_BLEND = "by user", "one blend for all"
+"""Names of the meta-level and of one blend for all among the levels of a `GuardedLevel`."""
+
 MIN_USERS = 20
 """Fewest training users with two ratings or more to learn from."""
 
@@ -72,13 +85,18 @@ class Recommender:
             for the training users is used for all.
         extra_bases: Names in `META_LEARNED_BASES` of networks to add as bases of ratings; each
             takes minutes to train.
+        scorers: Other recommenders as further bases, by name: functions from histories to scores
+            (see `Scorer`). They should not have learned from the interactions of the training
+            users, or they look better in training than they are for new users.
         seed: Decides the bases' initial factors, the folds, and the sampled examples.
 
     Attributes:
         bases_: Base recommenders by name, fitted on all training users.
         configurations_: Each base with each of its settings.
         best_configuration_: The best single configuration for the training users.
-        meta_level_: The meta-level.
+        meta_level_: The meta-level: for each support size what is best for training users whom it
+            was not learned from, of weights by user, one blend for all, and the single
+            configurations.
         items_, titles_, item_columns_: Of the training data: names, titles and attributes.
         rating_values_: The different ratings, with the ends of the scale, (V,), or the levels that
             a scale of more than 20 is divided into; for clicks [1].
@@ -99,15 +117,23 @@ class Recommender:
     """
 
     def __init__(
-        self, *, meta: bool = True, extra_bases: Sequence[str] = (), seed: int = 0
+        self,
+        *,
+        meta: bool = True,
+        extra_bases: Sequence[str] = (),
+        scorers: Mapping[str, Scorer] | None = None,
+        seed: int = 0,
     ) -> None:
         for name in extra_bases:
             check_option("base", name, META_LEARNED_BASES)
         self.meta, self.extra_bases, self.seed = meta, tuple(extra_bases), seed
         self.new_items_: NewItems | None = None
+        self.scorers = dict(scorers or {})
 
     def __repr__(self) -> str:
         options = f"meta={self.meta}, extra_bases={self.extra_bases}, seed={self.seed}"
+        if self.scorers:
+            options += f", scorers={list(self.scorers)}"
         return f"{type(self).__name__}({options})"
 
     def _repr_html_(self) -> str:
@@ -124,7 +150,7 @@ class Recommender:
             ["items", len(self.items_)],
             ["best single configuration", self.best_configuration_],
         ]
-        weights = self.meta_level_.decision()["weights"]
+        weights = self.meta_level_.level_for(TYPICAL_SUPPORT).decision()["weights"]
         rows = [[c, f"{w:.2f}"] for c, w in zip(self.configurations_, weights, strict=True)]
         return "\n".join(
             [
@@ -154,11 +180,13 @@ class Recommender:
         self.item_columns_, self.new_items_ = dict(data.item_columns), None
         self.training_users_ = set(map(_hash, data.users))
         self.encoder_ = AttributeEncoder().fit(data.user_columns, n_users)
-        parts = []
-        for fold in track(_inner_folds(n_users, self.seed), "inner folds"):
+        parts, folds = [], _inner_folds(n_users, self.seed)
+        for fold in track(folds, "inner folds"):
             others = np.setdiff1d(np.arange(n_users), fold)
             bases = self._fit_bases(data.of_users(others))
-            parts.append(self._examples(bases, data.of_users(fold)))
+            for users in np.array_split(fold, math.ceil(N_FOLDS / len(folds))):
+                parts.append(self._examples(bases, data.of_users(users)))
+            del bases  # before others are learned
         self.examples_ = MetaExamples.concatenate(parts)
         self.single_levels_ = {
             configuration: self.fit_meta_level(self.examples_, "single", configuration)
@@ -168,12 +196,31 @@ class Recommender:
             c: level.selection_error(self.examples_) for c, level in self.single_levels_.items()
         }
         self.best_configuration_ = min(errors, key=lambda configuration: errors[configuration])
-        if self.meta:
-            self.meta_level_ = self.fit_meta_level(self.examples_, "meta")
-        else:
-            self.meta_level_ = self.single_levels_[self.best_configuration_]
+        self.meta_level_ = self._guarded_level(parts) if self.meta else self._best_single_level()
         self.bases_ = self._fit_bases(data)
         return self
+
+    def _best_single_level(self) -> GuardedLevel:
+        name = str(self.best_configuration_)
+        level = self.single_levels_[self.best_configuration_]
+        return GuardedLevel({name: level}, [name] * len(SUPPORT_SIZES))
+
+    def _guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
+        """For each support size the level that is best for users it has not learned from."""
+        kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
+        errors = {
+            name: cross_validated_errors(lambda part, k=kind: self.fit_meta_level(part, k), parts)
+            for name, kind in track(kinds.items(), "guards")
+        }
+        errors |= {str(c): level.errors(self.examples_) for c, level in self.single_levels_.items()}
+        chosen = choose_by_size(errors, self.examples_.support_sizes)
+        levels = {str(c): level for c, level in self.single_levels_.items()}
+        levels |= {
+            name: self.fit_meta_level(self.examples_, kind)
+            for name, kind in kinds.items()
+            if name in chosen
+        }
+        return GuardedLevel(levels, chosen)
 
     def _check_data(self, data: Interactions) -> None:
         self.set_data_kind(data.clicks, ordered=data.time is not None)
@@ -253,7 +300,7 @@ class Recommender:
         if not self.clicks_:
             levels = nearest_levels(known.data, self.rating_values_)
             known = Matrix((levels, known.indices, known.indptr), shape=known.shape)
-        inputs = self.meta_level_.inputs(self.bases_, known, users, self.rating_values_)
+        inputs = self._level_class.inputs(self.bases_, known, users, self.rating_values_)
         if self.new_items_ is None:
             return inputs
         is_seen = entry_mask(ratings)[:, known.shape[1] :].toarray() > 0
@@ -352,6 +399,28 @@ class Recommender:
     ) -> MetaLevel:
         """Learn a meta-level from examples that the bases have not seen."""
         return self.make_meta_level(kind, configuration).fit(examples)
+
+    def restore_meta_level(
+        self, names: Sequence[str], parameters: Mapping[str, Tensor]
+    ) -> GuardedLevel:
+        """The meta-level with these levels, whose `parameters` were saved."""
+        kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
+        levels = {}
+        for i, name in enumerate(names):
+            level = self.make_meta_level(kinds.get(name, "single"), self.best_configuration_)
+            prefix = f"{i}."
+            level.parameters = {
+                key.removeprefix(prefix): value
+                for key, value in parameters.items()
+                if key.startswith(prefix)
+            }
+            levels[name] = level
+        return GuardedLevel(levels, [names[int(i)] for i in parameters["chosen"]])
+
+    @property
+    def explaining_base(self) -> Base:
+        """The base whose contributions explain suggestions."""
+        return self.bases_[self._level_class.EXPLAINING_BASE]
 
     def make_meta_level(self, kind: Kind, configuration: Configuration | None = None) -> MetaLevel:
         """Make a meta-level that has not learned yet."""
@@ -468,14 +537,21 @@ class Recommender:
         save_recommender(self, Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path) -> Recommender:
+    def load(
+        cls, folder: str | Path, *, scorers: Mapping[str, Scorer] | None = None
+    ) -> Recommender:
         """Read what `save` wrote; it recommends the same.
+
+        Args:
+            folder: Where it was saved.
+            scorers: Those that it was made with; functions are not saved.
 
         Raises:
             MissingError: If nothing is saved there.
+            UsageError: If the scorers have other names.
             RunError: If it is damaged, or of another kind.
         """
-        return load_recommender(cls, Path(folder))
+        return load_recommender(cls, Path(folder), scorers)
 
     def set_data_kind(self, clicks: bool, ordered: bool) -> None:
         """Choose the bases and the meta-level for ratings or clicks.
@@ -491,10 +567,15 @@ class Recommender:
             self._level_class: type[MetaLevel] = ChoiceLevel if ordered else UnorderedChoiceLevel
         else:
             self._level_class = RatingLevel
+        external = ExternalClicks if clicks else ExternalRatings
         self.base_classes_: dict[str, type[Base]] = {
             **self._level_class.BASES,
             **{name: META_LEARNED_BASES[name] for name in self.extra_bases},
         }
+        for name, scorer in self.scorers.items():
+            if name in self.base_classes_:
+                raise UsageError(f"expected a name of its own for the scorer {name!r}: rename it")
+            self.base_classes_[name] = external.of(scorer)
         self.configurations_ = configurations_of(self.base_classes_)
 
     def _fit_bases(self, data: Interactions) -> dict[str, Base]:

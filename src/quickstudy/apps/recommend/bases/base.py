@@ -14,6 +14,8 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy import sparse
 
+from quickstudy.apps.recommend.memory import chunks
+
 __all__ = [
     "Base",
     "Matrix",
@@ -70,6 +72,33 @@ class Base(ABC):
             ratings: What is known of these users, (U, I).
             users: Their attributes, (U, D).
         """
+
+    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        """Predict each stored entry from the others of the same user, by each setting: (S, R).
+
+        Here every entry takes a prediction of its own; bases with a closed form override it.
+
+        Args:
+            ratings: What is known of these users, (U, I).
+            users: Their attributes, (U, D).
+        """
+        user = users_of_entries(ratings)
+        predicted = np.empty((len(self.SETTINGS), ratings.nnz))
+        for chunk in chunks(ratings.nnz, ratings.shape[1]):
+            entries = np.arange(chunk.start, chunk.stop)
+            histories = ratings[user[chunk]]
+            own = histories.indptr[:-1] + entries - ratings.indptr[user[chunk]]
+            others = sparse.csr_matrix(
+                (
+                    np.delete(histories.data, own),
+                    np.delete(histories.indices, own),
+                    histories.indptr - np.arange(len(histories.indptr)),
+                ),
+                shape=histories.shape,
+            )
+            scores = self.predict(others, users[user[chunk]])  # (S, entries, I)
+            predicted[:, chunk] = scores[:, np.arange(len(entries)), ratings.indices[chunk]]
+        return predicted
 
     def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How far each rating of one user, in the order stored, moves the predictions for some

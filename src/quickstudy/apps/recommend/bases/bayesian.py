@@ -188,6 +188,14 @@ class BayesianMF(Base):
         leverage = np.minimum(variance / self.noise_variance, MAX_LEVERAGE)
         return (ratings.data - predicted) / (1 - leverage)
 
+    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        """In closed form (see `leave_one_out_residuals`)."""
+        prior = self._prior(ratings, users)
+        by_setting = self._posteriors(ratings, prior, self.SETTINGS, self._triangles)
+        return ratings.data - np.stack(
+            [self.leave_one_out_residuals(ratings, posterior) for posterior in by_setting]
+        )
+
     def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How far each rating of one user, in the order stored, moves the prediction for some items
         away from the prior's: (R, len(items)). The posterior mean is linear in the ratings."""

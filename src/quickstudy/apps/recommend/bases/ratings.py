@@ -19,10 +19,13 @@ from quickstudy.apps.recommend.bases.base import (
     damped_item_means,
     damped_user_biases,
     entry_mask,
+    gram_matrices,
+    packed,
     residuals,
     ridge_rows,
+    users_of_entries,
 )
-from quickstudy.apps.recommend.bases.similarities import nearest_items, weighted_sums
+from quickstudy.apps.recommend.bases.similarities import among_items, nearest_items, weighted_sums
 
 __all__ = ["ItemKNN", "MatrixFactorization", "UserBias"]
 
@@ -58,6 +61,14 @@ class UserBias(Base):
                 for damping in self.SETTINGS
             ]
         )
+
+    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        errors = residuals(ratings, self.item_means)
+        user, counts = users_of_entries(ratings), np.diff(ratings.indptr)
+        sums = np.bincount(user, errors.data, len(counts))[user] - errors.data  # (R,)
+        n_others = np.maximum(counts[user] - 1, 1e-9)
+        biases = np.stack([sums / (n_others + damping) for damping in self.SETTINGS])
+        return self.item_means[ratings.indices] + biases
 
 
 class MatrixFactorization(Base):
@@ -100,6 +111,22 @@ class MatrixFactorization(Base):
             [_ridge_regressions(by_user, self.item_factors, ridge) for ridge in self.SETTINGS]
         )  # (S, U, 1 + K)
         return self.item_means + user_factors @ self.item_factors.T
+
+    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        """In closed form: the residual of a ridge regression is divided by 1 - its leverage."""
+        errors, user = residuals(ratings, self.item_means), users_of_entries(ratings)
+        factors = self.item_factors[ratings.indices]  # (R, 1 + K)
+        triangles = packed(self.item_factors[:, :, None] * self.item_factors[:, None, :])
+        gram = gram_matrices(entry_mask(ratings), triangles)  # (U, 1 + K, 1 + K)
+        moments = np.asarray(errors @ self.item_factors)  # (U, 1 + K)
+        predicted = []
+        for ridge in self.SETTINGS:
+            inverse = np.linalg.inv(gram + ridge * np.eye(factors.shape[1]))
+            user_factors = np.einsum("ujk,uk->uj", inverse, moments)[user]
+            leverage = np.einsum("rj,rjk,rk->r", factors, inverse[user], factors)
+            residual = (errors.data - (factors * user_factors).sum(1)) / (1 - leverage)
+            predicted.append(ratings.data - residual)
+        return np.stack(predicted)
 
 
 class ItemKNN(Base):
@@ -147,6 +174,19 @@ class ItemKNN(Base):
         return np.stack(
             [baseline + weighted_errors / (total_similarity + float32(s)) for s in self.SETTINGS]
         )
+
+    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        errors = residuals(ratings, self.item_means)
+        predicted = np.empty((len(self.SETTINGS), ratings.nnz))
+        for first, last in zip(ratings.indptr[:-1], ratings.indptr[1:], strict=True):
+            items, own = ratings.indices[first:last], errors.data[first:last]
+            bias = (own.sum() - own) / (last - first - 1 + self.USER_BIAS_DAMPING)
+            similarity = among_items(self.similarity, items)  # without the item itself
+            total = similarity.sum(1)
+            baseline = self.item_means[items] + bias
+            for setting, row in zip(self.SETTINGS, predicted, strict=True):
+                row[first:last] = baseline + (similarity @ own - bias * total) / (total + setting)
+        return predicted
 
     def _baseline_errors(self, ratings: Matrix) -> tuple[Matrix, np.ndarray]:
         """Each rating less the baseline m_i + b_u, (U, I); and the biases b_u, (U,)."""

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from quickstudy.apps.recommend.bases.base import Matrix
 
-__all__ = ["Similarity", "nearest_items", "weighted_sums", "without_diagonal"]
+__all__ = ["Similarity", "among_items", "nearest_items", "weighted_sums", "without_diagonal"]
 
 MAX_SIMILARITIES = 40_000_000
 """Similarities that are kept, of all items together: all up to 6,300 items, then the largest of
@@ -70,6 +70,13 @@ def weighted_sums(weights: Matrix, similarity: Similarity) -> np.ndarray:
     """Sums of the similarities to each user's items, (U, I) @ (I, I) -> (U, I), float32."""
     sums = weights.astype(np.float32) @ similarity
     return sums.toarray() if sparse.issparse(sums) else np.asarray(sums)
+
+
+def among_items(similarity: Similarity, items: np.ndarray) -> np.ndarray:
+    """The similarities of some items to each other, (n, n)."""
+    if isinstance(similarity, np.ndarray):
+        return similarity[items[:, None], items]
+    return similarity[items][:, items].toarray()
 
 
 def _largest(rows: np.ndarray, k: int) -> sparse.csr_matrix:
