@@ -228,7 +228,7 @@ class Recommender:
         self.rating_values_ = (
             np.ones(1) if data.clicks else rating_levels(data.rating, data.rating_range)
         )
-        check_memory(len(data.users), len(data.items), len(data.rating))
+        check_memory(len(data.users), len(data.items), len(data.rating), data.clicks)
         n_usable = int((data.user_counts >= 2).sum())
         if n_usable < MIN_USERS:
             raise DataError(f"expected {MIN_USERS} users with two ratings each, got {n_usable}")

@@ -31,6 +31,7 @@ from quickstudy.apps.recommend.bases.similarities import (
     weighted_sums,
     without_diagonal,
 )
+from quickstudy.apps.recommend.memory import MAX_EASE_ITEMS
 from quickstudy.errors import DataError
 
 __all__ = [
@@ -214,8 +215,7 @@ class EASE(DecayedClicks):
     RIDGE = 1000.0
     SIDE_INFORMATION_WEIGHT = 1.0
     SCORE_SCALE = 10
-    MAX_ITEMS = 10_000
-    """Their Gram matrix takes 0.8 GB."""
+    MAX_ITEMS = MAX_EASE_ITEMS
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
         counts = np.bincount(ratings.indices, minlength=len(items))

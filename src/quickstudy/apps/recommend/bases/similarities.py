@@ -10,13 +10,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
+from quickstudy.apps.recommend import memory
 from quickstudy.apps.recommend.bases.base import Matrix
 
 __all__ = ["Similarity", "among_items", "nearest_items", "weighted_sums", "without_diagonal"]
-
-MAX_SIMILARITIES = 40_000_000
-"""Similarities that are kept, of all items together: all up to 6,300 items, then the largest of
-each item."""
 
 MAX_DENSITY = 0.2
 """With a larger share of values other than 0, a full matrix takes less time, and little more
@@ -49,7 +46,7 @@ def nearest_items(similarity: Callable[[slice], np.ndarray], n_items: int) -> Si
         block = slice(start, min(start + n_rows, n_items))
         rows = similarity(block).astype(np.float32)
         rows[np.arange(len(rows)), np.arange(start, block.stop)] = 0
-        parts.append(_largest(rows, max(1, MAX_SIMILARITIES // n_items)))
+        parts.append(_largest(rows, max(1, memory.MAX_SIMILARITIES // n_items)))
     return _compact(sparse.vstack(parts, "csr").T.tocsr())
 
 
@@ -58,9 +55,9 @@ def without_diagonal(matrix: sparse.csr_matrix) -> Similarity:
     matrix = matrix.astype(np.float32).tocsr()
     matrix.setdiag(0)
     matrix.eliminate_zeros()
-    if matrix.nnz > MAX_SIMILARITIES:
+    if matrix.nnz > memory.MAX_SIMILARITIES:
         columns, n_rows = matrix.T.tocsr(), max(1, PAIRS_PER_BLOCK // matrix.shape[0])
-        k = max(1, MAX_SIMILARITIES // matrix.shape[0])
+        k = max(1, memory.MAX_SIMILARITIES // matrix.shape[0])
         blocks = (columns[i : i + n_rows].toarray() for i in range(0, matrix.shape[0], n_rows))
         matrix = sparse.vstack([_largest(block, k) for block in blocks], "csr").T.tocsr()
     return _compact(matrix)
