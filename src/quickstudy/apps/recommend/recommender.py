@@ -43,6 +43,7 @@ from quickstudy.apps.recommend.meta_level.guard import (
     cross_validated_errors,
 )
 from quickstudy.apps.recommend.meta_level.inputs import SUPPORT_SIZES, configurations_of
+from quickstudy.apps.recommend.meta_level.prior import shipped_prior
 from quickstudy.apps.recommend.saving import load_recommender, save_recommender
 from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.html import html_table
@@ -76,6 +77,8 @@ class Recommender:
     Args:
         meta: Whether the meta-level decides for each user; otherwise the configuration that is best
             for the training users is used for all.
+        prior: Whether the meta-level starts from what it learned over other data sets, and is drawn
+            towards it; matters with few training users.
         extra_bases: Names in `META_LEARNED_BASES` of networks to add as bases of ratings; each
             takes minutes to train.
         scorers: Other recommenders as further bases, by name: functions from histories to scores
@@ -110,17 +113,21 @@ class Recommender:
         self,
         *,
         meta: bool = True,
+        prior: bool = True,
         extra_bases: Sequence[str] = (),
         scorers: Mapping[str, Scorer] | None = None,
         seed: int = 0,
     ) -> None:
         for name in extra_bases:
             check_option("base", name, META_LEARNED_BASES)
-        self.meta, self.extra_bases, self.seed = meta, tuple(extra_bases), seed
+        self.meta, self.prior = meta, prior
+        self.extra_bases, self.seed = tuple(extra_bases), seed
         self.scorers = dict(scorers or {})
 
     def __repr__(self) -> str:
         options = f"meta={self.meta}, extra_bases={self.extra_bases}, seed={self.seed}"
+        if not self.prior:
+            options += ", prior=False"
         if self.scorers:
             options += f", scorers={list(self.scorers)}"
         return f"{type(self).__name__}({options})"
@@ -148,6 +155,17 @@ class Recommender:
             ]
         )
 
+    def training_examples(self, data: Interactions) -> list[MetaExamples]:
+        """What the meta-level learns from: examples of the users of each inner fold, from bases
+        that have not seen these users."""
+        self._prepare(data)
+        n_users, parts = len(data.users), []
+        for fold in track(user_folds(n_users, N_FOLDS, self.seed), "inner folds"):
+            others = np.setdiff1d(np.arange(n_users), fold)
+            bases = self._fit_bases(data.of_users(others))
+            parts.append(self._examples(bases, data.of_users(fold)))
+        return parts
+
     def fit(self, data: Interactions) -> Self:
         """Learn the bases and the meta-level.
 
@@ -158,18 +176,7 @@ class Recommender:
             DataError: If there are too few users or ratings, too many different ratings, or more
                 data than memory can hold.
         """
-        self._check_data(data)
-        n_users = len(data.users)
-        self.rating_values_ = np.union1d(data.rating_values, data.rating_range)
-        self.items_, self.titles_ = data.items, data.titles or data.items
-        self.catalogue_ = Catalogue(self.items_, self.titles_)
-        self.training_users_ = set(map(_hash, data.users))
-        self.encoder_ = AttributeEncoder().fit(data.user_columns, n_users)
-        parts = []
-        for fold in track(user_folds(n_users, N_FOLDS, self.seed), "inner folds"):
-            others = np.setdiff1d(np.arange(n_users), fold)
-            bases = self._fit_bases(data.of_users(others))
-            parts.append(self._examples(bases, data.of_users(fold)))
+        parts = self.training_examples(data)
         self.examples_ = MetaExamples.concatenate(parts)
         self.single_levels_ = {
             configuration: self.fit_meta_level(self.examples_, "single", configuration)
@@ -182,6 +189,15 @@ class Recommender:
         self.meta_level_ = self._guarded_level(parts) if self.meta else self._best_single_level()
         self.bases_ = self._fit_bases(data)
         return self
+
+    def _prepare(self, data: Interactions) -> None:
+        """Set what is known of the data before anything is learned."""
+        self._check_data(data)
+        self.rating_values_ = np.union1d(data.rating_values, data.rating_range)
+        self.items_, self.titles_ = data.items, data.titles or data.items
+        self.catalogue_ = Catalogue(self.items_, self.titles_)
+        self.training_users_ = set(map(_hash, data.users))
+        self.encoder_ = AttributeEncoder().fit(data.user_columns, len(data.users))
 
     def _best_single_level(self) -> GuardedLevel:
         name = str(self.best_configuration_)
@@ -323,7 +339,9 @@ class Recommender:
         self, examples: MetaExamples, kind: Kind, configuration: Configuration | None = None
     ) -> MetaLevel:
         """Learn a meta-level from examples that the bases have not seen."""
-        return self.make_meta_level(kind, configuration).fit(examples)
+        level = self.make_meta_level(kind, configuration)
+        use_prior = self.prior and kind != "single"
+        return level.fit(examples, shipped_prior(type(level).__name__) if use_prior else None)
 
     def restore_meta_level(
         self, names: Sequence[str], parameters: Mapping[str, Tensor]

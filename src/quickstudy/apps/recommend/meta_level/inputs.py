@@ -7,7 +7,7 @@ N examples, M items of an example, S interactions or items of a user's own suppo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -154,6 +154,13 @@ class MetaExamples:
             MetaInputs.concatenate([part.inputs for part in parts]),
             np.concatenate([part.targets for part in parts]),
         )
+
+    def of_configurations(self, kept: Sequence[int]) -> MetaExamples:
+        """With the predictions of some configurations alone."""
+        inputs, own = self.inputs, self.inputs.own
+        own = replace(own, predictions=own.predictions[..., kept])
+        inputs = replace(inputs, predictions=inputs.predictions[..., kept], own=own)
+        return MetaExamples(inputs, self.targets)
 
     @property
     def support_sizes(self) -> np.ndarray:
