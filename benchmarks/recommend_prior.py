@@ -2,7 +2,7 @@
 
     python benchmarks/recommend_prior.py
 
-Generated worlds, shops of 150 users of MovieTweetings and of Microsoft's web site, and restaurants
+Generated worlds, shops of 120 users of MovieTweetings and of Microsoft's web site, and restaurants
 (see `recommend_data.py`). Users of MovieLens are not among them, so that its figures are of data
 that the prior has not seen. Writes src/quickstudy/shipped/recommender_level.json. With `--without
 movietweetings` it leaves a family out and writes to `--to`.
@@ -16,13 +16,12 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from recommend_data import loaded, shop, without_times, worlds
-
 from quickstudy.apps.recommend import Interactions, Recommender
 from quickstudy.apps.recommend.meta_level import MetaExamples, MetaLevel
 from quickstudy.apps.recommend.meta_level.prior import SHIPPED, learn_prior, write_priors
+from recommend_data import loaded, shop, without_times, worlds
 
-N_WORLDS, N_SHOPS, N_USERS = 6, 3, 150
+N_WORLDS, N_SHOPS, N_USERS = 3, 2, 120
 
 
 def data_sets(without: str) -> Iterator[tuple[str, Interactions]]:

@@ -186,7 +186,7 @@ class Recommender:
             c: level.selection_error(self.examples_) for c, level in self.single_levels_.items()
         }
         self.best_configuration_ = min(errors, key=lambda configuration: errors[configuration])
-        self.meta_level_ = self._guarded_level(parts) if self.meta else self._best_single_level()
+        self.meta_level_ = self.guarded_level(parts) if self.meta else self._best_single_level()
         self.bases_ = self._fit_bases(data)
         return self
 
@@ -204,7 +204,7 @@ class Recommender:
         level = self.single_levels_[self.best_configuration_]
         return GuardedLevel({name: level}, [name] * len(SUPPORT_SIZES))
 
-    def _guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
+    def guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
         """For each support size the level that is best for users it has not learned from."""
         kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
         errors = {

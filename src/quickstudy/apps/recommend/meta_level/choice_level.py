@@ -274,17 +274,16 @@ class UnorderedChoiceLevel(ChoiceLevel):
 
 def _references(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Reference items and the offsets of their logits, (R,) each: a systematic sample with
-    probabilities q proportional to the roots of the counts, and -log(n q)."""
+    probabilities q proportional to the roots of the counts, in which items may come twice, and
+    -log(n q)."""
     q = np.sqrt(counts + 1)
     q /= q.sum()
     if len(q) <= N_REFERENCES:
         return np.arange(len(q)), np.zeros(len(q))
     by_popularity = np.argsort(-q, kind="stable")
-    drawn = (np.arange(N_REFERENCES) + 0.5) / N_REFERENCES
-    items, times = np.unique(
-        by_popularity[np.searchsorted(q[by_popularity].cumsum(), drawn)], return_counts=True
-    )
-    return items, np.log(times / (N_REFERENCES * q[items]))
+    drawn = (np.arange(N_REFERENCES) + 0.5) / N_REFERENCES * q.sum()
+    items = by_popularity[np.searchsorted(q[by_popularity].cumsum(), drawn)]
+    return items, -np.log(N_REFERENCES * q[items])
 
 
 def _own_log_ranks(own: OwnPredictions) -> np.ndarray:

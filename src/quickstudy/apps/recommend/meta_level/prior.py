@@ -72,7 +72,7 @@ class LevelPrior:
 
 
 def learn_prior(
-    levels: Sequence[MetaLevel], examples: Sequence[MetaExamples], n_iterations: int = 60
+    levels: Sequence[MetaLevel], examples: Sequence[MetaExamples], n_iterations: int = 40
 ) -> LevelPrior:
     """Learn the parameters that several data sets share, jointly with what each has of its own
     (thresholds, scale).
