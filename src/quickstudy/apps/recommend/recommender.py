@@ -212,7 +212,7 @@ class Recommender:
             for name, kind in track(kinds.items(), "guards")
         }
         errors |= {str(c): level.errors(self.examples_) for c, level in self.single_levels_.items()}
-        chosen = choose_by_size(errors, self.examples_.support_sizes)
+        chosen = choose_by_size(errors, self.examples_.inputs.n_known)
         levels = {str(c): level for c, level in self.single_levels_.items()}
         levels |= {
             name: self.fit_meta_level(self.examples_, kind)

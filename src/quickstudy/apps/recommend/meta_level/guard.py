@@ -44,7 +44,7 @@ class GuardedLevel:
 
     def probabilities(self, inputs: MetaInputs) -> np.ndarray:
         """As `MetaLevel.probabilities`, (N, M, V)."""
-        names = np.array(self.chosen)[_nearest_sizes(np.expm1(inputs.user_features[:, 0]))]
+        names = np.array(self.chosen)[_nearest_sizes(inputs.n_known)]
         if (names == names[0]).all():
             return self.levels[names[0]].probabilities(inputs)
         probabilities: Any = None

@@ -123,6 +123,11 @@ class MetaInputs:
             OwnPredictions.concatenate([part.own for part in parts]),
         )
 
+    @property
+    def n_known(self) -> np.ndarray:
+        """How many ratings or clicks are known of each user, (N,)."""
+        return np.expm1(self.user_features[:, 0]).round().astype(int)
+
     def of_users(self, rows: np.ndarray) -> MetaInputs:
         """Some users with all items: `rows` are (n,)."""
         return MetaInputs(
@@ -161,11 +166,6 @@ class MetaExamples:
         own = replace(own, predictions=own.predictions[..., kept])
         inputs = replace(inputs, predictions=inputs.predictions[..., kept], own=own)
         return MetaExamples(inputs, self.targets)
-
-    @property
-    def support_sizes(self) -> np.ndarray:
-        """How many ratings or clicks are known, (N,)."""
-        return np.expm1(self.inputs.user_features[:, 0]).round().astype(int)
 
 
 def support_query_splits(
