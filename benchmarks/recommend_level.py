@@ -16,7 +16,7 @@ to 20 ratings or clicks, as far as users have enough; ten queries, or fewer wher
 
 "shop": 200 users of ml-100k, which the prior has not seen, to learn from; the others are judged.
 Intervals are bootstraps over users, paired; pooled ones give each data set the same weight. Writes
-benchmarks/results/recommend_level.json.
+benchmarks/results/recommend_level.json; `--only world` measures some data sets beside those there.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from quickstudy.apps.recommend.meta_level import MetaExamples, MetaLevel
 from quickstudy.experiments.provenance import provenance
 from recommend_data import loaded, shop
 
-ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results" / "recommend_level.json"
 N_FOLDS = 5
 LEVEL, BLEND, TOLD = "recommender", "one blend", "told"
 
@@ -80,8 +80,8 @@ def data_sets() -> Iterator[tuple[str, Judged]]:
         return Judged(world.data, 20 if not world.data.clicks else 10, kind=world.kind)
 
     for seed in range(2):
-        yield f"ratings world {seed}", of_world(rating_world(400, 150, 50, seed=seed))
-        yield f"clicks world {seed}", of_world(click_world(400, 200, 35, seed=seed))
+        yield f"ratings world {seed}", of_world(rating_world(300, 120, 50, seed=seed))
+        yield f"clicks world {seed}", of_world(click_world(300, 150, 35, seed=seed))
     eats = Judged(loaded("restaurants"), 4, (0, 1, 3, 5), N_FOLDS)
     yield "restaurants ratings", eats
     yield "restaurants clicks", replace(eats, data=eats.data.as_clicks())
@@ -232,39 +232,32 @@ def summary(measured: Measured) -> dict[str, Any]:
                     entry["told_better_by_percent"] = share(best, other)["better_by_percent"]
                     entry["gap_closed"] = float((own - other).mean() / (best - other).mean())
                 against.append(entry | share(own, other))
-    return {"table": table, "level_against": against}
+    return {"largest_supports": large, "table": table, "level_against": against}
 
 
-def pooled(all_measured: Mapping[str, Measured], kind: str) -> list[dict[str, Any]]:
+def pooled(data_sets: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     """The level against one blend at 5 and more, each data set with the same weight: the mean of
-    relative differences, with an interval by resampling users within data sets."""
-    found = []
-    of_kind = {name: m for name, m in all_measured.items() if kind in name.split()}
-    for measure in next(iter(of_kind.values()))[LEVEL, 0]:
-        differences = []
-        for measured in of_kind.values():
-            sizes = sorted({size for _, size in measured})
-            large = [size for size in sizes if size >= 5] or sizes[-1:]
-            own, other = (
-                np.concatenate([measured[system, size][measure] for size in large])
-                for system in (LEVEL, BLEND)
-            )
-            differences.append(100 * (own - other) / abs(other.mean()))
-        rng = np.random.default_rng(0)
-        means = [
-            np.mean([d[rng.integers(len(d), size=len(d))].mean() for d in differences])
-            for _ in range(2000)
-        ]
-        low, high = np.quantile(means, [0.025, 0.975])
-        found.append(
+    the relative differences, with an interval from their standard errors."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, entry in data_sets.items():
+        if kind in name.split():
+            for one in entry["level_against"]:
+                if one["over"] == BLEND and one["supports"] == entry["largest_supports"]:
+                    found.setdefault(one["measure"], []).append(one)
+    summaries = []
+    for measure, entries in found.items():
+        mean = float(np.mean([one["better_by_percent"] for one in entries]))
+        variances = [((one["interval"][1] - one["interval"][0]) / 3.92) ** 2 for one in entries]
+        half = 1.96 * float(np.sqrt(sum(variances))) / len(entries)
+        summaries.append(
             {
                 "measure": measure,
-                "data_sets": list(of_kind),
-                "better_by_percent": float(np.mean([d.mean() for d in differences])),
-                "interval": [float(low), float(high)],
+                "data_sets": len(entries),
+                "better_by_percent": mean,
+                "interval": [mean - half, mean + half],
             }
         )
-    return found
+    return summaries
 
 
 def shops(data: Interactions, n_users: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -290,35 +283,41 @@ def shops(data: Interactions, n_users: int, seeds: Sequence[int]) -> list[dict[s
     return found
 
 
-def main(seeds: Sequence[int], only: str) -> dict[str, Any]:
-    all_measured, result = {}, {}
+SHOP = "shop of 200 users of ml-100k"
+
+
+def main(only: str, seeds: Sequence[int]) -> None:
+    """Measure data sets whose name contains some text, beside what was measured before."""
+    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"data_sets": {}}
     for name, judged in data_sets():
         if only in name:
-            all_measured[name], notes = judge(name, judged, seeds)
-            result[name] = summary(all_measured[name]) | {"folds": notes}
-    kinds = [k for k in ("ratings", "clicks") if any(k in name.split() for name in result)]
-    return {
-        "data_sets": result,
-        "pooled": {kind: pooled(all_measured, kind) for kind in kinds},
-    }
+            began = time.process_time()
+            measured, notes = judge(name, judged, seeds)
+            result["data_sets"][name] = {
+                **provenance(0),
+                "seeds": len(seeds),
+                **summary(measured),
+                "folds": notes,
+                "cpu_seconds": round(time.process_time() - began),
+            }
+            write(result)
+    for kind, films in (("ratings", loaded("ml-100k")), ("clicks", loaded("ml-100k").as_clicks())):
+        if only in f"{SHOP} {kind}":
+            found = shops(films, 200, seeds)
+            result[f"{SHOP} {kind}"] = {**provenance(0), "seeds": len(seeds), "with_prior": found}
+            write(result)
+
+
+def write(result: dict[str, Any]) -> None:
+    kinds = ("ratings", "clicks")
+    result["pooled"] = {kind: pooled(result["data_sets"], kind) for kind in kinds}
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", default="", help="data sets whose name contains this")
-    parser.add_argument("--shop-seeds", type=int, default=1)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    began = time.process_time()
-    found = main(range(arguments.seeds), arguments.only)
-    films = loaded("ml-100k")
-    found["shop of 200 users of ml-100k"] = {
-        kind: shops(data, 200, range(arguments.shop_seeds))
-        for kind, data in (("ratings", films), ("clicks", films.as_clicks()))
-    }
-    found = {**provenance(0), **found, "cpu_seconds": round(time.process_time() - began)}
-    text = json.dumps(found, indent=1)
-    if not arguments.only:
-        (ROOT / "benchmarks" / "results" / "recommend_level.json").write_text(text + "\n")
-    print(text)
+    main(arguments.only, range(arguments.seeds))
