@@ -1,4 +1,4 @@
-"""Data of every kind that users have: frames, matrices, clicks, any scale, rows that cannot be read."""
+"""Data of every kind that users have: frames, matrices, any scale, rows that cannot be read."""
 
 import warnings
 from dataclasses import replace

@@ -12,6 +12,7 @@ import numpy as np
 
 from quickstudy.apps.recommend.bases.base import Matrix
 from quickstudy.apps.recommend.bases.bayesian import BayesianMF
+from quickstudy.apps.recommend.explanation import sentences
 from quickstudy.apps.recommend.filters import matching_items, words_of
 from quickstudy.apps.recommend.identifiers import Unknown
 from quickstudy.apps.recommend.ranking import ranked
@@ -167,13 +168,15 @@ class AdaptedRecommender:
         return of_items, wanted, strength
 
     def explain(self) -> dict[str, Any]:
-        """What the meta-level decided for this user.
+        """What the meta-level decided for this user, and why.
 
         Returns:
-            "weights": the weight of each configuration, by its name; for ratings, it multiplies the
-            difference between the configuration's prediction and the item's mean. "thresholds", for
-            ratings: the blend above which each rating value but the lowest is more likely than not
-            to be reached. "usual": the same for the average training user.
+            "why": sentences that name what is done for this user unlike for the average one, and
+            what in the user's support speaks for it. "weights": the weight of each configuration,
+            by its name; for ratings, it multiplies the difference between the configuration's
+            prediction and the item's mean. "thresholds", for ratings: the blend above which each
+            rating value but the lowest is more likely than not to be reached. "usual": the same for
+            the average training user.
         """
         recommender = self.recommender
         names = list(map(str, recommender.configurations_))
@@ -182,8 +185,11 @@ class AdaptedRecommender:
             return {**decision, "weights": dict(zip(names, decision["weights"], strict=True))}
 
         inputs = recommender.meta_inputs(self.ratings, self.attributes)
-        usual = named(recommender.meta_level_.decision())
-        return {**named(recommender.meta_level_.decision(inputs.user_features)), "usual": usual}
+        level = recommender.meta_level_.level_for(self.ratings.nnz)
+        decided, usual = named(level.decision(inputs)), named(level.decision())
+        name = recommender.meta_level_.name_for(self.ratings.nnz)
+        why = sentences(self.ratings.nnz, decided, usual, name, level.kind)
+        return {"why": why, **decided, "usual": usual}
 
     def ask(self, n: int = 1, *, skip: Sequence[Any] = (), unknown: Unknown = "raise") -> list[str]:
         """The items to ask about, best first. Of ratings those that would tell most about this user

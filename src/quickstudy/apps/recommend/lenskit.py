@@ -1,4 +1,10 @@
-"""The recommender in LensKit, and LensKit's recommenders as bases. Needs the package lenskit.
+"""The recommender in LensKit, and LensKit's recommenders as bases. Needs the extra `lenskit`.
+
+Example, in a pipeline of LensKit:
+
+    pipeline = topn_pipeline(RecommenderScorer(), n=10)
+    pipeline.train(dataset)
+    pipeline.run("recommender", query=RecQuery(history_items=history))
 
 Shapes: U users, I items.
 """
@@ -8,15 +14,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lenskit.data import Dataset, ItemList, RecQuery
-from lenskit.pipeline import Component
-from lenskit.training import Trainable, TrainingOptions
 from pydantic import BaseModel
 
 from quickstudy.apps.recommend.bases.base import Matrix
 from quickstudy.apps.recommend.bases.external import Scorer
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.recommender import Recommender
+from quickstudy.errors import DataError, require
+
+require("lenskit", "lenskit")
+
+from lenskit.data import Dataset, ItemList, RecQuery  # noqa: E402
+from lenskit.pipeline import Component  # noqa: E402
+from lenskit.training import Trainable, TrainingOptions  # noqa: E402
 
 __all__ = ["RecommenderScorer", "ScorerConfig", "scorer_of"]
 
@@ -103,5 +113,5 @@ def scorer_of(component: Any, items: list[str]) -> Scorer:
 def _ratings(history: ItemList) -> np.ndarray:
     ratings = history.field("rating")
     if ratings is None:
-        raise ValueError("expected ratings in the history of the query, got items alone")
+        raise DataError("expected ratings in the history of the query, got items alone")
     return np.asarray(ratings)

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from quickstudy.apps.recommend.adapted import AdaptedRecommender
+from quickstudy.apps.recommend.aligning import aligned
 from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.bases.base import Base, Matrix, entry_mask
 from quickstudy.apps.recommend.bases.external import ExternalClicks, ExternalRatings, Scorer
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
-from quickstudy.apps.recommend.checks import check_on_scale
 from quickstudy.apps.recommend.cold_users import user_folds
 from quickstudy.apps.recommend.filters import matching_items
 from quickstudy.apps.recommend.history import clicks_of, ratings_of, row_of
@@ -47,6 +47,7 @@ from quickstudy.apps.recommend.meta_level.guard import (
     cross_validated_errors,
 )
 from quickstudy.apps.recommend.meta_level.inputs import SUPPORT_SIZES, configurations_of
+from quickstudy.apps.recommend.meta_level.prior import shipped_prior
 from quickstudy.apps.recommend.new_items import NewItems, extended
 from quickstudy.apps.recommend.ranking import best_items, write_lists
 from quickstudy.apps.recommend.saving import load_recommender, save_recommender
@@ -83,6 +84,8 @@ class Recommender:
     Args:
         meta: Whether the meta-level decides for each user; otherwise the configuration that is best
             for the training users is used for all.
+        prior: Whether the meta-level starts from what it learned over other data sets, and is drawn
+            towards it; matters with few training users.
         extra_bases: Names in `META_LEARNED_BASES` of networks to add as bases of ratings; each
             takes minutes to train.
         scorers: Other recommenders as further bases, by name: functions from histories to scores
@@ -120,18 +123,22 @@ class Recommender:
         self,
         *,
         meta: bool = True,
+        prior: bool = True,
         extra_bases: Sequence[str] = (),
         scorers: Mapping[str, Scorer] | None = None,
         seed: int = 0,
     ) -> None:
         for name in extra_bases:
             check_option("base", name, META_LEARNED_BASES)
-        self.meta, self.extra_bases, self.seed = meta, tuple(extra_bases), seed
+        self.meta, self.prior = meta, prior
+        self.extra_bases, self.seed = tuple(extra_bases), seed
         self.new_items_: NewItems | None = None
         self.scorers = dict(scorers or {})
 
     def __repr__(self) -> str:
         options = f"meta={self.meta}, extra_bases={self.extra_bases}, seed={self.seed}"
+        if not self.prior:
+            options += ", prior=False"
         if self.scorers:
             options += f", scorers={list(self.scorers)}"
         return f"{type(self).__name__}({options})"
@@ -159,6 +166,20 @@ class Recommender:
             ]
         )
 
+    def training_examples(self, data: Interactions) -> list[MetaExamples]:
+        """What the meta-level learns from: examples of the users of each inner fold, from bases
+        that have not seen these users."""
+        self._prepare(data)
+        data, n_users = self._on_levels(data), len(data.users)
+        parts, folds = [], _inner_folds(n_users, self.seed)
+        for fold in track(folds, "inner folds"):
+            others = np.setdiff1d(np.arange(n_users), fold)
+            bases = self._fit_bases(data.of_users(others))
+            for users in np.array_split(fold, math.ceil(N_FOLDS / len(folds))):
+                parts.append(self._examples(bases, data.of_users(users)))
+            del bases  # before others are learned
+        return parts
+
     def fit(self, data: Interactions) -> Self:
         """Learn the bases and the meta-level.
 
@@ -169,24 +190,7 @@ class Recommender:
             DataError: If there are too few users or ratings, too many different ratings, or more
                 data than memory can hold.
         """
-        self._check_data(data)
-        vars(self).pop("usual_scores", None)  # cached after an earlier fit
-        n_users = len(data.users)
-        if not data.clicks:
-            levels = nearest_levels(data.rating, self.rating_values_)
-            data = replace(data, rating=levels, scale=None)
-        self.items_, self.titles_ = data.items, data.titles or data.items
-        self.catalogue_ = Catalogue(self.items_, self.titles_)
-        self.item_columns_, self.new_items_ = dict(data.item_columns), None
-        self.training_users_ = set(map(_hash, data.users))
-        self.encoder_ = AttributeEncoder().fit(data.user_columns, n_users)
-        parts, folds = [], _inner_folds(n_users, self.seed)
-        for fold in track(folds, "inner folds"):
-            others = np.setdiff1d(np.arange(n_users), fold)
-            bases = self._fit_bases(data.of_users(others))
-            for users in np.array_split(fold, math.ceil(N_FOLDS / len(folds))):
-                parts.append(self._examples(bases, data.of_users(users)))
-            del bases  # before others are learned
+        parts = self.training_examples(data)
         self.examples_ = MetaExamples.concatenate(parts)
         self.single_levels_ = {
             configuration: self.fit_meta_level(self.examples_, "single", configuration)
@@ -196,16 +200,32 @@ class Recommender:
             c: level.selection_error(self.examples_) for c, level in self.single_levels_.items()
         }
         self.best_configuration_ = min(errors, key=lambda configuration: errors[configuration])
-        self.meta_level_ = self._guarded_level(parts) if self.meta else self._best_single_level()
-        self.bases_ = self._fit_bases(data)
+        self.meta_level_ = self.guarded_level(parts) if self.meta else self._best_single_level()
+        self.bases_ = self._fit_bases(self._on_levels(data))
         return self
+
+    def _prepare(self, data: Interactions) -> None:
+        """Set what is known of the data before anything is learned."""
+        self._check_data(data)
+        vars(self).pop("usual_scores", None)  # cached after an earlier fit
+        self.items_, self.titles_ = data.items, data.titles or data.items
+        self.catalogue_ = Catalogue(self.items_, self.titles_)
+        self.item_columns_, self.new_items_ = dict(data.item_columns), None
+        self.training_users_ = set(map(_hash, data.users))
+        self.encoder_ = AttributeEncoder().fit(data.user_columns, len(data.users))
+
+    def _on_levels(self, data: Interactions) -> Interactions:
+        """The same interactions with each rating as the nearest of `rating_values_`."""
+        if data.clicks:
+            return data
+        return replace(data, rating=nearest_levels(data.rating, self.rating_values_), scale=None)
 
     def _best_single_level(self) -> GuardedLevel:
         name = str(self.best_configuration_)
         level = self.single_levels_[self.best_configuration_]
         return GuardedLevel({name: level}, [name] * len(SUPPORT_SIZES))
 
-    def _guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
+    def guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
         """For each support size the level that is best for users it has not learned from."""
         kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
         errors = {
@@ -213,7 +233,7 @@ class Recommender:
             for name, kind in track(kinds.items(), "guards")
         }
         errors |= {str(c): level.errors(self.examples_) for c, level in self.single_levels_.items()}
-        chosen = choose_by_size(errors, self.examples_.support_sizes)
+        chosen = choose_by_size(errors, self.examples_.inputs.n_known)
         levels = {str(c): level for c, level in self.single_levels_.items()}
         levels |= {
             name: self.fit_meta_level(self.examples_, kind)
@@ -398,7 +418,9 @@ class Recommender:
         self, examples: MetaExamples, kind: Kind, configuration: Configuration | None = None
     ) -> MetaLevel:
         """Learn a meta-level from examples that the bases have not seen."""
-        return self.make_meta_level(kind, configuration).fit(examples)
+        level = self.make_meta_level(kind, configuration)
+        use_prior = self.prior and kind != "single"
+        return level.fit(examples, shipped_prior(type(level).__name__) if use_prior else None)
 
     def restore_meta_level(
         self, names: Sequence[str], parameters: Mapping[str, Tensor]
@@ -439,42 +461,13 @@ class Recommender:
                 refuses them.
 
         Raises:
-            DataError: For an item or a rating that training did not have, or a user that it had if
-                all are to be cold.
+            DataError: For a rating off the scale of training, an item that training did not have if
+                none may be left out, or a user that it had if all are to be cold.
         """
         self._check_fitted()
         if cold:
             self._check_cold(data)
-        interacted = np.unique(data.item)
-        position = np.full(len(data.items), -1)
-        names = [data.items[i] for i in interacted]
-        position[interacted] = self.positions(names, unknown, "rated items")
-        known = position[data.item] >= 0
-        if not known.any():
-            raise DataError(
-                f"expected items of the training data, got none: {names[0]!r} is not among them"
-            )
-        if self.clicks_:
-            data = data.as_clicks()
-        elif data.clicks:
-            raise DataError("expected ratings, as there were in training, got clicks")
-        if self.clicks_ and self.ordered_ and data.time is None:
-            raise DataError(
-                "expected times, as in training, got none: the order of clicks is learned from"
-            )
-        check_on_scale(data.rating, self.scale_)
-        aligned = replace(
-            data,
-            items=self.items_,
-            user=data.user[known],
-            item=position[data.item[known]],
-            rating=data.rating[known],
-            time=None if data.time is None else data.time[known],
-            item_columns={},
-            titles=self.titles_,
-            scale=None,
-        )
-        return aligned, self.encoder_(data.user_columns, len(data.users))
+        return aligned(self, data, unknown), self.encoder_(data.user_columns, len(data.users))
 
     @property
     def n_users(self) -> int:

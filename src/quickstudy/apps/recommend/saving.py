@@ -55,6 +55,7 @@ def save_recommender(recommender: Recommender, folder: Path) -> None:
     state = {
         "application": APPLICATION,
         "meta": recommender.meta,
+        "prior": recommender.prior,
         "extra_bases": list(recommender.extra_bases),
         "scorers": list(recommender.scorers),
         "seed": recommender.seed,
@@ -102,7 +103,11 @@ def _restored(
     scorers: Mapping[str, Scorer] | None,
 ) -> Recommender:
     restored = recommender(
-        meta=state["meta"], extra_bases=state["extra_bases"], scorers=scorers, seed=state["seed"]
+        meta=state["meta"],
+        prior=state["prior"],
+        extra_bases=state["extra_bases"],
+        scorers=scorers,
+        seed=state["seed"],
     )
     restored.rating_values_ = np.array(state["rating_values"])
     restored.scale_ = tuple(state["scale"])

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from torch import Tensor
 from quickstudy.apps.recommend.bases.base import Base, Matrix
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.meta_level.inputs import Configuration, MetaExamples, MetaInputs
+
+if TYPE_CHECKING:
+    from quickstudy.apps.recommend.meta_level.prior import LevelPrior
 
 __all__ = ["Kind", "LevelInputs", "MetaLevel", "newton_step", "tensor"]
 
@@ -71,7 +74,7 @@ class MetaLevel(ABC):
     """Penalties on the squared distance of parameters from the prior; without a prior, those on
     `LEARNED_IN_BLENDS` are left out and the others are on the distance from where they start."""
 
-    LBFGS_ITERATIONS, LBFGS_HISTORY = 60, 20
+    LBFGS_ITERATIONS, LBFGS_HISTORY = 40, 20
     PENALTY_EXAMPLES = 4500
     """Examples at which the penalties have their values; the more examples, the less they count."""
 
@@ -128,16 +131,16 @@ class MetaLevel(ABC):
         """The mean error of the examples."""
         return float(np.nanmean(self.errors(examples)[0]))
 
-    def fit(self, examples: MetaExamples, prior: Mapping[str, Tensor] | None = None) -> Self:
+    def fit(self, examples: MetaExamples, prior: LevelPrior | None = None) -> Self:
         """Learn the parameters by maximum likelihood, with L-BFGS; with a prior, a posteriori.
 
         Args:
             examples: Of training users.
-            prior: Parameters that were learned from other data (see `LevelPrior`).
+            prior: What was learned from other data sets; not for a single configuration.
         """
-        self.initialise(examples)
-        if prior is not None:
-            self.parameters |= {name: p.clone() for name, p in prior.items()}
+        if self.kind == "single" and len(self.configurations) > 2:
+            return self._fit_single(examples)
+        self.initialise(examples, prior)
         learned = self.learned
         optimizer = torch.optim.LBFGS(
             [self.parameters[name].requires_grad_() for name in learned],
@@ -161,6 +164,17 @@ class MetaLevel(ABC):
         self.parameters = {name: p.detach() for name, p in self.parameters.items()}
         return self
 
+    def _fit_single(self, examples: MetaExamples) -> Self:
+        """`fit` without the predictions of the other configurations, for speed."""
+        index = self.configurations.index(self.configuration)
+        kept = sorted({0, index})  # the first is the item's mean
+        configurations = [self.configurations[i] for i in kept]
+        level = type(self)(self.rating_values, configurations, "single", self.configuration)
+        level.fit(examples.of_configurations(kept))
+        self.initialise(examples)
+        self.parameters |= {name: level.parameters[name] for name in self.LEARNED_ALWAYS}
+        return self
+
     @property
     def learned(self) -> list[str]:
         """Names of the parameters that are learned for this kind."""
@@ -168,7 +182,7 @@ class MetaLevel(ABC):
         by_user = self.LEARNED_BY_USER if self.kind == "meta" else ()
         return [*self.LEARNED_ALWAYS, *in_blends, *by_user]
 
-    def initialise(self, examples: MetaExamples) -> None:
+    def initialise(self, examples: MetaExamples, prior: LevelPrior | None = None) -> None:
         """Set the parameters to where learning starts."""
         inputs = examples.inputs
         n_configurations, n_features = inputs.predictions.shape[-1], inputs.user_features.shape[1]
@@ -181,6 +195,8 @@ class MetaLevel(ABC):
             "weights_by_user": torch.zeros(n_features, n_configurations),
             **self._initial_parameters(examples),
         }
+        if prior is not None:
+            self.parameters |= prior.start(self)
 
     def objective(self, examples: MetaExamples) -> Callable[[], Tensor]:
         """Returns a function of the parameters: the mean negative log-likelihood."""
@@ -201,17 +217,20 @@ class MetaLevel(ABC):
         (N, M, 1)."""
         return self._probabilities(self._prepare(inputs)).numpy()
 
-    def decision(self, user_features: np.ndarray | None = None) -> dict[str, list[float]]:
-        """What is decided for one user with these meta-features, (1, F), or for the average
-        training user: the "weights" of the configurations, and what a subclass adds."""
-        if user_features is None:
-            features = self.parameters["user_feature_means"][None]
+    def decision(self, inputs: MetaInputs | None = None) -> dict[str, list[float]]:
+        """What is decided for the one user of these inputs, or for the average training user: the
+        "weights" of the configurations, and what a subclass adds."""
+        if inputs is None:
+            decided = self._decide(self.parameters["user_feature_means"][None], None)
         else:
-            features = tensor(user_features)
-        return {name: [float(x) for x in row[0]] for name, row in self._decide(features).items()}
+            prepared = self._prepare(inputs)
+            decided = self._decide(prepared.user_features, prepared)
+        return {name: [float(x) for x in row[0]] for name, row in decided.items()}
 
-    def _decide(self, user_features: Tensor) -> dict[str, Tensor]:
-        return {"weights": self._weights(self._standardised(user_features))}
+    @abstractmethod
+    def _decide(self, user_features: Tensor, inputs: LevelInputs | None) -> dict[str, Tensor]:
+        """For users with these meta-features, (N, F): the "weights", (N, C), and more; without
+        inputs no step is taken."""
 
     @abstractmethod
     def _initial_parameters(self, examples: MetaExamples) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ then the reference items. An item has one meta-feature, an offset that is added 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from quickstudy.apps.recommend.meta_level.inputs import (
     rows_of_users,
     support_query_splits,
 )
+
+if TYPE_CHECKING:
+    from quickstudy.apps.recommend.meta_level.prior import LevelPrior
 
 __all__ = ["ChoiceLevel", "UnorderedChoiceLevel"]
 
@@ -183,13 +186,15 @@ class ChoiceLevel(MetaLevel):
         positions = data.positions()
         return lambda: positions
 
-    def initialise(self, examples: MetaExamples) -> None:
-        super().initialise(examples)
+    def initialise(self, examples: MetaExamples, prior: LevelPrior | None = None) -> None:
+        super().initialise(examples, prior)
         if self.kind == "meta":
-            blend = type(self)(self.rating_values, self.configurations, "blend").fit(examples)
+            blend = type(self)(self.rating_values, self.configurations, "blend")
+            blend.fit(examples, prior)
             p = blend.parameters
             self.parameters["reference_weights"] = p["weights"] * p["log_inverse_temperature"].exp()
-            self.parameters["weights"] = self.parameters["reference_weights"].clone()
+            if prior is None:
+                self.parameters["weights"] = self.parameters["reference_weights"].clone()
 
     def errors(self, examples: MetaExamples) -> list[np.ndarray]:
         """-nDCG@10 among all items, estimated: a sampled item that is ranked above a positive
@@ -210,15 +215,18 @@ class ChoiceLevel(MetaLevel):
             "log_precisions": torch.full((len(self.configurations),), self.INITIAL_LOG_PRECISION),
         }
 
+    def _decide(self, user_features: Tensor, inputs: LevelInputs | None) -> dict[str, Tensor]:
+        weights = self._weights(self._standardised(user_features))
+        if inputs is not None and self.kind == "meta":
+            weights = weights + self._step(inputs)
+        return {"weights": weights * self.parameters["log_inverse_temperature"].exp()}
+
     def _probabilities(self, inputs: LevelInputs) -> Tensor:
         return torch.softmax(self._scores(inputs) + inputs.item_features, 1)
 
     def _scores(self, inputs: LevelInputs) -> Tensor:
         """x, (N, M, 1)."""
-        weights = self._weights(self._standardised(inputs.user_features))  # (N, C)
-        if self.kind == "meta":
-            weights = weights + self._step(inputs)
-        weights = weights * self.parameters["log_inverse_temperature"].exp()
+        weights = self._decide(inputs.user_features, inputs)["weights"]  # (N, C)
         return inputs.predictions @ weights[:, :, None]
 
     def _step(self, inputs: LevelInputs) -> Tensor:
@@ -266,17 +274,16 @@ class UnorderedChoiceLevel(ChoiceLevel):
 
 def _references(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Reference items and the offsets of their logits, (R,) each: a systematic sample with
-    probabilities q proportional to the roots of the counts, and -log(n q)."""
+    probabilities q proportional to the roots of the counts, in which items may come twice, and
+    -log(n q)."""
     q = np.sqrt(counts + 1)
     q /= q.sum()
     if len(q) <= N_REFERENCES:
         return np.arange(len(q)), np.zeros(len(q))
     by_popularity = np.argsort(-q, kind="stable")
-    drawn = (np.arange(N_REFERENCES) + 0.5) / N_REFERENCES
-    items, times = np.unique(
-        by_popularity[np.searchsorted(q[by_popularity].cumsum(), drawn)], return_counts=True
-    )
-    return items, np.log(times / (N_REFERENCES * q[items]))
+    drawn = (np.arange(N_REFERENCES) + 0.5) / N_REFERENCES * q.sum()
+    items = by_popularity[np.searchsorted(q[by_popularity].cumsum(), drawn)]
+    return items, -np.log(N_REFERENCES * q[items])
 
 
 def _own_log_ranks(own: OwnPredictions) -> np.ndarray:

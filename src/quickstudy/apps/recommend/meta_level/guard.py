@@ -11,6 +11,7 @@ Shapes: N examples or users, V rating values.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from quickstudy.apps.recommend.meta_level.inputs import SUPPORT_SIZES, MetaExamp
 
 __all__ = ["GuardedLevel", "choose_by_size", "cross_validated_errors"]
 
-SIZE_BOUNDARIES = tuple((a + b) / 2 for a, b in zip(SUPPORT_SIZES, SUPPORT_SIZES[1:], strict=False))
+SIZE_BOUNDARIES = tuple((a + b) / 2 for a, b in pairwise(SUPPORT_SIZES))
 """Between the numbers of known interactions to which the choices for `SUPPORT_SIZES` apply."""
 
 Errors = Sequence[np.ndarray]
@@ -43,7 +44,7 @@ class GuardedLevel:
 
     def probabilities(self, inputs: MetaInputs) -> np.ndarray:
         """As `MetaLevel.probabilities`, (N, M, V)."""
-        names = np.array(self.chosen)[_nearest_sizes(np.expm1(inputs.user_features[:, 0]))]
+        names = np.array(self.chosen)[_nearest_sizes(inputs.n_known)]
         if (names == names[0]).all():
             return self.levels[names[0]].probabilities(inputs)
         probabilities: Any = None
@@ -55,9 +56,13 @@ class GuardedLevel:
             probabilities[rows] = of_rows
         return probabilities
 
+    def name_for(self, n_known: float) -> str:
+        """The name of the level for a user of whom so many ratings or clicks are known."""
+        return self.chosen[int(_nearest_sizes(np.array([n_known]))[0])]
+
     def level_for(self, n_known: float) -> MetaLevel:
-        """The level for a user of whom so many ratings or clicks are known."""
-        return self.levels[self.chosen[int(_nearest_sizes(np.array([n_known]))[0])]]
+        """The level of that name."""
+        return self.levels[self.name_for(n_known)]
 
     @property
     def parameters(self) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ N examples, M items of an example, S interactions or items of a user's own suppo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -129,6 +129,11 @@ class MetaInputs:
             OwnPredictions.concatenate([part.own for part in parts]),
         )
 
+    @property
+    def n_known(self) -> np.ndarray:
+        """How many ratings or clicks are known of each user, (N,)."""
+        return np.expm1(self.user_features[:, 0]).round().astype(int)
+
     def of_users(self, rows: np.ndarray) -> MetaInputs:
         """Some users with all items: `rows` are (n,)."""
         return MetaInputs(
@@ -161,10 +166,12 @@ class MetaExamples:
             np.concatenate([part.targets for part in parts]),
         )
 
-    @property
-    def support_sizes(self) -> np.ndarray:
-        """How many ratings or clicks are known, (N,)."""
-        return np.expm1(self.inputs.user_features[:, 0]).round().astype(int)
+    def of_configurations(self, kept: Sequence[int]) -> MetaExamples:
+        """With the predictions of some configurations alone."""
+        inputs, own = self.inputs, self.inputs.own
+        own = replace(own, predictions=own.predictions[..., kept])
+        inputs = replace(inputs, predictions=inputs.predictions[..., kept], own=own)
+        return MetaExamples(inputs, self.targets)
 
 
 def support_query_splits(

@@ -297,11 +297,15 @@ class RatingLevel(MetaLevel):
         n = len(self.rating_values) - 1
         return torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
 
-    def _decide(self, user_features: Tensor) -> dict[str, Tensor]:
-        thresholds = self._thresholds(self._standardised(user_features))
+    def _decide(self, user_features: Tensor, inputs: LevelInputs | None) -> dict[str, Tensor]:
+        users = self._standardised(user_features)
+        weights, thresholds = self._weights(users), self._thresholds(users)
+        if inputs is not None and self.kind == "meta":
+            step = self._step(weights, inputs)
+            weights = weights + step[:, 2:] @ self._bases_by_configuration().T
+            thresholds = thresholds - step[:, :1]  # the first direction moves all ratings
         low, high = self.rating_values[0], self.rating_values[-1]
-        thresholds = low + thresholds * (high - low) / STARS
-        return {**super()._decide(user_features), "thresholds": thresholds}
+        return {"weights": weights, "thresholds": low + thresholds * (high - low) / STARS}
 
     def _stars(self, ratings: Tensor) -> Tensor:
         low, high = float(self.rating_values[0]), float(self.rating_values[-1])
