@@ -281,6 +281,7 @@ function byBase(weights) {
 }
 
 function drawDecision(decision) {
+  at("why").replaceChildren(...decision.why.map((textContent) => element("li", { textContent })));
   const weights = byBase(decision.weights);
   const usual = { weights: byBase(decision.usual.weights) };
   const all = [0, ...Object.values(weights), ...Object.values(usual.weights)];
