@@ -10,6 +10,7 @@ interactions of new items.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -73,11 +74,12 @@ class NewItems:
 
     def mix(self, values: np.ndarray) -> np.ndarray:
         """Values of known items mixed to those of new items, (..., I) -> (..., J)."""
-        rows = values.reshape(-1, values.shape[-1])
+        n_rows = math.prod(values.shape[:-1])
+        rows = values.reshape(n_rows, values.shape[-1])
         by_features = (rows @ self.projection) @ self.features.T
         by_users = (self.by_users @ rows.T).T
         mixed = by_features + self.trust * (by_users - by_features)
-        return mixed.reshape(*values.shape[:-1], -1)
+        return mixed.reshape(*values.shape[:-1], len(self.features))
 
     def extend(self, inputs: MetaInputs, is_seen: np.ndarray, clicks: bool) -> MetaInputs:
         """Inputs of the meta-level for known and new items.

@@ -506,9 +506,11 @@ class Recommender:
 
     @property
     def item_vectors(self) -> np.ndarray:
-        """Factors of each item, whose cosine tells how similar two are, (I, K)."""
+        """Factors of each item less those of the average one, (I, K). Their cosine tells how
+        similar two items are."""
         factors = self.bases_["factors"].state()["item_factors"]
-        factors = factors if self.clicks_ else factors[:, 1:]
+        factors = factors if self.clicks_ else factors[:, 1:]  # without the user's bias
+        factors = factors - factors.mean(0)
         if self.new_items_ is None:
             return factors
         return np.concatenate([factors, self.new_items_.mix(factors.T).T])
