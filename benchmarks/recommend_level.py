@@ -288,29 +288,21 @@ SHOP = "shop of 200 users of ml-100k"
 
 def main(only: str, seeds: Sequence[int]) -> None:
     """Measure data sets whose name contains some text, beside what was measured before."""
-    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"data_sets": {}}
     for name, judged in data_sets():
         if only in name:
-            began = time.process_time()
             measured, notes = judge(name, judged, seeds)
-            result["data_sets"][name] = {
-                **provenance(0),
-                "seeds": len(seeds),
-                **summary(measured),
-                "folds": notes,
-                "cpu_seconds": round(time.process_time() - began),
-            }
-            write(result)
+            keep("data_sets", name, {"seeds": len(seeds), **summary(measured), "folds": notes})
     for kind, films in (("ratings", loaded("ml-100k")), ("clicks", loaded("ml-100k").as_clicks())):
         if only in f"{SHOP} {kind}":
             found = shops(films, 200, seeds)
-            result[f"{SHOP} {kind}"] = {**provenance(0), "seeds": len(seeds), "with_prior": found}
-            write(result)
+            keep("shops", f"{SHOP} {kind}", {"seeds": len(seeds), "with_prior": found})
 
 
-def write(result: dict[str, Any]) -> None:
-    kinds = ("ratings", "clicks")
-    result["pooled"] = {kind: pooled(result["data_sets"], kind) for kind in kinds}
+def keep(section: str, name: str, entry: dict[str, Any]) -> None:
+    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    result.setdefault(section, {})[name] = {**provenance(0), **entry}
+    data_sets = result.get("data_sets", {})
+    result["pooled"] = {kind: pooled(data_sets, kind) for kind in ("ratings", "clicks")}
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 
