@@ -297,6 +297,12 @@ class RatingLevel(MetaLevel):
         n = len(self.rating_values) - 1
         return torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
 
+    def evidence(self, inputs: MetaInputs) -> dict[str, float]:
+        standardised = self._standardised(tensor(inputs.user_features))[0]
+        names = list(RATING_BASES)[1:]  # as in `_log_error_ratios`, which come last
+        log_error_ratios = standardised[len(standardised) - len(names) :]
+        return {name: -float(z) for name, z in zip(names, log_error_ratios, strict=True)}
+
     def _decide(self, user_features: Tensor, inputs: LevelInputs | None) -> dict[str, Tensor]:
         users = self._standardised(user_features)
         weights, thresholds = self._weights(users), self._thresholds(users)
