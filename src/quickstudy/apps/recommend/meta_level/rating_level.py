@@ -133,7 +133,7 @@ class RatingLevel(MetaLevel):
         ]
         posterior = bayes.posterior(ratings, users)
         left_out = bayes.leave_one_out_residuals(ratings, posterior) / star  # (R,)
-        own = np.concatenate([base.leave_one_out(ratings, users) for base in bases.values()])
+        own = np.concatenate([base.cross_validated(ratings, users) for base in bases.values()])
         user_features = np.column_stack(
             [
                 np.log1p(n_ratings),
