@@ -341,6 +341,8 @@ class FewShotEstimator(BaseEstimator):
             estimator._take(saved.state)
             size = support["x"].shape[1:].numel()
             estimator.learner_ = estimator._closed_form(size, "attributes" in support)
+        if isinstance(saved.learner, MethodLearner):  # what an older version had not is as shipped
+            weights = {**estimator.learner_.state_dict(), **weights}
         try:
             checkpoints.load_weights(estimator.learner_, weights)
         except RuntimeError as error:
