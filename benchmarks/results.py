@@ -186,6 +186,8 @@ def _without_labels(reports: dict[str, dict[str, Any]]) -> str:
     titles = [f"{n_way}-way {n_shot}-shot" for n_way in (5, 20) for n_shot in (1, 5)]
     lines = ["| trained | " + " | ".join(titles) + " | in |", "|" + "---|" * (len(titles) + 2)]
     for name, words in WITHOUT_LABELS.items():
+        if name not in reports:
+            continue
         (entries,) = reports[name]["test"]["results"].values()
         by_title = {entry["title"]: entry for entry in entries}
         cells = [_beside(by_title[title]) if title in by_title else "" for title in titles]
