@@ -173,7 +173,8 @@ class LearnerContract(ABC):
             for sign in (step, -2 * step):
                 for name, parameter in trainable.items():
                     parameter.add_(way[name], alpha=sign)
-                losses.append(float(learner.loss(episode)))
+                # A copy, since the loss may leave other buffers behind.
+                losses.append(float(copy.deepcopy(learner).loss(episode)))
         slope = (losses[0] - losses[1]) / (2 * step)
         expected = sum(float((exact[name] * way[name]).sum()) for name in trainable)
         assert math.isclose(slope, expected, rel_tol=1e-3, abs_tol=1e-6), (
