@@ -1,4 +1,4 @@
-"""Bad data in a support set: a wrong label, and a copy in another class or among the queries.
+"""Bad data in a support set: a wrong label, and a copy in another class.
 
 Examples are compared by the cosine of their vectors about the mean of the support set. All of it
 takes milliseconds. The thresholds were set on characters (glyphs and Omniglot under the encoder
@@ -139,16 +139,15 @@ def mislabelled(u: Array, y: Array, names: Sequence[str] = ()) -> Finding | Skip
     )
 
 
-def copies(u: Array, y: Array, queries: Array | None = None) -> Finding | Skipped:
-    """Examples that are almost the same in two classes, or in support and queries.
+def copies(u: Array, y: Array) -> Finding | Skipped:
+    """Examples of two classes that are almost the same.
 
     The value is the distance of the nearest such pair, divided by the usual distance of an example
-    to its nearest neighbour.
+    to its nearest neighbour. `leaked_queries` looks for copies among the queries of tasks.
 
     Args:
         u: Unit vectors of the support set, (n, d).
         y: Labels, (n,).
-        queries: Unit vectors of the queries, (m, d), about the mean of the support set.
     """
     if len(u) < 4 or u.shape[1] < MIN_NUMBERS:
         return Skipped("copies", f"it needs four examples of {MIN_NUMBERS} numbers or more")
@@ -156,27 +155,19 @@ def copies(u: Array, y: Array, queries: Array | None = None) -> Finding | Skippe
     np.fill_diagonal(distances, np.inf)
     usual = max(float(np.median(distances.min(1))), 1e-9)
     pairs = np.where(y[:, None] != y[None], distances, np.inf)
-    i, j = np.unravel_index(int(pairs.argmin()), pairs.shape)
-    value, what = float(pairs[i, j]) / usual, "in two classes"
-    examples: tuple[int, ...] = (int(i), int(j))
-    if queries is not None and len(queries):
-        to_queries = np.sqrt(np.maximum(2 - 2 * u @ queries.T, 0))
-        i, k = np.unravel_index(int(to_queries.argmin()), to_queries.shape)
-        if to_queries[i, k] / usual < value:
-            value, what, examples = float(to_queries[i, k]) / usual, "among the queries", (int(i),)
+    i, j = (int(at) for at in np.unravel_index(int(pairs.argmin()), pairs.shape))
+    value = float(pairs[i, j]) / usual
     found = value <= COPY
-    rows = " and ".join(str(e + 1) for e in examples)
     return Finding(
         "copies",
         "warning" if found else "fine",
         value,
-        f"Example{'s' if len(examples) > 1 else ''} {rows} "
-        f"{'are' if len(examples) > 1 else 'is'} almost the same {what}."
+        f"Examples {i + 1} and {j + 1} are almost the same in two classes."
         if found
         else "No two examples of different classes are almost the same.",
         "Keep one of them, with the right label." if found else "",
         threshold=Threshold(
             COPY, "and below: no pair of clean support sets of Omniglot is as near"
         ),
-        examples=examples if found else (),
+        examples=(i, j) if found else (),
     )
