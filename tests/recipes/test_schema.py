@@ -396,3 +396,32 @@ def test_held_out_classes_are_those_of_tests_that_training_does_not_see():
 def test_options_with_a_name_that_is_none_suggest_a_family():
     with pytest.raises(UsageError, match="did you mean 'bernoulli_bandit'"):
         load_recipe("rl2_bandits", ["data.name=bernoulli"])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("prototypical_glyphs", "tasks.permute_labels=true", "labelled anew for each task"),
+        ("maml_sinusoid", "tasks.permute_labels=true", "only with a family of classification"),
+        ("prototypical_glyphs", "tasks.shift_targets=1.0", "only with a regression, got glyphs"),
+        ("rl2_bandits", "tasks.interpolate=0.5", "expected no interpolate for bernoulli_bandit"),
+        ("maml_sinusoid", "tasks.balance_groups=true", "expected no balance_groups for sinusoid"),
+    ],
+)
+def test_a_guard_that_would_do_nothing_is_refused(name, change, message):
+    with pytest.raises(UsageError, match=message):
+        tasks_of_training(load_recipe(name, [change]))
+
+
+def test_guards_change_training_tasks_and_no_others():
+    plain = load_recipe("maml_sinusoid")
+    guarded = load_recipe("maml_sinusoid", ["tasks.shift_targets=3.0", "tasks.interpolate=1.0"])
+    before, after = (tasks_of_training(each)[0] for each in (plain, guarded))
+    assert not torch.equal(before.support.x, after.support.x)
+    one, other = (tasks_of_test(each, each.test[0])[0] for each in (plain, guarded))
+    assert torch.equal(one.support.y, other.support.y)
+    with pytest.raises(UsageError, match="one n_way and one n_shot"):
+        load_recipe("prototypical_glyphs", ["tasks.interpolate=0.5", "tasks.n_way=[5, 10]"])
+    balanced = load_recipe("prototypical_omniglot", ["tasks.balance_groups=true"])
+    assert balanced.tasks.balance_groups
+    assert not hasattr(balanced.test[0], "balance_groups")
