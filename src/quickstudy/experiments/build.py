@@ -35,12 +35,12 @@ from quickstudy.tasks import (
 )
 from quickstudy.tasks.augment import AUGMENTS, IMAGE_AUGMENTS, VECTOR_AUGMENTS, Augment, chain
 from quickstudy.tasks.environments import Trials
-from quickstudy.tasks.task_augmentation import InterpolatedTasks, PermutedLabels, ShiftedTargets
+from quickstudy.tasks.permuted_labels import PermutedLabels
 
 __all__ = [
-    "augmented",
     "data_of_test",
     "device_of_training",
+    "guarded",
     "make_learner",
     "make_tasks",
     "tasks_of_test",
@@ -124,7 +124,7 @@ def _generated_tasks(family: Family, data: Data, seed: int) -> Tasks:
     kind = "regression" if data.family.regression else "classification"
     known = data.family.episode_shape
     unread = {"split", "title", "data", "n_tasks", "learner", "published"}  # by the function
-    unread |= set(TrainingTasks.model_fields) - set(Family.model_fields) - {"balance_groups"}
+    unread |= {"permute_labels"}  # which `guarded` reads
     if refused := sorted(family.model_fields_set - unread - set(known)):
         raise UsageError(
             f"expected no {refused[0]} for {data.name} tasks, which are {kind} made by code and "
@@ -309,32 +309,23 @@ def tasks_of_training(recipe: Recipe) -> Tasks:
         shape = recipe.tasks.model_copy(update=changed)
         family = make_tasks(recipe, shape, stage.data(recipe.data), 0)
         stages.append((family, stage.steps * recipe.train.meta_batch_size))
-    return augmented(recipe, Curriculum(stages, make_tasks(recipe, recipe.tasks, recipe.data, 0)))
+    return guarded(recipe, Curriculum(stages, make_tasks(recipe, recipe.tasks, recipe.data, 0)))
 
 
-def augmented(recipe: Recipe, tasks: Tasks) -> Tasks:
-    """Training tasks with what the recipe makes of them: other labels or targets, and mixtures.
+def guarded(recipe: Recipe, tasks: Tasks) -> Tasks:
+    """Training tasks, with their labels in other orders if the recipe asks for it.
 
     Raises:
-        UsageError: If that cannot be done with the data.
+        UsageError: If that would do nothing.
     """
-    guards, data, seed = recipe.tasks, recipe.data, 10 * recipe.seed + 5
-    if guards.permute_labels:
-        if data.is_regression or data.family is None:
-            raise UsageError(
-                "expected permute_labels only with a family of classification tasks made by code, "
-                f"got {data.name}: leave it out, as classes of data are labelled anew for each task"
-            )
-        tasks = PermutedLabels(tasks, seed=seed)
-    if guards.shift_targets:
-        if not data.is_regression:
-            raise UsageError(f"expected shift_targets only with a regression, got {data.name}")
-        tasks = ShiftedTargets(tasks, largest=guards.shift_targets, seed=seed)
-    if guards.interpolate:
-        if data.is_environment:
-            raise UsageError(f"expected interpolate only with examples, got {data.name}")
-        tasks = InterpolatedTasks(tasks, share=guards.interpolate, seed=seed + 1)
-    return tasks
+    if not recipe.tasks.permute_labels:
+        return tasks
+    if recipe.data.is_regression or recipe.data.family is None:
+        raise UsageError(
+            "expected permute_labels only with a family of classification tasks made by code, got "
+            f"{recipe.data.name}: leave it out, as classes of data are labelled anew for each task"
+        )
+    return PermutedLabels(tasks, seed=10 * recipe.seed + 5)
 
 
 def training_options(recipe: Recipe) -> dict[str, Any]:

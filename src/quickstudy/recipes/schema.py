@@ -225,28 +225,18 @@ class Family(_Table):
 
 
 class TrainingTasks(Family):
-    """The tasks of meta-training, with guards against what `quickstudy doctor` finds; all are off
-    unless asked for.
+    """The tasks of meta-training, with guards against what `quickstudy doctor` finds.
 
-    Against memorisation: `permute_labels` draws the order of labels anew for every task of a family
-    made by code, and `shift_targets` shifts the targets of each regression task by up to so much.
-    Against scarcity: `interpolate` is the share of tasks that are mixed with another. Against a
-    lack of diversity: `balance_groups` draws the classes of every group of the data, such as an
-    alphabet, as often as those of another.
+    Against memorisation, `permute_labels` draws the order of labels anew for every task of a family
+    made by code. Against a lack of diversity, `balance_groups` draws the classes of every group of
+    the data, such as an alphabet, as often as those of another.
     """
 
     permute_labels: bool = False
-    shift_targets: float | None = Field(None, gt=0)
-    interpolate: float | None = Field(None, gt=0, le=1)
     balance_groups: bool = False
 
     @model_validator(mode="after")
-    def _guards_that_go_together(self) -> TrainingTasks:
-        sizes = (self.n_way, self.n_shot)
-        if self.interpolate and any(isinstance(size, tuple) for size in sizes):
-            raise ValueError("expected one n_way and one n_shot with interpolate, got a range")
-        if self.interpolate and self.n_labels:
-            raise ValueError("expected no n_labels with interpolate")
+    def _one_way_to_draw_from_groups(self) -> TrainingTasks:
         if self.balance_groups and self.within_group:
             raise ValueError("expected no balance_groups with within_group, which balances them")
         return self
@@ -346,12 +336,6 @@ class Recipe(_Table):
             if stage.options and not self.data.family:
                 raise ValueError("expected options of a curriculum only with a family of tasks")
             self.data.check_options(stage.options)
-        return self
-
-    @model_validator(mode="after")
-    def _interpolation_between_tasks_of_one_shape(self) -> Recipe:
-        if self.tasks.interpolate and self.curriculum:
-            raise ValueError("expected no curriculum with tasks.interpolate")
         return self
 
     @property
