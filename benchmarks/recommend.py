@@ -46,9 +46,11 @@ def best_setting(recommender: Recommender, base: str) -> str:
     """The configuration of a base, or of all if it is "", that predicts best for training users."""
     examples, values = recommender.examples_, recommender.rating_values_
     errors = {
-        str(configuration): np.abs(
-            examples.inputs.predictions[..., i].clip(values[0], values[-1]) - examples.targets
-        ).mean()
+        str(configuration): np.nanmean(
+            np.abs(
+                examples.inputs.predictions[..., i].clip(values[0], values[-1]) - examples.targets
+            )
+        )
         for i, configuration in enumerate(recommender.configurations_)
         if base in ("", configuration.base) and str(configuration) != ITEM_MEAN
     }

@@ -102,11 +102,19 @@ def test_a_user_of_no_ratings_gets_suggestions_by_attributes(recommender):
 
 def test_the_decision_for_a_user_stands_beside_the_usual_one(recommender):
     harsh = recommender.adapt({f"item {i}": 1 for i in range(8)}).explain()
-    assert set(harsh) == {"weights", "thresholds", "usual"}
+    assert set(harsh) == {"why", "weights", "thresholds", "usual"}
     assert list(harsh["weights"]) == list(harsh["usual"]["weights"])
     assert len(harsh["thresholds"]) == 4
-    assert harsh["thresholds"] != harsh["usual"]["thresholds"]
+    assert harsh["why"][0].startswith("With 8 ratings of this user")
     json.dumps(harsh)
+
+
+def test_a_level_by_user_decides_for_each_user(recommender):
+    level = recommender.fit_meta_level(recommender.examples_, "meta")
+    user = recommender.adapt({f"item {i}": 1 for i in range(8)})
+    harsh = level.decision(recommender.meta_inputs(user.ratings, user.attributes))
+    assert harsh["thresholds"] != level.decision()["thresholds"]
+    assert harsh["weights"] != level.decision()["weights"]
 
 
 def test_without_the_meta_level_all_users_get_the_same_decision():
@@ -211,8 +219,9 @@ def test_folders_that_hold_no_recommender_are_refused(recommender, tmp_path):
 def test_saved_numbers_that_are_not_finite_are_refused(recommender, tmp_path):
     recommender.save(tmp_path / "saved")
     spoiled = Recommender.load(tmp_path / "saved")
-    name, values = next(iter(spoiled.meta_level_.parameters.items()))
-    spoiled.meta_level_.parameters = {**spoiled.meta_level_.parameters, name: values * torch.nan}
+    level = next(iter(spoiled.meta_level_.levels.values()))
+    name, values = next(iter(level.parameters.items()))
+    level.parameters = {**level.parameters, name: values * torch.nan}
     spoiled.save(tmp_path / "spoiled")
     with pytest.raises(RunError, match=f"NaN or infinity in '{name}' of .*level"):
         Recommender.load(tmp_path / "spoiled")
@@ -253,7 +262,7 @@ def test_chances_of_being_chosen_next_add_up_and_leave_out_what_was_chosen(of_cl
     assert all(s.rating is None for s in suggestions)
     assert [s.likely for s in suggestions] == sorted((s.likely for s in suggestions), reverse=True)
     assert {title for s in suggestions for title in s.because} == {"item 3", "item 8"}
-    assert set(user.explain()) == {"weights", "usual"}
+    assert set(user.explain()) == {"why", "weights", "usual"}
 
 
 def test_the_order_of_choices_counts(of_clicks):

@@ -17,6 +17,7 @@ from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.measures import interval, ndcg, ranking
 from quickstudy.apps.recommend.memory import chunks
 from quickstudy.apps.recommend.meta_level import MetaInputs, MetaLevel
+from quickstudy.apps.recommend.meta_level.guard import GuardedLevel
 from quickstudy.apps.recommend.meta_level.rating_level import median
 from quickstudy.apps.recommend.recommender import Recommender
 from quickstudy.html import html_table
@@ -93,8 +94,8 @@ def evaluate(
     n_query: int = 10,
     order: Order | None = None,
     seed: int = 0,
-    meta_levels: Mapping[str, MetaLevel] | None = None,
-    unknown: Unknown = "raise",
+    meta_levels: Mapping[str, MetaLevel | GuardedLevel] | None = None,
+    unknown: Unknown = "ignore",
 ) -> ScoreTable:
     """Score all configurations and the recommender on cold users.
 
@@ -110,10 +111,11 @@ def evaluate(
             ratings, and time for clicks if their times were known in training.
         seed: Decides the random order.
         meta_levels: More meta-levels above the same bases to score, by name.
-        unknown: "raise" refuses items that training did not have; "ignore" leaves them out.
+        unknown: "ignore" leaves out items that training did not have, with a warning; "raise"
+            refuses them.
 
     Raises:
-        DataError: If training has seen a user, an item is unknown, or no user has ratings enough.
+        DataError: If training has seen a user, or no user has ratings enough.
 
     Example:
         >>> from quickstudy.apps.recommend import generated, user_folds
@@ -161,7 +163,7 @@ def _concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.nda
 def _score_ratings(
     recommender: Recommender,
     inputs: MetaInputs,
-    meta_levels: Mapping[str, MetaLevel],
+    meta_levels: Mapping[str, MetaLevel | GuardedLevel],
     query_items: np.ndarray,
     query_ratings: np.ndarray,
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -187,7 +189,7 @@ def _score_ratings(
 def _score_clicks(
     recommender: Recommender,
     inputs: MetaInputs,
-    meta_levels: Mapping[str, MetaLevel],
+    meta_levels: Mapping[str, MetaLevel | GuardedLevel],
     support: Matrix,
     next_items: np.ndarray,
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:

@@ -150,7 +150,12 @@ class ExpectedGainMF(ImplicitFeedbackMF):
         return super().fit(self._gains(ratings), users, items, seed)
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        expected_gains = super().predict(self._gains(ratings), users)  # (1, U, I)
+        return self._ratings(super().predict(self._gains(ratings), users))
+
+    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        return self._ratings(super().leave_one_out(self._gains(ratings), users))
+
+    def _ratings(self, expected_gains: np.ndarray) -> np.ndarray:
         lowest, unit = self.rating_scale
         return lowest + unit * np.log2(np.maximum(expected_gains, self.MIN_GAIN))
 

@@ -2,7 +2,12 @@
 
 from quickstudy.apps.recommend.meta_level.base import Kind, MetaLevel
 from quickstudy.apps.recommend.meta_level.choice_level import ChoiceLevel, UnorderedChoiceLevel
-from quickstudy.apps.recommend.meta_level.inputs import Configuration, MetaExamples, MetaInputs
+from quickstudy.apps.recommend.meta_level.inputs import (
+    Configuration,
+    MetaExamples,
+    MetaInputs,
+    OwnPredictions,
+)
 from quickstudy.apps.recommend.meta_level.rating_level import RatingLevel
 
 __all__ = [
@@ -12,6 +17,7 @@ __all__ = [
     "MetaExamples",
     "MetaInputs",
     "MetaLevel",
+    "OwnPredictions",
     "RatingLevel",
     "UnorderedChoiceLevel",
 ]

@@ -1,13 +1,13 @@
 """What a meta-level learns from: predictions of the bases, meta-features, and held-out targets.
 
 Shapes: U users, I items, C configurations, F meta-features of a user, G meta-features of an item,
-N examples, M items of an example.
+N examples, M items of an example, S interactions or items of a user's own support.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "Configuration",
     "MetaExamples",
     "MetaInputs",
+    "OwnPredictions",
     "base_predictions",
     "configurations_of",
     "rows_of_users",
@@ -52,9 +53,44 @@ def configurations_of(bases: Mapping[str, Base | type[Base]]) -> list[Configurat
 
 
 def base_predictions(bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray) -> np.ndarray:
-    """What each configuration predicts, (U, I, C)."""
-    predictions = np.concatenate([base.predict(ratings, users) for base in bases.values()])
+    """What each configuration predicts, (U, I, C), float32."""
+    n_configurations = sum(len(base.SETTINGS) for base in bases.values())
+    predictions = np.empty((n_configurations, *ratings.shape), np.float32)
+    start = 0
+    for base in bases.values():
+        stop = start + len(base.SETTINGS)
+        predictions[start:stop] = base.predict(ratings, users)
+        start = stop
     return np.moveaxis(predictions, 0, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnPredictions:
+    """What the configurations predict of a user's own support, each interaction from others: how
+    well each base serves this user.
+
+    Args:
+        predictions: By each configuration, (N, S, C).
+        targets: Ratings; of clicks 1 where clicked, else 0; NaN where there is none; (N, S).
+        offsets: What is added to the logits of clicks, as in the examples; 0 for ratings; (N, S).
+    """
+
+    predictions: np.ndarray
+    targets: np.ndarray
+    offsets: np.ndarray
+
+    def select(self, rows: np.ndarray) -> OwnPredictions:
+        """Those of some users, (n,)."""
+        return OwnPredictions(self.predictions[rows], self.targets[rows], self.offsets[rows])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[OwnPredictions]) -> OwnPredictions:
+        """All users of several parts."""
+        return cls(
+            np.concatenate([part.predictions for part in parts]),
+            np.concatenate([part.targets for part in parts]),
+            np.concatenate([part.offsets for part in parts]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +102,13 @@ class MetaInputs:
         user_features: Meta-features of the users, (N, F); the first is log(1 + number of known
             ratings or clicks).
         item_features: Meta-features of the items for the user, (N, M, G).
+        own: Of the users' own support.
     """
 
     predictions: np.ndarray
     user_features: np.ndarray
     item_features: np.ndarray
+    own: OwnPredictions
 
     def select(self, rows: np.ndarray, items: np.ndarray) -> MetaInputs:
         """Some items of some users: `rows` and `items` are (n, m), each row of one user."""
@@ -78,6 +116,7 @@ class MetaInputs:
             self.predictions[rows, items],
             self.user_features[rows[:, 0]],
             self.item_features[rows, items],
+            self.own.select(rows[:, 0]),
         )
 
     @classmethod
@@ -87,34 +126,52 @@ class MetaInputs:
             np.concatenate([part.predictions for part in parts]),
             np.concatenate([part.user_features for part in parts]),
             np.concatenate([part.item_features for part in parts]),
+            OwnPredictions.concatenate([part.own for part in parts]),
+        )
+
+    @property
+    def n_known(self) -> np.ndarray:
+        """How many ratings or clicks are known of each user, (N,)."""
+        return np.expm1(self.user_features[:, 0]).round().astype(int)
+
+    def of_users(self, rows: np.ndarray) -> MetaInputs:
+        """Some users with all items: `rows` are (n,)."""
+        return MetaInputs(
+            self.predictions[rows],
+            self.user_features[rows],
+            self.item_features[rows],
+            self.own.select(rows),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class MetaExamples:
-    """The training set of a meta-level: interactions of users whom the bases have not seen.
+    """The training set of a meta-level: users whom the bases have not seen, each with a support set
+    and queries.
 
     Args:
         inputs: From the support sets, for the items of the queries; of N examples, M items each.
-        targets: Ratings of the queries; of clicks 1 where clicked, else 0; (N, M).
-        groups: A number for each user with each support set, from 0, (N,).
+        targets: Ratings of the queries; of clicks 1 where clicked, else 0; NaN where an example has
+            fewer than M; (N, M).
     """
 
     inputs: MetaInputs
     targets: np.ndarray
-    groups: np.ndarray
 
     @classmethod
     def concatenate(cls, parts: Sequence[MetaExamples]) -> MetaExamples:
-        """All examples of several parts; groups of different parts stay apart."""
-        n_groups = [int(part.groups.max(initial=-1)) + 1 for part in parts]
-        offsets = np.cumsum([0, *n_groups[:-1]])
-        groups = [part.groups + offset for part, offset in zip(parts, offsets, strict=True)]
+        """All examples of several parts."""
         return cls(
             MetaInputs.concatenate([part.inputs for part in parts]),
             np.concatenate([part.targets for part in parts]),
-            np.concatenate(groups),
         )
+
+    def of_configurations(self, kept: Sequence[int]) -> MetaExamples:
+        """With the predictions of some configurations alone."""
+        inputs, own = self.inputs, self.inputs.own
+        own = replace(own, predictions=own.predictions[..., kept])
+        inputs = replace(inputs, predictions=inputs.predictions[..., kept], own=own)
+        return MetaExamples(inputs, self.targets)
 
 
 def support_query_splits(

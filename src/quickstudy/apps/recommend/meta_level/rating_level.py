@@ -1,13 +1,14 @@
 """The meta-level of ratings: an ordinal regression on the blend of the bases.
 
 Shapes: N examples or users, M items, C configurations, F meta-features of a user, G meta-features
-of an item, V rating values, T = V - 1 thresholds, R stored ratings.
+of an item, S own ratings of a user, D directions of the step, V rating values, T = V - 1
+thresholds, R stored ratings, B bases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Self
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,11 +20,17 @@ from quickstudy.apps.recommend.bases.bayesian import BayesianMF
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.measures import ndcg
 from quickstudy.apps.recommend.memory import chunks
-from quickstudy.apps.recommend.meta_level.base import MetaLevel, tensor
+from quickstudy.apps.recommend.meta_level.base import (
+    LevelInputs,
+    MetaLevel,
+    newton_step,
+    tensor,
+)
 from quickstudy.apps.recommend.meta_level.inputs import (
     Configuration,
     MetaExamples,
     MetaInputs,
+    OwnPredictions,
     base_predictions,
     rows_of_users,
     support_query_splits,
@@ -37,6 +44,12 @@ FEATURE_DAMPING = 3.0
 N_QUERY = 20
 """Queries of a user, at most, in the examples for each support size."""
 
+N_OWN = 30
+"""Ratings of a user, at most, that the step is taken on."""
+
+STARS = 4.0
+"""Ratings are scaled to 0 to this, so that all but the thresholds means the same on any scale."""
+
 MIN_PROBABILITY = 1e-4
 """Lower bound of probabilities in the likelihood, so that one odd rating does not dominate it."""
 
@@ -44,30 +57,45 @@ MIN_PROBABILITY = 1e-4
 class RatingLevel(MetaLevel):
     """P(rating <= value v) = sigmoid((t_v - x_v) / s): proportional odds (McCullagh, "Regression
     Models for Ordinal Data", 1980). x blends the predictions x_c of the configurations:
-    x_v = m + sum_c (w_c + d_cv) (x_c - m), with m the mean of the item.
+    x_v = m + sum_c (w_c + d_c p_v) (x_c - m) + b · φ, with m the mean of the item and p_v the
+    position of the threshold, from -1 to 1.
 
-    Weights w, thresholds t and log s are linear in the meta-features of the user, and log s also in
-    those of the item; d is the same for all users (partial proportional odds: Peterson & Harrell,
-    "Partial Proportional Odds Models for Ordinal Response Variables", 1990). So a user who never
-    gives the best rating gets a high last threshold, one who rates like nobody else gets small
-    weights, and a base that is good at finding favourites counts more at the last threshold.
+    Weights w, thresholds t and log s are linear in the meta-features of the user, and w and log s
+    also in those of the item; d is the same for all users (partial proportional odds: Peterson &
+    Harrell, "Partial Proportional Odds Models for Ordinal Response Variables", 1990). So a user who
+    never gives the best rating gets a high last threshold, one who rates like nobody else gets
+    small weights, and a base that is good at finding favourites counts more at the last threshold.
 
-    The likelihood does not see the ranking of items. So for users without ratings, x - m and the
-    meta-features of items are multiplied by a weight: the largest of `COLD_START_WEIGHTS` whose
-    ranking of held-out items is not worse than that by m, where worse is a mean nDCG@5 that is
-    lower by more than its standard error. With weight 0 the ranking is that by m. With ratings
-    known the weight is 1.
+    The step b is taken on the user's own ratings, each predicted from the others. Its directions φ
+    are 1, the item's mean, and how far each base moves the rating from the item's mean: so it
+    learns how far this user follows the others' opinion, and which base.
     """
 
     BASES: ClassVar[dict[str, type[Base]]] = RATING_BASES
     DEFAULT_CONFIGURATION = Configuration("bayes", 1.0)
     EXPLAINING_BASE = "bayes"
     LEARNED_ALWAYS = ("thresholds", "log_scale")
-    LEARNED_IN_BLENDS = ("weights", "weights_by_threshold")
-    LEARNED_BY_USER = ("weights_by_user", "thresholds_by_user", "log_scale_by_features")
-    L2_PENALTY = 0.03
+    LEARNED_IN_BLENDS = ("weights", "weights_by_threshold", "weights_by_item", "log_scale_by_item")
+    LEARNED_BY_USER = (
+        "weights_by_user",
+        "thresholds_by_user",
+        "log_scale_by_user",
+        "log_precisions",
+        "log_noise",
+    )
+    PENALTIES: ClassVar[Mapping[str, float]] = {
+        "weights": 0.003,
+        "weights_by_threshold": 0.003,
+        "weights_by_item": 0.01,
+        "log_scale_by_item": 0.01,
+        "weights_by_user": 0.03,
+        "thresholds_by_user": 0.03,
+        "log_scale_by_user": 0.03,
+        "log_precisions": 1e-4,
+        "log_noise": 1e-4,
+    }
 
-    COLD_START_WEIGHTS = (1.0, 0.5, 0.0)
+    INITIAL_LOG_PRECISION = 3.0
 
     @classmethod
     def inputs(
@@ -78,12 +106,15 @@ class RatingLevel(MetaLevel):
         rating_values: np.ndarray,
     ) -> MetaInputs:
         """Meta-features of a user: log(1 + number of ratings); mean and deviation of the residuals
-        from the items' means; the share of each rating value; mean and log mean square of the Bayes
-        model's leave-one-out residuals. Of an item: the logarithms of the Bayes model's predictive
-        variance and of the item's number of ratings.
+        from the items' means; the shares of the lowest and the highest rating; mean and log mean
+        square of the Bayes model's leave-one-out residuals; and how well each base predicts the
+        user's ratings from each other, as the log of its error over that of the items' means. Of an
+        item: the logarithms of the Bayes model's predictive variance and of the item's number of
+        ratings.
         """
         bayes = bases["bayes"]
         assert isinstance(bayes, BayesianMF)
+        star = (rating_values[-1] - rating_values[0]) / STARS
         n_ratings, user = np.diff(ratings.indptr), users_of_entries(ratings)
 
         def damped_mean(values: np.ndarray, prior: float) -> np.ndarray:
@@ -91,16 +122,18 @@ class RatingLevel(MetaLevel):
             sums = np.bincount(user, values, len(n_ratings))
             return (sums + FEATURE_DAMPING * prior) / (n_ratings + FEATURE_DAMPING)
 
-        noise = float(bayes.noise_variance)
-        item_residuals = residuals(ratings, bases["user_bias"].state()["item_means"]).data  # (R,)
+        noise = float(bayes.noise_variance) / star**2
+        item_means = bases["user_bias"].state()["item_means"]
+        item_residuals = residuals(ratings, item_means).data / star  # (R,)
         mean_residual = damped_mean(item_residuals, 0.0)
         variance = damped_mean((item_residuals - mean_residual[user]) ** 2, noise)
         shares = [
             damped_mean((ratings.data == value).astype(float), 1 / len(rating_values))
-            for value in rating_values
+            for value in rating_values[[0, -1]]
         ]
         posterior = bayes.posterior(ratings, users)
-        left_out = bayes.leave_one_out_residuals(ratings, posterior)  # (R,)
+        left_out = bayes.leave_one_out_residuals(ratings, posterior) / star  # (R,)
+        own = np.concatenate([base.leave_one_out(ratings, users) for base in bases.values()])
         user_features = np.column_stack(
             [
                 np.log1p(n_ratings),
@@ -109,12 +142,37 @@ class RatingLevel(MetaLevel):
                 *shares,
                 damped_mean(left_out, 0.0),
                 np.log(damped_mean(left_out**2, noise)),
+                *cls._log_error_ratios(bases, np.abs(own - ratings.data) / star, damped_mean),
             ]
         )  # (N, F)
-        log_variance = np.log(bayes.predictive_variance(posterior.covariance) + 1e-3)  # (N, M)
+        log_variance = np.log(bayes.predictive_variance(posterior.covariance) / star**2 + 1e-3)
         log_counts = np.broadcast_to(np.log1p(bayes.item_counts), log_variance.shape)
-        item_features = np.stack([log_variance, log_counts], -1)  # (N, M, G)
-        return MetaInputs(base_predictions(bases, ratings, users), user_features, item_features)
+        return MetaInputs(
+            base_predictions(bases, ratings, users),
+            user_features,
+            np.stack([log_variance, log_counts], -1),  # (N, M, G)
+            _own_predictions(ratings, own),
+        )
+
+    @staticmethod
+    def _log_error_ratios(
+        bases: Mapping[str, Base],
+        errors: np.ndarray,
+        damped_mean: Callable[[np.ndarray, float], np.ndarray],
+    ) -> list[np.ndarray]:
+        """For each base of `RATING_BASES` but the first, how its mean error over settings compares
+        with the items' means, from errors (C, R); and how these compare with their usual ones."""
+        usual = 0.8
+        of_item_means = damped_mean(errors[0], usual)
+        ratios, start = [np.log(of_item_means / usual)], 0
+        for name, base in bases.items():
+            stop = start + len(base.SETTINGS)
+            if name in RATING_BASES and start:
+                ratios.append(
+                    np.log(damped_mean(errors[start:stop].mean(0), usual) / of_item_means)
+                )
+            start = stop
+        return ratios
 
     @classmethod
     def examples(
@@ -131,121 +189,150 @@ class RatingLevel(MetaLevel):
             for chunk in chunks(len(users), len(data.items)):
                 rows = rows_of_users(data, query_rows, chunk)
                 inputs = cls.inputs(bases, support[chunk], users[chunk], rating_values)
-                user = data.user[rows] - chunk.start
-                one_item_each = inputs.select(user[:, None], data.item[rows][:, None])
-                parts.append(MetaExamples(one_item_each, data.rating[rows][:, None], user))
+                with_queries, user = np.unique(data.user[rows], return_inverse=True)  # (N,)
+                column = np.arange(len(rows)) - np.searchsorted(user, user)
+                items = np.zeros((len(with_queries), N_QUERY), int)
+                targets = np.full(items.shape, np.nan)
+                items[user, column] = data.item[rows]
+                targets[user, column] = data.rating[rows]
+                at = np.broadcast_to((with_queries - chunk.start)[:, None], items.shape)
+                parts.append(MetaExamples(inputs.select(at, items), targets))
         return MetaExamples.concatenate(parts)
 
-    def fit(self, examples: MetaExamples) -> Self:
-        super().fit(examples)
-        self._set_cold_start_weight(examples)
-        return self
-
-    def selection_error(self, examples: MetaExamples) -> float:
-        """The mean absolute error of the medians."""
-        return float(np.abs(self.median(examples.inputs) - examples.targets).mean())
-
-    def median(self, inputs: MetaInputs) -> np.ndarray:
-        """The rating with the least expected absolute error, (N, M)."""
-        return median(self.probabilities(inputs), self.rating_values)
+    def errors(self, examples: MetaExamples) -> list[np.ndarray]:
+        """The mean absolute error of the medians, and -nDCG@5 when ranked by expected rating, as
+        suggestions are, and by expected gain, as in evaluation."""
+        p, targets = self.probabilities(examples.inputs), examples.targets
+        is_query = np.isfinite(targets)
+        errors = np.where(is_query, np.abs(median(p, self.rating_values) - targets), 0)
+        lowest = min(0.0, float(self.rating_values[0]))  # no gain is negative
+        found = [errors.sum(1) / is_query.sum(1)]
+        for utility in (self.rating_values, 2 ** (self.rating_values - lowest)):
+            scores = np.where(is_query, p @ utility, -np.inf)
+            gains = np.where(is_query, targets - lowest, 0)
+            found.append(np.where(is_query.sum(1) > 1, -ndcg(scores, gains), np.nan))
+        return found
 
     def _initial_parameters(self, examples: MetaExamples) -> dict[str, Tensor]:
         inputs = examples.inputs
-        n_user_features = inputs.user_features.shape[1]
-        item_features = inputs.item_features[:, 0]  # (N, G)
-        midpoints = (self.rating_values[:-1] + self.rating_values[1:]) / 2  # (T,)
-        initial_scale = 0.5 * examples.targets.std() + 1e-3
+        n_user_features, n_configurations = inputs.user_features.shape[1], len(self.configurations)
+        item_features = inputs.item_features.reshape(-1, inputs.item_features.shape[-1])
+        n_item_features = item_features.shape[1]
+        midpoints = self._stars(tensor((self.rating_values[:-1] + self.rating_values[1:]) / 2))
+        scale = 0.5 * STARS * np.nanstd(examples.targets) / np.ptp(self.rating_values) + 1e-3
+        n_directions = 2 + len(self._bases_by_configuration().T)
         return {
             "item_feature_means": tensor(item_features.mean(0)),
             "item_feature_stds": tensor(item_features.std(0)) + 1e-6,
-            "weights_by_threshold": torch.zeros(inputs.predictions.shape[-1], len(midpoints)),
-            "thresholds": tensor(midpoints),
-            "thresholds_by_user": torch.zeros(n_user_features, len(midpoints)),
-            "log_scale": torch.full((), float(np.log(initial_scale))),
-            "log_scale_by_features": torch.zeros(n_user_features + item_features.shape[1]),
-            "cold_start_weight": torch.ones(()),
+            "usual_mean": self._stars(tensor(inputs.predictions[..., 0])).mean(),
+            "weights_by_threshold": torch.zeros(n_configurations),
+            "weights_by_item": torch.zeros(n_item_features, n_configurations + 1),
+            "thresholds": midpoints,
+            "thresholds_by_user": torch.zeros(n_user_features, 2),
+            "log_scale": torch.full((), float(np.log(scale))),
+            "log_scale_by_item": torch.zeros(n_item_features),
+            "log_scale_by_user": torch.zeros(n_user_features),
+            "log_precisions": torch.full((n_directions,), self.INITIAL_LOG_PRECISION),
+            "log_noise": torch.zeros(()),
         }
 
-    def _set_cold_start_weight(self, examples: MetaExamples) -> None:
-        without_ratings = np.flatnonzero(examples.inputs.user_features[:, 0] == 0)
-        groups = _rows_by_group(examples.groups[without_ratings])
-        first_item = np.zeros((len(without_ratings), 1), int)
-        inputs = examples.inputs.select(without_ratings[:, None], first_item)
-        lowest = min(0.0, float(self.rating_values[0]))  # no gain is negative
-        gains = examples.targets[without_ratings, 0] - lowest
+    def _probabilities(self, inputs: LevelInputs) -> Tensor:
+        p = self.parameters
+        users = self._standardised(inputs.user_features)  # (N, F)
+        items = (inputs.item_features - p["item_feature_means"]) / p["item_feature_stds"]
+        stars = self._stars(inputs.predictions)  # (N, M, C)
+        mean = stars[..., :1]  # m, (N, M, 1)
+        deviations, weights = stars - mean, self._weights(users)
+        blend = mean + deviations @ weights[:, :, None]  # (N, M, 1)
+        by_item = torch.cat([deviations, mean - p["usual_mean"]], -1) @ p["weights_by_item"].T
+        blend = blend + (items * by_item).sum(-1, keepdim=True)
+        if self.kind == "meta":
+            step = self._step(weights, inputs)
+            blend = blend + self._directions(stars) @ step[:, :, None]
+        by_threshold = (deviations @ p["weights_by_threshold"])[..., None]
+        blend = blend + by_threshold * self._threshold_positions()  # x, (N, M, T)
+        log_scale = (users @ p["log_scale_by_user"])[:, None] + items @ p["log_scale_by_item"]
+        log_scale = p["log_scale"] + log_scale  # log s, (N, M)
+        logits = self._thresholds(users)[:, None] - blend  # t - x, (N, M, T)
+        cumulative = torch.sigmoid(logits * torch.exp(-log_scale)[..., None])  # P(rating <= v)
+        cumulative = torch.cummax(cumulative, 2).values  # thresholds of an unusual user may cross
+        zero = torch.zeros_like(mean)
+        return torch.cat([cumulative, zero + 1], 2) - torch.cat([zero, cumulative], 2)
 
-        def ndcg_of_groups(scores: np.ndarray) -> np.ndarray:
-            return np.concatenate([[], *(ndcg(scores[rows], gains[rows]) for rows in groups)])
+    def _step(self, weights: Tensor, inputs: LevelInputs) -> Tensor:
+        """b, (N, D): the posterior mean given the residuals of the user's own ratings."""
+        own, mask = self._stars(inputs.own_predictions), inputs.own_mask
+        mean = own[..., 0]  # (N, S)
+        residual = self._stars(inputs.own_targets) - mean
+        residual = residual - ((own - mean[..., None]) @ weights[:, :, None])[..., 0]
+        directions = self._directions(own) * mask[..., None]  # φ, (N, S, D)
+        precision = torch.exp(-self.parameters["log_noise"])
+        gradient = precision * (directions * residual[..., None]).sum(1)
+        information = precision * directions.transpose(1, 2) @ directions
+        return newton_step(gradient, information, self.parameters["log_precisions"])
 
-        by_item_mean = ndcg_of_groups(inputs.predictions[:, 0, 0])
-        # suggestions are ranked by expected rating, evaluation ranks by expected gain
-        utilities = self.rating_values, 2 ** (self.rating_values - lowest)
-        for weight in self.COLD_START_WEIGHTS:
-            self.parameters["cold_start_weight"] = torch.tensor(weight)
-            p = self.probabilities(inputs)[:, 0]  # (n, V)
-            differences = [ndcg_of_groups(p @ utility) - by_item_mean for utility in utilities]
-            if not any(map(_is_negative, differences)):
-                break
+    def _directions(self, stars: Tensor) -> Tensor:
+        """φ of predictions (N, M, C): (N, M, D)."""
+        mean = stars[..., :1]
+        of_bases = (stars - mean) @ self._bases_by_configuration()
+        return torch.cat(
+            [torch.ones_like(mean), mean - self.parameters["usual_mean"], of_bases], -1
+        )
 
-    def _decide(self, user_features: Tensor) -> dict[str, Tensor]:
-        weights = super()._decide(user_features)["weights"]
-        cold_start_weight = self._cold_start_weight(user_features)[:, None]
-        thresholds = self._thresholds(self._standardised(user_features))
-        return {"weights": weights * cold_start_weight, "thresholds": thresholds}
-
-    def _cold_start_weight(self, user_features: Tensor) -> Tensor:
-        """The learned weight for users without ratings, 1 for others, (N,)."""
-        weight = self.parameters["cold_start_weight"]
-        return torch.where(user_features[:, 0] == 0, weight, torch.ones(()))
+    def _bases_by_configuration(self) -> Tensor:
+        """What takes the mean over the settings of each base but the first, (C, B - 1)."""
+        names = list(dict.fromkeys(c.base for c in self.configurations))
+        belongs = np.array([[c.base == name for name in names[1:]] for c in self.configurations])
+        belongs = belongs.reshape(len(self.configurations), -1)
+        return tensor(belongs / np.maximum(belongs.sum(0), 1))
 
     def _thresholds(self, standardised: Tensor) -> Tensor:
         """t, (N, T)."""
         p = self.parameters
-        return p["thresholds"] + standardised @ p["thresholds_by_user"]
+        shift, spread = (standardised @ p["thresholds_by_user"])[:, :, None].unbind(1)  # (N, 1)
+        return p["thresholds"] + shift + spread * self._threshold_positions()
 
-    def _probabilities(
-        self, predictions: Tensor, user_features: Tensor, item_features: Tensor
-    ) -> Tensor:
-        p = self.parameters
-        cold_start_weight = self._cold_start_weight(user_features)[:, None, None]
-        users = self._standardised(user_features)  # (N, F)
-        items = (
-            cold_start_weight * (item_features - p["item_feature_means"]) / p["item_feature_stds"]
-        )  # (N, M, G)
-        weights = self._weights(users)[:, :, None] + p["weights_by_threshold"]  # w + d, (N, C, T)
-        weights = cold_start_weight * weights
-        item_mean = predictions[..., :1]  # m, (N, M, 1)
-        blend = item_mean + (predictions - item_mean) @ weights  # x, (N, M, T)
-        by_user, by_item = p["log_scale_by_features"].split([users.shape[1], items.shape[2]])
-        log_scale = p["log_scale"] + (users @ by_user)[:, None] + items @ by_item  # log s, (N, M)
-        logits = self._thresholds(users)[:, None] - blend  # t - x, (N, M, T)
-        cumulative = torch.sigmoid(logits * torch.exp(-log_scale)[..., None])  # P(rating <= v)
-        cumulative = torch.cummax(cumulative, 2).values  # thresholds of an unusual user may cross
-        zero = torch.zeros_like(item_mean)
-        return torch.cat([cumulative, zero + 1], 2) - torch.cat([zero, cumulative], 2)
+    def _threshold_positions(self) -> Tensor:
+        """p_v, (T,): where each threshold lies, from -1 to 1."""
+        n = len(self.rating_values) - 1
+        return torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
+
+    def _decide(self, user_features: Tensor, inputs: LevelInputs | None) -> dict[str, Tensor]:
+        users = self._standardised(user_features)
+        weights, thresholds = self._weights(users), self._thresholds(users)
+        if inputs is not None and self.kind == "meta":
+            step = self._step(weights, inputs)
+            weights = weights + step[:, 2:] @ self._bases_by_configuration().T
+            thresholds = thresholds - step[:, :1]  # the first direction moves all ratings
+        low, high = self.rating_values[0], self.rating_values[-1]
+        return {"weights": weights, "thresholds": low + thresholds * (high - low) / STARS}
+
+    def _stars(self, ratings: Tensor) -> Tensor:
+        low, high = float(self.rating_values[0]), float(self.rating_values[-1])
+        return STARS * (ratings - low) / (high - low)
 
     def _loss(self, probabilities: Tensor, targets: Tensor) -> Tensor:
-        index = torch.searchsorted(tensor(self.rating_values), targets)  # (N, M)
-        likelihood = probabilities.gather(2, index[..., None])
-        return -likelihood.clamp_min(MIN_PROBABILITY).log().mean()
+        is_query = torch.isfinite(targets)
+        ratings = torch.where(is_query, targets, torch.full((), float(self.rating_values[0])))
+        index = torch.searchsorted(tensor(self.rating_values), ratings)  # (N, M)
+        likelihood = probabilities.gather(2, index[..., None])[..., 0]
+        return -likelihood[is_query].clamp_min(MIN_PROBABILITY).log().mean()
 
 
-def _rows_by_group(groups: np.ndarray) -> list[np.ndarray]:
-    """Positions of the examples of each group of two or more, as arrays (n_groups, size), one for
-    each size."""
-    order = np.argsort(groups, kind="stable")
-    _, start, counts = np.unique(groups[order], return_index=True, return_counts=True)
-    return [
-        order[start[counts == size][:, None] + np.arange(size)]
-        for size in np.unique(counts)
-        if size > 1
-    ]
-
-
-def _is_negative(values: np.ndarray) -> bool:
-    """Whether a mean is below 0 by more than its standard error."""
-    n = len(values)
-    return n > 1 and bool(values.mean() < -values.std(ddof=1) / np.sqrt(n))
+def _own_predictions(ratings: Matrix, predicted: np.ndarray) -> OwnPredictions:
+    """Predictions (C, R) of each stored rating by user; of users with more than `N_OWN`, evenly
+    spread ones."""
+    n_ratings, user = np.diff(ratings.indptr), users_of_entries(ratings)
+    rank = np.arange(ratings.nnz) - ratings.indptr[user]
+    n_kept = np.minimum(n_ratings, N_OWN)[user]
+    column = rank * n_kept // np.maximum(n_ratings[user], 1)
+    is_first = (rank == 0) | (column != (rank - 1) * n_kept // np.maximum(n_ratings[user], 1))
+    user, column = user[is_first], column[is_first]
+    predictions = np.zeros((len(n_ratings), N_OWN, len(predicted)))
+    targets = np.full(predictions.shape[:2], np.nan)
+    predictions[user, column] = predicted[:, is_first].T
+    targets[user, column] = ratings.data[is_first]
+    return OwnPredictions(predictions, targets, np.zeros(targets.shape))
 
 
 def median(probabilities: np.ndarray, rating_values: np.ndarray) -> np.ndarray:
