@@ -145,11 +145,10 @@ class PoolGate(nn.Module):
         self.register_buffer("mean", torch.zeros(len(POOL_FEATURES)))
         self.register_buffer("deviation", torch.ones(len(POOL_FEATURES)))
         self.use = nn.Embedding(n_uses - 1, 4)
-        self.network = nn.Sequential(
-            nn.Linear(len(POOL_FEATURES) + 4, width), nn.GELU(), nn.Linear(width, 1)
-        )
-        nn.init.zeros_(self.network[-1].weight)
-        nn.init.constant_(self.network[-1].bias, -math.log(n_uses - 1))
+        last = nn.Linear(width, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, -math.log(n_uses - 1))
+        self.network = nn.Sequential(nn.Linear(len(POOL_FEATURES) + 4, width), nn.GELU(), last)
 
     def forward(self, features: Tensor) -> Tensor:
         """Log-weights (..., k) of the uses, from features (..., k - 1, N)."""
