@@ -301,15 +301,16 @@ def device_of_training(recipe: Recipe) -> torch.device:
         raise UsageError(f"device {name!r} cannot be used here: {reason}") from None
 
 
-def tasks_of_training(recipe: Recipe) -> Tasks:
+def tasks_of_training(recipe: Recipe) -> Curriculum:
     """The tasks of meta-training, stage after stage."""
     stages = []
     for stage in recipe.curriculum:
         changed = stage.model_dump(exclude={"steps", "options"}, exclude_none=True)
         shape = recipe.tasks.model_copy(update=changed)
-        family = make_tasks(recipe, shape, stage.data(recipe.data), 0)
+        family = guarded(recipe, make_tasks(recipe, shape, stage.data(recipe.data), 0))
         stages.append((family, stage.steps * recipe.train.meta_batch_size))
-    return guarded(recipe, Curriculum(stages, make_tasks(recipe, recipe.tasks, recipe.data, 0)))
+    last = guarded(recipe, make_tasks(recipe, recipe.tasks, recipe.data, 0))
+    return Curriculum(stages, last)
 
 
 def guarded(recipe: Recipe, tasks: Tasks) -> Tasks:
