@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -24,6 +25,7 @@ __all__ = [
     "read_parquet",
     "read_rows",
     "separator_of",
+    "stream_rows",
 ]
 
 MAX_BYTES = 4 * 2**30
@@ -256,42 +258,86 @@ def read_rows(
         MissingError: If there is no such file, or Parquet cannot be read without pyarrow.
         DataError: If it is damaged, empty, has a column twice, or rows of other numbers of cells.
     """
-    if not path.is_file():
-        raise MissingError(f"expected a CSV or Parquet file at {path}, found none")
-    if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() == ".parquet" and path.is_file():
         require("pyarrow", "experience")
         table = read_parquet(path, lists=lists)
         columns = [column.to_pylist() for column in table.columns]
         return table.column_names, list(map(list, zip(*columns, strict=True)))
+    head, rows = stream_rows(path, delimiter, names)
+    return head, list(rows)
+
+
+def stream_rows(
+    path: Path, delimiter: str | None = None, names: Sequence[str] | None = None
+) -> tuple[list[str], Iterator[list[str]]]:
+    """Read a table of text row by row, so that it need not fit into memory.
+
+    Args:
+        path, delimiter, names: As in `read_rows`; the delimiter " " is any white space.
+
+    Returns:
+        The names of the columns, and an iterator over the rows.
+
+    Raises:
+        MissingError, DataError: As `read_rows`; what is wrong with a row, when it is reached.
+    """
+    if not path.is_file():
+        raise MissingError(f"expected a CSV or Parquet file at {path}, found none")
     check_bytes(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        has_decimal_commas = False
-        if delimiter is None:
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else separator_of(text)
-            has_decimal_commas = delimiter == ";"
-        quoting = csv.QUOTE_NONE if delimiter == "\t" or len(delimiter) > 1 else csv.QUOTE_MINIMAL
-        if len(delimiter) > 1:  # which the csv module does not take
-            text, delimiter = text.replace(delimiter, UNIT_SEPARATOR), UNIT_SEPARATOR
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-        rows = [
-            list(map(decimal_point, row)) if has_decimal_commas else row
-            for row in _checked(lines, path)
-        ]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read, it is not CSV in UTF-8 ({error}): save it as that"
-        ) from None
-    if not rows:
+    has_decimal_commas = False
+    if delimiter is None:
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else separator_of(_first_line(path))
+        has_decimal_commas = delimiter == ";"
+    rows = _checked(_cells(path, delimiter), path)
+    if has_decimal_commas:
+        rows = (list(map(decimal_point, row)) for row in rows)
+    first = next(rows, None)
+    if first is None:
         raise DataError(f"expected column names in the first line of {path}, got an empty file")
-    head = rows.pop(0) if names is None else list(names)
+    if names is not None:
+        rows = itertools.chain([first], rows)
+    head = _each_once(first if names is None else list(names), path)
+    return head, _of_equal_length(rows, len(head), path)
+
+
+def _first_line(path: Path) -> str:
+    """The first line that is not empty."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return next((line for line in file if line.strip()), "")
+    except UnicodeDecodeError as error:
+        raise _no_csv(path, error) from None
+
+
+def _cells(path: Path, delimiter: str) -> Iterator[list[str]]:
+    """The cells of each line."""
+    is_simple = len(delimiter) == 1 and delimiter != " "
+    quoting = csv.QUOTE_MINIMAL if is_simple and delimiter != "\t" else csv.QUOTE_NONE
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines: Iterable[str] = file
+            if delimiter == " ":
+                lines = (UNIT_SEPARATOR.join(line.split()) for line in file)
+            elif not is_simple:  # which the csv module does not take
+                lines = (line.replace(delimiter, UNIT_SEPARATOR) for line in file)
+            separator = delimiter if is_simple else UNIT_SEPARATOR
+            yield from csv.reader(lines, delimiter=separator, quoting=quoting)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise _no_csv(path, error) from None
+
+
+def _no_csv(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read, it is not CSV in UTF-8 ({error}): save it as that")
+
+
+def _of_equal_length(rows: Iterable[list[str]], n: int, path: Path) -> Iterator[list[str]]:
     for number, row in enumerate(rows, 1):
-        if len(row) != len(head):
+        if len(row) != n:
             raise DataError(
-                f"expected {len(head)} cells in each line of {path}, as column names, got "
-                f"{len(row)} in row {number}: {row!r}"
+                f"expected {n} cells in each line of {path}, as column names, got {len(row)} in "
+                f"row {number}: {row!r}"
             )
-    return _each_once(head, path), rows
+        yield row
 
 
 def _checked(rows: Iterable[list[str]], path: Path) -> Iterator[list[str]]:

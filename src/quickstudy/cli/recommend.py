@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from quickstudy.cli.output import MAX_SEED, Json, Overwrite, check_new, say, table
-from quickstudy.errors import UsageError
+from quickstudy.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from quickstudy.apps.recommend import AdaptedRecommender, Interactions, Scores
+    from quickstudy.apps.recommend import AdaptedRecommender, Interactions, Scores, Suggestions
 
 __all__ = ["recommend_app"]
 
@@ -56,9 +56,34 @@ Clicks = Annotated[
     bool,
     typer.Option("--clicks", help="Learn from clicks what is chosen next; ratings are not used."),
 ]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Take ratings of this or more as clicks, and leave out the others."),
+]
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        help="What separates the cells of the file, if it is not a comma, tab, semicolon, | or ::. "
+        "A space is any white space."
+    ),
+]
+Unreadable = Annotated[
+    Literal["raise", "ignore"],
+    typer.Option(help="Rows that cannot be read: raise stops, ignore counts and leaves them out."),
+]
 Unknown = Annotated[
     Literal["raise", "ignore"],
     typer.Option(help="Items that training did not have: raise stops, ignore leaves them out."),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only items with this attribute, such as 'genres=Drama|War' or year=1990..1999. May "
+        "be repeated."
+    ),
+]
+IncludeSeen = Annotated[
+    bool, typer.Option("--include-seen", help="Also items that the user rated or chose.")
 ]
 Folder = Annotated[Path, typer.Argument(help="Folder of a trained recommender.")]
 Order = Literal["random", "chronological"]
@@ -72,6 +97,9 @@ def _load(
     *,
     columns: str | None = None,
     scale: str | None = None,
+    threshold: float | None = None,
+    separator: str | None = None,
+    unreadable: Literal["raise", "ignore"] = "ignore",
 ) -> Interactions:
     from quickstudy.apps.recommend import (
         generated,
@@ -84,10 +112,12 @@ def _load(
     if data in named or Path(data).is_dir():
         if users or items:
             raise UsageError(f"expected --users and --items with a file, got them with {data}")
-        if columns or scale:
-            raise UsageError(f"expected --columns and --scale with a file, got them with {data}")
+        if columns or scale or separator:
+            raise UsageError(
+                f"expected --columns, --scale and --separator with a file, got them with {data}"
+            )
         loaded = named[data]() if data in named else load_movielens(data)
-        return loaded.as_clicks() if clicks else loaded
+        return loaded.as_clicks(threshold) if clicks or threshold is not None else loaded
     return load_interactions(
         data,
         users=users,
@@ -95,6 +125,9 @@ def _load(
         clicks=clicks,
         columns=_columns(columns),
         scale=_scale(scale),
+        threshold=threshold,
+        separator=separator,
+        unreadable=unreadable,
     )
 
 
@@ -115,6 +148,9 @@ def recommend_train(
     columns: ColumnNames = None,
     scale: Scale = None,
     clicks: Clicks = False,
+    threshold: Threshold = None,
+    separator: Separator = None,
+    unreadable: Unreadable = "ignore",
     meta: Annotated[
         bool,
         typer.Option(
@@ -140,7 +176,17 @@ def recommend_train(
     recommender = Recommender(meta=meta, extra_bases=extra_bases or (), seed=seed)
     check_folder(run)
     check_new(run, overwrite)
-    ratings = _load(data, users, items, clicks, columns=columns, scale=scale)
+    ratings = _load(
+        data,
+        users,
+        items,
+        clicks,
+        columns=columns,
+        scale=scale,
+        threshold=threshold,
+        separator=separator,
+        unreadable=unreadable,
+    )
     training, _ = _split_users(ratings, hold_out, seed)
     recommender.fit(training).save(run)
     summary = {
@@ -187,7 +233,9 @@ def recommend_evaluate(
             "chronological for clicks."
         ),
     ] = None,
-    unknown: Unknown = "raise",
+    threshold: Threshold = None,
+    separator: Separator = None,
+    unknown: Unknown = "ignore",
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same as in training.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -195,7 +243,10 @@ def recommend_evaluate(
     from quickstudy.apps.recommend import Recommender, evaluate
 
     recommender = Recommender.load(run)
-    ratings = _load(data, users, items, recommender.clicks_, columns=columns)
+    clicks = recommender.clicks_ and threshold is None
+    ratings = _load(
+        data, users, items, clicks, columns=columns, threshold=threshold, separator=separator
+    )
     _, cold = _split_users(ratings, hold_out, seed)
     scores = evaluate(
         recommender,
@@ -263,6 +314,19 @@ def recommend_suggest(
         typer.Option(help="An attribute of the user, such as age=30. May be repeated."),
     ] = None,
     n: Annotated[int, typer.Option("-n", help="How many items to suggest.")] = 10,
+    where: Where = None,
+    include_seen: IncludeSeen = False,
+    diversity: Annotated[
+        float,
+        typer.Option(help="From 0 to below 1: how much a list counts that has few similar items."),
+    ] = 0.0,
+    calibrate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How much the user's usual mix of an attribute counts, such as genres=0.5. May be "
+            "repeated."
+        ),
+    ] = None,
     ask: Annotated[
         int, typer.Option(help="Instead, list this many items to ask the user about.")
     ] = 0,
@@ -286,11 +350,81 @@ def recommend_suggest(
         rows = [{"item": i, "title": t} for i, t in zip(items, titles, strict=True)]
         say(rows, as_json, table(["item", "title"], *([*row.values()] for row in rows)))
     else:
-        _say_suggestions(user, n, as_json)
+        suggestions = user.top_n(
+            n,
+            where=_where(where),
+            include_seen=include_seen,
+            diversity=diversity,
+            calibrate={k: _weight(k, v) for k, v in _pairs(calibrate, "--calibrate", "NAME=0.5")},
+        )
+        _say_suggestions(user, suggestions, as_json)
 
 
-def _say_suggestions(user: AdaptedRecommender, n: int, as_json: bool) -> None:
-    suggestions = user.top_n(n)
+@recommend_app.command(
+    "export",
+    epilog="Example: quickstudy recommend export runs/films lists.parquet --data ratings.csv",
+)
+def recommend_export(
+    run: Folder,
+    to: Annotated[Path, typer.Argument(help="The CSV or Parquet file to write.")],
+    data: Data = "generated",
+    users: Users = None,
+    columns: ColumnNames = None,
+    threshold: Threshold = None,
+    separator: Separator = None,
+    n: Annotated[int, typer.Option("-n", help="How many items for each user.")] = 10,
+    where: Where = None,
+    include_seen: IncludeSeen = False,
+    unknown: Unknown = "ignore",
+    n_jobs: Annotated[
+        int, typer.Option(help="Processes that share the users; -1 is one a core.")
+    ] = 1,
+    as_json: Json = False,
+) -> None:
+    """Write the best items for all users of a file, one row for each user and item."""
+    from quickstudy.apps.recommend import Recommender
+
+    recommender = Recommender.load(run)
+    clicks = recommender.clicks_ and threshold is None
+    known = _load(
+        data, users, None, clicks, columns=columns, threshold=threshold, separator=separator
+    )
+    lists = recommender.top_all(
+        known,
+        n,
+        where=_where(where),
+        include_seen=include_seen,
+        unknown=unknown,
+        n_jobs=n_jobs,
+        to=to,
+    )
+    n_rows = int((lists >= 0).sum())
+    summary = {"users": len(lists), "rows": n_rows, "file": str(to)}
+    say(summary, as_json, f"{len(lists)} users, {n_rows} rows in {to}")
+
+
+@recommend_app.command(
+    "search", epilog='Example: quickstudy recommend search runs/films "star wars"'
+)
+def recommend_search(
+    run: Folder,
+    words: Annotated[str, typer.Argument(help="Words of the title, in any order.")] = "",
+    where: Where = None,
+    n: Annotated[int, typer.Option("-n", help="How many items to list.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Find items by words of their titles or by attributes, those with most interactions first."""
+    from quickstudy.apps.recommend import Recommender
+
+    recommender = Recommender.load(run)
+    found = recommender.search(words, n, where=_where(where))
+    if not found and not as_json:
+        raise DataError(f"expected words of a title, got {words!r}, which no title has")
+    rows = [{"item": item, "title": recommender.title(item)} for item in found]
+    say(rows, as_json, table(["item", "title"], *([*row.values()] for row in rows)))
+
+
+def _say_suggestions(user: AdaptedRecommender, suggestions: Suggestions, as_json: bool) -> None:
     if user.recommender.clicks_:
         header = ["item", "next", "because you chose"]
         rows = [[s.title, f"{s.likely:.1%}", ", ".join(s.because)] for s in suggestions]
@@ -340,6 +474,30 @@ def _scale(text: str | None) -> tuple[float, float] | None:
     except ValueError:
         raise UsageError(f"expected --scale such as 1,10, got {text!r}") from None
     return low, high
+
+
+def _where(texts: list[str] | None) -> dict[str, Any]:
+    """Conditions on attributes: words, a number, or a range of numbers."""
+    return {name: _condition(text) for name, text in _pairs(texts, "--where", "NAME=VALUE")}
+
+
+def _condition(text: str) -> Any:
+    low, dots, high = text.partition("..")
+    try:
+        return (float(low), float(high)) if dots else float(text)
+    except ValueError:
+        return text.split("|")
+
+
+def _weight(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"expected --calibrate {name}=0.5 or so, got {name}={text}") from None
+
+
+def _pairs(texts: list[str] | None, option: str, form: str) -> list[tuple[str, str]]:
+    return [_split(text, option, form) for text in texts or []]
 
 
 def _sizes(text: str) -> list[int]:

@@ -7,11 +7,10 @@ import hashlib
 import json
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Query
 
 from quickstudy.apps.recommend import AdaptedRecommender, Recommender
-from quickstudy.apps.recommend.identifiers import Unknown, plain
+from quickstudy.apps.recommend.identifiers import TitleIndex, Unknown
 from quickstudy.errors import UsageError
 from quickstudy.serve.schemas import (
     About,
@@ -37,16 +36,11 @@ def recommender_routes(
         recommender: Fitted or loaded; it is not changed.
         name: Shown to clients.
         is_demo: Whether its data is invented.
-
-    Raises:
-        UsageError: If it learned from clicks.
     """
-    if recommender.clicks_:
-        raise UsageError("expected a recommender of ratings to serve, got one of clicks")
     routes = APIRouter()
     about = _about(recommender, name, is_demo)
     positions = {item: i for i, item in enumerate(recommender.items_)}
-    index = _TitleIndex(recommender)
+    index = TitleIndex(recommender.titles_, recommender.item_counts)
     recommender.adapt().top_n(1)  # fills caches before the first request
 
     @routes.get("")
@@ -89,22 +83,6 @@ def recommender_routes(
     return routes
 
 
-class _TitleIndex:
-    """Finds items by words of their titles; capitals and accents need not match."""
-
-    def __init__(self, recommender: Recommender) -> None:
-        by_popularity = np.argsort(-recommender.item_counts, kind="stable").tolist()
-        self.titles = [(i, plain(recommender.titles_[i])) for i in by_popularity]
-
-    def search(self, text: str, n: int) -> list[int]:
-        """Positions of up to `n` items; those whose title starts with the text come first."""
-        text = plain(text)
-        words = text.split()
-        matches = [(i, title) for i, title in self.titles if all(word in title for word in words)]
-        matches.sort(key=lambda match: not match[1].startswith(text))
-        return [i for i, _ in matches[:n]]
-
-
 def _about(recommender: Recommender, name: str, is_demo: bool) -> About:
     scale = recommender.rating_values_.tolist()
     content = json.dumps([recommender.items_, recommender.titles_, scale]).encode()
@@ -114,6 +92,7 @@ def _about(recommender: Recommender, name: str, is_demo: bool) -> About:
         id=hashlib.sha256(content).hexdigest()[:16],
         items=len(recommender.items_),
         users=recommender.n_users,
+        clicks=recommender.clicks_,
         scale=scale,
         numbers=list(recommender.encoder_.numbers),
         words=recommender.encoder_.words,
@@ -129,11 +108,16 @@ def _item(recommender: Recommender, position: int) -> Item:
 
 def _adapt(recommender: Recommender, request: UserRequest) -> tuple[AdaptedRecommender, list[str]]:
     """The recommender adapted to a user, and the unknown items that were left out."""
-    rated = [rating.item for rating in request.ratings]
-    _, ignored = _known_items(recommender, rated, request.unknown)
+    if request.ratings and recommender.clicks_:
+        raise UsageError("expected `chosen` for a recommender of clicks, got ratings")
+    if request.chosen and not recommender.clicks_:
+        raise UsageError("expected `ratings` for a recommender of ratings, got chosen items")
+    items = request.chosen or [rating.item for rating in request.ratings]
+    _, ignored = _known_items(recommender, items, request.unknown)
     left_out = set(ignored)
-    ratings = [(r.item, r.rating) for r in request.ratings if r.item not in left_out]
-    return recommender.adapt(ratings, request.attributes), ignored
+    history = request.chosen or [(r.item, r.rating) for r in request.ratings]
+    known = [entry for entry, item in zip(history, items, strict=True) if item not in left_out]
+    return recommender.adapt(known, request.attributes), ignored
 
 
 def _known_items(

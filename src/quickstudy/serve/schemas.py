@@ -44,6 +44,10 @@ class UserRequest(_Request):
     """All that is known of a user, maybe nothing."""
 
     ratings: Annotated[list[Rating], Field(max_length=MAX_RATINGS)] = []
+    chosen: Annotated[
+        list[Name],
+        Field(max_length=MAX_RATINGS, description="For a recommender of clicks: items in order."),
+    ] = []
     attributes: Annotated[
         dict[Name, FiniteFloat | Name | Annotated[list[Name], Field(max_length=50)]],
         Field(max_length=100, description="A number, a word, or several words, by name."),
@@ -84,9 +88,21 @@ class Item(BaseModel):
 class SuggestedItem(Item):
     """An item that the user may like."""
 
-    rating: Annotated[float, Field(description="The expected rating.")]
-    likely: Annotated[float, Field(description="The probability of the upper half of ratings.")]
-    probabilities: Annotated[list[float], Field(description="Of each of the scale's ratings.")]
+    rating: Annotated[float | None, Field(description="The expected rating; null for clicks.")]
+    likely: Annotated[
+        float,
+        Field(description="The probability of the upper half of ratings, or of being chosen next."),
+    ]
+    usual: Annotated[
+        float,
+        Field(
+            description="The rating, or for clicks the probability, that is expected of a user of "
+            "whom nothing is known."
+        ),
+    ]
+    probabilities: Annotated[
+        list[float], Field(description="Of each of the scale's ratings; for clicks, one.")
+    ]
     because: Annotated[
         list[str], Field(description="Titles of items rated well that speak for it most.")
     ]
@@ -95,10 +111,10 @@ class SuggestedItem(Item):
 class Decision(BaseModel):
     """The weight of each base recommender with its setting, which multiplies the difference between
     its prediction and the item's mean; and the blend above which each rating but the lowest is more
-    likely than not to be reached."""
+    likely than not to be reached, empty for clicks."""
 
     weights: dict[str, float]
-    thresholds: list[float]
+    thresholds: list[float] = []
 
 
 class UserDecision(Decision):
@@ -133,7 +149,10 @@ class About(BaseModel):
     id: Annotated[str, Field(description="Changes with the items and the scale.")]
     items: Annotated[int, Field(description="How many items.")]
     users: Annotated[int, Field(description="How many training users.")]
-    scale: Annotated[list[float], Field(description="The different ratings, ascending.")]
+    clicks: Annotated[bool, Field(description="Whether it learned from clicks, not ratings.")]
+    scale: Annotated[
+        list[float], Field(description="The different ratings, ascending; for clicks [1].")
+    ]
     numbers: Annotated[list[str], Field(description="Attributes that are numbers.")]
     words: Annotated[
         dict[str, list[str]], Field(description="Attributes that are words, with their values.")

@@ -95,7 +95,7 @@ def evaluate(
     order: Order | None = None,
     seed: int = 0,
     meta_levels: Mapping[str, MetaLevel | GuardedLevel] | None = None,
-    unknown: Unknown = "raise",
+    unknown: Unknown = "ignore",
 ) -> ScoreTable:
     """Score all configurations and the recommender on cold users.
 
@@ -111,10 +111,11 @@ def evaluate(
             ratings, and time for clicks if their times were known in training.
         seed: Decides the random order.
         meta_levels: More meta-levels above the same bases to score, by name.
-        unknown: "raise" refuses items that training did not have; "ignore" leaves them out.
+        unknown: "ignore" leaves out items that training did not have, with a warning; "raise"
+            refuses them.
 
     Raises:
-        DataError: If training has seen a user, an item is unknown, or no user has ratings enough.
+        DataError: If training has seen a user, or no user has ratings enough.
 
     Example:
         >>> from quickstudy.apps.recommend import generated, user_folds

@@ -17,6 +17,7 @@ from quickstudy.errors import DataError
 
 __all__ = [
     "Catalogue",
+    "TitleIndex",
     "Unknown",
     "identifier",
     "is_missing",
@@ -184,6 +185,31 @@ class Catalogue:
         """Items of this title: as it is written, or else whatever its capitals and accents."""
         matches = self._by_title.get(plain(title), [])
         return [i for i in matches if self.titles[i] == title] or matches
+
+
+class TitleIndex:
+    """Finds items by words of their titles; capitals and accents need not match.
+
+    Args:
+        titles: Of the items.
+        counts: How often each was rated or chosen: more often comes first.
+
+    Example:
+        >>> TitleIndex(["Alien", "Aliens", "Emma"], [3, 9, 5]).search("ALIEN", 2)
+        [1, 0]
+    """
+
+    def __init__(self, titles: Sequence[str], counts: Sequence[float] | np.ndarray) -> None:
+        by_popularity = np.argsort(-np.asarray(counts), kind="stable").tolist()
+        self._titles = [(i, plain(titles[i])) for i in by_popularity]
+
+    def search(self, text: str, n: int) -> list[int]:
+        """Positions of up to `n` items; those whose title starts with the text come first."""
+        text = plain(text)
+        words = text.split()
+        matches = [(i, title) for i, title in self._titles if all(word in title for word in words)]
+        matches.sort(key=lambda match: not match[1].startswith(text))
+        return [i for i, _ in matches[:n]]
 
 
 def plain(text: str) -> str:

@@ -5,6 +5,7 @@ Shapes: U users, I items, n interactions.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,9 +13,14 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from quickstudy.apps.recommend.checks import check_on_scale, check_scale, number
+from quickstudy.apps.recommend.checks import check_on_scale, check_scale
+from quickstudy.apps.recommend.columns import (
+    Column,
+    Unreadable,
+    newest_of_each,
+    readable_columns,
+)
 from quickstudy.apps.recommend.identifiers import identifier, repeated, warn_of_few_matches
-from quickstudy.apps.recommend.times import seconds
 from quickstudy.errors import DataError, UsageError
 
 __all__ = ["Columns", "Interactions"]
@@ -119,56 +125,157 @@ class Interactions:
         items: Mapping[Any, Mapping[str, Any]] | None = None,
         titles: Mapping[Any, str] | None = None,
         scale: tuple[float, float] | None = None,
+        unreadable: Unreadable = "ignore",
     ) -> Interactions:
-        """Read rows (user, item, rating) or (user, item, rating, time). If a user rated an item
-        several times, the newest rating counts, or the last row if there are no times. If all
-        ratings are None, the rows are clicks.
+        """Read rows (user, item, rating) or (user, item, rating, time). If all ratings are None,
+        the rows are clicks.
+
+        Args:
+            rows: Tuples or lists.
+            users, items, titles, scale, unreadable: As in `from_columns`.
+
+        Raises:
+            DataError: If there are no rows, or as in `from_columns`.
+            UsageError: If there is a scale without ratings.
+        """
+        rows = list(rows)
+        has_times = bool(rows) and len(rows[0]) == 4
+        for number_of_row, row in enumerate(rows, 1):
+            if len(row) not in (3, 4) or has_times != (len(row) == 4):
+                raise DataError(
+                    f"row {number_of_row}: expected user, item, rating and, in all rows or none, a "
+                    f"time; got {row!r}"
+                )
+        user, item, rating, *time = zip(*rows, strict=True) if rows else ((), (), ())
+        return cls.from_columns(
+            user,
+            item,
+            None if all(value is None for value in rating) else rating,
+            time[0] if time else None,
+            users=users,
+            items=items,
+            titles=titles,
+            scale=scale,
+            unreadable=unreadable,
+        )
+
+    @classmethod
+    def from_columns(
+        cls,
+        user: Column,
+        item: Column,
+        rating: Column | None = None,
+        time: Column | None = None,
+        *,
+        users: Mapping[Any, Mapping[str, Any]] | None = None,
+        items: Mapping[Any, Mapping[str, Any]] | None = None,
+        titles: Mapping[Any, str] | None = None,
+        scale: tuple[float, float] | None = None,
+        unreadable: Unreadable = "ignore",
+    ) -> Interactions:
+        """Read columns of equal length: lists, arrays, or series of pandas or Polars.
 
         Users and items keep the order in which they first come, and are the same whether they are
         written as text or number: 1, 1.0, "1" and "1.0" (see `identifier`). Times are numbers of
         seconds, milli-, micro- or nanoseconds, ISO 8601, or `datetime`; they become seconds (see
-        `seconds`).
+        `seconds`). If a user rated an item several times, the newest rating counts, or the last row
+        if there are no times; a warning counts the others.
 
         Args:
-            rows: Tuples or lists.
+            user, item: Names.
+            rating: Numbers, on any scale; without, the rows are clicks.
+            time: Times.
             users, items: Attributes by user and item; those without ratings are left out. A warning
                 appears if fewer than half of the users or items have a row.
             titles: How to show items, by item.
             scale: The lowest and highest possible rating; by default the lowest and highest given.
+            unreadable: "ignore" leaves out rows without user or item, or with a rating or time that
+                cannot be read, up to a tenth of all, with a warning that counts them; "raise"
+                refuses them.
 
         Raises:
-            DataError: If there are no rows, or a rating or time is not a finite number.
+            DataError: If there are no rows, or some cannot be read; names the first.
             UsageError: If there is a scale without ratings.
+
+        Example:
+            >>> data = Interactions.from_columns([7, 7, 8], ["a", "b", "a"], [0.5, -2, 1])
+            >>> data.users, data.rating.tolist()
+            (['7', '8'], [0.5, -2.0, 1.0])
         """
-        rows = list(rows)
-        clicks = all(len(row) > 2 and row[2] is None for row in rows)
         if scale is not None:
             check_scale(scale)
-            if clicks:
+            if rating is None:
                 raise UsageError("expected a scale with ratings, got one with clicks")
-        has_times = bool(rows) and len(rows[0]) == 4
-        newest = _newest_ratings(rows, clicks, has_times)
-        user_names = list(dict.fromkeys(user for user, _ in newest))
-        item_names = list(dict.fromkeys(item for _, item in newest))
-        user_position = {name: i for i, name in enumerate(user_names)}
-        item_position = {name: i for i, name in enumerate(item_names)}
-        values = np.array(list(newest.values()), float).reshape(-1, 2)  # rating, time
+        columns = readable_columns(user, item, rating, time, unreadable)
+        n = len(columns.rating)
+        kept = newest_of_each(columns.user * len(columns.items) + columns.item, columns.time)
+        if len(kept) < n and rating is not None:
+            warnings.warn(
+                f"{n - len(kept)} of {n} ratings are of an item that the user rated again: the "
+                "newest counts",
+                stacklevel=2,
+            )
         user_table, item_table, title_table = map(_by_identifier, (users, items, titles))
-        warn_of_few_matches("user", user_names, user_table)
-        if not warn_of_few_matches("item", item_names, item_table):
-            warn_of_few_matches("item", item_names, title_table)
+        warn_of_few_matches("user", columns.users, user_table)
+        if not warn_of_few_matches("item", columns.items, item_table):
+            warn_of_few_matches("item", columns.items, title_table)
         return cls(
-            user_names,
-            item_names,
-            np.array([user_position[user] for user, _ in newest], np.int64),
-            np.array([item_position[item] for _, item in newest], np.int64),
-            values[:, 0],
-            values[:, 1] if has_times else None,
-            _columns(user_table, user_names),
-            _columns(item_table, item_names),
-            [title_table.get(item) or item for item in item_names] if title_table else None,
-            clicks,
+            columns.users,
+            columns.items,
+            columns.user[kept],
+            columns.item[kept],
+            columns.rating[kept],
+            None if columns.time is None else columns.time[kept],
+            _columns(user_table, columns.users),
+            _columns(item_table, columns.items),
+            [title_table.get(item) or item for item in columns.items] if title_table else None,
+            rating is None,
             scale,
+        )
+
+    @classmethod
+    def from_matrix(
+        cls,
+        matrix: Any,
+        *,
+        users: Sequence[Any] | None = None,
+        items: Sequence[Any] | None = None,
+        clicks: bool = False,
+        **more: Any,
+    ) -> Interactions:
+        """Read a sparse matrix of SciPy, users by items. A stored value is a rating, also 0.
+
+        Args:
+            matrix: (U, I).
+            users, items: Their names; by default their positions, from 0.
+            clicks: Whether a stored value other than 0 is a click, whatever it is.
+            more: Further arguments of `from_columns`.
+
+        Example:
+            >>> data = Interactions.from_matrix(sparse.csr_matrix([[5.0, 0], [3, 4]]))
+            >>> data.users, data.items, data.rating.tolist()
+            (['0', '1'], ['0', '1'], [5.0, 3.0, 4.0])
+        """
+        if not sparse.issparse(matrix) or matrix.ndim != 2:
+            raise DataError(
+                f"expected a sparse matrix of SciPy, users by items, got {type(matrix).__name__}: "
+                "use scipy.sparse.coo_matrix"
+            )
+        entries = matrix.tocoo()
+        names = []
+        for what, given, n in (
+            ("users", users, matrix.shape[0]),
+            ("items", items, matrix.shape[1]),
+        ):
+            names.append(np.arange(n) if given is None else np.array(list(given), object))
+            if len(names[-1]) != n:
+                raise DataError(f"expected names of {n} {what}, got {len(names[-1])}")
+        is_kept = entries.data != 0 if clicks else np.ones(entries.nnz, bool)
+        return cls.from_columns(
+            names[0][entries.row[is_kept]],
+            names[1][entries.col[is_kept]],
+            None if clicks else entries.data[is_kept],
+            **more,
         )
 
     def transpose(self) -> Interactions:
@@ -208,9 +315,32 @@ class Interactions:
         """How many interactions each user has, (U,)."""
         return np.bincount(self.user, minlength=len(self.users))
 
-    def as_clicks(self) -> Interactions:
-        """The same interactions without ratings."""
-        return replace(self, rating=np.ones(len(self.rating)), clicks=True, scale=None)
+    def as_clicks(self, threshold: float | None = None) -> Interactions:
+        """The same interactions without ratings.
+
+        Args:
+            threshold: Only ratings of this or more become clicks; users who have none are left out.
+
+        Raises:
+            DataError: If no rating is so high.
+        """
+        clicks = replace(self, rating=np.ones(len(self.rating)), clicks=True, scale=None)
+        if threshold is None:
+            return clicks
+        is_high = self.rating >= threshold
+        if not is_high.any():
+            raise DataError(
+                f"expected ratings of {threshold:g} or more, got {self.rating.max():g} at most: "
+                "give a lower threshold"
+            )
+        high = replace(
+            clicks,
+            user=self.user[is_high],
+            item=self.item[is_high],
+            rating=clicks.rating[is_high],
+            time=None if self.time is None else self.time[is_high],
+        )
+        return high.of_users(np.flatnonzero(high.user_counts))
 
     def positions(self) -> np.ndarray:
         """The position of each interaction in its user's sequence, by time, from 1: (n,).
@@ -257,29 +387,6 @@ class Interactions:
             self.clicks,
             None if self.clicks else self.rating_range,
         )
-
-
-def _newest_ratings(
-    rows: Sequence[Sequence[Any]], clicks: bool, has_times: bool
-) -> dict[tuple[str, str], tuple[float, float]]:
-    """(rating, time) by (user, item); without times, the number of the row instead."""
-    for number_of_row, row in enumerate(rows, 1):
-        if len(row) not in (3, 4) or has_times != (len(row) == 4):
-            raise DataError(
-                f"row {number_of_row}: expected user, item, rating and, in all rows or none, a "
-                f"time; got {row!r}"
-            )
-    times = seconds([row[3] for row in rows]) if has_times else np.arange(1, len(rows) + 1)
-    newest: dict[tuple[str, str], tuple[float, float]] = {}
-    for number_of_row, (row, time) in enumerate(zip(rows, times, strict=True), 1):
-        user, item = identifier(row[0]), identifier(row[1])
-        if not user or not item:
-            raise DataError(f"row {number_of_row}: expected a user and an item, got {row!r}")
-        value = 1.0 if clicks else row[2]
-        rating = number(value, f"row {number_of_row}: expected a finite rating")
-        if (user, item) not in newest or time >= newest[user, item][1]:
-            newest[user, item] = (rating, float(time))
-    return newest
 
 
 def _by_identifier(table: Mapping[Any, Any] | None) -> dict[str, Any]:

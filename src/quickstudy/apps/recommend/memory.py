@@ -12,18 +12,22 @@ __all__ = ["check_memory", "chunks", "free_memory", "memory_for_training"]
 PAIRS_PER_CHUNK = 2_000_000
 """(user, item) pairs that are predicted at once: with 20 configurations some 1 GB."""
 
-BYTES_PER_ITEM_PAIR, BYTES_PER_ITEM_PAIR_AFTERWARDS = 72, 8
-"""Bytes per pair of items that their similarities take: while computed, and afterwards."""
+BYTES_PER_SIMILARITY, MAX_SIMILARITIES = 24, 40_000_000
+"""Bytes of a similarity while those of all items are computed, and how many are kept: all up to
+6,300 items, then the largest of each item."""
+
+BYTES_PER_EASE_PAIR, MAX_EASE_ITEMS = 16, 10_000
+"""Bytes per pair of items that the base `ease` of clicks takes, and of how many items."""
 
 BYTES_PER_PREDICTED_PAIR = 320
 """Bytes that a chunk takes per (user, item) pair: the predictions of each configuration, stacked
 and converted to ratings."""
 
-BYTES_PER_RATING = 400
-"""Bytes per rating that the interactions, their folds, and the examples of the meta-level take."""
+BYTES_PER_RATING = 250
+"""Bytes per rating that the interactions and their folds take."""
 
-BYTES_PER_USER_OR_ITEM = 12_000
-"""Bytes per user or item that the covariances of the Bayes models take."""
+BYTES_PER_USER, BYTES_PER_ITEM = 2_000, 12_000
+"""Bytes per user for factors and names, and per item for the covariances of the Bayes models."""
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -39,18 +43,17 @@ def chunks(n_users: int, n_items: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n_users)) for start in range(0, n_users, size))
 
 
-def memory_for_training(n_users: int, n_items: int, n_ratings: int) -> int:
+def memory_for_training(n_users: int, n_items: int, n_ratings: int, clicks: bool = False) -> int:
     """Bytes that `Recommender.fit` takes at most, roughly."""
-    n_item_pairs = n_items**2
     pairs_of_chunk = min(n_users * n_items, max(PAIRS_PER_CHUNK, n_items))
-    learning_similarities = BYTES_PER_ITEM_PAIR * n_item_pairs
-    predicting = (
-        BYTES_PER_ITEM_PAIR_AFTERWARDS * n_item_pairs + BYTES_PER_PREDICTED_PAIR * pairs_of_chunk
-    )
+    learning = BYTES_PER_SIMILARITY * min(n_items**2, MAX_SIMILARITIES)
+    if clicks:
+        learning += BYTES_PER_EASE_PAIR * min(n_items, MAX_EASE_ITEMS) ** 2
     return (
-        max(learning_similarities, predicting)
+        max(learning, BYTES_PER_PREDICTED_PAIR * pairs_of_chunk)
         + BYTES_PER_RATING * n_ratings
-        + BYTES_PER_USER_OR_ITEM * (n_users + n_items)
+        + BYTES_PER_USER * n_users
+        + BYTES_PER_ITEM * n_items
     )
 
 
@@ -71,13 +74,14 @@ def free_memory() -> int | None:
     return min(of_machine, max(0, limit - used))
 
 
-def check_memory(n_users: int, n_items: int, n_ratings: int) -> None:
+def check_memory(n_users: int, n_items: int, n_ratings: int, clicks: bool = False) -> None:
     """Refuse data that is too large for the free memory.
 
     Raises:
         DataError: If it is; says how much it would take.
     """
-    free, needed = free_memory(), memory_for_training(n_users, n_items, n_ratings)
+    free = free_memory()
+    needed = memory_for_training(n_users, n_items, n_ratings, clicks)
     if free is not None and needed > free:
         raise DataError(
             f"expected about {needed / 1e9:.1f} GB of free memory for {n_users} users, {n_items} "

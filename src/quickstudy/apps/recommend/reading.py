@@ -1,64 +1,90 @@
-"""Interactions from files."""
+"""Interactions from files and data frames."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from quickstudy.apps.recommend.checks import number
+from quickstudy.apps.recommend.columns import CodedColumn, Column, Unreadable
 from quickstudy.apps.recommend.identifiers import identifier, is_missing
 from quickstudy.apps.recommend.interactions import Interactions
-from quickstudy.errors import DataError, check_option
-from quickstudy.table_files import read_rows
+from quickstudy.errors import DataError, UsageError, check_option, require
+from quickstudy.table_files import read_parquet, read_rows, stream_rows
 from quickstudy.tasks.datasets import store
 
 __all__ = ["load_history", "load_interactions", "load_ml_100k", "load_movielens"]
 
 COLUMN_NAMES = {
-    "user": ("user", "user_id", "userId"),
-    "item": ("item", "item_id", "itemId", "movieId"),
-    "rating": ("rating",),
-    "time": ("time", "timestamp"),
+    "user": ("user", "userid", "uid", "customerid", "visitorid", "reviewerid"),
+    "item": (
+        "item",
+        "itemid",
+        "movieid",
+        "productid",
+        "bookid",
+        "isbn",
+        "asin",
+        "trackid",
+        "songid",
+    ),
+    "rating": ("rating", "score", "stars", "count", "plays", "weight"),
+    "time": ("time", "timestamp", "date", "datetime"),
 }
-"""Names of columns that are recognised, by what the columns hold."""
+"""Names of columns that are recognised, by what the columns hold; capitals and underscores do not
+count."""
 
 DELIMITERS = (",", "\t", ";", "|", "::")
 """Separators of cells; the one that comes most often in the first line is taken."""
 
 MAX_FIRST_LINE_BYTES = 1_000_000
 
+ROWS_PER_PART = 100_000
+"""Rows of a text file that are in memory as text at once."""
+
 
 def load_interactions(
-    path: str | Path,
+    source: Any,
     *,
     columns: Mapping[str, str] | None = None,
-    users: str | Path | None = None,
-    items: str | Path | None = None,
+    users: Any = None,
+    items: Any = None,
     clicks: bool = False,
+    threshold: float | None = None,
     scale: tuple[float, float] | None = None,
+    separator: str | None = None,
+    unreadable: Unreadable = "ignore",
 ) -> Interactions:
-    """Read a CSV or Parquet file with one rating, or one click, a row.
+    """Read a CSV or Parquet file, or a data frame, with one rating, or one click, a row.
 
     Args:
-        path: A file with the columns user, item, rating and maybe time; `userId`, `user_id`,
+        source: A file, or a frame of pandas, Polars, PyArrow or another library that Narwhals
+            supports, with the columns user, item, rating and maybe time; `userId`, `user_id`,
             `movieId`, `timestamp` and the like are recognised too. Cells are separated by commas,
             tabs, semicolons, `|` or `::`. If the first line names no columns, they are user, item,
-            rating and time, as in MovieLens. Times are numbers or ISO 8601 (see `from_rows`).
+            rating and time, as in MovieLens. Times are numbers or ISO 8601 (see `from_columns`).
             Parquet needs pyarrow.
-        columns: The names of the columns in the file, as in `{"item": "book"}`.
-        users, items: Files of attributes, with one user or item a row: the column user or item, and
-            any others. A column `title` says how to show the items. Words with "|" between them are
-            several words, as genres are.
+        columns: The names of the columns, as in `{"item": "book"}`.
+        users, items: Files or frames of attributes, with one user or item a row: the column user or
+            item, and any others. A column `title` says how to show the items. Words with "|"
+            between them are several words, as genres are.
         clicks: Read clicks; ratings, if there are any, are dropped.
-        scale: The lowest and highest possible rating; by default the lowest and highest of the
-            file.
+        threshold: Take ratings of this or more as clicks, and leave out the others.
+        scale: The lowest and highest possible rating; by default the lowest and highest given.
+        separator: What separates cells, if it is none of the usual; " " is any white space.
+        unreadable: "ignore" leaves out rows that cannot be read, with a warning; "raise" refuses
+            them (see `from_columns`).
 
     Raises:
         MissingError: If there is no such file, or no pyarrow for it.
-        DataError: If a column is absent, or a value cannot be read; names the row.
+        DataError: If a column is absent, or too many values cannot be read; names the row.
 
     Example:
         >>> import tempfile
@@ -68,33 +94,120 @@ def load_interactions(
         ...     load_interactions(place).rating.tolist()
         [5.0, 2.0]
     """
-    path, columns = Path(path), columns or {}
+    if clicks and threshold is not None:
+        raise UsageError("expected clicks or a threshold of ratings, got both: leave out one")
+    columns = columns or {}
     for role in columns:
         check_option("column", role, COLUMN_NAMES)
-    header, rows = _read(path, may_lack_header=True)
-    columns = _recognised_columns(path, header, columns, clicks)
-    roles = [role for role in COLUMN_NAMES if role in columns or role == "rating"]
-    indices = [header.index(columns[role]) if role in columns else None for role in roles]
-    user_attributes = _attributes(users, "user", columns)
-    item_attributes = _attributes(items, "item", columns)
+    table = _open(source, separator, clicks)
+    columns = _recognised_columns(table, columns, clicks)
+    cells = table.read(columns)
+    user_attributes = _attributes(users, "user", columns, separator)
+    item_attributes = _attributes(items, "item", columns, separator)
     titles = {name: row.pop("title") for name, row in item_attributes.items() if "title" in row}
     try:
-        return Interactions.from_rows(
-            ([None if i is None else row[i] for i in indices] for row in rows),
+        data = Interactions.from_columns(
+            cells["user"],
+            cells["item"],
+            cells.get("rating"),
+            cells.get("time"),
             users=user_attributes,
             items=item_attributes,
             titles=titles,
             scale=scale,
+            unreadable=unreadable,
         )
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{table.name}: {error}") from None
+    return data if threshold is None else data.as_clicks(threshold)
 
 
-def _recognised_columns(
-    path: Path, header: Sequence[str], columns: Mapping[str, str], clicks: bool
-) -> dict[str, str]:
-    """The names of user, item, rating (but for clicks) and, if there is one, time in a file."""
-    recognised = {}
+@dataclass(frozen=True)
+class _Table:
+    """A table whose columns are read when it is known which are needed.
+
+    Args:
+        name: For errors.
+        header: The names of its columns.
+        read: Returns columns by role, from their names by role.
+    """
+
+    name: str
+    header: list[str]
+    read: Callable[[Mapping[str, str]], dict[str, Column]]
+
+
+def _open(source: Any, separator: str | None, clicks: bool) -> _Table:
+    if isinstance(source, str | Path) and Path(source).suffix.lower() != ".parquet":
+        path = Path(source)
+        header, rows = _stream(path, separator, clicks)
+        return _Table(str(path), header, lambda columns: _text_columns(header, rows, columns))
+    if isinstance(source, str | Path):
+        if not Path(source).is_file():
+            read_rows(Path(source))  # which says so
+        require("pyarrow", "experience")
+        frame, name = read_parquet(Path(source), lists=True), str(source)
+        names = frame.column_names
+        column_of = {n: frame.column(i) for i, n in enumerate(names)}
+    else:
+        frame, name = _frame(source), "the table"
+        names = list(frame.columns)
+        column_of = {n: frame[n] for n in names}
+    header = list(map(_without_type, map(str, names)))
+
+    def read(columns: Mapping[str, str]) -> dict[str, Column]:
+        return {
+            role: column_of[names[header.index(name)]].to_numpy() for role, name in columns.items()
+        }
+
+    return _Table(name, header, read)
+
+
+def _frame(source: Any) -> Any:
+    """A frame of any library, as one of Narwhals."""
+    require("narwhals", "automl")
+    import narwhals
+
+    frame = narwhals.from_native(source, pass_through=True)
+    if isinstance(frame, narwhals.LazyFrame):
+        frame = frame.collect()
+    if not isinstance(frame, narwhals.DataFrame):
+        raise UsageError(
+            f"expected a file or a data frame, got {type(source).__name__}: for rows in memory "
+            "there is Interactions.from_rows, for a sparse matrix Interactions.from_matrix"
+        )
+    return frame
+
+
+def _text_columns(
+    header: Sequence[str], rows: Iterator[list[str]], columns: Mapping[str, str]
+) -> dict[str, Column]:
+    """Columns of text by role: times as they are, all others coded."""
+    index = {role: header.index(name) for role, name in columns.items()}
+    coded = {role: CodedColumn() for role in columns if role != "time"}
+    times: list[np.ndarray] = []
+    while part := list(itertools.islice(rows, ROWS_PER_PART)):
+        for role, column in coded.items():
+            column.extend([row[index[role]] for row in part])
+        if "time" in index:
+            times.append(_numbers_or_text([row[index["time"]] for row in part]))
+    if "time" not in index:
+        return dict(coded)
+    are_numbers = all(part.dtype.kind == "f" for part in times)
+    time = np.concatenate([np.zeros(0), *times]) if are_numbers else list(itertools.chain(*times))
+    return {**coded, "time": time}
+
+
+def _numbers_or_text(cells: list[str]) -> np.ndarray:
+    try:
+        return np.array(cells, float)
+    except ValueError:
+        return np.array(cells, object)
+
+
+def _recognised_columns(table: _Table, columns: Mapping[str, str], clicks: bool) -> dict[str, str]:
+    """The names of user, item, rating (but for clicks) and, if there is one, time in a table."""
+    recognised, path, header = {}, table.name, table.header
     for role, names in COLUMN_NAMES.items():
         if role in columns and columns[role] not in header:
             raise DataError(
@@ -134,10 +247,11 @@ def load_history(
     header, rows = _read(path)
     indices = []
     for role in ("item",) if clicks else ("item", "rating"):
-        names = [columns[role]] if role in columns else COLUMN_NAMES[role]
-        name = _first_in(header, names)
-        if name is None:
-            raise DataError(f"expected a column {names[0]!r} in {path}, got {', '.join(header)}")
+        name = columns.get(role) or _first_in(header, COLUMN_NAMES[role])
+        if name not in header:
+            raise DataError(
+                f"expected a column {name or role!r} in {path}, got {', '.join(header)}"
+            )
         indices.append(header.index(name))
     if clicks:
         return [identifier(row[indices[0]]) for row in rows]
@@ -149,8 +263,9 @@ def load_history(
 
 
 def _first_in(header: Sequence[str], names: Iterable[str]) -> str | None:
-    """The first of some names that a header has."""
-    return next((name for name in names if name in header), None)
+    """The first of some names that a header has, as it is written there."""
+    written = {name.replace("_", "").casefold(): name for name in reversed(header)}
+    return next((written[name] for name in names if name in written), None)
 
 
 def load_ml_100k(folder: str | Path | None = None) -> Interactions:
@@ -200,20 +315,24 @@ def _text(cell: Any) -> str:
 
 
 def _attributes(
-    path: str | Path | None, role: str, columns: Mapping[str, str]
+    source: Any, role: str, columns: Mapping[str, str], separator: str | None
 ) -> dict[str, dict[str, Any]]:
     """Attributes by user or item. A column in which all cells are numbers is numeric."""
-    if path is None:
+    if source is None:
         return {}
-    path = Path(path)
-    header, rows = _read(path)
-    names_of_key = [columns[role]] if role in columns else []
-    key = _first_in(header, [*names_of_key, *COLUMN_NAMES[role]])
+    if isinstance(source, str | Path):
+        path = Path(source)
+        header, rows = _read(path, separator)
+    else:
+        frame, path = _frame(source), "the table"
+        header, rows = list(frame.columns), [list(row) for row in frame.rows()]
+    named = columns.get(role)
+    key = named if named in header else _first_in(header, COLUMN_NAMES[role])
     if key is None:
         raise DataError(f"expected a column {role!r} in {path}, got {', '.join(header)}")
     names = [identifier(row[header.index(key)]) for row in rows]
     table: list[dict[str, Any]] = [dict(zip(header, map(_text, row), strict=True)) for row in rows]
-    for column in set(header) - {key, "title"}:
+    for column in sorted(set(header) - {key, "title"}):
         parse = _parser([row[column] for row in table if row[column]])
         for row in table:
             row[column] = parse(row[column]) if row[column] else None
@@ -244,28 +363,51 @@ def _is_number(cell: str) -> bool:
         return False
 
 
-def _read(
-    path: Path, delimiter: str | None = None, *, may_lack_header: bool = False
-) -> tuple[list[str], list[list[Any]]]:
+def _read(path: Path, delimiter: str | None = None) -> tuple[list[str], list[list[Any]]]:
     """The names of a file's columns, and its rows."""
     if path.suffix.lower() == ".parquet" or not path.is_file():
         header, rows = read_rows(path, lists=True)
     else:
-        with path.open("rb") as file:
-            first_bytes = file.readline(MAX_FIRST_LINE_BYTES)
-        first_line = first_bytes.decode("utf-8-sig", "replace").rstrip("\r\n")
-        if path.suffix.lower() == ".tsv":
-            delimiter = "\t"
-        delimiter = delimiter or max(DELIMITERS, key=first_line.count)
-        cells = [cell.strip().strip('"') for cell in first_line.split(delimiter)]
-        names = None
-        if may_lack_header and len(cells) in (3, 4) and all(map(_is_number, cells[2:])):
-            names = ("user", "item", "rating", "time")[: len(cells)]
-            warnings.warn(
-                f"the first line of {path} names no columns: they are taken to be "
-                f"{', '.join(names)}",
-                stacklevel=3,
-            )
-        header, rows = read_rows(path, delimiter, names)
-    # RecBole writes name:type
-    return [name.partition(":")[0].strip() for name in header], rows
+        header, rows = read_rows(path, delimiter or _delimiter(path))
+    return list(map(_without_type, header)), rows
+
+
+def _stream(
+    path: Path, delimiter: str | None, clicks: bool
+) -> tuple[list[str], Iterator[list[str]]]:
+    """The names of the columns of a text file, and its rows one by one. Without names in the first
+    line, they are those of MovieLens."""
+    if not path.is_file():
+        return stream_rows(path)
+    delimiter = delimiter or _delimiter(path)
+    first = _first_line(path)
+    parts = first.split() if delimiter == " " else first.split(delimiter)
+    cells, names = [cell.strip().strip('"') for cell in parts], None
+    lacks_names = len(cells) in (3, 4) and all(map(_is_number, cells[2:]))
+    if lacks_names or (clicks and len(cells) == 2 and all(map(_is_number, cells))):
+        names = ("user", "item", "rating", "time")[: len(cells)]
+        warnings.warn(
+            f"the first line of {path} names no columns: they are taken to be {', '.join(names)}",
+            stacklevel=4,
+        )
+    header, rows = stream_rows(path, delimiter, names)
+    return list(map(_without_type, header)), rows
+
+
+def _delimiter(path: Path) -> str:
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    first = _first_line(path)
+    most = max(DELIMITERS, key=first.count)
+    return most if most in first or " " not in first.strip() else " "
+
+
+def _first_line(path: Path) -> str:
+    with path.open("rb") as file:
+        first_bytes = file.readline(MAX_FIRST_LINE_BYTES)
+    return first_bytes.decode("utf-8-sig", "replace").rstrip("\r\n")
+
+
+def _without_type(name: str) -> str:
+    """A column's name; RecBole writes name:type."""
+    return name.partition(":")[0].strip()

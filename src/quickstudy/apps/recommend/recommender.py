@@ -6,9 +6,12 @@ Shapes: U users, I items, V rating values (1 for clicks), D attributes of a user
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -17,16 +20,17 @@ import torch
 from torch import Tensor
 
 from quickstudy.apps.recommend.adapted import AdaptedRecommender
+from quickstudy.apps.recommend.aligning import aligned
 from quickstudy.apps.recommend.attributes import AttributeEncoder
-from quickstudy.apps.recommend.bases.base import Base, Matrix
+from quickstudy.apps.recommend.bases.base import Base, Matrix, entry_mask
 from quickstudy.apps.recommend.bases.external import ExternalClicks, ExternalRatings, Scorer
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
-from quickstudy.apps.recommend.checks import check_on_scale
 from quickstudy.apps.recommend.cold_users import user_folds
+from quickstudy.apps.recommend.filters import matching_items
 from quickstudy.apps.recommend.history import clicks_of, ratings_of, row_of
-from quickstudy.apps.recommend.identifiers import Catalogue, Unknown, identifier
+from quickstudy.apps.recommend.identifiers import Catalogue, TitleIndex, Unknown, identifier
 from quickstudy.apps.recommend.interactions import Interactions
-from quickstudy.apps.recommend.memory import check_memory, chunks
+from quickstudy.apps.recommend.memory import check_memory
 from quickstudy.apps.recommend.meta_level import (
     ChoiceLevel,
     Configuration,
@@ -44,7 +48,10 @@ from quickstudy.apps.recommend.meta_level.guard import (
 )
 from quickstudy.apps.recommend.meta_level.inputs import SUPPORT_SIZES, configurations_of
 from quickstudy.apps.recommend.meta_level.prior import shipped_prior
+from quickstudy.apps.recommend.new_items import NewItems, extended
+from quickstudy.apps.recommend.ranking import best_items, write_lists
 from quickstudy.apps.recommend.saving import load_recommender, save_recommender
+from quickstudy.apps.recommend.scales import nearest_levels, rating_levels
 from quickstudy.errors import DataError, UsageError, check_option
 from quickstudy.html import html_table
 from quickstudy.learners.base import check_finite
@@ -56,14 +63,14 @@ N_FOLDS = 4
 """Folds of training users. The meta-level learns from the users of a fold with bases that have not
 seen them."""
 
+MAX_META_USERS = 4000
+"""Users that the meta-level learns from, drawn at random where there are more."""
+
 TYPICAL_SUPPORT = 5
 """Known ratings or clicks of the average user that notebooks show."""
 
 BY_USER, ONE_BLEND = "by user", "one blend for all"
 """Names of the meta-level and of one blend for all among the levels of a `GuardedLevel`."""
-
-MAX_RATING_VALUES = 20
-"""Most different ratings to learn from."""
 
 MIN_USERS = 20
 """Fewest training users with two ratings or more to learn from."""
@@ -93,9 +100,12 @@ class Recommender:
         meta_level_: The meta-level: for each support size what is best for training users whom it
             was not learned from, of weights by user, one blend for all, and the single
             configurations.
-        items_, titles_: Of the training data.
-        rating_values_: The different ratings, with the ends of the scale, (V,); for clicks [1].
+        items_, titles_, item_columns_: Of the training data: names, titles and attributes.
+        rating_values_: The different ratings, with the ends of the scale, (V,), or the levels that
+            a scale of more than 20 is divided into; for clicks [1].
+        scale_: The lowest and highest possible rating.
         catalogue_: Looks up items by name or title.
+        new_items_: Items that `with_items` added, or None.
         clicks_, ordered_: Whether it learned from clicks, and whether their order is known.
         encoder_: Encodes users' attributes.
         single_levels_, examples_: After `fit` alone: a meta-level of each single configuration, and
@@ -122,6 +132,7 @@ class Recommender:
             check_option("base", name, META_LEARNED_BASES)
         self.meta, self.prior = meta, prior
         self.extra_bases, self.seed = tuple(extra_bases), seed
+        self.new_items_: NewItems | None = None
         self.scorers = dict(scorers or {})
 
     def __repr__(self) -> str:
@@ -159,11 +170,14 @@ class Recommender:
         """What the meta-level learns from: examples of the users of each inner fold, from bases
         that have not seen these users."""
         self._prepare(data)
-        n_users, parts = len(data.users), []
-        for fold in track(user_folds(n_users, N_FOLDS, self.seed), "inner folds"):
+        data, n_users = self._on_levels(data), len(data.users)
+        parts, folds = [], _inner_folds(n_users, self.seed)
+        for fold in track(folds, "inner folds"):
             others = np.setdiff1d(np.arange(n_users), fold)
             bases = self._fit_bases(data.of_users(others))
-            parts.append(self._examples(bases, data.of_users(fold)))
+            for users in np.array_split(fold, math.ceil(N_FOLDS / len(folds))):
+                parts.append(self._examples(bases, data.of_users(users)))
+            del bases  # before others are learned
         return parts
 
     def fit(self, data: Interactions) -> Self:
@@ -187,17 +201,24 @@ class Recommender:
         }
         self.best_configuration_ = min(errors, key=lambda configuration: errors[configuration])
         self.meta_level_ = self.guarded_level(parts) if self.meta else self._best_single_level()
-        self.bases_ = self._fit_bases(data)
+        self.bases_ = self._fit_bases(self._on_levels(data))
         return self
 
     def _prepare(self, data: Interactions) -> None:
         """Set what is known of the data before anything is learned."""
         self._check_data(data)
-        self.rating_values_ = np.union1d(data.rating_values, data.rating_range)
+        vars(self).pop("usual_scores", None)  # cached after an earlier fit
         self.items_, self.titles_ = data.items, data.titles or data.items
         self.catalogue_ = Catalogue(self.items_, self.titles_)
+        self.item_columns_, self.new_items_ = dict(data.item_columns), None
         self.training_users_ = set(map(_hash, data.users))
         self.encoder_ = AttributeEncoder().fit(data.user_columns, len(data.users))
+
+    def _on_levels(self, data: Interactions) -> Interactions:
+        """The same interactions with each rating as the nearest of `rating_values_`."""
+        if data.clicks:
+            return data
+        return replace(data, rating=nearest_levels(data.rating, self.rating_values_), scale=None)
 
     def _best_single_level(self) -> GuardedLevel:
         name = str(self.best_configuration_)
@@ -223,12 +244,11 @@ class Recommender:
 
     def _check_data(self, data: Interactions) -> None:
         self.set_data_kind(data.clicks, ordered=data.time is not None)
-        if not data.clicks and not 2 <= len(data.rating_values) <= MAX_RATING_VALUES:
-            raise DataError(
-                f"expected 2 to {MAX_RATING_VALUES} different ratings, got "
-                f"{len(data.rating_values)}: round them, or take them as clicks"
-            )
-        check_memory(len(data.users), len(data.items), len(data.rating))
+        self.scale_ = data.rating_range
+        self.rating_values_ = (
+            np.ones(1) if data.clicks else rating_levels(data.rating, data.rating_range)
+        )
+        check_memory(len(data.users), len(data.items), len(data.rating), data.clicks)
         n_usable = int((data.user_counts >= 2).sum())
         if n_usable < MIN_USERS:
             raise DataError(f"expected {MIN_USERS} users with two ratings each, got {n_usable}")
@@ -262,7 +282,7 @@ class Recommender:
                 be read.
         """
         self._check_fitted()
-        entries = clicks_of(history) if self.clicks_ else ratings_of(history, self._scale)
+        entries = clicks_of(history) if self.clicks_ else ratings_of(history, self.scale_)
         items = [item for item, _ in entries]
         positions = self.positions(items, unknown)
         values = [value for _, value in entries]
@@ -296,7 +316,21 @@ class Recommender:
             ratings: What is known of the users, (U, I), as `Interactions.matrix` makes it.
             users: Their attributes, (U, D), as `encoder_` makes them.
         """
-        return self._level_class.inputs(self.bases_, ratings, users, self.rating_values_)
+        known = self.known_part(ratings)
+        if not self.clicks_:
+            levels = nearest_levels(known.data, self.rating_values_)
+            known = Matrix((levels, known.indices, known.indptr), shape=known.shape)
+        inputs = self._level_class.inputs(self.bases_, known, users, self.rating_values_)
+        if self.new_items_ is None:
+            return inputs
+        is_seen = entry_mask(ratings)[:, known.shape[1] :].toarray() > 0
+        return self.new_items_.extend(inputs, is_seen, self.clicks_)
+
+    def known_part(self, ratings: Matrix) -> Matrix:
+        """The columns of the items of training, (U, I)."""
+        if self.new_items_ is None:
+            return ratings
+        return ratings[:, : len(self.new_items_.projection)]
 
     def probabilities(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         """The probability of each rating value for all items, (U, I, V); for clicks, of being
@@ -309,31 +343,76 @@ class Recommender:
         check_finite(torch.from_numpy(probabilities), "the recommender")
         return probabilities
 
-    def top_all(self, data: Interactions, n: int = 10, *, unknown: Unknown = "raise") -> np.ndarray:
-        """The best unseen items for each user of some data, given all their interactions there.
+    def with_items(
+        self,
+        items: Mapping[Any, Mapping[str, Any]],
+        *,
+        titles: Mapping[Any, str] | None = None,
+        first: Interactions | None = None,
+        text_encoder: Callable[[list[str]], Any] | None = None,
+    ) -> Recommender:
+        """The same recommender with new items beside those of training, in one list. Nothing is
+        learned anew; items that were added before are replaced.
+
+        Args:
+            items: Attributes of each new item, named as the columns of the items in training; maybe
+                none.
+            titles: How to show them, by item.
+            first: The first interactions with them, and all others of these users.
+            text_encoder: Maps titles to vectors, such as one of `quickstudy.encoders`: then titles
+                count as attributes do.
+
+        Raises:
+            DataError: If an item is known from training, or interactions are not as in training.
+            UsageError: For an attribute that training did not have.
+
+        Example:
+            >>> from quickstudy.apps.recommend import Recommender, generated
+            >>> recommender = Recommender().fit(generated(n_users=60, n_items=30))
+            >>> more = recommender.with_items({"film 31": {"genres": ["space"]}})
+            >>> more.adapt({"item 3": 5}).predict(["film 31"]).shape
+            (1,)
+        """
+        self._check_fitted()
+        return extended(self, items, titles or {}, first, text_encoder)
+
+    def top_all(
+        self,
+        data: Interactions,
+        n: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        include_seen: bool = False,
+        unknown: Unknown = "ignore",
+        n_jobs: int = 1,
+        to: str | Path | None = None,
+    ) -> np.ndarray:
+        """The best items for each user of some data, given all their interactions there.
 
         Args:
             data: Ratings or clicks, also of training users.
             n: How many items.
-            unknown: "raise" refuses items that training did not have; "ignore" leaves them out.
+            where: Only items with these attributes (see `AdaptedRecommender.top_n`).
+            include_seen: Also items that the user has already rated or chosen.
+            unknown: "ignore" leaves out items that training did not have, with a warning; "raise"
+                refuses them.
+            n_jobs: Processes to divide the users among; -1 is one a core. Needs joblib, whose
+                back ends of Dask or Ray divide them among machines.
+            to: A CSV or Parquet file to write, with the columns user, rank, item, title and score.
 
         Returns:
-            Positions in `items_`, (U, n), best first; -1 where fewer items are unseen.
+            Positions in `items_`, (U, n), best first; -1 where fewer items are left.
         """
         aligned, users = self.align(data, cold=False, unknown=unknown)
         if not 1 <= n <= len(self.items_):
             raise UsageError(f"expected n of 1 to {len(self.items_)}, the items, got {n}")
-        ratings = aligned.matrix()
-        best = []
-        for chunk in chunks(len(users), len(self.items_)):
-            known = ratings[chunk]
-            scores = self.probabilities(known, users[chunk]) @ self.rating_values_
-            rows = np.repeat(np.arange(known.shape[0]), np.diff(known.indptr))
-            scores[rows, known.indices] = -np.inf  # all stored entries, also ratings of 0
-            top = np.argsort(-scores, 1, kind="stable")[:, :n]
-            is_unseen = np.isfinite(np.take_along_axis(scores, top, 1))
-            best.append(np.where(is_unseen, top, -1))
-        return np.concatenate(best)
+        allowed = matching_items(self.item_columns_, where) if where else None
+        options = {"allowed": allowed, "include_seen": include_seen, "n_jobs": n_jobs}
+        positions, scores = best_items(self, aligned.matrix(), users, n, **options)
+        if to is not None:
+            labels = self.catalogue_.labels
+            write_lists(Path(to), data.users, positions, scores, self.items_, labels)
+        return positions
 
     def fit_meta_level(
         self, examples: MetaExamples, kind: Kind, configuration: Configuration | None = None
@@ -370,7 +449,7 @@ class Recommender:
         return self._level_class(self.rating_values_, self.configurations_, kind, configuration)
 
     def align(
-        self, data: Interactions, *, cold: bool = True, unknown: Unknown = "raise"
+        self, data: Interactions, *, cold: bool = True, unknown: Unknown = "ignore"
     ) -> tuple[Interactions, np.ndarray]:
         """The same interactions with items numbered as in training, and the users' attributes, (U,
         D).
@@ -378,43 +457,17 @@ class Recommender:
         Args:
             data: Ratings or clicks.
             cold: Refuse users that training has seen.
-            unknown: "raise" refuses items that training did not have; "ignore" leaves them out.
+            unknown: "ignore" leaves out items that training did not have, with a warning; "raise"
+                refuses them.
 
         Raises:
-            DataError: For an item or a rating that training did not have, or a user that it had if
-                all are to be cold.
+            DataError: For a rating off the scale of training, an item that training did not have if
+                none may be left out, or a user that it had if all are to be cold.
         """
         self._check_fitted()
         if cold:
             self._check_cold(data)
-        interacted = np.unique(data.item)
-        position = np.full(len(data.items), -1)
-        names = [data.items[i] for i in interacted]
-        position[interacted] = self.positions(names, unknown, "rated items")
-        known = position[data.item] >= 0
-        if not known.any():
-            raise DataError("expected ratings of items of the training data, got none")
-        if self.clicks_:
-            data = data.as_clicks()
-        elif data.clicks:
-            raise DataError("expected ratings, as there were in training, got clicks")
-        if self.clicks_ and self.ordered_ and data.time is None:
-            raise DataError(
-                "expected times, as in training, got none: the order of clicks is learned from"
-            )
-        check_on_scale(data.rating, self._scale)
-        aligned = replace(
-            data,
-            items=self.items_,
-            user=data.user[known],
-            item=position[data.item[known]],
-            rating=data.rating[known],
-            time=None if data.time is None else data.time[known],
-            item_columns={},
-            titles=self.titles_,
-            scale=None,
-        )
-        return aligned, self.encoder_(data.user_columns, len(data.users))
+        return aligned(self, data, unknown), self.encoder_(data.user_columns, len(data.users))
 
     @property
     def n_users(self) -> int:
@@ -425,7 +478,40 @@ class Recommender:
     def item_counts(self) -> np.ndarray:
         """Interactions of each item in training, (I,)."""
         base, name = ("popularity", "counts") if self.clicks_ else ("bayes", "item_counts")
-        return self.bases_[base].state()[name]
+        counts = self.bases_[base].state()[name]
+        return counts if self.new_items_ is None else np.append(counts, self.new_items_.counts)
+
+    def search(
+        self, text: str = "", n: int = 10, *, where: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """Items whose title has all words, those with most interactions first.
+
+        Args:
+            text: Words, in any order; capitals and accents need not match.
+            n: How many items at most.
+            where: Only items with these attributes (see `AdaptedRecommender.top_n`).
+        """
+        self._check_fitted()
+        found = TitleIndex(self.titles_, self.item_counts).search(text, len(self.items_))
+        if where:
+            allowed = matching_items(self.item_columns_, where)
+            found = [i for i in found if allowed[i]]
+        return [self.items_[i] for i in found[:n]]
+
+    @cached_property
+    def usual_scores(self) -> np.ndarray:
+        """The rating of each item, or for clicks the probability, that is expected of a user of
+        whom nothing is known, (I,)."""
+        return self.adapt().probabilities @ self.rating_values_
+
+    @property
+    def item_vectors(self) -> np.ndarray:
+        """Factors of each item, whose cosine tells how similar two are, (I, K)."""
+        factors = self.bases_["factors"].state()["item_factors"]
+        factors = factors if self.clicks_ else factors[:, 1:]
+        if self.new_items_ is None:
+            return factors
+        return np.concatenate([factors, self.new_items_.mix(factors.T).T])
 
     def title(self, item: str) -> str:
         """How to show an item, by its name."""
@@ -485,19 +571,20 @@ class Recommender:
             self.base_classes_[name] = external.of(scorer)
         self.configurations_ = configurations_of(self.base_classes_)
 
-    @property
-    def _scale(self) -> tuple[float, float]:
-        return self.rating_values_[0], self.rating_values_[-1]
-
     def _fit_bases(self, data: Interactions) -> dict[str, Base]:
         n_users, n_items = len(data.users), len(data.items)
         users = self.encoder_(data.user_columns, n_users)
         items = AttributeEncoder().fit(data.item_columns, n_items)(data.item_columns, n_items)
         ratings = data.matrix()
-        return {
-            name: base().fit(ratings, users, items, self.seed)
-            for name, base in self.base_classes_.items()
-        }
+
+        def fitted(name: str) -> Base:
+            return self.base_classes_[name]().fit(ratings, users, items, self.seed)
+
+        networks = {name: fitted(name) for name in self.extra_bases}
+        names = [name for name in self.base_classes_ if name not in networks]
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy and SciPy free the lock
+            bases = dict(zip(names, pool.map(fitted, names), strict=True))
+        return {**bases, **networks}
 
     def _examples(self, bases: dict[str, Base], data: Interactions) -> MetaExamples:
         rng = np.random.default_rng(self.seed)
@@ -516,6 +603,13 @@ class Recommender:
     def _check_fitted(self) -> None:
         if not hasattr(self, "bases_"):
             raise UsageError("expected a fitted recommender: call fit, or load a saved one")
+
+
+def _inner_folds(n_users: int, seed: int) -> list[np.ndarray]:
+    """Folds of users for the meta-level to learn from, with `MAX_META_USERS` in all, or little
+    more. For each, the bases learn from all other users."""
+    folds = user_folds(n_users, max(N_FOLDS, n_users // MAX_META_USERS), seed)
+    return folds[: math.ceil(MAX_META_USERS / len(folds[0]))]
 
 
 def _hash(user: str) -> str:

@@ -12,6 +12,7 @@ import torch
 from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.identifiers import Catalogue
 from quickstudy.apps.recommend.meta_level import Configuration
+from quickstudy.apps.recommend.new_items import NewItems
 from quickstudy.engine import checkpoints
 from quickstudy.errors import MissingError, RunError, UsageError
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from quickstudy.apps.recommend.recommender import Recommender
 
 __all__ = ["check_folder", "load_recommender", "save_recommender"]
+
+NEW_ITEMS = "new_items"
+"""The name of the arrays of items that were added after training."""
 
 APPLICATION = "recommender"
 """Tells the folder of a recommender from those of other applications."""
@@ -43,6 +47,10 @@ def save_recommender(recommender: Recommender, folder: Path) -> None:
         for name, base in recommender.bases_.items()
     }
     tensors[META_LEVEL] = recommender.meta_level_.parameters
+    if recommender.new_items_ is not None:
+        tensors[NEW_ITEMS] = {
+            name: torch.tensor(value) for name, value in recommender.new_items_.state().items()
+        }
     best = recommender.best_configuration_
     state = {
         "application": APPLICATION,
@@ -52,8 +60,10 @@ def save_recommender(recommender: Recommender, folder: Path) -> None:
         "scorers": list(recommender.scorers),
         "seed": recommender.seed,
         "rating_values": recommender.rating_values_.tolist(),
+        "scale": list(recommender.scale_),
         "items": recommender.items_,
         "titles": recommender.titles_,
+        "item_columns": {name: list(v) for name, v in recommender.item_columns_.items()},
         "training_users": sorted(recommender.training_users_),
         "attributes": recommender.encoder_.state(),
         "best_configuration": [best.base, str(best.setting)],
@@ -100,9 +110,11 @@ def _restored(
         seed=state["seed"],
     )
     restored.rating_values_ = np.array(state["rating_values"])
+    restored.scale_ = tuple(state["scale"])
     restored.set_data_kind(clicks=len(restored.rating_values_) == 1, ordered=state["ordered"])
     restored.items_, restored.titles_ = state["items"], state["titles"]
     restored.catalogue_ = Catalogue(restored.items_, restored.titles_)
+    restored.item_columns_ = state["item_columns"]
     restored.training_users_ = set(state["training_users"])
     restored.encoder_ = AttributeEncoder.of(state["attributes"])
     base, setting = state["best_configuration"]
@@ -112,4 +124,7 @@ def _restored(
         for name, base in restored.base_classes_.items()
     }
     restored.meta_level_ = restored.restore_meta_level(state["levels"], tensors[META_LEVEL])
+    if NEW_ITEMS in tensors:
+        arrays = {key: t.numpy() for key, t in tensors[NEW_ITEMS].items()}
+        restored.new_items_ = NewItems.of(arrays)
     return restored

@@ -21,6 +21,8 @@ class Suggestion:
             chosen next.
         because: Titles of the items that speak for it most, among those that the user rated well or
             chose.
+        usual: The rating, or for clicks the probability, expected of a user of whom nothing is
+            known.
     """
 
     item: str
@@ -28,6 +30,7 @@ class Suggestion:
     rating: float | None
     likely: float
     because: list[str]
+    usual: float
 
     def __repr__(self) -> str:
         rating = "" if self.rating is None else f", rating={self.rating:.2f}"

@@ -1,17 +1,42 @@
-// Rate a few items, and watch the list change. The ratings stay in this tab.
+// Rate or choose a few items, and watch the list change. What was rated stays in this tab.
 
 import { api, element, Refused, setToken } from "./api.js";
-import { setRating, stars } from "./stars.js";
+import { choice, setRating, short, stars } from "./stars.js";
 
 const N_QUESTIONS = 6;
 const TYPING_PAUSE = 200; // milliseconds before a search
 const at = (id) => document.getElementById(id);
 
 let about; // the recommender that is served
-let state; // the user: ratings [{item, title, rating}], attributes, questions [{item, title}], skip [ids]
+let words; // what the page calls things, for ratings or clicks
+let state; // the user: ratings [{item, title, rating}], the newest first; attributes, questions [{item, title}], skip [ids]
 let displayed = null; // the list on the page: { items: ids, best first, ratings: how many it is from }
+let displayedMost = 1; // the largest probability in the list of clicks
 const failures = new Map(); // the last requests that failed, by name: { message, retry }
 let pending; // aborts the request for a list that a newer change makes obsolete
+
+const RATING_WORDS = {
+  act: "Rate what you know",
+  done: "Your ratings",
+  one: "rating",
+  many: "ratings",
+  button: "Rate",
+  hint: "What you think of these tells most. Skip what you do not know.",
+  start: "What most people like. Rate a few, and it becomes yours.",
+  because: "because you liked",
+  remove: "Remove the rating of",
+};
+const CLICK_WORDS = {
+  act: "Choose what you know",
+  done: "You chose",
+  one: "choice",
+  many: "choices",
+  button: "Choose",
+  hint: "What most people chose. Skip what you would not.",
+  start: "What most people begin with. Choose a few, and it becomes yours.",
+  because: "because you chose",
+  remove: "Remove",
+};
 
 // ---- the user, stored over a reload ----
 
@@ -35,7 +60,9 @@ function store() {
 }
 
 const user = () => ({
-  ratings: state.ratings.map(({ item, rating }) => ({ item, rating })),
+  ...(about.clicks
+    ? { chosen: state.ratings.map(({ item }) => item).reverse() }
+    : { ratings: state.ratings.map(({ item, rating }) => ({ item, rating })) }),
   attributes: state.attributes,
 });
 const ratingOf = (item) => state.ratings.find((rated) => rated.item === item)?.rating;
@@ -66,8 +93,11 @@ function changed() {
 function card(item, ...more) {
   const row = element("li", {}, element("span", { textContent: item.title, className: "title" }));
   row.dataset.item = item.item;
-  const onRating = (rating) => rate(item, rating);
-  row.append(...more, stars(item.title, about.scale, ratingOf(item.item), onRating));
+  const rating = ratingOf(item.item);
+  const controls = about.clicks
+    ? choice(item.title, rating !== undefined, (isChosen) => (isChosen ? rate(item, 1) : forget(item.item)))
+    : stars(item.title, about.scale, rating, (value) => rate(item, value));
+  row.append(...more, controls);
   return row;
 }
 
@@ -89,13 +119,15 @@ function drawRated() {
       type: "button",
       className: "small",
       textContent: "Remove",
-      ariaLabel: `Remove the rating of ${rated.title}`,
+      ariaLabel: `${words.remove} ${rated.title}`,
     });
     remove.addEventListener("click", () => {
       forget(rated.item);
       at("rated-title").focus();
     });
-    return card(rated, remove);
+    const made = card(rated, remove);
+    if (about.clicks) made.lastElementChild.hidden = true; // to remove it is enough
+    return made;
   });
   const stays = new Set(rows);
   for (const row of old.values()) if (!stays.has(row)) row.remove();
@@ -117,17 +149,39 @@ function moved(item, place) {
   return element("span", { ...properties, textContent: `${sign} ${by}` });
 }
 
+/** From what most people think to what this user may: two marks on a track, and what lies between. */
+function pathOf({ rating, likely, usual }) {
+  const [low, high] = about.clicks ? [0, displayedMost] : [about.scale[0], about.scale.at(-1)];
+  const place = (value) => Math.min(100, Math.max(0, (100 * (value - low)) / (high - low || 1)));
+  const yours = about.clicks ? likely : rating;
+  const track = element("span", { className: "track path", ariaHidden: "true" });
+  const [filled, most, you] = ["filled", "mark", "you"].map((className) => element("i", { className }));
+  const [from, to] = [place(usual), place(yours)];
+  filled.style.left = `${Math.min(from, to)}%`;
+  filled.style.width = `${Math.abs(to - from)}%`;
+  if (to < from) filled.classList.add("lower");
+  most.style.left = `${from}%`;
+  you.style.left = `${to}%`;
+  track.append(filled, most, you);
+  return track;
+}
+
+const percent = (share) => `${(100 * share).toPrecision(2).replace(/e.*/, "")} %`;
+
+function expectation({ rating, likely, usual }) {
+  if (about.clicks) return `${percent(likely)} to be next, for most ${percent(usual)}`;
+  const best = short(about.scale.at(-1));
+  return `${rating.toFixed(1)} of ${best}, for most ${usual.toFixed(1)}; ${Math.round(100 * likely)} % likely to please`;
+}
+
 function suggestionRow(suggestion, place) {
   const rateButton = element("button", {
     type: "button",
     className: "small",
-    textContent: "Rate",
-    ariaLabel: `Rate ${suggestion.title}`,
+    textContent: words.button,
+    ariaLabel: `${words.button} ${suggestion.title}`,
   });
   rateButton.addEventListener("click", () => bringUp(suggestion));
-  const best = about.scale.at(-1);
-  const percent = Math.round(100 * suggestion.likely);
-  const expectation = `${suggestion.rating.toFixed(1)} of ${best}, ${percent} % likely to please`;
   const row = element(
     "li",
     {},
@@ -140,16 +194,13 @@ function suggestionRow(suggestion, place) {
     element(
       "div",
       { className: "foot" },
-      element("meter", { min: 0, max: 1, value: suggestion.likely, ariaHidden: "true" }),
-      element("span", {
-        className: "quiet",
-        textContent: expectation,
-      }),
+      pathOf(suggestion),
+      element("span", { className: "quiet", textContent: expectation(suggestion) }),
     ),
     rateButton,
   );
   if (suggestion.because.length) {
-    const why = `because you liked ${suggestion.because.join(" and ")}`;
+    const why = `${words.because} ${suggestion.because.join(" and ")}`;
     row.append(element("p", { className: "because", textContent: why }));
   }
   row.dataset.item = suggestion.item;
@@ -158,6 +209,7 @@ function suggestionRow(suggestion, place) {
 
 function drawList(suggestions) {
   const list = at("list");
+  displayedMost = Math.max(1e-9, ...suggestions.flatMap(({ likely, usual }) => [likely, usual]));
   const before = new Map(
     [...list.children].map((row) => [row.dataset.item, row.getBoundingClientRect().top]),
   );
@@ -185,8 +237,8 @@ function basis() {
   if (!displayed) return "";
   if (!displayed.items.length) return "Nothing is left to recommend.";
   const n = displayed.ratings;
-  if (!n) return "What most people like. Rate a few, and it becomes yours.";
-  return `From ${n} ${n === 1 ? "rating" : "ratings"} of yours.`;
+  if (!n) return words.start;
+  return `From ${n} ${n === 1 ? words.one : words.many} of yours.`;
 }
 
 /** What failed, with a way to try again, and whether the list is up to date. */
@@ -205,7 +257,32 @@ function drawState() {
   if (stale) at("jump").textContent = "For you: out of date";
 }
 
-function drawDecision({ weights, usual }) {
+/** What each base recommender looks at, in plain words. */
+const BASES = {
+  user_bias: "how high you rate in general",
+  factors: "your taste, from what goes together",
+  neighbours: "items like yours",
+  bayes: "your taste, and how sure it is",
+  implicit_feedback: "what you took up at all",
+  expected_gain: "what may be a favourite",
+  popularity: "what most people choose",
+  markov_chain: "what comes after your last ones",
+  ease: "what goes with all of yours",
+};
+
+/** The weights of each base, whatever its setting; the usual item mean moves nothing. */
+function byBase(weights) {
+  const sums = {};
+  for (const [name, weight] of Object.entries(weights)) {
+    const [base, setting] = name.split(" ");
+    if (!(base === "user_bias" && setting === "inf")) sums[base] = (sums[base] ?? 0) + weight;
+  }
+  return sums;
+}
+
+function drawDecision(decision) {
+  const weights = byBase(decision.weights);
+  const usual = { weights: byBase(decision.usual.weights) };
   const all = [0, ...Object.values(weights), ...Object.values(usual.weights)];
   const [least, most] = [Math.min(...all), Math.max(...all, 0.01)];
   const place = (weight) => (100 * (weight - least)) / (most - least);
@@ -220,7 +297,8 @@ function drawDecision({ weights, usual }) {
       track.append(filled, mark);
       const text = `${weight.toFixed(2)} (usual ${usual.weights[name].toFixed(2)})`;
       const numbers = element("span", { className: "quiet", textContent: text });
-      return element("li", {}, element("span", { textContent: name }), track, numbers);
+      const label = element("span", { textContent: BASES[name] ?? name, title: name });
+      return element("li", {}, label, track, numbers);
     });
   at("weights").replaceChildren(...rows);
 }
@@ -311,7 +389,7 @@ function ask() {
 
 function drawQuestions() {
   const hint = state.questions.length
-    ? "What you think of these tells most. Skip what you do not know."
+    ? words.hint
     : "You were asked about everything. Once more?";
   drawCards(state.questions, hint);
 }
@@ -350,7 +428,7 @@ function bringUp(item) {
   drawQuestions();
   const first = at("questions").firstElementChild;
   first.scrollIntoView({ block: "nearest" });
-  first.querySelector("input, select").focus();
+  first.querySelector("input, .choice").focus();
 }
 
 function reset() {
@@ -368,6 +446,9 @@ function reset() {
 async function start() {
   about = await api("recommender");
   state = restore();
+  words = about.clicks ? CLICK_WORDS : RATING_WORDS;
+  at("rate-title").textContent = words.act;
+  at("rated-title").firstChild.textContent = `${words.done} `;
   at("about").textContent = about.demo
     ? `A demonstration: ${about.items} invented films, and the tastes of ${about.users} invented people`
     : `${about.name}: ${about.items} items, learned from ${about.users} people`;

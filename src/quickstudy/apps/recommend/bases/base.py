@@ -1,12 +1,14 @@
 """What all base recommenders share: the contract, and sums over sparse matrices of ratings.
 
 Shapes: U users, I items, R stored ratings, S settings, D attributes of a user, E attributes of an
-item, K factors.
+item, K factors, P = K (K + 1) / 2 different values of a symmetric matrix.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar, Self
 
 import numpy as np
@@ -20,8 +22,12 @@ __all__ = [
     "damped_item_means",
     "damped_user_biases",
     "entry_mask",
+    "expanded",
     "gram_matrices",
+    "packed",
     "residuals",
+    "ridge_rows",
+    "row_blocks",
     "users_of_entries",
 ]
 
@@ -30,6 +36,12 @@ Matrix = sparse.csr_matrix
 
 ITEM_MEAN_DAMPING = 5.0
 """Ratings that the global mean counts as in the mean of an item."""
+
+ROWS_PER_BLOCK = 10_000
+"""Users whose matrices (K, K) are in memory at once."""
+
+CSR_PARTS = ("data", "indices", "indptr", "shape")
+"""The arrays of a sparse matrix in `Base.state`."""
 
 
 class Base(ABC):
@@ -92,13 +104,24 @@ class Base(ABC):
         raise NotImplementedError
 
     def state(self) -> dict[str, np.ndarray]:
-        """The learned arrays by name."""
-        return {name: np.asarray(getattr(self, name)) for name in self.STATE}
+        """The learned arrays by name; of a sparse matrix, its parts."""
+        arrays: dict[str, np.ndarray] = {}
+        for name in self.STATE:
+            value = getattr(self, name)
+            if sparse.issparse(value):
+                arrays |= {f"{name}.{p}": np.asarray(getattr(value, p)) for p in CSR_PARTS}
+            else:
+                arrays[name] = np.asarray(value)
+        return arrays
 
     def restore(self, state: dict[str, np.ndarray]) -> Self:
         """Set the learned arrays to those that `state` returned."""
         for name in self.STATE:
-            setattr(self, name, state[name])
+            if name in state:
+                setattr(self, name, state[name])
+            else:
+                *parts, shape = (state[f"{name}.{part}"] for part in CSR_PARTS)
+                setattr(self, name, sparse.csr_matrix(tuple(parts), shape=tuple(shape.tolist())))
         return self
 
 
@@ -138,16 +161,66 @@ def damped_user_biases(item_residuals: Matrix, damping: float) -> np.ndarray:
     return sums / (counts + damping) if damping > 0 else sums / np.maximum(counts, 1)
 
 
-def gram_matrices(weights: Matrix, outer_products: np.ndarray) -> np.ndarray:
-    """For each user the weighted sum of the items' matrices, sum_i w_ui M_i.
+def row_blocks(n_rows: int) -> Iterator[slice]:
+    """Slices of at most `ROWS_PER_BLOCK` rows.
+
+    Example:
+        >>> [part.stop for part in row_blocks(25_000)]
+        [10000, 20000, 25000]
+    """
+    return (slice(i, min(i + ROWS_PER_BLOCK, n_rows)) for i in range(0, n_rows, ROWS_PER_BLOCK))
+
+
+def packed(matrices: np.ndarray) -> np.ndarray:
+    """The upper triangles of symmetric matrices, (n, K, K) -> (n, P)."""
+    upper = np.triu_indices(matrices.shape[1])
+    return matrices[:, *upper]
+
+
+def expanded(triangles: np.ndarray) -> np.ndarray:
+    """The symmetric matrices of their upper triangles, (n, P) -> (n, K, K).
+
+    Example:
+        >>> expanded(np.array([[1, 2, 3]])).tolist()
+        [[[1, 2], [2, 3]]]
+    """
+    k = (math.isqrt(8 * triangles.shape[1] + 1) - 1) // 2
+    position = np.zeros((k, k), int)
+    position[np.triu_indices(k)] = np.arange(triangles.shape[1])
+    position = np.maximum(position, position.T)
+    return np.take(triangles, position.ravel(), 1).reshape(-1, k, k)
+
+
+def gram_matrices(weights: Matrix, triangles: np.ndarray) -> np.ndarray:
+    """For each user the weighted sum of the items' symmetric matrices, sum_i w_ui M_i.
 
     Args:
         weights: (U, I).
-        outer_products: A matrix an item, (I, K, K).
+        triangles: The matrix of each item, as `packed` returns it, (I, P).
 
     Returns:
         (U, K, K).
     """
-    k = outer_products.shape[1]
-    flat = outer_products.reshape(len(outer_products), -1)  # (I, K * K)
-    return (weights @ flat).reshape(-1, k, k)
+    return expanded(weights @ triangles)
+
+
+def ridge_rows(
+    weights: Matrix, targets: Matrix, factors: np.ndarray, penalty: np.ndarray
+) -> np.ndarray:
+    """For each user the solution x of (sum_i w_ui q_i q_iᵀ + penalty) x = sum_i t_ui q_i.
+
+    Args:
+        weights, targets: w and t, (U, I).
+        factors: q, (I, K).
+        penalty: (K, K).
+
+    Returns:
+        (U, K).
+    """
+    triangles = packed(factors[:, :, None] * factors[:, None, :])
+    solutions = np.empty((weights.shape[0], factors.shape[1]))
+    for block in row_blocks(len(solutions)):
+        gram = gram_matrices(weights[block], triangles) + penalty
+        moments = np.asarray(targets[block] @ factors)  # (block, K)
+        solutions[block] = np.linalg.solve(gram, moments[:, :, None])[:, :, 0]
+    return solutions

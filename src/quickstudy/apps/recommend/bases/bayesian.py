@@ -17,7 +17,10 @@ from quickstudy.apps.recommend.bases.base import (
     Matrix,
     damped_item_means,
     entry_mask,
+    expanded,
     gram_matrices,
+    packed,
+    row_blocks,
     users_of_entries,
 )
 
@@ -84,37 +87,58 @@ class BayesianMF(Base):
         self.n_factors, self.n_iterations = n_factors, n_iterations
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        vars(self).pop("item_second_moments", None)  # cached by an earlier fit
+        for cached in ("item_second_moments", "_triangles"):  # by an earlier fit
+            vars(self).pop(cached, None)
         self.n_users = len(users)
         self.item_counts = np.bincount(ratings.indices, minlength=len(items))
         item_effects, item_covariance = self._initialise(ratings, users, items, seed)
-        by_item = ratings.T.tocsr()  # (I, U)
         sum_of_squares = float((ratings.data**2).sum())
         for _ in range(self.n_iterations):
-            # E-step for the users, then A and S
-            prior = Gaussians(users @ self.user_effects, self.user_covariance[None])
-            z = self._posteriors(ratings, prior, (1.0,), self._item_second_moments())[0]
-            self.user_effects = ridge_regression(z.mean, users, self.ATTRIBUTE_RIDGE)
-            deviations = z.mean - users @ self.user_effects
-            self.user_covariance = _covariance(deviations, z.covariance, self.USER_PRIOR_COUNT)
+            moments, gram = self._learn_users(ratings, users)
             # E-step for the items, then B and T
-            user_vectors = np.concatenate([np.ones((len(users), 1)), z.mean], 1)  # (U, 1 + K)
-            second_moments = user_vectors[:, :, None] * user_vectors[:, None, :]
-            second_moments[:, 1:, 1:] += z.covariance
-            gram = gram_matrices(entry_mask(by_item), second_moments)  # (I, 1 + K, 1 + K)
-            moments = by_item @ user_vectors  # (I, 1 + K)
             precision = np.linalg.inv(item_covariance)  # T⁻¹
             self.item_covariances = np.linalg.inv(gram / self.noise_variance + precision)
             shift = moments / self.noise_variance + items @ item_effects @ precision
             self.item_vectors = np.einsum("ijk,ik->ij", self.item_covariances, shift)
             item_effects = ridge_regression(self.item_vectors, items, self.ATTRIBUTE_RIDGE)
             deviations = self.item_vectors - items @ item_effects
-            item_covariance = _covariance(deviations, self.item_covariances, self.ITEM_PRIOR_COUNT)
+            item_covariance = _covariance(
+                deviations, self.item_covariances.sum(0), self.ITEM_PRIOR_COUNT
+            )
             # s²: the expected squared error
             squared_error = sum_of_squares - 2 * (moments * self.item_vectors).sum()
             squared_error += (gram * self._item_second_moments()).sum()
             self.noise_variance = squared_error / ratings.nnz
         return self
+
+    def _learn_users(self, ratings: Matrix, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The E-step for the users, in blocks, then A and S.
+
+        Returns:
+            Of each item, the sums of r z and z zᵀ over its users, where z begins with 1:
+            (I, 1 + K) and (I, 1 + K, 1 + K).
+        """
+        k = self.n_factors
+        prior_means = users @ self.user_effects
+        triangles = packed(self._item_second_moments())
+        means, covariance_sum = np.empty((len(users), k)), np.zeros((k, k))
+        moments = np.zeros(self.item_vectors.shape)
+        gram = np.zeros(triangles.shape)
+        for block in row_blocks(len(users)):
+            of_users = ratings[block]
+            prior = Gaussians(prior_means[block], self.user_covariance[None])
+            z = self._posteriors(of_users, prior, (1.0,), triangles)[0]
+            means[block] = z.mean
+            covariance_sum += z.covariance.sum(0)
+            vectors = np.concatenate([np.ones((len(z.mean), 1)), z.mean], 1)  # (block, 1 + K)
+            second_moments = vectors[:, :, None] * vectors[:, None, :]
+            second_moments[:, 1:, 1:] += z.covariance
+            moments += of_users.T @ vectors
+            gram += entry_mask(of_users).T @ packed(second_moments)
+        self.user_effects = ridge_regression(means, users, self.ATTRIBUTE_RIDGE)
+        deviations = means - users @ self.user_effects
+        self.user_covariance = _covariance(deviations, covariance_sum, self.USER_PRIOR_COUNT)
+        return moments, expanded(gram)
 
     def _initialise(
         self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int
@@ -134,14 +158,14 @@ class BayesianMF(Base):
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         prior = self._prior(ratings, users)
-        by_setting = self._posteriors(ratings, prior, self.SETTINGS, self.item_second_moments)
+        by_setting = self._posteriors(ratings, prior, self.SETTINGS, self._triangles)
         user_vectors = np.stack([posterior.mean for posterior in by_setting])  # (S, U, K)
         return self.item_vectors[:, 0] + user_vectors @ self.item_vectors[:, 1:].T
 
     def posterior(self, ratings: Matrix, users: np.ndarray) -> Gaussians:
         """The posterior of the users' vectors z at prior strength 1."""
         prior = self._prior(ratings, users)
-        return self._posteriors(ratings, prior, (1.0,), self.item_second_moments)[0]
+        return self._posteriors(ratings, prior, (1.0,), self._triangles)[0]
 
     def predictive_variance(self, covariance: np.ndarray) -> np.ndarray:
         """What the users' posterior covariances (U, K, K) add to the variance of each rating:
@@ -167,7 +191,7 @@ class BayesianMF(Base):
     def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         """In closed form (see `leave_one_out_residuals`)."""
         prior = self._prior(ratings, users)
-        by_setting = self._posteriors(ratings, prior, self.SETTINGS, self.item_second_moments)
+        by_setting = self._posteriors(ratings, prior, self.SETTINGS, self._triangles)
         return ratings.data - np.stack(
             [self.leave_one_out_residuals(ratings, posterior) for posterior in by_setting]
         )
@@ -217,6 +241,10 @@ class BayesianMF(Base):
         """E[v_i v_iᵀ] of each item, (I, 1 + K, 1 + K)."""
         return self._item_second_moments()
 
+    @cached_property
+    def _triangles(self) -> np.ndarray:
+        return packed(self.item_second_moments)
+
     def _item_second_moments(self) -> np.ndarray:
         outer_products = self.item_vectors[:, :, None] * self.item_vectors[:, None, :]
         return outer_products + self.item_covariances
@@ -230,10 +258,11 @@ class BayesianMF(Base):
         ratings: Matrix,
         prior: Gaussians,
         strengths: Sequence[float],
-        item_second_moments: np.ndarray,
+        triangles: np.ndarray,
     ) -> list[Gaussians]:
-        """The posterior of the users' vectors by each strength of the prior."""
-        gram = gram_matrices(entry_mask(ratings), item_second_moments)  # (U, 1 + K, 1 + K)
+        """The posterior of the users' vectors by each strength of the prior, from the second
+        moments of the items' vectors, packed."""
+        gram = gram_matrices(entry_mask(ratings), triangles)  # (U, 1 + K, 1 + K)
         moments = (ratings @ self.item_vectors)[:, 1:] - gram[:, 1:, 0]  # (U, K), less the biases
         data_precision = gram[:, 1:, 1:] / self.noise_variance  # (U, K, K)
         data_shift = moments / self.noise_variance
@@ -254,9 +283,11 @@ def ridge_regression(targets: np.ndarray, attributes: np.ndarray, ridge: float) 
     return np.linalg.solve(attributes.T @ attributes + penalty, attributes.T @ targets)
 
 
-def _covariance(deviations: np.ndarray, covariances: np.ndarray, prior_count: float) -> np.ndarray:
-    """The M-step of a covariance, (K, K), from the deviations (n, K) of posterior means and their
-    covariances (n, K, K)."""
+def _covariance(
+    deviations: np.ndarray, covariance_sum: np.ndarray, prior_count: float
+) -> np.ndarray:
+    """The M-step of a covariance, (K, K), from the deviations (n, K) of posterior means and the sum
+    of their covariances (K, K)."""
     n, k = deviations.shape
-    scatter = deviations.T @ deviations + covariances.sum(0)
+    scatter = deviations.T @ deviations + covariance_sum
     return (scatter + prior_count * np.eye(k)) / (n + 1)

@@ -16,14 +16,23 @@ from typing import Self
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import lapack
 
 from quickstudy.apps.recommend.bases.base import (
     Base,
     Matrix,
     entry_mask,
-    gram_matrices,
+    ridge_rows,
     users_of_entries,
 )
+from quickstudy.apps.recommend.bases.similarities import (
+    Similarity,
+    nearest_items,
+    weighted_sums,
+    without_diagonal,
+)
+from quickstudy.apps.recommend.memory import MAX_EASE_ITEMS
+from quickstudy.errors import DataError
 
 __all__ = [
     "CLICK_BASES",
@@ -35,6 +44,9 @@ __all__ = [
     "Popularity",
     "UnorderedPopularity",
 ]
+
+ITEMS_PER_BLOCK = 500
+"""Rows of a matrix of all pairs of items that are computed at once."""
 
 COUNT_SMOOTHING = 0.3
 """Clicks that are added to each item's count, as log 0 is not finite."""
@@ -127,11 +139,17 @@ class ClickKNN(DecayedClicks):
     POPULARITY_WEIGHT, SMOOTHING = 0.02, 0.01
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        n_common = _co_occurrences(ratings)  # (I, I)
-        counts = np.diag(n_common).copy()
-        cosine = n_common / np.sqrt(np.outer(counts, counts) + 1e-9)
-        shrunk = cosine * n_common / (n_common + self.SIMILARITY_SHRINKAGE)
-        self.similarity = _without_diagonal(shrunk)
+        mask = entry_mask(ratings).astype(np.float32)
+        by_item = mask.T.tocsr()
+        counts = np.bincount(ratings.indices, minlength=len(items))
+
+        def similarity(block: slice) -> np.ndarray:
+            """Of some items to all, (block, I)."""
+            n_common = (by_item[block] @ mask).toarray()
+            cosine = n_common / np.sqrt(np.outer(counts[block], counts) + 1e-9)
+            return cosine * n_common / (n_common + self.SIMILARITY_SHRINKAGE)
+
+        self.similarity = nearest_items(similarity, len(items))
         self.popularity = counts / len(users)
         return self
 
@@ -162,14 +180,15 @@ class MarkovChain(DecayedClicks):
         user = users_of_entries(ratings)
         order = np.lexsort((ratings.data, user))  # by user, then by position
         user, item = user[order], ratings.indices[order]
-        transitions = sparse.csr_matrix((n_items, n_items))  # from row to column
+        transitions = sparse.csr_matrix((n_items, n_items), dtype=np.float32)  # row to column
         for lag in range(1, min(self.MAX_LAG, len(user) - 1) + 1):
             same_user = user[lag:] == user[:-lag]
             pairs = item[:-lag][same_user], item[lag:][same_user]
-            ones = np.ones(len(pairs[0]))
+            ones = np.ones(len(pairs[0]), np.float32)
             transitions += sparse.csr_matrix((ones, pairs), shape=transitions.shape)
         root = np.sqrt(np.bincount(item, minlength=n_items) + self.ITEM_COUNT_SMOOTHING)
-        self.similarity = _without_diagonal(transitions.toarray() / np.outer(root, root))
+        scale = sparse.diags(1 / root)
+        self.similarity = without_diagonal(sparse.csr_matrix(scale @ transitions @ scale))
         self.popularity = root**2 / len(users)
         return self
 
@@ -187,37 +206,58 @@ class EASE(DecayedClicks):
     Goethals, "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020.
 
     Differs from the papers: scores are divided by the square root of the number of clicks, so that
-    they are comparable between users.
+    they are comparable between users; of more than `MAX_ITEMS` items, the most popular take part
+    and all others have the score 0.
     """
 
-    STATE = ("item_weights", "attribute_weights")
+    STATE = ("kept", "item_weights", "attribute_weights")
 
     RIDGE = 1000.0
     SIDE_INFORMATION_WEIGHT = 1.0
     SCORE_SCALE = 10
+    MAX_ITEMS = MAX_EASE_ITEMS
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        n, d = len(items), users.shape[1]
+        counts = np.bincount(ratings.indices, minlength=len(items))
+        self.kept = np.sort(np.argsort(-counts, kind="stable")[: self.MAX_ITEMS])
+        n, attributes = len(self.kept), items[self.kept, 1:]
         side = sparse.csr_matrix(self.SIDE_INFORMATION_WEIGHT * users)
-        x = sparse.hstack([entry_mask(ratings), side]).tocsr()  # (U, I + D)
-        gram = (x.T @ x).toarray()  # (I + D, I + D)
-        gram[:n, :n] += self.SIDE_INFORMATION_WEIGHT * items[:, 1:] @ items[:, 1:].T
-        gram[np.diag_indices(n + d)] += self.RIDGE
-        p = np.linalg.inv(gram)
-        weights = -p / np.diag(p)
-        self.item_weights = _without_diagonal(weights[:n, :n])
-        self.attribute_weights = (self.SIDE_INFORMATION_WEIGHT * weights[n:, :n]).astype(np.float32)
+        x = sparse.hstack([self._of_kept(entry_mask(ratings)), side]).tocsr()  # (U, n + D)
+        gram = np.empty((x.shape[1], x.shape[1]))
+        by_item = x.T.tocsr()
+        for start in range(0, len(gram), ITEMS_PER_BLOCK):
+            block = slice(start, start + ITEMS_PER_BLOCK)
+            gram[block] = (by_item[block] @ x).toarray()
+        gram[:n, :n] += self.SIDE_INFORMATION_WEIGHT * attributes @ attributes.T
+        gram[np.diag_indices(len(gram))] += self.RIDGE
+        p = _inverse(gram)
+        diagonal = p.diagonal().copy()
+        self.item_weights = np.divide(p[:n, :n], -diagonal[:n], dtype=np.float32)
+        np.fill_diagonal(self.item_weights, 0)
+        of_attributes = -p[n:, :n] / diagonal[:n]
+        self.attribute_weights = (self.SIDE_INFORMATION_WEIGHT * of_attributes).astype(np.float32)
         return self
 
     def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
         n_clicks = np.maximum(_row_sums(weights), 1)[:, None]
-        scores = weights.astype(np.float32) @ self.item_weights + users @ self.attribute_weights
-        return self.SCORE_SCALE * scores / np.sqrt(n_clicks)
+        of_items = self._of_kept(weights).astype(np.float32) @ self.item_weights
+        of_kept = self.SCORE_SCALE * (of_items + users @ self.attribute_weights) / np.sqrt(n_clicks)
+        if len(self.kept) == weights.shape[1]:
+            return of_kept
+        scores = np.zeros(weights.shape)
+        scores[:, self.kept] = of_kept
+        return scores
 
     def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How far each click of one user, in the order stored, raises the scores of some items:
         (R, len(items))."""
-        return self.item_weights[ratings.indices][:, items]
+        position = np.full(ratings.shape[1], -1)
+        position[self.kept] = np.arange(len(self.kept))
+        rows, columns = position[ratings.indices][:, None], position[items][None]
+        return np.where((rows >= 0) & (columns >= 0), self.item_weights[rows, columns], 0)
+
+    def _of_kept(self, matrix: Matrix) -> Matrix:
+        return matrix if len(self.kept) == matrix.shape[1] else matrix[:, self.kept]
 
 
 class ImplicitALS(DecayedClicks):
@@ -256,11 +296,8 @@ class ImplicitALS(DecayedClicks):
 
     def _least_squares(self, weights: Matrix, factors: np.ndarray) -> np.ndarray:
         """Eq. 4 of the paper for each row: (Yᵀ C Y + λ)⁻¹ Yᵀ C p, (U, K), with Y the factors."""
-        outer_products = factors[:, :, None] * factors[:, None, :]  # (I, K, K)
-        gram = outer_products.sum(0) + self.RIDGE * np.eye(factors.shape[1])  # Yᵀ Y + λ
-        moments = (1 + self.ALPHA) * np.asarray(weights @ factors)  # Yᵀ C p
-        confident = self.ALPHA * gram_matrices(weights, outer_products)  # Yᵀ (C - 1) Y
-        return np.linalg.solve(gram + confident, moments[:, :, None])[:, :, 0]
+        penalty = factors.T @ factors + self.RIDGE * np.eye(factors.shape[1])  # Yᵀ Y + λ
+        return ridge_rows(self.ALPHA * weights, (1 + self.ALPHA) * weights, factors, penalty)
 
 
 class UnorderedClickKNN(ClickKNN):
@@ -307,22 +344,25 @@ def _decayed(clicks: Matrix, half_life: float) -> Matrix:
     )
 
 
-def _co_occurrences(clicks: Matrix) -> np.ndarray:
-    """How many users clicked both of two items, (I, I)."""
-    mask = entry_mask(clicks)
-    return (mask.T @ mask).toarray()
-
-
-def _without_diagonal(similarity: np.ndarray) -> np.ndarray:
-    np.fill_diagonal(similarity, 0)
-    return similarity.astype(np.float32)
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a positive definite matrix, by Cholesky and in its memory."""
+    factor, failed = lapack.dpotrf(matrix.T, overwrite_a=True)  # upper triangle
+    inverse, failed_too = lapack.dpotri(factor, overwrite_c=True)
+    if failed or failed_too:
+        raise DataError("expected finite clicks and attributes, got some without a regression")
+    for start in range(0, len(inverse), ITEMS_PER_BLOCK):
+        block = slice(start, start + ITEMS_PER_BLOCK)
+        inverse[block, :start] = inverse[:start, block].T
+        corner = np.triu(inverse[block, block])
+        inverse[block, block] = corner + np.triu(corner, 1).T
+    return inverse
 
 
 def _row_sums(weights: Matrix) -> np.ndarray:
     return np.asarray(weights.sum(1)).ravel()
 
 
-def _weighted_mean(weights: Matrix, similarity: np.ndarray) -> np.ndarray:
+def _weighted_mean(weights: Matrix, similarity: Similarity) -> np.ndarray:
     """The mean similarity of each item to the user's clicks, (U, I); 0 for users without clicks."""
-    total = weights.astype(np.float32) @ similarity
+    total = weighted_sums(weights, similarity)
     return total / np.maximum(_row_sums(weights), 1e-9)[:, None].astype(np.float32)

@@ -20,9 +20,12 @@ from quickstudy.apps.recommend.bases.base import (
     damped_user_biases,
     entry_mask,
     gram_matrices,
+    packed,
     residuals,
+    ridge_rows,
     users_of_entries,
 )
+from quickstudy.apps.recommend.bases.similarities import among_items, nearest_items, weighted_sums
 
 __all__ = ["ItemKNN", "MatrixFactorization", "UserBias"]
 
@@ -113,8 +116,8 @@ class MatrixFactorization(Base):
         """In closed form: the residual of a ridge regression is divided by 1 - its leverage."""
         errors, user = residuals(ratings, self.item_means), users_of_entries(ratings)
         factors = self.item_factors[ratings.indices]  # (R, 1 + K)
-        outer_products = self.item_factors[:, :, None] * self.item_factors[:, None, :]
-        gram = gram_matrices(entry_mask(ratings), outer_products)  # (U, 1 + K, 1 + K)
+        triangles = packed(self.item_factors[:, :, None] * self.item_factors[:, None, :])
+        gram = gram_matrices(entry_mask(ratings), triangles)  # (U, 1 + K, 1 + K)
         moments = np.asarray(errors @ self.item_factors)  # (U, 1 + K)
         predicted = []
         for ridge in self.SETTINGS:
@@ -127,7 +130,7 @@ class MatrixFactorization(Base):
 
 
 class ItemKNN(Base):
-    """Item-based k-nearest neighbours with all items as neighbours:
+    """Item-based k-nearest neighbours, with as many neighbours as `nearest_items` keeps:
     r_ui = m_i + b_u + sum_j s_ij e_uj / (sum_j s_ij + setting) over the items j the user rated.
 
     Sarwar et al., "Item-based collaborative filtering recommendation algorithms", WWW 2001. The
@@ -145,21 +148,28 @@ class ItemKNN(Base):
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
         self.item_means = damped_item_means(ratings, len(items))
-        (errors, _), mask = self._baseline_errors(ratings), entry_mask(ratings)
-        n_common = (mask.T @ mask).toarray()  # (I, I)
-        norms = (errors.power(2).T @ mask).toarray()  # (i, j): of item i, over the users of j
-        correlation = (errors.T @ errors).toarray() / np.sqrt(norms * norms.T + 1e-9)
-        shrunk = correlation * n_common / (n_common + self.SIMILARITY_SHRINKAGE)
-        similarity = np.maximum(shrunk, 0)
-        np.fill_diagonal(similarity, 0)
-        self.similarity = similarity.astype(np.float32)
+        errors, _ = self._baseline_errors(ratings)
+        mask, squares = entry_mask(ratings), errors.power(2)
+        mask_by_item, errors_by_item, squares_by_item = (
+            m.T.tocsr() for m in (mask, errors, squares)
+        )
+
+        def similarity(block: slice) -> np.ndarray:
+            """Of some items to all, (block, I)."""
+            n_common = (mask_by_item[block] @ mask).toarray()
+            norms = (squares_by_item[block] @ mask).toarray()  # of an item, over the users of j
+            norms *= (mask_by_item[block] @ squares).toarray()
+            correlation = (errors_by_item[block] @ errors).toarray() / np.sqrt(norms + 1e-9)
+            return np.maximum(correlation * n_common / (n_common + self.SIMILARITY_SHRINKAGE), 0)
+
+        self.similarity = nearest_items(similarity, len(items))
         return self
 
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         errors, user_biases = self._baseline_errors(ratings)
-        float32 = np.float32  # as the similarities, which would be converted otherwise
-        total_similarity = entry_mask(ratings).astype(float32) @ self.similarity  # (U, I)
-        weighted_errors = errors.astype(float32) @ self.similarity  # (U, I)
+        float32 = np.float32  # as the similarities
+        total_similarity = weighted_sums(entry_mask(ratings), self.similarity)  # (U, I)
+        weighted_errors = weighted_sums(errors, self.similarity)  # (U, I)
         baseline = self.item_means + user_biases[:, None]
         return np.stack(
             [baseline + weighted_errors / (total_similarity + float32(s)) for s in self.SETTINGS]
@@ -171,7 +181,7 @@ class ItemKNN(Base):
         for first, last in zip(ratings.indptr[:-1], ratings.indptr[1:], strict=True):
             items, own = ratings.indices[first:last], errors.data[first:last]
             bias = (own.sum() - own) / (last - first - 1 + self.USER_BIAS_DAMPING)
-            similarity = self.similarity[items[:, None], items]  # without the item itself
+            similarity = among_items(self.similarity, items)  # without the item itself
             total = similarity.sum(1)
             baseline = self.item_means[items] + bias
             for setting, row in zip(self.SETTINGS, predicted, strict=True):
@@ -189,8 +199,4 @@ class ItemKNN(Base):
 def _ridge_regressions(targets: Matrix, factors: np.ndarray, ridge: float) -> np.ndarray:
     """For each row of (U, I) targets a ridge regression on the factors (I, K) of its entries:
     (U, K)."""
-    outer_products = factors[:, :, None] * factors[:, None, :]  # (I, K, K)
-    gram = gram_matrices(entry_mask(targets), outer_products)
-    gram += ridge * np.eye(factors.shape[1])
-    moments = np.asarray(targets @ factors)  # (U, K)
-    return np.linalg.solve(gram, moments[:, :, None])[:, :, 0]
+    return ridge_rows(entry_mask(targets), targets, factors, ridge * np.eye(factors.shape[1]))

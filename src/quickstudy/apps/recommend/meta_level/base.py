@@ -297,4 +297,4 @@ def newton_step(gradient: Tensor, information: Tensor, log_precisions: Tensor) -
 
 
 def tensor(values: np.ndarray) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32)
+    return torch.as_tensor(values, dtype=torch.float32)
