@@ -87,6 +87,8 @@ def pages() -> dict[Path, str]:
                 made = _beside_published({k: reports[k] for k in CHOSEN})
             elif name == "guide":
                 made = _guide(reports)
+            elif name == "without_labels":
+                made = _without_labels(reports)
             else:
                 made = _table({k: v for k, v in reports.items() if name in ("all", k)})
             return f"<!-- measured: {name} -->\n{made}<!-- end of measured -->"
@@ -177,6 +179,28 @@ def _guide(reports: dict[str, dict[str, Any]]) -> str:
         theirs = entry.get("published", "")
         lines.append(f"| {paper} | {link} | {name} | {title} | {score} | {theirs} |")
     return _with_notes(lines)
+
+
+def _without_labels(reports: dict[str, dict[str, Any]]) -> str:
+    """A row a recipe, a column a kind of task on Omniglot, with the paper's figure in brackets."""
+    titles = [f"{n_way}-way {n_shot}-shot" for n_way in (5, 20) for n_shot in (1, 5)]
+    lines = ["| trained | " + " | ".join(titles) + " | in |", "|" + "---|" * (len(titles) + 2)]
+    for name, words in WITHOUT_LABELS.items():
+        if name not in reports:
+            continue
+        (entries,) = reports[name]["test"]["results"].values()
+        by_title = {entry["title"]: entry for entry in entries}
+        cells = [_beside(by_title[title]) if title in by_title else "" for title in titles]
+        minutes = f"{reports[name]['train']['seconds'] / 60:.0f} min"
+        first = f"{words}, `{name}`{_provenance_mark(reports[name])}"
+        lines.append("| " + " | ".join([first, *cells, minutes]) + " |")
+    return _with_notes(lines)
+
+
+def _beside(entry: dict[str, Any]) -> str:
+    """A score, and the published one in brackets."""
+    score = result_rows({"": [entry]})[1][2] + _interval_mark(entry)
+    return f"{score} ({entry['published']})" if "published" in entry else score
 
 
 def _within(found: dict[str, Any]) -> str:
@@ -276,6 +300,19 @@ GUIDE = (
     ("fine_tuning", "Baseline++, Chen et al. 2019", "baseline_plus_plus_caltech", "5-way 1-shot"),
 )
 """Rows of the guide to the learners: page, paper, recipe and test."""
+
+WITHOUT_LABELS = {
+    "local_matching_omniglot_unlabelled": "[local matching](algorithms/local_matching.md)",
+    "psco_omniglot": "[PsCo](algorithms/psco.md)",
+    "protoclr_omniglot": "[ProtoCLR](algorithms/protoclr.md)",
+    "umtra_maml_omniglot": "[UMTRA](algorithms/umtra.md) over MAML",
+    "cactus_protonet_omniglot": "[CACTUs](algorithms/cactus.md) over prototypical networks",
+    "cactus_maml_omniglot": "CACTUs over MAML",
+    "local_matching_omniglot": "with labels: local matching",
+    "prototypical_omniglot": "with labels: prototypical networks",
+    "maml_omniglot": "with labels: MAML",
+}
+"""Rows of the table of what training without labels reaches: recipe, and what it is."""
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["write"]:

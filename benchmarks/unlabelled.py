@@ -79,10 +79,12 @@ class World:
     n_unlabelled: tuple[int, int] = (5, 20)
 
     def learner(self) -> LearnedBlend:
-        gate, accuracy = shipped_gate()
+        gate, accuracy, pool_gate = shipped_gate()
         size = self.x.shape[1]
         views = [View.of(self.view, size)]
-        blend = LearnedBlend(Flatten((size,)), views, self.kind, gate=gate, accuracy=accuracy)
+        blend = LearnedBlend(
+            Flatten((size,)), views, self.kind, gate=gate, accuracy=accuracy, pool_gate=pool_gate
+        )
         return blend.double().eval()
 
 

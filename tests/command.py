@@ -1,10 +1,22 @@
 """The command line, run in the process of a test."""
 
+import contextlib
+import io
 import sys
 
 from quickstudy.cli import main
+from quickstudy.cli.app import command
 
-__all__ = ["run"]
+__all__ = ["output_of", "run"]
+
+
+def output_of(*words):
+    """Run `quickstudy WORDS` in this process; returns standard output. Its errors are raised."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        command()([*map(str, words)])
+    out.flush()
+    return out.buffer.getvalue().decode()
 
 
 def run(capsys, *words):

@@ -20,9 +20,17 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "data(name): needs a data set that may be absent")
 
 
+FIRST = ("test_faults.py", "test_site.py", "test_project.py", "test_real_data.py")
+"""Files whose tests come first.
+
+Those that fork: a process in which libraries have started threads cannot. Then those that take
+long, so that no process waits for another at the end.
+"""
+
+
 def pytest_collection_modifyitems(items):
-    """Tests that fork come first: a process in which libraries have started threads cannot."""
-    items.sort(key=lambda item: item.path.name != "test_faults.py")
+    order = {name: n for n, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(FIRST)))
 
 
 def pytest_collection_finish():

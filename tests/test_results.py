@@ -47,3 +47,9 @@ def test_an_interval_by_an_older_formula_and_a_tree_with_changes_are_marked(resu
     changed = made({"x": report(commit="0123456789ab-dirty")})
     assert "`x` ‡" in changed
     assert f"\n‡ {results.MARKS['‡']}\n" in changed
+
+
+def test_the_table_without_labels_has_a_row_a_kept_recipe_and_a_column_a_kind_of_task(results):
+    made = results._without_labels({"psco_omniglot": report(), "other": report()})
+    assert "(algorithms/psco.md), `psco_omniglot` | 50.00 ± 6.00 (49.0) |  |  |  | 1 min |" in made
+    assert "other" not in made

@@ -159,5 +159,6 @@ def debian(package: str, sources: Path) -> Path:
         sources.mkdir(parents=True, exist_ok=True)
         subprocess.run(["apt-get", "download", "-q", package], cwd=sources, check=True)
         (archive,) = sources.glob(f"{package}_*.deb")
+        folder.parent.mkdir(exist_ok=True)
         subprocess.run(["dpkg", "-x", str(archive), str(folder)], check=True)
     return folder

@@ -126,7 +126,7 @@ def _image_tasks(pixels: Tensor, y: Tensor, n_tasks: int, n_classes: int = 10**9
 
 
 def _one_view(kind: Kind, name: str, size: int) -> LearnedBlend:
-    gate, accuracy = shipped_gate()
+    gate, accuracy, _ = shipped_gate()
     views = [View.of(name, size)]
     return LearnedBlend(Flatten((size,)), views, kind, gate=gate, accuracy=accuracy).eval()
 

@@ -24,7 +24,7 @@ from baselines import five_line_models, regressions
 from quickstudy.engine.calibration import expected_calibration_error
 from quickstudy.experiments.provenance import provenance
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
-from quickstudy.learners.transfer.blend.storage import SHIPPED_FOLDER, write_gate
+from quickstudy.learners.transfer.blend.storage import SHIPPED_FOLDER, shipped_gate, write_gate
 from quickstudy.progress import track
 from tasks import (
     EMBEDDINGS,
@@ -186,6 +186,7 @@ def train(tasks: Path, cells: Path) -> None:
         SHIPPED_FOLDER / "blend",
         train_gate(training),
         _accuracy_model(_of(outcomes, of_training)),
+        shipped_gate()[2],  # see pools.py
         about,
     )
 

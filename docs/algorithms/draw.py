@@ -233,6 +233,32 @@ def protoclr(ax: Axes) -> None:
     text(ax, (13.9, 2.2), "distorted copies\nare pulled to it, and\naway from the others")
 
 
+def psco(ax: Axes) -> None:
+    rng = np.random.default_rng(5)
+    text(ax, (1.6, 0.5), "two distorted copies", INK, 8)
+    for kind, color in enumerate(CLASSES):
+        y = 4.9 - 1.7 * kind
+        glyph(ax, (1.0, y), kind, color, 0.35, 0.5)
+        glyph(ax, (2.4, y), kind, color, -0.3, 0.6)
+        arrow(ax, (3.3, y), (4.7, y), color)
+        dots(ax, [(5.2, y)], color, "s", 60)
+        line(ax, [(5.6, y), (9.2, y)], color)
+        dots(ax, [(9.6, y)], color, size=60)
+    text(ax, (5.2, 0.5), "queries", INK, 8)
+    text(ax, (9.6, 0.5), "own keys,\nmomentum copy", INK, 8)
+    for i in range(9):
+        y = 5.4 - 0.52 * i
+        kind = int(rng.integers(3))
+        ax.add_patch(Rectangle((13.0, y - 0.22), 0.9, 0.44, fc="none", ec=INK, lw=0.8))
+        assigned = i in (1, 4, 7)
+        kind = (i - 1) // 3 if assigned else kind
+        dots(ax, [(13.45, y)], CLASSES[kind] if assigned else INK, size=26)
+        if assigned:
+            line(ax, [(9.9, 4.9 - 1.7 * kind), (12.9, y)], PURPLE, ls=":")
+    text(ax, (11.4, 5.6), "assign", PURPLE, 8)
+    text(ax, (13.45, 0.5), "queue of keys", INK, 8)
+
+
 def cactus(ax: Axes) -> None:
     rng = np.random.default_rng(3)
     centres = np.array([[1.3, 4.3], [2.7, 2.4], [3.5, 4.7]])
@@ -675,6 +701,7 @@ DRAWN: dict[str, Callable[[Axes], None]] = {
         local_matching,
         umtra,
         protoclr,
+        psco,
         cactus,
         mann,
         meta_networks,

@@ -17,6 +17,7 @@ class TestFlowers(DatasetContract):
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
@@ -26,7 +27,7 @@ from functools import partial
 import torch
 from torch.optim import Adam
 
-from quickstudy.engine import make_executor, meta_test, meta_train
+from quickstudy.engine import Callback, make_executor, meta_test, meta_train
 from quickstudy.engine.precision import autocast
 from quickstudy.errors import DataError
 from quickstudy.learners import Learner
@@ -44,7 +45,13 @@ from quickstudy.tasks.environments import (
     Trials,
 )
 
-__all__ = ["DatasetContract", "LearnerContract", "ReinforcementContract", "blob_classes"]
+__all__ = [
+    "DatasetContract",
+    "LearnerContract",
+    "ReinforcementContract",
+    "blob_classes",
+    "train_until",
+]
 
 
 def blob_classes(n_classes: int = 40, n_each: int = 20, *, d: int = 8, seed: int = 0) -> ClassData:
@@ -57,6 +64,67 @@ def blob_classes(n_classes: int = 40, n_each: int = 20, *, d: int = 8, seed: int
     return ClassData(x.flatten(0, 1), y, [f"blob{c}" for c in range(n_classes)])
 
 
+class _GoalReached(Exception):
+    pass
+
+
+class _Goal(Callback):
+    """Ends a training at the first validation that is better than `score`."""
+
+    def __init__(self, score: float) -> None:
+        self.score = score
+
+    def on_validation(self, step: int, metrics: dict[str, float]) -> None:
+        ((metric, value),) = metrics.items()
+        if value < self.score if metric == "mse" else value > self.score:
+            raise _GoalReached
+
+
+def train_until(
+    score: float,
+    learner: Learner,
+    tasks: Tasks,
+    validation: Tasks,
+    *,
+    steps: int,
+    meta_batch_size: int = 4,
+    lr: float = 1e-3,
+    n_validation: int = 10,
+) -> None:
+    """Meta-train until a validation is better than a score, for tests of what was learned.
+
+    Adam trains in float32. Tasks go in one batch where the learner allows it, found without a
+    trial. There are ten validations on the way.
+
+    Args:
+        score: Accuracy or return to exceed, or mean squared error to fall below.
+        steps: Meta-steps at most; if all are made, the best weights by validation are kept.
+        n_validation: Tasks of a validation.
+
+    Example:
+        >>> from quickstudy import EpisodeSampler, PrototypicalNetworks
+        >>> from quickstudy.nn import MLP
+        >>> tasks = EpisodeSampler(blob_classes(), n_way=3, n_shot=2, n_query=5)
+        >>> train_until(0.5, PrototypicalNetworks(MLP((8,))), tasks, tasks, steps=100)
+    """
+    executor = make_executor("auto", learner, meta_batch_size, trial=False)
+    with contextlib.closing(executor), contextlib.suppress(_GoalReached):
+        meta_train(
+            learner,
+            tasks,
+            steps=steps,
+            meta_batch_size=meta_batch_size,
+            optimizer=partial(Adam, lr=lr),
+            executor=executor,
+            precision="float32",
+            validation=validation,
+            validation_tasks=n_validation,
+            validate_every=max(1, steps // 10),
+            callbacks=[_Goal(score)],
+        )
+    learner.eval()
+
+
 class LearnerContract(ABC):
     """Inherit, and say how to make the learner for inputs of shape (8,)."""
 
@@ -67,7 +135,7 @@ class LearnerContract(ABC):
     """Whether `meta_gradient` is the derivative of `loss`; first-order methods leave terms out."""
 
     steps, meta_batch_size, lr = 100, 4, 3e-3
-    """How long to meta-train on the blobs; `steps = 0` for a learner that cannot learn."""
+    """How long to meta-train on the blobs at most; `steps = 0` for a learner that cannot learn."""
 
     @abstractmethod
     def make(self, n_way: int) -> Learner:
@@ -173,7 +241,8 @@ class LearnerContract(ABC):
             for sign in (step, -2 * step):
                 for name, parameter in trainable.items():
                     parameter.add_(way[name], alpha=sign)
-                losses.append(float(learner.loss(episode)))
+                # A copy, since the loss may leave other buffers behind.
+                losses.append(float(copy.deepcopy(learner).loss(episode)))
         slope = (losses[0] - losses[1]) / (2 * step)
         expected = sum(float((exact[name] * way[name]).sum()) for name in trainable)
         assert math.isclose(slope, expected, rel_tol=1e-3, abs_tol=1e-6), (
@@ -210,38 +279,37 @@ class LearnerContract(ABC):
             "two tensors share memory, so a step changes it twice: clone one, as after expand()"
         )
 
-    def train(self, tasks: Tasks) -> Learner:
-        """Meta-train with tasks in one batch where the learner allows it, found without a trial."""
+    def train(self, tasks: Tasks, validation: Tasks, accuracy: float) -> Learner:
+        """Meta-train until a validation is better than `accuracy`."""
         learner = self.make(3)
-        executor = make_executor("auto", learner, self.meta_batch_size, trial=False)
-        meta_train(
+        train_until(
+            accuracy,
             learner,
             tasks,
+            validation,
             steps=self.steps,
             meta_batch_size=self.meta_batch_size,
-            optimizer=partial(Adam, lr=self.lr),
-            executor=executor,
-            precision="float32",
+            lr=self.lr,
         )
-        executor.close()
         return learner
 
     def test_meta_trained_it_beats_chance_by_20_points_on_unseen_classes(self) -> None:
         if not self.steps:
             return
-        seen, unseen = (
+        seen, validation, unseen = (
             EpisodeSampler(blob_classes(n, seed=seed), n_way=3, n_shot=2, n_query=5, seed=seed)
-            for n, seed in ((200, 0), (60, 1))
+            for n, seed in ((200, 0), (60, 2), (60, 1))
         )
-        accuracy = meta_test(self.train(seen), unseen, 100).mean
+        learner = self.train(seen, validation, 1 / 3 + 0.3)
+        accuracy = meta_test(learner, unseen, 100).mean
         assert accuracy > 1 / 3 + 0.2, f"got {accuracy:.0%}: change steps and lr of the test class"
 
     def test_it_can_learn_one_task_by_heart(self) -> None:
         if not self.steps:
             return
         episode = self.episode()
-        learner = self.train(GeneratedTasks(lambda _: episode))
-        accuracy = meta_test(learner, GeneratedTasks(lambda _: episode), 2).mean
+        task = GeneratedTasks(lambda _: episode)
+        accuracy = meta_test(self.train(task, task, 0.9), task, 2).mean
         assert accuracy > 0.9, f"got {accuracy:.0%}: change steps and lr of the test class"
 
     def test_frozen_parameters_stay_frozen_and_get_no_gradient(self) -> None:

@@ -13,7 +13,6 @@ import time
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 pd = pytest.importorskip("pandas")
 optuna = pytest.importorskip("optuna")
@@ -29,7 +28,6 @@ from quickstudy.apps.automl.tables.column_inference import learn_columns  # noqa
 from quickstudy.apps.automl.tables.columns import read_columns  # noqa: E402
 from quickstudy.apps.automl.tables.files import read_frame  # noqa: E402
 from quickstudy.apps.automl.tables.targets import goal_of, split_target  # noqa: E402
-from quickstudy.cli import app as commands  # noqa: E402
 from quickstudy.cli import main  # noqa: E402
 from quickstudy.errors import DataError, DiskError, MissingError, RunError, UsageError  # noqa: E402
 
@@ -51,10 +49,7 @@ def file(tmp_path):
 
 
 def call(*arguments):
-    result = CliRunner().invoke(commands.app, ["automl", *map(str, arguments)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.stdout
+    return command.output_of("automl", *arguments)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

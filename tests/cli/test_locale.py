@@ -23,12 +23,13 @@ for words in sys.argv[1:]:
         main()
     except SystemExit as end:
         assert end.code in (None, 0), end.code
+    print("\\0", end="")
 """
 """Many commands in one process, as each would import torch again."""
 
 
 def run_all(folder, encoding, *commands):
-    """Run commands in a C locale whose streams have an encoding; gives what they print."""
+    """Run commands in a C locale whose streams have an encoding; gives what each prints."""
     environment = {
         **os.environ,
         "LC_ALL": "C",
@@ -48,11 +49,11 @@ def run_all(folder, encoding, *commands):
     )
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
     assert b"not kept" not in done.stderr
-    return done.stdout
+    return done.stdout.split(b"\0")[:-1]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_names_that_the_terminal_cannot_show_stop_no_command(tmp_path, encoding):
+def test_what_the_terminal_cannot_show_stops_no_command_and_json_is_json(tmp_path, encoding):
     boxes = {BEAR: (2, 2, 20, 8), "café": (2, 2, 8, 20)}
     draw_boxes(tmp_path / "support", boxes)
     draw_boxes(tmp_path / "query", boxes)
@@ -69,7 +70,7 @@ def test_names_that_the_terminal_cannot_show_stop_no_command(tmp_path, encoding)
         'test=[{title="±熊",n_way=2,n_query=1,n_tasks=2}]',
     ]
     sets = [part for change in small for part in ("--set", change)]
-    out = run_all(
+    *out, paths, recipes = run_all(
         tmp_path,
         encoding,
         ["train", "prototypical_glyphs", "--run", LATIN_1, *sets],
@@ -79,8 +80,12 @@ def test_names_that_the_terminal_cannot_show_stop_no_command(tmp_path, encoding)
         ["adapt", LATIN_1, "--support", "support", "--query", "query", "--out", "o.parquet"],
         ["adapt", LATIN_1, "--support", "support", "--query", "query"],
         ["experience", "list", "runs"],
+        ["data", "path", "--json"],
+        ["recipes", "--json"],
     )
-    assert b"quickstudy test 'r\xff1'" in out  # as it can be copied
+    assert b"quickstudy test 'r\xff1'" in b"".join(out)  # as it can be copied
+    assert json.loads(paths)
+    assert json.loads(recipes)
     folder = tmp_path / LATIN_1
     assert "±熊" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert r"--run 'r\xff1'" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
@@ -89,9 +94,7 @@ def test_names_that_the_terminal_cannot_show_stop_no_command(tmp_path, encoding)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_json_is_json_in_every_encoding_and_its_paths_lead_back(tmp_path, encoding):
-    out = run_all(tmp_path, encoding, ["data", "path", "--json"], ["recipes", "--json"])
-    assert len(json.loads(b"[" + out.replace(b"}\n{", b"},{") + b"]")) == 2
+def test_paths_in_json_of_every_encoding_lead_back(encoding):
     value = {"run": f"{BEAR}/±/{LATIN_1}"}
     text = json_text(value, encoding)
     assert json.loads(text.encode(encoding)) == value

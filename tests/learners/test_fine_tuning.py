@@ -30,11 +30,11 @@ class Pretrained(LearnerContract):
     def make(self, n_way):
         return make(**self.options)
 
-    def train(self, tasks):
+    def train(self, tasks, validation, accuracy):
         """Methods differ in adapting alone: each layer is pretrained once on tasks of a kind."""
         learner, key = self.make(3), (self.options.get("classifier"), type(tasks))
         if key not in self.trained:
-            self.trained[key] = super().train(tasks).state_dict()
+            self.trained[key] = super().train(tasks, validation, accuracy).state_dict()
         learner.load_state_dict(self.trained[key])
         return learner.eval()
 

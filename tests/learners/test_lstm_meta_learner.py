@@ -2,22 +2,20 @@
 
 import copy
 import math
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim import Adam
 
-from quickstudy.engine import meta_test, meta_train
+from quickstudy.engine import meta_test
 from quickstudy.engine.executors import Serial, Vmap
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners.optimization.lstm_meta_learner import LSTMMetaLearner, log_and_sign
 from quickstudy.nn import MLP, Conv4
 from quickstudy.tasks import Batch, ClassData, Episode, EpisodeSampler, GeneratedTasks, Support
-from quickstudy.testing import LearnerContract, blob_classes
+from quickstudy.testing import LearnerContract, blob_classes, train_until
 
 
 def make(n_way=3, **options) -> LSTMMetaLearner:
@@ -220,10 +218,10 @@ def test_it_learns_to_regress_lines_of_any_slope():
 
     torch.manual_seed(0)
     learner = LSTMMetaLearner(MLP((1,), (16,)), 1, inner_steps=4)
-    unseen = GeneratedTasks(line, seed=1)
+    tasks, unseen, validation = (GeneratedTasks(line, seed=seed) for seed in (0, 1, 2))
     before = meta_test(learner, unseen, 50).mean
-    optimizer = partial(Adam, lr=3e-2)
-    meta_train(learner, GeneratedTasks(line), steps=120, meta_batch_size=8, optimizer=optimizer)
+    options = {"steps": 120, "meta_batch_size": 8, "lr": 3e-2, "n_validation": 50}
+    train_until(0.2 * before, learner, tasks, validation, **options)
     assert meta_test(learner, unseen, 50).mean < 0.3 * before
 
 

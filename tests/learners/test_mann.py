@@ -1,14 +1,10 @@
 """MANN against least recently used access written out in loops, and its sequence protocol."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.optim import Adam
 
-from quickstudy.engine import meta_train
 from quickstudy.engine.executors import Serial, Vmap
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners.model.mann import MANN
@@ -22,7 +18,7 @@ from quickstudy.tasks import (
     Support,
 )
 from quickstudy.tasks.sampler import generator_for
-from quickstudy.testing import LearnerContract, blob_classes
+from quickstudy.testing import LearnerContract, blob_classes, train_until
 
 KINDS = [("lstm", True), ("lstm", False), ("feedforward", True), ("feedforward", False)]
 
@@ -57,12 +53,8 @@ class TestMANN(LearnerContract):
     def make(self, n_way):
         return mann(n_way, controller_size=32, memory_shape=(16, 16), n_reads=1)
 
-    def train(self, tasks):
-        return super().train(Sequences(tasks))
-
-    def test_it_can_learn_one_task_by_heart(self):
-        self.steps = 80  # one task takes fewer than all
-        super().test_it_can_learn_one_task_by_heart()
+    def train(self, tasks, validation, accuracy):
+        return super().train(Sequences(tasks), validation, accuracy)
 
 
 class TestLSTM(TestMANN):
@@ -221,8 +213,12 @@ def test_it_learns_to_repeat_a_string_it_was_told():
     data = blob_classes()
     tasks = EpisodeSampler(data, n_way=1, n_shot=0, n_query=6, n_labels=3125)
     learner = strings(controller="feedforward", memory=False, controller_size=64)
-    meta_train(learner, tasks, steps=300, meta_batch_size=16, optimizer=partial(Adam, lr=1e-2))
-    unseen = InstanceTasks(data, n_way=1, n_each=6, instance=3, n_labels=3125, seed=1)
+    unseen, validation = (
+        InstanceTasks(data, n_way=1, n_each=6, instance=3, n_labels=3125, seed=seed)
+        for seed in (1, 2)
+    )
+    options = {"steps": 300, "meta_batch_size": 16, "lr": 1e-2, "n_validation": 20}
+    train_until(0.9, learner, tasks, validation, **options)
     right = [
         int(learner.adapt(unseen[i].support)(unseen[i].query.x).argmax()) == int(unseen[i].query.y)
         for i in range(20)
@@ -238,8 +234,9 @@ def steps_of_a_line(generator):
 
 
 def test_regression_is_told_the_targets_and_learns_from_them():
-    learner, tasks = mann(1, d=1), GeneratedTasks(steps_of_a_line)
-    meta_train(learner, tasks, steps=150, meta_batch_size=16, optimizer=partial(Adam, lr=1e-2))
+    learner = mann(1, d=1)
+    tasks, validation = (GeneratedTasks(steps_of_a_line, seed=seed) for seed in (0, 2))
+    train_until(0.1, learner, tasks, validation, steps=150, meta_batch_size=16, lr=1e-2)
     unseen = [GeneratedTasks(steps_of_a_line, seed=1)[i] for i in range(30)]
     nothing = Support(torch.zeros(0, 1), torch.zeros(0, 1))
     with torch.no_grad():

@@ -43,7 +43,7 @@ class TestReptile(LearnerContract):
         """The task's support, that is, as meta-training never sees a query."""
         support = self.episode().support
         task = GeneratedTasks(lambda _: Episode(support, Batch(support.x, support.y)))
-        assert meta_test(self.train(task), task, 2).mean > 0.9
+        assert meta_test(self.train(task, task, 0.9), task, 2).mean > 0.9
 
     options: ClassVar = {
         "inner_lr": 1e-2,

@@ -1,15 +1,12 @@
-from functools import partial
-
 import pytest
 import torch
-from torch.optim import Adam
 
-from quickstudy.engine import meta_test, meta_train
+from quickstudy.engine import meta_test
 from quickstudy.errors import UsageError
 from quickstudy.learners import TaNP
 from quickstudy.nn import MLP
 from quickstudy.tasks import SinusoidTasks, Support
-from quickstudy.testing import LearnerContract
+from quickstudy.testing import LearnerContract, train_until
 
 
 def made(n_outputs=1, size=1, **options):
@@ -55,14 +52,9 @@ def test_it_learns_sinusoids():
     learner = made()
     unseen = SinusoidTasks(n_shot=10, n_query=10, seed=1)
     before = meta_test(learner.eval(), unseen, 50).mean
-    meta_train(
-        learner,
-        SinusoidTasks(n_shot=10, n_query=10),
-        steps=300,
-        meta_batch_size=8,
-        optimizer=partial(Adam, lr=3e-3),
-        executor="vmap",
-    )
+    tasks, validation = (SinusoidTasks(n_shot=10, n_query=10, seed=seed) for seed in (0, 2))
+    options = {"steps": 300, "meta_batch_size": 8, "lr": 3e-3, "n_validation": 50}
+    train_until(0.4 * before, learner, tasks, validation, **options)
     assert meta_test(learner, unseen, 50).mean < 0.5 * before
 
 

@@ -396,3 +396,35 @@ def test_held_out_classes_are_those_of_tests_that_training_does_not_see():
 def test_options_with_a_name_that_is_none_suggest_a_family():
     with pytest.raises(UsageError, match="did you mean 'bernoulli_bandit'"):
         load_recipe("rl2_bandits", ["data.name=bernoulli"])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("prototypical_glyphs", "tasks.permute_labels=true", "labelled anew for each task"),
+        ("maml_sinusoid", "tasks.permute_labels=true", "only with a family of classification"),
+        (
+            "rl2_bandits",
+            "tasks.balance_groups=true",
+            "expected no balance_groups for bernoulli_bandit",
+        ),
+        ("maml_sinusoid", "tasks.balance_groups=true", "expected no balance_groups for sinusoid"),
+    ],
+)
+def test_a_guard_that_would_do_nothing_is_refused(name, change, message):
+    with pytest.raises(UsageError, match=message):
+        tasks_of_training(load_recipe(name, [change]))
+
+
+def test_guards_are_of_training_tasks_alone():
+    plain = load_recipe("tabular_transformer", ["seed=3"])
+    permuted = load_recipe("tabular_transformer", ["seed=3", "tasks.permute_labels=true"])
+    before, after = (tasks_of_training(each)[0] for each in (plain, permuted))
+    assert torch.equal(before.support.x, after.support.x)
+    assert not torch.equal(before.support.y, after.support.y)
+    one, other = (tasks_of_test(each, each.test[0])[0] for each in (plain, permuted))
+    assert torch.equal(one.support.y, other.support.y)
+    with pytest.raises(UsageError, match="balance_groups"):
+        load_recipe("prototypical_glyphs", ["test.0.balance_groups=true"])
+    with pytest.raises(UsageError, match="which balances them"):
+        load_recipe("omniglot_challenge_30", ["tasks.balance_groups=true"])

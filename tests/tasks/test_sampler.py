@@ -129,6 +129,25 @@ def test_within_a_group_an_episode_has_classes_of_one_and_each_group_comes_as_of
     assert len(seen) == 10
 
 
+def test_balanced_groups_come_as_often_as_each_other_however_many_classes_they_have():
+    data = ClassData(
+        torch.rand(60, 2),
+        torch.arange(60) % 20,
+        [str(i) for i in range(20)],
+        groups=(torch.arange(20) >= 16).long(),
+    )
+    for balanced, share in ((False, 0.2), (True, 0.5)):
+        tasks = EpisodeSampler(data, n_way=2, n_shot=1, n_query=1, balance_groups=balanced)
+        of_second = [
+            float((data.groups[tasks[i].classes] == 1).double().mean()) for i in range(400)
+        ]
+        assert sum(of_second) / 400 == pytest.approx(share, abs=0.06)
+    with pytest.raises(DataError, match="with groups"):
+        EpisodeSampler(numbered(), n_way=2, n_shot=1, n_query=1, balance_groups=True)
+    with pytest.raises(UsageError, match="got both"):
+        EpisodeSampler(data, n_way=2, n_shot=1, n_query=1, balance_groups=True, within_group=True)
+
+
 def test_groups_follow_their_classes():
     data = grouped()
     assert data.select([3, 0, 4]).groups.tolist() == [2, 0, 1]

@@ -13,7 +13,7 @@ from scipy import spatial
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from quickstudy.diagnostics.features import backbone_of, probe_hash
+from quickstudy.diagnostics.features import backbone_of, check_one_shape, probe_hash
 from quickstudy.diagnostics.finding import Finding, Threshold
 from quickstudy.errors import DataError
 from quickstudy.learners import Learner
@@ -47,8 +47,7 @@ class Probe:
 
 def probe_of(learner: Learner | None, task: Episode) -> Probe:
     """The learner's backbone, or if it has none with weights that takes single examples, a fixed
-    random
-    network for examples of that shape."""
+    random network for examples of that shape."""
     backbone = None if learner is None else backbone_of(learner)
     has_weights = backbone is not None and any(True for _ in backbone.parameters())
     if (
@@ -77,8 +76,13 @@ def task_vectors(probe: Probe, tasks: Tasks, n_tasks: int = 50) -> Array:
         probe: See `probe_of`.
         tasks: Of any kind.
         n_tasks: How many of the first.
+
+    Raises:
+        DataError: If their examples are of several shapes.
     """
-    return np.stack([_vector(probe, tasks[i]) for i in range(n_tasks)])
+    drawn = [tasks[i] for i in range(n_tasks)]
+    check_one_shape(drawn)
+    return np.stack([_vector(probe, task) for task in drawn])
 
 
 def diversity_coefficient(vectors: Array, probe: str = "", *, seed: int = 0) -> Finding:

@@ -6,16 +6,25 @@ Shapes: n examples, d features.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from quickstudy.errors import DataError
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of
 from quickstudy.nn import batch_norms
-from quickstudy.tasks import Batch
+from quickstudy.tasks import Batch, Episode
 
-__all__ = ["backbone_of", "embed", "fixed_projection", "input_statistics", "probe_hash"]
+__all__ = [
+    "backbone_of",
+    "check_one_shape",
+    "embed",
+    "fixed_projection",
+    "input_statistics",
+    "probe_hash",
+]
 
 BATCH = 256
 
@@ -24,6 +33,17 @@ def backbone_of(learner: nn.Module) -> nn.Module | None:
     """The network that makes features of examples; None for a learner without one."""
     named = (m for name, m in learner.named_modules() if name.rpartition(".")[2] == "backbone")
     return next(named, None)
+
+
+def check_one_shape(tasks: Iterable[Episode]) -> None:
+    """Refuse tasks whose examples cannot be compared with each other's.
+
+    Raises:
+        DataError: If they are of several shapes, as tables of several columns are.
+    """
+    shapes = sorted({tuple(task.support.x.shape[1:]) for task in tasks})
+    if len(shapes) > 1:
+        raise DataError(f"expected tasks of examples of one shape, got {shapes[0]} and {shapes[1]}")
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from quickstudy.diagnostics.features import backbone_of
+from quickstudy.diagnostics.features import backbone_of, check_one_shape
 from quickstudy.diagnostics.finding import Finding, Threshold
 from quickstudy.errors import DataError
 from quickstudy.learners import Learner
@@ -273,9 +273,11 @@ def number_of(value: float) -> str:
 
 def _next_support(tasks: Tasks) -> Change:
     def change(i: int, task: Episode) -> Support:
-        other = tasks[i + 1].to(task.support.x.device).support
+        next_task = tasks[i + 1].to(task.support.x.device)
+        other = next_task.support
         if other.n_way != task.n_way:
             raise DataError(f"expected tasks of the same ways, got {task.n_way} and {other.n_way}")
+        check_one_shape([task, next_task])
         return other
 
     return change

@@ -1,4 +1,4 @@
-"""Bad data in a support set: a wrong label, and a copy in another class or among the queries.
+"""Bad data in a support set: a wrong label, and a copy in another class.
 
 Examples are compared by the cosine of their vectors about the mean of the support set. All of it
 takes milliseconds. The thresholds were set on characters (glyphs and Omniglot under the encoder
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import spatial
 
 from quickstudy.diagnostics.finding import Finding, Skipped, Threshold
 
@@ -28,7 +29,7 @@ __all__ = [
 
 Array = NDArray[Any]
 
-RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
+RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Of which the one with the least error on examples left out is taken."""
 
 MISLABELLED = (0.45, 0.24, 0.25)
@@ -75,23 +76,34 @@ def unit_vectors(x: Array, *, standardise: bool = False) -> Array:
 
 
 def left_out_scores(u: Array, y: Array) -> Array:
-    """Scores (n, c) of each example by the ridge regression of one-hot labels on all others.
+    """Scores (n, c) of each example by the kernel ridge regression of one-hot labels on all others.
 
-    In closed form: with H the hat matrix, leaving i out changes its residual by 1 / (1 - H_ii)
-    (Allen's PRESS, 1974).
+    The kernel is Gaussian, of the median distance. In closed form: with H the hat matrix, leaving
+    i out changes its residual by 1 / (1 - H_ii) (Allen's PRESS, 1974). The regression has an
+    intercept: without one, features about their common mean tell the label of the example left
+    out, which is what the other labels lack.
     """
     n, c = len(y), int(y.max()) + 1
-    targets = np.eye(c)[y] - 1 / c
-    kernel = u @ u.T * (n / c)
+    targets, identity = np.eye(c)[y], np.eye(n)
+    centring = identity - 1 / n
+    kernel = centring @ gaussian_kernel(u) @ centring
+    kernel *= n / max(float(np.trace(kernel)), 1e-12)
     best: tuple[float, Array] | None = None
     for ridge in RIDGES:
-        hat = np.linalg.solve(kernel + ridge * np.eye(n), kernel)
+        hat = np.linalg.solve(kernel + ridge * identity, kernel) + 1 / n
         residuals = (targets - hat @ targets) / (1 - np.diag(hat))[:, None]
         error = float((residuals**2).sum())
         if best is None or error < best[0]:
             best = error, residuals
     assert best is not None
-    return targets + 1 / c - best[1]
+    return targets - best[1]
+
+
+def gaussian_kernel(x: Array) -> Array:
+    """exp(-d^2 / m) of the distances d of examples (n, d), with m the median of d^2."""
+    squared = spatial.distance.cdist(x, x, "sqeuclidean")
+    median = float(np.median(squared[np.triu_indices(len(x), 1)]))
+    return np.exp(-squared / max(median, 1e-12))
 
 
 def mislabelled(u: Array, y: Array, names: Sequence[str] = ()) -> Finding | Skipped:
@@ -139,16 +151,15 @@ def mislabelled(u: Array, y: Array, names: Sequence[str] = ()) -> Finding | Skip
     )
 
 
-def copies(u: Array, y: Array, queries: Array | None = None) -> Finding | Skipped:
-    """Examples that are almost the same in two classes, or in support and queries.
+def copies(u: Array, y: Array) -> Finding | Skipped:
+    """Examples of two classes that are almost the same.
 
     The value is the distance of the nearest such pair, divided by the usual distance of an example
-    to its nearest neighbour.
+    to its nearest neighbour. `leaked_queries` looks for copies among the queries of tasks.
 
     Args:
         u: Unit vectors of the support set, (n, d).
         y: Labels, (n,).
-        queries: Unit vectors of the queries, (m, d), about the mean of the support set.
     """
     if len(u) < 4 or u.shape[1] < MIN_NUMBERS:
         return Skipped("copies", f"it needs four examples of {MIN_NUMBERS} numbers or more")
@@ -156,27 +167,19 @@ def copies(u: Array, y: Array, queries: Array | None = None) -> Finding | Skippe
     np.fill_diagonal(distances, np.inf)
     usual = max(float(np.median(distances.min(1))), 1e-9)
     pairs = np.where(y[:, None] != y[None], distances, np.inf)
-    i, j = np.unravel_index(int(pairs.argmin()), pairs.shape)
-    value, what = float(pairs[i, j]) / usual, "in two classes"
-    examples: tuple[int, ...] = (int(i), int(j))
-    if queries is not None and len(queries):
-        to_queries = np.sqrt(np.maximum(2 - 2 * u @ queries.T, 0))
-        i, k = np.unravel_index(int(to_queries.argmin()), to_queries.shape)
-        if to_queries[i, k] / usual < value:
-            value, what, examples = float(to_queries[i, k]) / usual, "among the queries", (int(i),)
+    i, j = (int(at) for at in np.unravel_index(int(pairs.argmin()), pairs.shape))
+    value = float(pairs[i, j]) / usual
     found = value <= COPY
-    rows = " and ".join(str(e + 1) for e in examples)
     return Finding(
         "copies",
         "warning" if found else "fine",
         value,
-        f"Example{'s' if len(examples) > 1 else ''} {rows} "
-        f"{'are' if len(examples) > 1 else 'is'} almost the same {what}."
+        f"Examples {i + 1} and {j + 1} are almost the same in two classes."
         if found
         else "No two examples of different classes are almost the same.",
         "Keep one of them, with the right label." if found else "",
         threshold=Threshold(
             COPY, "and below: no pair of clean support sets of Omniglot is as near"
         ),
-        examples=examples if found else (),
+        examples=(i, j) if found else (),
     )

@@ -16,7 +16,15 @@ from quickstudy.errors import UsageError, unknown
 from quickstudy.experiments.data import load_classes, load_partitions, load_unlabelled
 from quickstudy.learners import LEARNERS, Learner
 from quickstudy.nn import BACKBONES
-from quickstudy.recipes.schema import Augmentation, Data, Family, Options, Recipe, Test
+from quickstudy.recipes.schema import (
+    Augmentation,
+    Data,
+    Family,
+    Options,
+    Recipe,
+    Test,
+    TrainingTasks,
+)
 from quickstudy.tasks import (
     ClusterTasks,
     CopyTasks,
@@ -27,10 +35,12 @@ from quickstudy.tasks import (
 )
 from quickstudy.tasks.augment import AUGMENTS, IMAGE_AUGMENTS, VECTOR_AUGMENTS, Augment, chain
 from quickstudy.tasks.environments import Trials
+from quickstudy.tasks.permuted_labels import PermutedLabels
 
 __all__ = [
     "data_of_test",
     "device_of_training",
+    "guarded",
     "make_learner",
     "make_tasks",
     "tasks_of_test",
@@ -114,6 +124,7 @@ def _generated_tasks(family: Family, data: Data, seed: int) -> Tasks:
     kind = "regression" if data.family.regression else "classification"
     known = data.family.episode_shape
     unread = {"split", "title", "data", "n_tasks", "learner", "published"}  # by the function
+    unread |= {"permute_labels"}  # which `guarded` reads
     if refused := sorted(family.model_fields_set - unread - set(known)):
         raise UsageError(
             f"expected no {refused[0]} for {data.name} tasks, which are {kind} made by code and "
@@ -195,6 +206,7 @@ def _episodes(family: Family, data: Data, data_seed: int, seed: int) -> Tasks:
         augment=_augment(family.augment, data),
         n_labels=family.n_labels,
         within_group=family.within_group,
+        balance_groups=isinstance(family, TrainingTasks) and family.balance_groups,
     )
 
 
@@ -205,7 +217,8 @@ def _unlabelled_tasks(family: Family, data: Data, data_seed: int, seed: int) -> 
             f'expected data with labels to test on, got labels = "none" in test {family.title!r}: '
             "give the test a data table of its own"
         )
-    if refused := sorted({"n_labels", "within_group"} & family.model_fields_set):
+    refused = {"n_labels", "within_group", "balance_groups"} & family.model_fields_set
+    if refused := sorted(refused):
         raise UsageError(f'expected no {refused[0]} with data.labels = "none"')
     n_way, n_shot, augment = family.n_way, family.n_shot, _augment(family.augment, data)
     if n_way is None:
@@ -294,9 +307,26 @@ def tasks_of_training(recipe: Recipe) -> Curriculum:
     for stage in recipe.curriculum:
         changed = stage.model_dump(exclude={"steps", "options"}, exclude_none=True)
         shape = recipe.tasks.model_copy(update=changed)
-        family = make_tasks(recipe, shape, stage.data(recipe.data), 0)
+        family = guarded(recipe, make_tasks(recipe, shape, stage.data(recipe.data), 0))
         stages.append((family, stage.steps * recipe.train.meta_batch_size))
-    return Curriculum(stages, make_tasks(recipe, recipe.tasks, recipe.data, 0))
+    last = guarded(recipe, make_tasks(recipe, recipe.tasks, recipe.data, 0))
+    return Curriculum(stages, last)
+
+
+def guarded(recipe: Recipe, tasks: Tasks) -> Tasks:
+    """Training tasks, with their labels in other orders if the recipe asks for it.
+
+    Raises:
+        UsageError: If that would do nothing.
+    """
+    if not recipe.tasks.permute_labels:
+        return tasks
+    if recipe.data.is_regression or recipe.data.family is None:
+        raise UsageError(
+            "expected permute_labels only with a family of classification tasks made by code, got "
+            f"{recipe.data.name}: leave it out, as classes of data are labelled anew for each task"
+        )
+    return PermutedLabels(tasks, seed=10 * recipe.seed + 5)
 
 
 def training_options(recipe: Recipe) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from quickstudy.learners.metric.local_matching import LocalMatching
 from quickstudy.learners.metric.matching_networks import MatchingNetworks
 from quickstudy.learners.metric.nearest_centroid import NearestCentroid
 from quickstudy.learners.metric.prototypical_networks import PrototypicalNetworks
+from quickstudy.learners.metric.psco import PsCo
 from quickstudy.learners.metric.relation_networks import RelationNetworks
 from quickstudy.learners.metric.siamese_networks import SiameseNetworks
 from quickstudy.learners.model.causal_transformer import CausalTransformer
@@ -59,6 +60,7 @@ __all__ = [
     "NeuralProcess",
     "Predictor",
     "PrototypicalNetworks",
+    "PsCo",
     "RelationNetworks",
     "Reptile",
     "SiameseNetworks",
@@ -79,6 +81,7 @@ LEARNERS: Registry[type[Learner]] = Registry(
         "bayesian_prototypes": BayesianPrototypes,
         "relation_networks": RelationNetworks,
         "local_matching": LocalMatching,
+        "psco": PsCo,
         "nearest_centroid": NearestCentroid,
         # model-based
         "mann": MANN,

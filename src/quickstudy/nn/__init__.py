@@ -30,6 +30,7 @@ from quickstudy.nn.batch_norm import (
     give_up_running_statistics,
 )
 from quickstudy.nn.distances import cosine_similarity, squared_euclidean
+from quickstudy.nn.momentum import MomentumCopy
 from quickstudy.nn.precision import full_precision, widen
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "KochConv",
     "Linear",
     "LinearAttention",
+    "MomentumCopy",
     "MultiHeadAttention",
     "OneHot",
     "RMSNorm",

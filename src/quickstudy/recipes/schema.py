@@ -29,6 +29,7 @@ __all__ = [
     "Stage",
     "Test",
     "Train",
+    "TrainingTasks",
     "Validation",
 ]
 
@@ -223,6 +224,24 @@ class Family(_Table):
     within_group: bool = False
 
 
+class TrainingTasks(Family):
+    """The tasks of meta-training, with guards against what `quickstudy doctor` finds.
+
+    Against memorisation, `permute_labels` draws the order of labels anew for every task of a family
+    made by code. Against a lack of diversity, `balance_groups` draws the classes of every group of
+    the data, such as an alphabet, as often as those of another.
+    """
+
+    permute_labels: bool = False
+    balance_groups: bool = False
+
+    @model_validator(mode="after")
+    def _one_way_to_draw_from_groups(self) -> TrainingTasks:
+        if self.balance_groups and self.within_group:
+            raise ValueError("expected no balance_groups with within_group, which balances them")
+        return self
+
+
 class Stage(_Table):
     """Tasks of another shape for a number of meta-steps, before those of the recipe. `options` are
     of the family of tasks, and change those of the recipe's data."""
@@ -299,7 +318,7 @@ class Recipe(_Table):
     data: Data
     backbone: Options
     learner: Options
-    tasks: Family
+    tasks: TrainingTasks
     curriculum: list[Stage] = []
     validation: Validation | None = None
     train: Train

@@ -251,9 +251,13 @@ class Images:
         """Decode the content of a file to uint8 of shape (channels, size, size)."""
         with _opened(content, name) as (image, _):
             assert image is not None
-            if image.width * image.height <= MAX_PIXELS:  # JPEG decodes to a fraction of its size
-                image.draft(None, (2 * self.size, 2 * self.size))
-            return self._prepare(image, name)
+            return self._decode(image, name)
+
+    def _decode(self, image: Image.Image, name: str) -> np.ndarray:
+        """Decode an image that is opened, to uint8 of shape (channels, size, size)."""
+        if image.width * image.height <= MAX_PIXELS:  # JPEG decodes to a fraction of its size
+            image.draft(None, (2 * self.size, 2 * self.size))
+        return self._prepare(image, name)
 
     def _one(self, image: Any, name: str) -> Tensor:
         if isinstance(image, str | os.PathLike):
@@ -411,8 +415,13 @@ def load_image_folder(
     if "." in names:
         stray = listed[owners.index(".")][0]
         raise DataError(f"expected every image of {path} in the folder of its class, not {stray}")
-    decode = replace(how, bits=bits or folder_bit_depth(path)).decode
-    images = [decode(read(), f"{path}/{name}") for name, read in track(listed, "decoding images")]
+    fitted, images = how, []
+    for name, read in track(listed, "decoding images"):
+        with _opened(read(), f"{path}/{name}") as (image, known_as):
+            assert image is not None
+            if fitted.bits is None and _is_deep(image):
+                fitted = replace(how, bits=folder_bit_depth(path))
+            images.append(fitted._decode(image, known_as))
     number = {name: c for c, name in enumerate(names)}
     x = torch.from_numpy(np.ascontiguousarray(np.stack(images)))  # colours come last from Pillow
     y = torch.tensor([number[o] for o in owners])

@@ -69,6 +69,8 @@ class EpisodeSampler:
             0..n_way-1. The episode then has `n_labels` ways; those without examples have class -1.
         within_group: Draw the classes of an episode from one group of the data, such as an
             alphabet, each group as often as another. Groups of too few classes are left out.
+        balance_groups: Draw the classes of every group as often as those of another, however many
+            there are of each: those of a small group come more often.
 
     Raises:
         DataError: If `data`, or each of its groups, has too few classes, or a class too few
@@ -93,6 +95,7 @@ class EpisodeSampler:
         augment: Augment | None = None,
         n_labels: int | None = None,
         within_group: bool = False,
+        balance_groups: bool = False,
     ) -> None:
         self.data, self.n_query, self.seed, self.augment = data, n_query, seed, augment
         self._rows: Callable[[torch.Tensor], torch.Tensor] = data.rows
@@ -117,7 +120,10 @@ class EpisodeSampler:
                 f"expected {need} examples of every class ({self.n_shot[1]} shot + {n_query} "
                 f"query), got {least} of {poorest!r}: lower n_shot or n_query, or add examples"
             )
+        if within_group and balance_groups:
+            raise UsageError("expected within_group or balance_groups, got both")
         self.groups = _groups(data, self.n_way[1]) if within_group else None
+        self.class_weights = _balanced(data) if balance_groups else None
 
     def __getitem__(self, index: int) -> Episode:
         generator = generator_for(self.seed, index)
@@ -156,6 +162,8 @@ class EpisodeSampler:
         return mapped
 
     def _draw_classes(self, n_way: int, generator: torch.Generator) -> torch.Tensor:
+        if self.class_weights is not None:
+            return torch.multinomial(self.class_weights, n_way, generator=generator)
         if self.groups is None:
             return torch.randperm(self.data.n_classes, generator=generator)[:n_way]
         group = self.groups[draw_size((0, len(self.groups) - 1), generator)]
@@ -316,6 +324,14 @@ class _CachedRows:
             self._made[new] = self._f(self._data.rows(new))
         self._known[new] = True
         return self._made[index]
+
+
+def _balanced(data: ClassData) -> torch.Tensor:
+    """The weight of each class (n_classes,) by which all groups are drawn alike."""
+    if data.groups is None:
+        raise DataError("expected data with groups of classes, such as folders of class folders")
+    _, group, sizes = data.groups.unique(return_inverse=True, return_counts=True)
+    return 1 / sizes[group].double()
 
 
 def _groups(data: ClassData, n_way: int) -> list[torch.Tensor]:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from command import run
 from drawings import draw_boxes
+from quickstudy.apps.doctor import diagnosis, run_checks
 from quickstudy.diagnostics.novelty import STATISTICS_FILE
 from quickstudy.experiments.run import train_run
 from quickstudy.recipes.loading import load_recipe
@@ -94,6 +95,15 @@ def test_a_run_without_its_data_says_what_is_left_out(capsys, tmp_path, monkeypa
     assert "omniglot" in left["generalisation gap"]
 
 
+def test_a_fault_of_a_measure_surfaces(monkeypatch):
+    def fault(*_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(run_checks, "generalisation_gap", fault)
+    with pytest.raises(RuntimeError, match="mat1"):
+        diagnosis.diagnose("glyphs", n_tasks=10)
+
+
 def test_a_learner_that_acts_is_pointed_to_rollout(capsys, tmp_path):
     recipe = load_recipe(
         "rl2_bandits", ["train.steps=1", "train.meta_batch_size=4", "validation.n_tasks=2"]
@@ -115,3 +125,6 @@ def test_a_table_with_a_leak_is_found_by_its_column(capsys, tmp_path):
     (leak,) = [o for o in found["sections"]["Support set"] if o["measure"] == "leaking column"]
     assert leak["status"] == "warning"
     assert "'c3'" in leak["verdict"]
+    left = {one["measure"]: one["reason"] for one in found["left_out"]}
+    assert "examples of one shape" in left["distance to the training data"]
+    assert "examples of one shape" in left["task diversity"]

@@ -19,7 +19,7 @@ from quickstudy.apps.doctor.run_checks import (
 )
 from quickstudy.apps.doctor.support_checks import against_training, of_support
 from quickstudy.diagnostics.finding import Finding, Skipped
-from quickstudy.errors import QuickstudyError
+from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.experiments.run import find_run, load_run
 from quickstudy.progress import Progress
 
@@ -131,14 +131,13 @@ def diagnose(
 
 
 def _taken(name: str, measure: Measure) -> list[Result]:
-    """Take a measure; one that is refused is left out with the reason."""
+    """Take a measure; one that refuses its data is left out with the reason, and any other error
+    is a fault of the program, which has to surface."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             warnings.filterwarnings("ignore", "There is a performance drop")  # PyTorch's vmap
             result = measure()
-    except QuickstudyError as error:
+    except (DataError, MissingError, UsageError) as error:
         result = Skipped(name, str(error))
-    except RuntimeError as error:  # PyTorch's, of tasks whose shapes differ
-        result = Skipped(name, f"the tasks do not fit each other: {error}")
     return result if isinstance(result, list) else [result]

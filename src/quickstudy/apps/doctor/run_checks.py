@@ -37,7 +37,7 @@ from quickstudy.diagnostics.scarcity import fit_power_law, size_to_target
 from quickstudy.diagnostics.tasks import label_order, leaked_queries
 from quickstudy.engine.cost import adapting_cost
 from quickstudy.errors import DataError, MissingError, QuickstudyError, UsageError
-from quickstudy.experiments.build import make_learner, make_tasks, tasks_of_test
+from quickstudy.experiments.build import guarded, make_learner, make_tasks, tasks_of_test
 from quickstudy.learners import Learner
 from quickstudy.recipes.schema import Data, Family, Recipe, Test
 from quickstudy.tasks import Tasks
@@ -136,8 +136,9 @@ class RunTasks:
 
     def _tasks(self, family: Family) -> Tasks:
         if not self.recipe.data.family:
-            family = Family(split=family.split, **self._shape)
-        return make_tasks(self.recipe, family, self.recipe.data, 0)
+            shaped = Family(split=family.split, **self._shape)
+            return make_tasks(self.recipe, shaped, self.recipe.data, 0)
+        return guarded(self.recipe, make_tasks(self.recipe, family, self.recipe.data, 0))
 
     @property
     def _shape(self) -> dict[str, Any]:

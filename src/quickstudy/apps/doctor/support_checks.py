@@ -8,7 +8,7 @@ import torch
 
 from quickstudy.apps.doctor.examples import LoadedSupport
 from quickstudy.apps.doctor.run_checks import Measures, RunTasks
-from quickstudy.diagnostics.features import embed
+from quickstudy.diagnostics.features import check_one_shape, embed
 from quickstudy.diagnostics.finding import Finding, Skipped
 from quickstudy.diagnostics.mismatch import (
     dataset_distance,
@@ -59,6 +59,7 @@ def against_training(folder: Path, here: RunTasks, support: Support) -> Measures
 
     def compared() -> list[Finding]:
         tasks = [here.training[i] for i in range(TASKS_TO_COMPARE)]
+        check_one_shape(tasks)
         x = torch.cat([task.support.x for task in tasks])
         classes = torch.cat(
             [

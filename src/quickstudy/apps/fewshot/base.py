@@ -106,6 +106,11 @@ class FewShotEstimator(BaseEstimator):
         """Whether the learner is a closed-form method, as the user gives no trained one."""
         return self.learner in (None, *self._methods) and self.recipe_ is None
 
+    @property
+    def _is_default(self) -> bool:
+        """Whether the user leaves the learner to quickstudy."""
+        return self._is_closed_form and self.learner is None
+
     def _prepare(self, X: Any) -> None:
         """Set learner and encoder, for examples of the kind of X, or as saved if it is None."""
         self.recipe_: Recipe | None = None
@@ -336,6 +341,8 @@ class FewShotEstimator(BaseEstimator):
             estimator._take(saved.state)
             size = support["x"].shape[1:].numel()
             estimator.learner_ = estimator._closed_form(size, "attributes" in support)
+        if isinstance(saved.learner, MethodLearner):  # what an older version had not is as shipped
+            weights = {**estimator.learner_.state_dict(), **weights}
         try:
             checkpoints.load_weights(estimator.learner_, weights)
         except RuntimeError as error:

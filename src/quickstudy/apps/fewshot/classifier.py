@@ -17,11 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quickstudy.apps.fewshot.base import Encoder, FewShotEstimator, dtype_of
+from quickstudy.apps.fewshot.base import Encoder, FewShotEstimator, FittedPredictor, dtype_of
+from quickstudy.apps.fewshot.descriptions import (
+    attributes_by_label,
+    attributes_of_classes,
+    encode_descriptions,
+    labels_of_descriptions,
+    no_examples,
+)
 from quickstudy.apps.fewshot.explanation import Explanation, explain
 from quickstudy.apps.fewshot.inputs import Kind as InputKind
 from quickstudy.apps.fewshot.inputs import kind_of
-from quickstudy.apps.fewshot.labels import as_labels, is_text, labels_of_descriptions, mixed_labels
+from quickstudy.apps.fewshot.labels import as_labels, is_text, mixed_labels
 from quickstudy.apps.fewshot.methods import METHODS
 from quickstudy.apps.fewshot.saving import ClassifierState
 from quickstudy.apps.fewshot.support_notes import support_notes
@@ -43,7 +50,7 @@ from quickstudy.tasks import Support, Tasks
 
 try:
     from sklearn.base import ClassifierMixin, clone
-    from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
+    from sklearn.utils.validation import check_consistent_length, check_is_fitted
 except ImportError:
     require("sklearn", "fewshot")
     raise
@@ -186,10 +193,15 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             self._prepare(list(descriptions.values()) if empty and descriptions else X)
         described: dict[Any, Tensor] = {}  # descriptions by label
         if descriptions is not None:
-            described = dict(
-                zip(named.tolist(), self._encode_descriptions(descriptions), strict=True)
-            )
-        x = self._no_examples(X, described, first) if empty else self._inputs(X, reset=first)
+            rows = torch.tensor(encode_descriptions(descriptions, self.encoder_))
+            rows = rows.to(device_of(self.learner_), dtype_of(self.learner_))
+            described = dict(zip(named.tolist(), rows, strict=True))
+        if not empty:
+            x = self._inputs(X, reset=first)
+        elif first:
+            x = no_examples(X, next(iter(described.values())), self._descriptions_kind)
+        else:
+            x = self.support_.x[:0]
         check_consistent_length(x, labels)
         pool = None if unlabelled is None else self._pool(unlabelled, x)
         if not first:
@@ -199,12 +211,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             pool = before.unlabelled if pool is None else pool
             labels = np.concatenate([self.classes_[before.y.cpu().numpy()], labels])
             x = torch.cat([before.x, x])
-            if before.attributes is not None:
-                pairs = zip(self.classes_.tolist(), before.attributes, strict=True)
-                described_before = {
-                    label: row for label, row in pairs if not bool(row.isnan().any())
-                }
-                described = described_before | described
+            described = attributes_by_label(self.classes_, before.attributes) | described
         # Labels with an example or a description.
         known = np.union1d(labels, as_labels(list(described))) if described else labels
         absent = [] if classes is None else np.setdiff1d(as_labels(classes), known).tolist()
@@ -218,7 +225,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
 
     def _pool(self, unlabelled: Any, x: Tensor) -> Tensor:
         """Unlabelled examples as the learner takes them, of the shape of the examples x."""
-        is_default = self._is_closed_form and self.learner is None and not self._described
+        is_default = self._is_default and not self._described
         if not (is_default or self.learner_.uses_unlabelled):
             raise UsageError(
                 "expected unlabelled examples only for a learner that uses them, as the default "
@@ -257,64 +264,10 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
                     f"see features of the series, got {other}: leave out kind="
                 )
 
-    def _encode_descriptions(self, descriptions: Mapping[Any, Any]) -> Tensor:
-        """Descriptions as the learner takes them, of shape (n_described, ...)."""
-        values: Any = list(descriptions.values())
-        texts = [isinstance(one, str) for one in values]
-        if any(texts) != all(texts):
-            raise DataError("expected descriptions all texts or all vectors, got both")
-        if all(texts):
-            empty = [label for label, one in descriptions.items() if not one.strip()]
-            if empty:
-                raise DataError(f"expected a text about each class, got none of {empty[0]!r}")
-            if self.encoder_ is None:
-                raise UsageError("expected vectors without an encoder, got texts: give encoder=")
-            values = torch.as_tensor(self.encoder_(values)).detach().cpu()
-        elif len(shapes := {np.shape(one) for one in values}) > 1 or () in shapes:
-            raise DataError(f"expected descriptions of one shape (d,), got {sorted(shapes)}")
-        array = check_array(values, allow_nd=True, input_name="descriptions")
-        return torch.tensor(array).to(device_of(self.learner_), dtype_of(self.learner_))
-
-    def _no_examples(self, X: Any, described: dict[Any, Tensor], first: bool) -> Tensor:
-        """A batch without examples, (0, ...), of the shape of those to come."""
-        if not first:
-            return self.support_.x[:0]
-        like = next(iter(described.values()))
-        if len(shape := np.shape(X)[1:]):
-            return like.new_zeros(0, *shape)
-        if not self._is_closed_form and self.learner_.descriptions == "attributes":
-            raise DataError(
-                "expected X of shape (0, ...), as attributes do not say what examples look like, "
-                f"got {X!r}"
-            )
-        return like.new_zeros(0, *like.shape)
-
-    def _attributes(
-        self, x: Tensor, classes: np.ndarray, described: dict[Any, Tensor]
-    ) -> Tensor | None:
-        """A description of each class, NaN where there is none; None if no class has one."""
-        if not described:
-            return None
-        kind = (
-            "inputs"
-            if self._is_closed_form and self.learner is None
-            else self.learner_.descriptions
-        )
-        if kind is None:
-            raise UsageError(
-                "expected a learner that takes descriptions, such as BayesianPrototypes, "
-                f"got {type(self.learner_).__name__}"
-            )
-        shape = x.shape[1:] if kind == "inputs" else next(iter(described.values())).shape
-        for label, one in described.items():
-            if one.shape != shape:
-                raise DataError(
-                    f"expected descriptions of shape {tuple(shape)}, as "
-                    f"{'the examples' if kind == 'inputs' else 'the others'}, got "
-                    f"{tuple(one.shape)} of {label!r}"
-                )
-        no_description = x.new_full(shape, torch.nan)
-        return torch.stack([described.get(label, no_description) for label in classes.tolist()])
+    @property
+    def _descriptions_kind(self) -> str | None:
+        """As `descriptions` of the learner; the default one for descriptions takes inputs."""
+        return "inputs" if self._is_default else self.learner_.descriptions
 
     def _adapt_to_all(
         self,
@@ -331,20 +284,14 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             raise DataError(
                 f"expected at least 2 classes, got 1 class, {classes.item()!r}: add one"
             )
-        if self.unknown is not None:
-            (label,) = as_labels([self.unknown])
-            if is_text(label) != is_text(classes):
-                raise mixed_labels(classes[0], self.unknown)
-            if label in classes:
-                raise DataError(
-                    f"expected `unknown` to be a label of no class, got {self.unknown!r}"
-                )
-        attributes = self._attributes(x, classes, described)
+        self._check_unknown(classes)
+        attributes = attributes_of_classes(
+            classes, described, x, self._descriptions_kind, type(self.learner_).__name__
+        )
         targets = torch.as_tensor(y, device=x.device)
         support = Support(x, targets, len(classes), attributes, pool)
-        learns_threshold = self.unknown is not None and self.threshold == "auto"
         rare = classes[np.bincount(y, minlength=len(classes)) < 2].tolist()
-        if learns_threshold and rare:
+        if self._learns_threshold and rare:
             raise DataError(
                 "expected at least 2 examples of each class to learn a threshold from, got "
                 f"{np.sum(labels == rare[0])} of {rare[0]!r}: add one, or give a threshold"
@@ -352,28 +299,49 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         if self._is_closed_form:
             self.learner_ = self._closed_form(x.shape[1:].numel(), bool(described)).to(x.device)
         adapted = self._adapt(support)
-        temperature, threshold = self.temperature, self.threshold
-        is_calibrated = isinstance(adapted.predictor, BlendedTask)
-        learns_temperature = temperature == "auto" and not rare and not is_calibrated
-        if learns_temperature or learns_threshold:
-            if isinstance(adapted.predictor, BlendedTask):
-                scores, targets = adapted.predictor.left_out()
-            else:
-                scores, targets = scores_left_out(self._adapt, support)
-            if learns_temperature:
-                temperature = fit_temperature([(scores, targets)])
-            if learns_threshold:
-                threshold = fit_threshold(scores)
+        temperature, threshold = self._fit_scale(adapted, support, learns_temperature=not rare)
         self._predictor, self.support_ = adapted, support
         self.classes_ = classes
-        self.temperature_ = 1.0 if temperature == "auto" else float(temperature)
-        self.threshold_ = None if self.unknown is None else float(threshold)
+        self.temperature_, self.threshold_ = temperature, threshold
         if self.check:
             named = None if isinstance(self.learner, Learner) else self.learner
             run, of_run = (named, self.learner_) if self.recipe_ else (None, None)
             of_numbers = self.encoder_ is None
             for note in support_notes(support, classes, of_run, run, of_numbers=of_numbers):
-                warnings.warn(note, stacklevel=3)
+                warnings.warn(note, stacklevel=4)  # the caller of fit
+
+    @property
+    def _learns_threshold(self) -> bool:
+        return self.unknown is not None and self.threshold == "auto"
+
+    def _check_unknown(self, classes: np.ndarray) -> None:
+        if self.unknown is None:
+            return
+        (label,) = as_labels([self.unknown])
+        if is_text(label) != is_text(classes):
+            raise mixed_labels(classes[0], self.unknown)
+        if label in classes:
+            raise DataError(f"expected `unknown` to be a label of no class, got {self.unknown!r}")
+
+    def _fit_scale(
+        self, adapted: FittedPredictor, support: Support, *, learns_temperature: bool
+    ) -> tuple[float, float | None]:
+        """Temperature and threshold, as given or learned from examples that are left out."""
+        temperature: Any = self.temperature
+        threshold: Any = self.threshold if self.unknown is not None else None
+        blended = adapted.predictor if isinstance(adapted.predictor, BlendedTask) else None
+        # The probabilities of the default learner are calibrated.
+        learns_temperature &= temperature == "auto" and blended is None
+        if learns_temperature or self._learns_threshold:
+            left_out = blended.left_out() if blended else scores_left_out(self._adapt, support)
+            if learns_temperature:
+                temperature = fit_temperature([left_out])
+            if self._learns_threshold:
+                threshold = fit_threshold(left_out[0])
+        return (
+            1.0 if temperature == "auto" else float(temperature),
+            None if threshold is None else float(threshold),
+        )
 
     def calibrate(self, tasks: Tasks, n_tasks: int = 100) -> Self:
         """Learn the temperature from the queries of the first `n_tasks` tasks, and set it.

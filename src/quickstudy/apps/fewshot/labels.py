@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from quickstudy.errors import DataError, UsageError, require
+from quickstudy.errors import DataError, require
 
 try:
     from sklearn.utils.validation import check_array, column_or_1d
@@ -20,24 +19,9 @@ __all__ = [
     "as_labels",
     "as_targets",
     "is_text",
-    "labels_of_descriptions",
     "mixed_labels",
     "plain",
 ]
-
-
-def labels_of_descriptions(descriptions: Any) -> np.ndarray:
-    """The labels that descriptions are of.
-
-    Raises:
-        UsageError, DataError: If there is none, or it is none.
-    """
-    if not isinstance(descriptions, Mapping):
-        kind = type(descriptions).__name__
-        raise UsageError(f"expected descriptions as a dictionary by label, got {kind}")
-    if not descriptions:
-        raise DataError("expected the description of at least one class, got none")
-    return as_labels(list(descriptions))
 
 
 def as_labels(y: Any) -> np.ndarray:

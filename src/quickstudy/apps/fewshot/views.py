@@ -200,9 +200,12 @@ def default_blend(kind: Kind, encoder: Any, size: int, name: str | None = None) 
         size: How many numbers an example has.
         name: Of the encoder, among those registered.
     """
-    gate, accuracy = copy.deepcopy(shipped_gate())
+    gate, accuracy, pool_gate = copy.deepcopy(shipped_gate())
     views = _views_of(encoder, size, name)
-    return LearnedBlend(Flatten((size,)), views, kind, gate=gate, accuracy=accuracy).double().eval()
+    blend = LearnedBlend(
+        Flatten((size,)), views, kind, gate=gate, accuracy=accuracy, pool_gate=pool_gate
+    )
+    return blend.double().eval()
 
 
 def default_regression_blend(encoder: Any, size: int, name: str | None = None) -> RegressionBlend:

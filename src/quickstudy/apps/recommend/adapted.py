@@ -188,7 +188,8 @@ class AdaptedRecommender:
         level = recommender.meta_level_.level_for(self.ratings.nnz)
         decided, usual = named(level.decision(inputs)), named(level.decision())
         name = recommender.meta_level_.name_for(self.ratings.nnz)
-        why = sentences(self.ratings.nnz, decided, usual, name, level.kind)
+        evidence = level.evidence(inputs)
+        why = sentences(self.ratings.nnz, decided, usual, evidence, name, level.kind)
         return {"why": why, **decided, "usual": usual}
 
     def ask(self, n: int = 1, *, skip: Sequence[Any] = (), unknown: Unknown = "raise") -> list[str]:

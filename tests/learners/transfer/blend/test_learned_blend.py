@@ -146,7 +146,7 @@ def test_300_classes_of_one_example_are_learned():
 
 def test_a_view_unknown_to_the_gate_is_weighed_as_any_other():
     support, queries, y = few(load_iris, 10)
-    gate, accuracy = shipped_gate()
+    gate, accuracy, _ = shipped_gate()
     blend = LearnedBlend(
         Flatten((4,)), [View.of("of my own", 4)], "image", gate=gate, accuracy=accuracy
     )
@@ -177,7 +177,7 @@ def test_a_query_that_one_view_does_not_know_is_decided_and_judged_by_the_other(
     centres = torch.tensor([[5.0, 0, 0, 0], [0, 5, 0, 0]])
     a, b = (centres[y] + torch.randn(20, 4, generator=rng) for _ in range(2))
     views = [View("minilm", 4), View("use_multilingual", 4)]
-    gate, accuracy = shipped_gate()
+    gate, accuracy, _ = shipped_gate()
     blend = LearnedBlend(Flatten((8,)), views, "text", gate=gate, accuracy=accuracy).eval()
     task = blend.adapt(Support(torch.cat([a, b], 1), y, 2))
     trusted = task.candidates.names.index(("minilm", "ridge 0.1, direction"))

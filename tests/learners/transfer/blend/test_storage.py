@@ -8,30 +8,33 @@ from quickstudy.errors import MissingError, RunError
 from quickstudy.learners.transfer.blend import (
     AccuracyModel,
     Gate,
+    PoolGate,
     read_gate,
     shipped_gate,
     write_gate,
 )
 from quickstudy.learners.transfer.blend.candidates import HEADS
+from quickstudy.learners.transfer.blend.refinement import USES
 
 
 @pytest.fixture
 def folder(tmp_path):
     torch.manual_seed(0)
     gate, accuracy = Gate(["minilm", "raw"], HEADS), AccuracyModel()
+    pool_gate = PoolGate(len(USES))
     for parameter in gate.parameters():
         torch.nn.init.normal_(parameter)
     gate.mean += 1
-    write_gate(tmp_path / "gate", gate, accuracy, "tasks of a test")
+    write_gate(tmp_path / "gate", gate, accuracy, pool_gate, "tasks of a test")
     return tmp_path / "gate"
 
 
 def test_what_was_written_is_read(folder, tmp_path):
-    gate, accuracy = read_gate(folder)
+    gate, accuracy, pool_gate = read_gate(folder)
     assert gate.views == ["other", "minilm", "raw"]
     assert gate.heads == list(HEADS)
     assert json.loads((folder / "gate.json").read_text())["about"] == "tasks of a test"
-    write_gate(tmp_path / "again", gate, accuracy, "tasks of a test")
+    write_gate(tmp_path / "again", gate, accuracy, pool_gate, "tasks of a test")
     for file in folder.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
 
@@ -41,10 +44,10 @@ def test_nothing_written_is_a_pickle(folder):
 
 
 def test_the_gate_that_is_shipped_is_read_and_knows_all_heads():
-    gate, accuracy = shipped_gate()
+    gate, accuracy, pool_gate = shipped_gate()
     assert set(gate.heads) >= set(HEADS)
     assert {"raw", "minilm", "efficientnet_lite0"} <= set(gate.views)
-    assert not any(p.requires_grad for p in (*gate.parameters(), *accuracy.parameters()))
+    assert not any(p.requires_grad for m in (gate, accuracy, pool_gate) for p in m.parameters())
 
 
 def change(folder, **values):
@@ -67,6 +70,7 @@ def cut(path):
         lambda folder: change(folder, heads=[*HEADS[1:], "unheard of"]),
         lambda folder: cut(folder / "gate.safetensors"),
         lambda folder: cut(folder / "accuracy.safetensors"),
+        lambda folder: cut(folder / "pool_gate.safetensors"),
         lambda folder: (folder / "gate.safetensors").write_bytes(b""),
         lambda folder: (folder / "gate.safetensors").unlink(),
         lambda folder: shutil.copy(folder / "accuracy.safetensors", folder / "gate.safetensors"),

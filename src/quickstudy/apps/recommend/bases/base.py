@@ -73,31 +73,29 @@ class Base(ABC):
             users: Their attributes, (U, D).
         """
 
-    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        """Predict each stored entry from the others of the same user, by each setting: (S, R).
+    def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        """Predict each stored entry from other entries of the same user, by each setting: (S, R).
 
-        Here every entry takes a prediction of its own; bases with a closed form override it.
+        Here from the other half; bases with a closed form override it, and predict from all others.
 
         Args:
             ratings: What is known of these users, (U, I).
             users: Their attributes, (U, D).
         """
         user = users_of_entries(ratings)
+        half = (np.arange(ratings.nnz) - ratings.indptr[user]) % 2  # (R,)
         predicted = np.empty((len(self.SETTINGS), ratings.nnz))
-        for chunk in chunks(ratings.nnz, ratings.shape[1]):
-            entries = np.arange(chunk.start, chunk.stop)
-            histories = ratings[user[chunk]]
-            own = histories.indptr[:-1] + entries - ratings.indptr[user[chunk]]
-            others = sparse.csr_matrix(
-                (
-                    np.delete(histories.data, own),
-                    np.delete(histories.indices, own),
-                    histories.indptr - np.arange(len(histories.indptr)),
-                ),
-                shape=histories.shape,
-            )
-            scores = self.predict(others, users[user[chunk]])  # (S, entries, I)
-            predicted[:, chunk] = scores[:, np.arange(len(entries)), ratings.indices[chunk]]
+        for chunk in chunks(len(users), ratings.shape[1]):
+            in_chunk = (user >= chunk.start) & (user < chunk.stop)
+            for held_out in (0, 1):
+                known, entries = in_chunk & (half != held_out), in_chunk & (half == held_out)
+                others = sparse.csr_matrix(
+                    (ratings.data[known], (user[known] - chunk.start, ratings.indices[known])),
+                    shape=(chunk.stop - chunk.start, ratings.shape[1]),
+                )
+                scores = self.predict(others, users[chunk])
+                at = user[entries] - chunk.start, ratings.indices[entries]
+                predicted[:, entries] = scores[:, at[0], at[1]]
         return predicted
 
     def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from quickstudy.learners.transfer.blend.accuracy import AccuracyModel, ExpectedA
 from quickstudy.learners.transfer.blend.candidates import JOINED, PIXELS, RAW, Kind, View
 from quickstudy.learners.transfer.blend.gate import Gate
 from quickstudy.learners.transfer.blend.learned_blend import BlendedTask, LearnedBlend
+from quickstudy.learners.transfer.blend.pool_gate import PoolGate
 from quickstudy.learners.transfer.blend.refinement import (
     MAX_POOL,
     Refinement,
@@ -23,6 +24,7 @@ __all__ = [
     "Gate",
     "Kind",
     "LearnedBlend",
+    "PoolGate",
     "Refinement",
     "VectorSpace",
     "View",

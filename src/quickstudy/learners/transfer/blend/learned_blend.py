@@ -23,7 +23,8 @@ from quickstudy.learners.transfer.blend.candidates import (
 )
 from quickstudy.learners.transfer.blend.features import TaskFeatures, describe, temper
 from quickstudy.learners.transfer.blend.gate import Gate, GateDecision, pool
-from quickstudy.learners.transfer.blend.refinement import Refinement, refine, view_shares
+from quickstudy.learners.transfer.blend.pool_gate import PoolGate
+from quickstudy.learners.transfer.blend.refinement import USES, Refinement, refine, view_shares
 from quickstudy.nn import widen
 from quickstudy.tasks import Support
 
@@ -67,7 +68,8 @@ class LearnedBlend(Learner):
         backbone: Maps inputs (n, ...) to the views' vectors side by side, (n, d).
         views: The parts of these vectors.
         kind: What the examples are.
-        gate, accuracy: Meta-trained; see `shipped_gate`. A new gate weighs all candidates alike.
+        gate, accuracy, pool_gate: Meta-trained; see `shipped_gate`. New ones weigh all candidates,
+            and all uses of unlabelled examples, alike.
 
     Example:
         >>> from quickstudy.nn import Flatten
@@ -87,12 +89,14 @@ class LearnedBlend(Learner):
         *,
         gate: Gate | None = None,
         accuracy: AccuracyModel | None = None,
+        pool_gate: PoolGate | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.views = backbone, list(views)
         self.kind: Kind = kind
         self.gate = gate or Gate([], HEADS)
         self.accuracy = accuracy or AccuracyModel()
+        self.pool_gate = pool_gate or PoolGate(len(USES))
 
     def check(self, support: Support) -> None:
         check_every_class(support)
@@ -116,7 +120,10 @@ class LearnedBlend(Learner):
                 return task
             left_out = task.left_out()[0].log_softmax(1)
             shares = view_shares(self.views, task.weights)
-            return replace(task, refinement=refine(self.views, shares, support, left_out))
+            refinement = refine(
+                self.views, shares, support, left_out, task.own_scores, self.pool_gate
+            )
+            return replace(task, refinement=refinement)
 
     def _vectors(self, x: Tensor) -> Tensor:
         """The views' vectors (n, d) of examples (n, ...)."""
@@ -168,11 +175,15 @@ class BlendedTask:
         """Scores (m, c) of queries (m, ...)."""
         with threads_for(self.support.x.numel() * (self.support.n_way or 0)):
             vectors = widen(self.blend.backbone(x)).cpu()
-            known = views_known(self.blend.views, vectors, self.candidates.names)
-            scores = self._blend(self.candidates.predict(vectors), known)
+            scores = self.own_scores(vectors)
             if self.refinement is not None:
                 scores = self.refinement(scores, vectors)
             return scores.to(x)
+
+    def own_scores(self, x: Tensor) -> Tensor:
+        """Scores (m, c) of the views' vectors (m, d), without what unlabelled examples change."""
+        known = views_known(self.blend.views, x, self.candidates.names)
+        return self._blend(self.candidates.predict(x), known)
 
     @torch.no_grad()
     def left_out(self) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Whether and how a blend uses a pool of unlabelled examples.
+"""How a blend uses a pool of unlabelled examples.
 
 Shapes: n support examples, p of the pool, m queries, c classes, d numbers of an example, k uses.
 """
@@ -6,7 +6,7 @@ Shapes: n support examples, p of the pool, m queries, c classes, d numbers of an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +14,28 @@ from torch import Tensor
 
 from quickstudy.learners.base import encode_targets
 from quickstudy.learners.transfer.blend.candidates import JOINED, View, split_views
+from quickstudy.learners.transfer.blend.pool_gate import PoolEvidence, PoolGate
 from quickstudy.learners.transfer.blend.semi_supervised import SEMI_SUPERVISED
 from quickstudy.learners.transfer.heads import Folds
 from quickstudy.tasks import Support
 
-__all__ = ["MAX_POOL", "Refinement", "VectorSpace", "refine", "view_shares"]
+__all__ = [
+    "MAX_POOL",
+    "USES",
+    "FittedPool",
+    "Refinement",
+    "VectorSpace",
+    "average",
+    "fit_pool",
+    "refine",
+    "view_shares",
+]
 
 MAX_POOL = 2000
 """Unlabelled examples that are used; of more, as many drawn at random."""
+
+MAX_LOOKED_AT = 300
+"""Of these, how many the gate looks at."""
 
 USES = ("left out", *SEMI_SUPERVISED)
 """Of a pool."""
@@ -97,9 +111,8 @@ def view_shares(
 class Refinement:
     """A pool, what was decided about it, and how it changes a blend's answers.
 
-    The answer is the logarithmic opinion pool of three, weighed by how probable each is to be the
-    best: the blend's own, and for each way to learn from the pool the geometric mean of its
-    probabilities and the blend's.
+    The answer is the logarithmic opinion pool of three, weighed by a gate: the blend's own, and for
+    each way to learn from the pool the geometric mean of its probabilities and the blend's.
 
     Args:
         n_unlabelled, n_used: Of the pool, and how many of it were used.
@@ -124,7 +137,8 @@ class Refinement:
         if not self.fitted:
             return scores
         by_use = _log_probabilities(self.fitted, self.space(x), scores.log_softmax(1))
-        return self.average(by_use) + scores.logsumexp(1, keepdim=True)
+        weights = torch.tensor(list(self.weights.values()))
+        return average(weights, by_use) + scores.logsumexp(1, keepdim=True)
 
     def left_out(self, scores: Tensor) -> Tensor:
         """Scores (n_left_out, c) of the blend for support examples left out, refined."""
@@ -132,21 +146,37 @@ class Refinement:
             return scores
         return self.left_out_log_probabilities + scores.logsumexp(1, keepdim=True)
 
-    def average(self, by_use: Tensor) -> Tensor:
-        """Log-probabilities (m, c) of those of the uses (k, m, c), by their weights."""
-        weights = torch.tensor(list(self.weights.values()))
-        return torch.einsum("k,kmc->mc", weights, by_use).log_softmax(1)
+
+@dataclass(frozen=True)
+class FittedPool:
+    """The uses of a pool, fitted, and what is known of them before any query.
+
+    Args:
+        n_used: How many of the pool they were fitted to.
+        space: Where they compare examples.
+        fitted: Those that learn from the pool, by name.
+        evidence: For the gate.
+    """
+
+    n_used: int
+    space: VectorSpace
+    fitted: dict[str, FittedUse]
+    evidence: PoolEvidence
+
+    def by_use(self, scores: Tensor, x: Tensor) -> Tensor:
+        """Log-probabilities (k, m, c) of each use for queries (m, d), whose scores by the blend are
+        (m, c)."""
+        return _log_probabilities(self.fitted, self.space(x), scores.log_softmax(1))
 
 
-def refine(
-    views: Sequence[View], shares: Mapping[str, float], support: Support, left_out: Tensor
-) -> Refinement:
-    """Decide how a pool is used, and fit that.
-
-    The more unlabelled examples there are for each labelled one, the more probable it is that
-    they help. Where examples can be left out, Bayes' rule weighs that by how likely each use makes
-    their labels: each is predicted by a model made of the other folds and the pool. A pool whose
-    mean is far from that of the examples is left out.
+def fit_pool(
+    views: Sequence[View],
+    shares: Mapping[str, float],
+    support: Support,
+    left_out: Tensor,
+    blend: Callable[[Tensor], Tensor],
+) -> FittedPool:
+    """Fit each use of a pool to the support set, and to what is left of it without each fold.
 
     Args:
         views: The parts of an example.
@@ -154,45 +184,69 @@ def refine(
         support: Of vectors (n, d), with an unlabelled pool (p, d).
         left_out: The blend's log-probabilities (n_left_out, c) of the examples left out, in the
             order of `Folds`.
+        blend: Its scores (m, c) of vectors (m, d).
     """
-    pool = support.unlabelled
+    pool, n_way = support.unlabelled, support.n_way or 0
     assert pool is not None
-    n_unlabelled = len(pool)
-    if n_unlabelled > MAX_POOL:
-        generator = torch.Generator().manual_seed(0)
-        pool = pool[torch.randperm(n_unlabelled, generator=generator)[:MAX_POOL]]
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))
+    pool = pool[order[:MAX_POOL]]
     space = VectorSpace.of(views, shares, torch.cat([support.x, pool]))
     z, u = space(support.x), space(pool)
-    if (shift := _shift(z, u)) > MAX_SHIFT:
-        weights = dict(zip(USES, (1.0, 0.0, 0.0), strict=True))
-        reason = f"their mean is {shift:.1f} times as far from the examples' as chance puts it"
-        return Refinement(n_unlabelled, 0, weights, reason, space, {}, left_out)
-    targets = encode_targets(support.y, support.n_way or 0, like=z)
+    targets = encode_targets(support.y, n_way, like=z)
     fitted = {name: use(z, targets, u) for name, use in SEMI_SUPERVISED.items()}
-    prior = _prior(len(z), len(u))
-    weights = dict(zip(USES, prior.tolist(), strict=True))
-    reason = "by their number alone, as no example could be held out"
-    refinement = Refinement(n_unlabelled, len(u), weights, reason, space, fitted, left_out)
-    if not len(left_out):
-        return refinement
-    by_use, labels = _cross_validated(views, shares, support, pool, left_out)
-    likelihood = by_use.gather(2, labels.expand(len(by_use), -1)[..., None])[..., 0].sum(1)
-    posterior = (prior.log() + likelihood).softmax(0)
-    right = (by_use.argmax(2) == labels).sum(1).tolist()
-    counts = ", ".join(f"{name} {n}" for name, n in zip(USES, right, strict=True))
-    refinement = replace(
-        refinement,
-        weights=dict(zip(USES, posterior.tolist(), strict=True)),
-        reason=f"right of {len(labels)} examples that were held out: {counts}",
+    some = slice(MAX_LOOKED_AT)
+    on_pool = _log_probabilities(fitted, u[some], blend(pool[some]).log_softmax(1))
+    held_out = torch.zeros(len(USES), 0, n_way)
+    labels = support.y[:0]
+    if len(left_out):
+        held_out, labels = _cross_validated(views, shares, support, pool, left_out)
+    of_columns = sum(shares[v.name] for v in views if v.heads == "columns")
+    evidence = PoolEvidence(n_way, z, u[some], of_columns, _shift(z, u), on_pool, held_out, labels)
+    return FittedPool(len(pool), space, fitted, evidence)
+
+
+def refine(
+    views: Sequence[View],
+    shares: Mapping[str, float],
+    support: Support,
+    left_out: Tensor,
+    blend: Callable[[Tensor], Tensor],
+    gate: PoolGate,
+) -> Refinement:
+    """Decide how a pool is used, and fit that: as the gate has learned from other tasks to weigh
+    each use. A pool whose mean is far from that of the examples is left out.
+
+    Args:
+        gate: Of pools.
+    """
+    assert support.unlabelled is not None
+    n_unlabelled = len(support.unlabelled)
+    pool = fit_pool(views, shares, support, left_out, blend)
+    evidence = pool.evidence
+    if evidence.shift > MAX_SHIFT:
+        weights = dict(zip(USES, (1.0, 0.0, 0.0), strict=True))
+        reason = f"their mean is {evidence.shift:.1f} times as far from the examples' as chance"
+        return Refinement(n_unlabelled, 0, weights, f"{reason} puts it", pool.space, {}, left_out)
+    weights = gate(evidence.features()).exp().float()  # (k,)
+    reason = "as learned from other tasks; no example could be held out"
+    if n := len(evidence.labels):
+        right = (evidence.held_out.argmax(2) == evidence.labels).sum(1).tolist()
+        counts = ", ".join(f"{name} {k}" for name, k in zip(USES, right, strict=True))
+        reason = f"as learned from other tasks; right of {n} examples held out: {counts}"
+    return Refinement(
+        n_unlabelled,
+        pool.n_used,
+        dict(zip(USES, weights.tolist(), strict=True)),
+        reason,
+        pool.space,
+        pool.fitted,
+        average(weights, evidence.held_out) if n else left_out,
     )
-    return replace(refinement, left_out_log_probabilities=refinement.average(by_use))
 
 
-def _prior(n: int, p: int) -> Tensor:
-    """How probable each use of a pool of p is to be the best beside n examples, shape (k,): that it
-    is left out as n / (n + p), the others alike."""
-    n_others = len(USES) - 1
-    return torch.tensor([n / (n + p), *[p / (n + p) / n_others] * n_others])
+def average(weights: Tensor, by_use: Tensor) -> Tensor:
+    """The logarithmic opinion pool (m, c) of log-probabilities (k, m, c)."""
+    return torch.einsum("k,kmc->mc", weights, by_use).log_softmax(1)
 
 
 def _cross_validated(

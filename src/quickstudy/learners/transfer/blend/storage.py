@@ -18,6 +18,8 @@ from quickstudy.files import read_json, write_atomically
 from quickstudy.learners.transfer.blend.accuracy import AccuracyModel
 from quickstudy.learners.transfer.blend.candidates import HEADS
 from quickstudy.learners.transfer.blend.gate import Gate
+from quickstudy.learners.transfer.blend.pool_gate import PoolGate
+from quickstudy.learners.transfer.blend.refinement import USES
 
 __all__ = [
     "SHIPPED_FOLDER",
@@ -99,8 +101,10 @@ def _not_of_this_version(folder: Path, error: Exception) -> RunError:
     return RunError(f"{folder} holds no gate of this version of quickstudy: {error}")
 
 
-def write_gate(folder: Path, gate: Gate, accuracy: AccuracyModel, about: str) -> None:
-    """Write a gate and its model of accuracy.
+def write_gate(
+    folder: Path, gate: Gate, accuracy: AccuracyModel, pool_gate: PoolGate, about: str
+) -> None:
+    """Write a gate, its model of accuracy, and the gate of pools.
 
     Args:
         about: What it was trained on, in words.
@@ -109,10 +113,11 @@ def write_gate(folder: Path, gate: Gate, accuracy: AccuracyModel, about: str) ->
         DiskError: If they cannot be written.
     """
     names = KnownNames(views=gate.views[1:], heads=gate.heads, about=about)
-    write_modules(folder, {"gate": gate, "accuracy": accuracy}, names)
+    modules = {"gate": gate, "accuracy": accuracy, "pool_gate": pool_gate}
+    write_modules(folder, modules, names)
 
 
-def read_gate(folder: Path) -> tuple[Gate, AccuracyModel]:
+def read_gate(folder: Path) -> tuple[Gate, AccuracyModel, PoolGate]:
     """Read what `write_gate` wrote.
 
     Raises:
@@ -121,11 +126,12 @@ def read_gate(folder: Path) -> tuple[Gate, AccuracyModel]:
     names = read_names(folder, HEADS)
     with torch.random.fork_rng(devices=[]):  # modules draw weights before they are given theirs
         gate, accuracy = Gate(names.views, names.heads), AccuracyModel()
-    load_modules(folder, {"gate": gate, "accuracy": accuracy})
-    return gate, accuracy
+        pool_gate = PoolGate(len(USES))
+    load_modules(folder, {"gate": gate, "accuracy": accuracy, "pool_gate": pool_gate})
+    return gate, accuracy, pool_gate
 
 
 @cache
-def shipped_gate() -> tuple[Gate, AccuracyModel]:
-    """The gate that comes with quickstudy. Its modules are shared: copy them to change them."""
+def shipped_gate() -> tuple[Gate, AccuracyModel, PoolGate]:
+    """The gates that come with quickstudy. Their modules are shared: copy them to change them."""
     return read_gate(SHIPPED_FOLDER / "blend")
