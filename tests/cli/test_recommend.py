@@ -80,7 +80,7 @@ def test_ratings_in_suggestions_out(capsys, here, monkeypatch):
         (["--extra-base", "tanp", "--clicks"], "expected ratings for tanp to learn, got clicks"),
         (["--users", "users.csv"], "--users and --items with a file, got them with generated"),
         (["--run", "ratings.csv"], "is not a saved recommender"),
-        (["--scale", "1,5"], "--columns and --scale with a file, got them with generated"),
+        (["--scale", "1,5"], "--columns, --scale and --separator with a file, got them"),
         (["--data", "ratings.csv", "--scale", "1-5"], "expected --scale such as 1,10, got '1-5'"),
         (["--data", "ratings.csv", "--scale", "1,3"], "expected ratings of 1 to 3, got"),
         (["--data", "ratings.csv", "--columns", "item"], "--columns user=NAME,item=NAME, got"),
@@ -139,7 +139,8 @@ def test_items_are_searched_filtered_and_exported(capsys, here, monkeypatch):
     assert {row["item"] for row in listed} == expected
     mixed = ["--diversity", "0.3", "--calibrate", "genres=0.3"]
     assert run(capsys, *words, *mixed)[0] == 0
-    code, out, _ = run(capsys, "export", "films", "lists.csv", "--data", "ratings.csv", "-n", "3")
+    words = ["export", "films", "lists.csv", "--data", "ratings.csv", "-n", "3", "--include-seen"]
+    code, out, _ = run(capsys, *words)
     assert (code, out) == (0, "120 users, 360 rows in lists.csv\n")
     assert (here / "lists.csv").read_text().startswith("user,rank,item,title,score\n")
     for words, says in [

@@ -170,10 +170,7 @@ def test_queries_that_cannot_serve_are_refused(recommender):
 
 def test_data_that_cannot_serve_is_refused():
     rows = [(f"u{u}", f"x{i}", 3.0) for u in range(30) for i in range(4)]
-    with pytest.raises(DataError, match="got 1: round them, or take them as clicks"):
-        Recommender().fit(Interactions.from_rows(rows))
-    rows = [(u, x, n / 7) for n, (u, x, _) in enumerate(rows)]
-    with pytest.raises(DataError, match="2 to 20 different ratings, got 120"):
+    with pytest.raises(DataError, match="2 different ratings or more, got 1: take clicks"):
         Recommender().fit(Interactions.from_rows(rows))
     with pytest.raises(DataError, match="20 users with two ratings each, got 2"):
         Recommender().fit(
