@@ -23,7 +23,7 @@ from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
 from quickstudy.apps.recommend.filters import matching_items
 from quickstudy.apps.recommend.history import clicks_of, ratings_of, row_of
 from quickstudy.apps.recommend.identifiers import Catalogue, TitleIndex, Unknown, identifier
-from quickstudy.apps.recommend.interactions import Interactions
+from quickstudy.apps.recommend.interactions import Columns, Interactions
 from quickstudy.apps.recommend.learning import (
     best_single_level,
     check_data,
@@ -194,7 +194,8 @@ class Recommender:
         vars(self).pop("usual_scores", None)  # cached after an earlier fit
         self.items_, self.titles_ = data.items, data.titles or data.items
         self.catalogue_ = Catalogue(self.items_, self.titles_)
-        self.item_columns_, self.new_items_ = dict(data.item_columns), None
+        self.item_columns_: Columns = dict(data.item_columns)
+        self.new_items_ = None
         self.training_users_ = set(map(hashed, data.users))
         self.encoder_ = AttributeEncoder().fit(data.user_columns, len(data.users))
 
@@ -262,7 +263,7 @@ class Recommender:
         inputs = self.level_class_.inputs(self.bases_, known, users, self.rating_values_)
         if self.new_items_ is None:
             return inputs
-        is_seen = entry_mask(ratings)[:, known.shape[1] :].toarray() > 0
+        is_seen = entry_mask(ratings)[:, np.shape(known)[1] :].toarray() > 0
         return self.new_items_.extend(inputs, is_seen, self.clicks_)
 
     def known_part(self, ratings: Matrix) -> Matrix:

@@ -218,7 +218,7 @@ def ridge_rows(
         (U, K).
     """
     triangles = packed(factors[:, :, None] * factors[:, None, :])
-    solutions = np.empty((weights.shape[0], factors.shape[1]))
+    solutions = np.empty((np.shape(weights)[0], factors.shape[1]))
     for block in row_blocks(len(solutions)):
         gram = gram_matrices(weights[block], triangles) + penalty
         moments = np.asarray(targets[block] @ factors)  # (block, K)

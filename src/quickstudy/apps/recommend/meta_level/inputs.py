@@ -55,7 +55,7 @@ def configurations_of(bases: Mapping[str, Base | type[Base]]) -> list[Configurat
 def base_predictions(bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray) -> np.ndarray:
     """What each configuration predicts, (U, I, C), float32."""
     n_configurations = sum(len(base.SETTINGS) for base in bases.values())
-    predictions = np.empty((n_configurations, *ratings.shape), np.float32)
+    predictions = np.empty((n_configurations, *np.shape(ratings)), np.float32)
     start = 0
     for base in bases.values():
         stop = start + len(base.SETTINGS)
