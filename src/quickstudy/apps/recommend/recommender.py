@@ -226,14 +226,16 @@ class Recommender:
         return GuardedLevel({name: level}, [name] * len(SUPPORT_SIZES))
 
     def guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
-        """For each support size the level that is best for users it has not learned from."""
+        """For each support size the level that is best for users it has not learned from. Where it
+        is close that is the level by user, then one blend: their errors are those of levels that
+        have learned from half of the users."""
         kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
         errors = {
             name: cross_validated_errors(lambda part, k=kind: self.fit_meta_level(part, k), parts)
             for name, kind in track(kinds.items(), "guards")
         }
         errors |= {str(c): level.errors(self.examples_) for c, level in self.single_levels_.items()}
-        chosen = choose_by_size(errors, self.examples_.inputs.n_known)
+        chosen = choose_by_size(errors, self.examples_.inputs.n_known, list(kinds))
         levels = {str(c): level for c, level in self.single_levels_.items()}
         levels |= {
             name: self.fit_meta_level(self.examples_, kind)
