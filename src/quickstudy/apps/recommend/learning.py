@@ -135,7 +135,7 @@ def best_single_level(recommender: Recommender) -> GuardedLevel:
 
 
 def guarded_level(recommender: Recommender, parts: Sequence[MetaExamples]) -> GuardedLevel:
-    """For each support size the level that is best for users it has not learned from."""
+    """The guard of the meta-level (see `Recommender.guarded_level`)."""
     fit, examples = recommender.fit_meta_level, recommender.examples_
     singles = {str(c): level for c, level in recommender.single_levels_.items()}
     errors = {
@@ -143,7 +143,7 @@ def guarded_level(recommender: Recommender, parts: Sequence[MetaExamples]) -> Gu
         for name, kind in track(KINDS.items(), "guards")
     }
     errors |= {name: level.errors(examples) for name, level in singles.items()}
-    chosen = choose_by_size(errors, examples.inputs.n_known)
+    chosen = choose_by_size(errors, examples.inputs.n_known, list(KINDS))
     blends = {name: fit(examples, kind) for name, kind in KINDS.items() if name in chosen}
     return GuardedLevel(singles | blends, chosen)
 

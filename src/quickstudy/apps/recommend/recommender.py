@@ -159,7 +159,9 @@ class Recommender:
         return training_examples(self, on_levels(data, self.rating_values_))
 
     def guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
-        """For each support size the level that is best for users it has not learned from."""
+        """For each support size the level that is best for users it has not learned from. Where it
+        is close that is the level by user, then one blend: their errors are those of levels that
+        have learned from half of the users."""
         return guarded_level(self, parts)
 
     def fit(self, data: Interactions) -> Self:

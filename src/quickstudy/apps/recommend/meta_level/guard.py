@@ -79,16 +79,20 @@ class GuardedLevel:
         return {**found, "chosen": torch.tensor([names.index(name) for name in self.chosen])}
 
 
-def choose_by_size(errors: Mapping[str, Errors], sizes: np.ndarray) -> list[str]:
+def choose_by_size(
+    errors: Mapping[str, Errors], sizes: np.ndarray, preferred: Sequence[str] = ()
+) -> list[str]:
     """The best candidate for each of `SUPPORT_SIZES`.
 
     Of the candidates whose ranking is not worse than the best by more than the standard error of
-    the paired difference, the one with the lowest error.
+    the paired difference, the one with the lowest error; or the first preferred one whose error is
+    as close to that.
 
     Args:
         errors: Of each candidate, on the same examples.
         sizes: The support size of each example, (N,). With fewer than `MIN_EXAMPLES` of a size, the
             choice for the next smaller one holds, or the first candidate.
+        preferred: Names of candidates to take where it is close.
 
     Example:
         >>> good, bad = np.zeros(40), np.random.default_rng(0).random(40)
@@ -100,7 +104,8 @@ def choose_by_size(errors: Mapping[str, Errors], sizes: np.ndarray) -> list[str]
     for size in SUPPORT_SIZES:
         rows = sizes == size
         of_size = {name: [e[rows] for e in errors[name]] for name in errors}
-        chosen.append(_best(of_size) if rows.sum() >= MIN_EXAMPLES else chosen[-1])
+        enough = rows.sum() >= MIN_EXAMPLES
+        chosen.append(_best(of_size, preferred) if enough else chosen[-1])
     return chosen[1:]
 
 
@@ -127,18 +132,21 @@ def _nearest_sizes(n_known: np.ndarray) -> np.ndarray:
     return np.searchsorted(SIZE_BOUNDARIES, n_known, side="right")
 
 
-def _best(errors: Mapping[str, Errors]) -> str:
+def _best(errors: Mapping[str, Errors], preferred: Sequence[str]) -> str:
     candidates, first = list(errors), next(iter(errors))
     for k in range(1, len(errors[first])):
         ranking = {name: errors[name][k] for name in candidates}
         if np.isfinite(ranking[candidates[0]]).sum() >= MIN_EXAMPLES:
             best = min(candidates, key=lambda name: np.nanmean(ranking[name]))
             candidates = [n for n in candidates if not _is_worse(ranking[n], ranking[best])]
-    return min(candidates, key=lambda name: np.mean(errors[name][0]))
+    best = min(candidates, key=lambda name: np.mean(errors[name][0]))
+    close = [n for n in candidates if not _is_worse(errors[n][0], errors[best][0])]
+    return next((name for name in preferred if name in close), best)
 
 
 def _is_worse(errors: np.ndarray, best: np.ndarray) -> bool:
     """Whether a mean error is higher by more than the standard error of the paired difference."""
     difference = errors - best
     difference = difference[np.isfinite(difference)]
-    return bool(difference.mean() > difference.std(ddof=1) / np.sqrt(len(difference)))
+    mean, deviation = difference.mean(), difference.std(ddof=1)
+    return bool(mean > deviation / np.sqrt(len(difference)))
