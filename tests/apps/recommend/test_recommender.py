@@ -290,8 +290,9 @@ def test_a_recommender_of_clicks_is_saved_and_refuses_ratings(of_clicks, tmp_pat
     assert again.adapt(["item 8"]).top_n(5) == of_clicks.adapt(["item 8"]).top_n(5)
     with pytest.raises(DataError, match="names of items in order"):
         again.adapt({"item 8": 5})
-    with pytest.raises(UsageError, match="got one of clicks"):
-        again.adapt().ask()
+    most = again.items_[int(again.item_counts.argmax())]
+    assert again.adapt().ask() == [most]
+    assert most not in again.adapt([most]).ask(5)
     with pytest.raises(DataError, match="got 'item 8' twice"):
         again.adapt(["item 8", "item 8"])
 
