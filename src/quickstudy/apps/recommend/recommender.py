@@ -232,7 +232,7 @@ class Recommender:
         kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
         errors = {
             name: cross_validated_errors(lambda part, k=kind: self.fit_meta_level(part, k), parts)
-            for name, kind in track(kinds.items(), "guards")
+            for name, kind in track(list(kinds.items()), "guards")
         }
         errors |= {str(c): level.errors(self.examples_) for c, level in self.single_levels_.items()}
         chosen = choose_by_size(errors, self.examples_.inputs.n_known, list(kinds))
