@@ -69,8 +69,16 @@ MAX_META_USERS = 4000
 TYPICAL_SUPPORT = 5
 """Known ratings or clicks of the average user that notebooks show."""
 
-BY_USER, ONE_BLEND = "by user", "one blend for all"
-"""Names of the meta-level and of one blend for all among the levels of a `GuardedLevel`."""
+LEVELS: dict[str, tuple[Kind, bool]] = {
+    "by user, from the prior": ("meta", True),
+    "by user": ("meta", False),
+    "one blend for all": ("blend", False),
+}
+"""Names of the levels of a `GuardedLevel` that are no single configuration: the kind, and whether
+it is learned with the prior."""
+
+MAX_PRIOR_USERS = 500
+"""With more training users the prior is left out."""
 
 MIN_USERS = 20
 """Fewest training users with two ratings or more to learn from."""
@@ -84,8 +92,8 @@ class Recommender:
     Args:
         meta: Whether the meta-level decides for each user; otherwise the configuration that is best
             for the training users is used for all.
-        prior: Whether the meta-level starts from what it learned over other data sets, and is drawn
-            towards it; matters with few training users.
+        prior: Whether the meta-level may start from what it learned over other data sets, and be
+            drawn towards it, where that is better for training users; with 500 of them at most.
         extra_bases: Names in `META_LEARNED_BASES` of networks to add as bases of ratings; each
             takes minutes to train.
         scorers: Other recommenders as further bases, by name: functions from histories to scores
@@ -227,22 +235,26 @@ class Recommender:
 
     def guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
         """For each support size the level that is best for users it has not learned from. Where it
-        is close that is the level by user, then one blend: their errors are those of levels that
-        have learned from half of the users."""
-        kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
+        is close, a single configuration is not taken: the others are judged by what they learn from
+        half of the users."""
+        names = [n for n, (_, prior) in LEVELS.items() if not prior or self._uses_prior]
         errors = {
-            name: cross_validated_errors(lambda part, k=kind: self.fit_meta_level(part, k), parts)
-            for name, kind in track(list(kinds.items()), "guards")
+            name: cross_validated_errors(lambda part, n=name: self._fit_named(part, n), parts)
+            for name in track(names, "guards")
         }
         errors |= {str(c): level.errors(self.examples_) for c, level in self.single_levels_.items()}
-        chosen = choose_by_size(errors, self.examples_.inputs.n_known, list(kinds))
+        chosen = choose_by_size(errors, self.examples_.inputs.n_known, names)
         levels = {str(c): level for c, level in self.single_levels_.items()}
-        levels |= {
-            name: self.fit_meta_level(self.examples_, kind)
-            for name, kind in kinds.items()
-            if name in chosen
-        }
+        levels |= {n: self._fit_named(self.examples_, n) for n in names if n in chosen}
         return GuardedLevel(levels, chosen)
+
+    @property
+    def _uses_prior(self) -> bool:
+        return self.prior and self.n_users <= MAX_PRIOR_USERS
+
+    def _fit_named(self, examples: MetaExamples, name: str) -> MetaLevel:
+        kind, prior = LEVELS[name]
+        return self.fit_meta_level(examples, kind, prior=prior)
 
     def _check_data(self, data: Interactions) -> None:
         self.set_data_kind(data.clicks, ordered=data.time is not None)
@@ -417,21 +429,26 @@ class Recommender:
         return positions
 
     def fit_meta_level(
-        self, examples: MetaExamples, kind: Kind, configuration: Configuration | None = None
+        self,
+        examples: MetaExamples,
+        kind: Kind,
+        configuration: Configuration | None = None,
+        *,
+        prior: bool = False,
     ) -> MetaLevel:
-        """Learn a meta-level from examples that the bases have not seen."""
+        """Learn a meta-level from examples that the bases have not seen, from the shipped prior if
+        asked for."""
         level = self.make_meta_level(kind, configuration)
-        use_prior = self.prior and kind != "single"
-        return level.fit(examples, shipped_prior(type(level).__name__) if use_prior else None)
+        return level.fit(examples, shipped_prior(type(level).__name__) if prior else None)
 
     def restore_meta_level(
         self, names: Sequence[str], parameters: Mapping[str, Tensor]
     ) -> GuardedLevel:
         """The meta-level with these levels, whose `parameters` were saved."""
-        kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
         levels = {}
         for i, name in enumerate(names):
-            level = self.make_meta_level(kinds.get(name, "single"), self.best_configuration_)
+            kind, _ = LEVELS.get(name, ("single", False))
+            level = self.make_meta_level(kind, self.best_configuration_)
             prefix = f"{i}."
             level.parameters = {
                 key.removeprefix(prefix): value
