@@ -128,11 +128,9 @@ def one_fold(judged: Judged, fold: np.ndarray, seed: int) -> tuple[Measured, dic
     began = time.process_time()
     recommender = Recommender(seed=seed).fit(judged.data.of_users(others))
     seconds = time.process_time() - began
-    plain = copy.copy(recommender)
-    plain.prior = False
-    levels = {BLEND: plain.fit_meta_level(recommender.examples_, "blend")}
+    levels = {BLEND: recommender.fit_meta_level(recommender.examples_, "blend")}
     if judged.kind is not None:
-        levels |= blends_by_kind(plain, judged.kind[others], seed)
+        levels |= blends_by_kind(recommender, judged.kind[others], seed)
     scores: list[Scores] = []
     for support in judged.supports:
         scores += evaluate(

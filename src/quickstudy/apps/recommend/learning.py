@@ -19,7 +19,7 @@ from quickstudy.apps.recommend.bases.base import Base
 from quickstudy.apps.recommend.cold_users import user_folds
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.memory import check_memory
-from quickstudy.apps.recommend.meta_level import Kind, MetaExamples
+from quickstudy.apps.recommend.meta_level import Kind, MetaExamples, MetaLevel
 from quickstudy.apps.recommend.meta_level.guard import (
     GuardedLevel,
     choose_by_size,
@@ -55,10 +55,16 @@ MAX_META_USERS = 4000
 MIN_USERS = 20
 """Fewest training users with two ratings or more to learn from."""
 
-BY_USER, ONE_BLEND = "by user", "one blend for all"
-"""Names of the meta-level and of one blend for all among the levels of a `GuardedLevel`."""
+LEVELS: dict[str, tuple[Kind, bool]] = {
+    "by user, from the prior": ("meta", True),
+    "by user": ("meta", False),
+    "one blend for all": ("blend", False),
+}
+"""Names of the levels of a `GuardedLevel` that are no single configuration: the kind, and whether
+it is learned with the prior."""
 
-KINDS: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
+MAX_PRIOR_USERS = 500
+"""With more training users the prior is left out."""
 
 
 def check_data(data: Interactions) -> None:
@@ -136,15 +142,22 @@ def best_single_level(recommender: Recommender) -> GuardedLevel:
 
 def guarded_level(recommender: Recommender, parts: Sequence[MetaExamples]) -> GuardedLevel:
     """The guard of the meta-level (see `Recommender.guarded_level`)."""
-    fit, examples = recommender.fit_meta_level, recommender.examples_
-    singles = {str(c): level for c, level in recommender.single_levels_.items()}
+    examples = recommender.examples_
+    use_prior = recommender.prior and recommender.n_users <= MAX_PRIOR_USERS
+    names = [name for name, (_, prior) in LEVELS.items() if use_prior or not prior]
+
+    def fit(part: MetaExamples, name: str) -> MetaLevel:
+        kind, prior = LEVELS[name]
+        return recommender.fit_meta_level(part, kind, prior=prior)
+
     errors = {
-        name: cross_validated_errors(lambda part, k=kind: fit(part, k), parts)
-        for name, kind in track(KINDS.items(), "guards")
+        name: cross_validated_errors(lambda part, n=name: fit(part, n), parts)
+        for name in track(names, "guards")
     }
+    singles = {str(c): level for c, level in recommender.single_levels_.items()}
     errors |= {name: level.errors(examples) for name, level in singles.items()}
-    chosen = choose_by_size(errors, examples.inputs.n_known, list(KINDS))
-    blends = {name: fit(examples, kind) for name, kind in KINDS.items() if name in chosen}
+    chosen = choose_by_size(errors, examples.inputs.n_known, names)
+    blends = {name: fit(examples, name) for name in names if name in chosen}
     return GuardedLevel(singles | blends, chosen)
 
 
@@ -154,7 +167,7 @@ def restored_level(
     """The meta-level with these levels, whose `parameters` were saved."""
     levels = {}
     for i, name in enumerate(names):
-        kind = KINDS.get(name, "single")
+        kind, _ = LEVELS.get(name, ("single", False))
         level = recommender.make_meta_level(kind, recommender.best_configuration_)
         prefix = f"{i}."
         level.parameters = {

@@ -69,8 +69,8 @@ class Recommender:
     Args:
         meta: Whether the meta-level decides for each user; otherwise the configuration that is best
             for the training users is used for all.
-        prior: Whether the meta-level starts from what it learned over other data sets, and is drawn
-            towards it; matters with few training users.
+        prior: Whether the meta-level may start from what it learned over other data sets, and be
+            drawn towards it, where that is better for training users; with 500 of them at most.
         extra_bases: Names in `META_LEARNED_BASES` of networks to add as bases of ratings; each
             takes minutes to train.
         scorers: Other recommenders as further bases, by name: functions from histories to scores
@@ -160,8 +160,8 @@ class Recommender:
 
     def guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
         """For each support size the level that is best for users it has not learned from. Where it
-        is close that is the level by user, then one blend: their errors are those of levels that
-        have learned from half of the users."""
+        is close, a single configuration is not taken: the others are judged by what they learn from
+        half of the users."""
         return guarded_level(self, parts)
 
     def fit(self, data: Interactions) -> Self:
@@ -357,12 +357,17 @@ class Recommender:
         return positions
 
     def fit_meta_level(
-        self, examples: MetaExamples, kind: Kind, configuration: Configuration | None = None
+        self,
+        examples: MetaExamples,
+        kind: Kind,
+        configuration: Configuration | None = None,
+        *,
+        prior: bool = False,
     ) -> MetaLevel:
-        """Learn a meta-level from examples that the bases have not seen."""
+        """Learn a meta-level from examples that the bases have not seen, from the shipped prior if
+        asked for."""
         level = self.make_meta_level(kind, configuration)
-        use_prior = self.prior and kind != "single"
-        return level.fit(examples, shipped_prior(type(level).__name__) if use_prior else None)
+        return level.fit(examples, shipped_prior(type(level).__name__) if prior else None)
 
     @property
     def explaining_base(self) -> Base:

@@ -7,7 +7,7 @@ Shapes: U users, I items, S settings.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -30,7 +30,10 @@ order. NaN where it has no score."""
 
 
 class _External(Base):
-    scorer: ClassVar[Scorer]
+    @staticmethod
+    def scorer(histories: Matrix) -> np.ndarray:
+        """See `Scorer`; `of` sets it."""
+        raise NotImplementedError
 
     @classmethod
     def of(cls, scorer: Scorer) -> type[_External]:

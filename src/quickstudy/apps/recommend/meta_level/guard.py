@@ -85,7 +85,7 @@ def choose_by_size(
     """The best candidate for each of `SUPPORT_SIZES`.
 
     Of the candidates whose ranking is not worse than the best by more than the standard error of
-    the paired difference, the one with the lowest error; or the first preferred one whose error is
+    the paired difference, the one with the lowest error; or the best preferred one, if its error is
     as close to that.
 
     Args:
@@ -141,7 +141,8 @@ def _best(errors: Mapping[str, Errors], preferred: Sequence[str]) -> str:
             candidates = [n for n in candidates if not _is_worse(ranking[n], ranking[best])]
     best = min(candidates, key=lambda name: np.mean(errors[name][0]))
     close = [n for n in candidates if not _is_worse(errors[n][0], errors[best][0])]
-    return next((name for name in preferred if name in close), best)
+    close = [name for name in close if name in preferred] or [best]
+    return min(close, key=lambda name: np.mean(errors[name][0]))
 
 
 def _is_worse(errors: np.ndarray, best: np.ndarray) -> bool:
