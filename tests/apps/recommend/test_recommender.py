@@ -353,7 +353,7 @@ def test_unknown_items_are_left_out_with_a_warning_where_that_is_asked_for(recom
         recommender.adapt({"x": 1}, unknown="skip")
 
 
-def test_data_with_unknown_items_is_scored_without_them_where_that_is_asked_for(recommender):
+def test_data_with_unknown_items_is_scored_without_them_unless_asked_otherwise(recommender):
     cold = DATA.of_users(COLD)
     more = Interactions.from_rows(
         [
@@ -365,20 +365,20 @@ def test_data_with_unknown_items_is_scored_without_them_where_that_is_asked_for(
         ]
     )
     with pytest.raises(DataError, match="an item of the training data, got 'new 0'"):
-        recommender.top_all(more)
+        recommender.top_all(more, unknown="raise")
     with pytest.warns(UserWarning, match="2 of .* rated items .* 'new 0' for one"):
-        best = recommender.top_all(more, unknown="ignore")
+        best = recommender.top_all(more)
     same = replace(cold, user_columns={})
     order = [same.users.index(user) for user in more.users]
     assert np.array_equal(best, recommender.top_all(same.of_users(np.array(order))))
     with pytest.warns(UserWarning, match="left out"):
-        evaluate(recommender, more, supports=(0,), n_query=5, unknown="ignore")
+        evaluate(recommender, more, supports=(0,), n_query=5)
     nothing = Interactions.from_rows([("new", "no such item", 3.0)])
     with (
         pytest.warns(UserWarning, match="left out"),
         pytest.raises(DataError, match="items of the training data, got none"),
     ):
-        evaluate(recommender, nothing, unknown="ignore")
+        evaluate(recommender, nothing)
 
 
 @pytest.mark.parametrize(

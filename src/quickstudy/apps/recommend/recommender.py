@@ -17,7 +17,7 @@ import torch
 from quickstudy.apps.recommend.adapted import AdaptedRecommender
 from quickstudy.apps.recommend.aligning import aligned
 from quickstudy.apps.recommend.attributes import AttributeEncoder
-from quickstudy.apps.recommend.bases.base import Base, Matrix, entry_mask
+from quickstudy.apps.recommend.bases.base import Base, Matrix, entry_mask, shape_of
 from quickstudy.apps.recommend.bases.external import ExternalClicks, ExternalRatings, Scorer
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
 from quickstudy.apps.recommend.filters import matching_items
@@ -265,7 +265,7 @@ class Recommender:
         inputs = self.level_class_.inputs(self.bases_, known, users, self.rating_values_)
         if self.new_items_ is None:
             return inputs
-        is_seen = entry_mask(ratings)[:, np.shape(known)[1] :].toarray() > 0
+        is_seen = entry_mask(ratings)[:, shape_of(known)[1] :].toarray() > 0
         return self.new_items_.extend(inputs, is_seen, self.clicks_)
 
     def known_part(self, ratings: Matrix) -> Matrix:

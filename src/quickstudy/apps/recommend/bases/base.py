@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
@@ -28,6 +28,7 @@ __all__ = [
     "residuals",
     "ridge_rows",
     "row_blocks",
+    "shape_of",
     "users_of_entries",
 ]
 
@@ -85,13 +86,13 @@ class Base(ABC):
         user = users_of_entries(ratings)
         half = (np.arange(ratings.nnz) - ratings.indptr[user]) % 2  # (R,)
         predicted = np.empty((len(self.SETTINGS), ratings.nnz))
-        for chunk in chunks(len(users), ratings.shape[1]):
+        for chunk in chunks(len(users), shape_of(ratings)[1]):
             in_chunk = (user >= chunk.start) & (user < chunk.stop)
             for held_out in (0, 1):
                 known, entries = in_chunk & (half != held_out), in_chunk & (half == held_out)
                 others = sparse.csr_matrix(
                     (ratings.data[known], (user[known] - chunk.start, ratings.indices[known])),
-                    shape=(chunk.stop - chunk.start, ratings.shape[1]),
+                    shape=(chunk.stop - chunk.start, shape_of(ratings)[1]),
                 )
                 scores = self.predict(others, users[chunk])
                 at = user[entries] - chunk.start, ratings.indices[entries]
@@ -161,6 +162,12 @@ def damped_user_biases(item_residuals: Matrix, damping: float) -> np.ndarray:
     return sums / (counts + damping) if damping > 0 else sums / np.maximum(counts, 1)
 
 
+def shape_of(matrix: Any) -> tuple[int, int]:
+    """The numbers of rows and columns of a sparse matrix."""
+    n_rows, n_columns = matrix.shape
+    return n_rows, n_columns
+
+
 def row_blocks(n_rows: int) -> Iterator[slice]:
     """Slices of at most `ROWS_PER_BLOCK` rows.
 
@@ -218,7 +225,7 @@ def ridge_rows(
         (U, K).
     """
     triangles = packed(factors[:, :, None] * factors[:, None, :])
-    solutions = np.empty((np.shape(weights)[0], factors.shape[1]))
+    solutions = np.empty((shape_of(weights)[0], factors.shape[1]))
     for block in row_blocks(len(solutions)):
         gram = gram_matrices(weights[block], triangles) + penalty
         moments = np.asarray(targets[block] @ factors)  # (block, K)

@@ -22,6 +22,7 @@ from quickstudy.apps.recommend.bases.base import (
     Matrix,
     entry_mask,
     ridge_rows,
+    shape_of,
     users_of_entries,
 )
 from quickstudy.apps.recommend.bases.similarities import (
@@ -222,7 +223,7 @@ class EASE(DecayedClicks):
         n, attributes = len(self.kept), items[self.kept, 1:]
         side = sparse.csr_matrix(self.SIDE_INFORMATION_WEIGHT * users)
         x = sparse.hstack([self._of_kept(entry_mask(ratings)), side]).tocsr()  # (U, n + D)
-        n_columns = np.shape(x)[1]
+        n_columns = shape_of(x)[1]
         gram = np.empty((n_columns, n_columns))
         by_item = x.T.tocsr()
         for start in range(0, len(gram), ITEMS_PER_BLOCK):
@@ -242,22 +243,22 @@ class EASE(DecayedClicks):
         n_clicks = np.maximum(_row_sums(weights), 1)[:, None]
         of_items = self._of_kept(weights).astype(np.float32) @ self.item_weights
         of_kept = self.SCORE_SCALE * (of_items + users @ self.attribute_weights) / np.sqrt(n_clicks)
-        if len(self.kept) == np.shape(weights)[1]:
+        if len(self.kept) == shape_of(weights)[1]:
             return of_kept
-        scores = np.zeros(np.shape(weights))
+        scores = np.zeros(shape_of(weights))
         scores[:, self.kept] = of_kept
         return scores
 
     def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How far each click of one user, in the order stored, raises the scores of some items:
         (R, len(items))."""
-        position = np.full(np.shape(ratings)[1], -1)
+        position = np.full(shape_of(ratings)[1], -1)
         position[self.kept] = np.arange(len(self.kept))
         rows, columns = position[ratings.indices][:, None], position[items][None]
         return np.where((rows >= 0) & (columns >= 0), self.item_weights[rows, columns], 0)
 
     def _of_kept(self, matrix: Matrix) -> Matrix:
-        return matrix if len(self.kept) == np.shape(matrix)[1] else matrix[:, self.kept]
+        return matrix if len(self.kept) == shape_of(matrix)[1] else matrix[:, self.kept]
 
 
 class ImplicitALS(DecayedClicks):

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from quickstudy.apps.recommend import memory
-from quickstudy.apps.recommend.bases.base import Matrix
+from quickstudy.apps.recommend.bases.base import Matrix, shape_of
 
 __all__ = ["Similarity", "among_items", "nearest_items", "weighted_sums", "without_diagonal"]
 
@@ -57,7 +57,7 @@ def without_diagonal(matrix: sparse.csr_matrix) -> Similarity:
     matrix.setdiag(0)
     matrix.eliminate_zeros()
     if matrix.nnz > memory.MAX_SIMILARITIES:
-        n_items = np.shape(matrix)[0]
+        n_items = shape_of(matrix)[0]
         columns, n_rows = matrix.T.tocsr(), max(1, PAIRS_PER_BLOCK // n_items)
         k = max(1, memory.MAX_SIMILARITIES // n_items)
         blocks = (columns[i : i + n_rows].toarray() for i in range(0, n_items, n_rows))
@@ -87,5 +87,5 @@ def _largest(rows: np.ndarray, k: int) -> sparse.csr_matrix:
 
 
 def _compact(matrix: sparse.csr_matrix) -> Similarity:
-    n_items = np.shape(matrix)[0]
+    n_items = shape_of(matrix)[0]
     return matrix.toarray() if matrix.nnz > MAX_DENSITY * n_items**2 else matrix
