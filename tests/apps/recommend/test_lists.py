@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quickstudy.apps.recommend import Recommender, generated
+from quickstudy.apps.recommend import Recommender, generated, memory
 from quickstudy.apps.recommend.filters import matching_items
 from quickstudy.apps.recommend.ranking import ranked
 from quickstudy.apps.recommend.reranking import reranked
@@ -140,6 +140,15 @@ def test_lists_of_all_users_are_written_and_read(recommender, tmp_path):
     ]
     with pytest.raises(UsageError, match=r"ends in .csv or .parquet, got"):
         recommender.top_all(some, 3, to=tmp_path / "lists.txt")
+
+
+def test_users_that_are_divided_among_workers_get_what_they_get_in_one(recommender, monkeypatch):
+    joblib = pytest.importorskip("joblib")
+    data = TRAINING.as_clicks() if recommender.clicks_ else TRAINING
+    positions = recommender.top_all(data, 3)
+    monkeypatch.setattr(memory, "PAIRS_PER_CHUNK", 4 * N_OLD)
+    with joblib.parallel_config("threading"):
+        np.testing.assert_array_equal(recommender.top_all(data, 3, n_jobs=2), positions)
 
 
 def test_new_items_come_into_the_one_list_and_training_stays_as_it_is(recommender, tmp_path):

@@ -76,7 +76,7 @@ def best_items(
         import joblib
 
         n_shards = min(len(parts), 4 * (n_jobs if n_jobs > 0 else os.cpu_count() or 1))
-        shards = [shard for shard in np.array_split(np.arange(shape_of(ratings)[0]), n_shards)]
+        shards = np.array_split(np.arange(shape_of(ratings)[0]), n_shards)
         lists = joblib.Parallel(n_jobs)(
             joblib.delayed(best_items)(recommender, ratings[shard], users[shard], **options)
             for shard in shards
