@@ -2,11 +2,16 @@
 
 import gc
 import os
+import sys
 
 # Before PyTorch loads, and for the processes that tests start: a process a core runs tests, so each
 # computes with one thread, and threads that wait for others leave the core to them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# The package and the tests are compiled once, not in each of some 70 processes.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 import torch

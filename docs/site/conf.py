@@ -86,7 +86,6 @@ html_theme_options = {
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc", "sg_download_links"],
     "show_toc_level": 2,
-    "collapse_navigation": True,  # a page has the names of its own module, not of all
     "navigation_with_keys": False,
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
