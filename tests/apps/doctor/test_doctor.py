@@ -87,7 +87,6 @@ def test_a_run_of_regression_is_served_as_far_as_it_goes(capsys, tmp_path):
     assert "has no chance" in left["shuffled support labels"]
 
 
-@pytest.mark.usefixtures("few_glyphs")
 def test_a_run_without_its_data_says_what_is_left_out(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("QUICKSTUDY_DATA", str(tmp_path / "none"))
     found, _ = diagnose(capsys, tmp_path, "handwriting")
