@@ -2,15 +2,13 @@
 
 import gc
 import os
-import sys
 
 # Before PyTorch loads, and for the processes that tests start: a process a core runs tests, so each
 # computes with one thread, and threads that wait for others leave the core to them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# The package and the tests are compiled once, not in each of some 70 processes.
-sys.dont_write_bytecode = False
+# And for those processes, the package is compiled once, whatever the environment says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
@@ -25,17 +23,14 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "data(name): needs a data set that may be absent")
 
 
-FIRST = ("test_faults.py", "test_site.py", "test_project.py", "test_real_data.py")
-"""Files whose tests come first.
-
-Those that fork: a process in which libraries have started threads cannot. Then those that take
-long, so that no process waits for another at the end.
-"""
-
-
 def pytest_collection_modifyitems(items):
-    order = {name: n for n, name in enumerate(FIRST)}
-    items.sort(key=lambda item: order.get(item.path.name, len(FIRST)))
+    """Tests that fork come first: a process in which libraries have started threads cannot.
+
+    Then those that take long, so that no process waits for another at the end.
+    """
+    first = ("test_faults.py", "test_site.py", "test_project.py", "test_real_data.py")
+    order = {name: n for n, name in enumerate(first)}
+    items.sort(key=lambda item: order.get(item.path.name, len(first)))
 
 
 def pytest_collection_finish():
