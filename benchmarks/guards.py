@@ -31,7 +31,7 @@ from quickstudy.tasks.datasets import load_dataset
 from quickstudy.tasks.permuted_labels import PermutedLabels
 
 RESULTS = Path(__file__).parent / "results" / "guards.json"
-SEEDS, N_TEST = 5, 150
+SEEDS, N_TEST = 3, 150
 NEW = 1000
 """Added to the seed of classes that no learner is trained on."""
 

@@ -1,4 +1,4 @@
-"""A column that gives the target away."""
+"""Faults of a table: a column that gives the target away, and rows whose label is wrong."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize, special, stats
 
 from quickstudy.diagnostics.finding import Finding, Threshold
 from quickstudy.errors import DataError, require
 
-__all__ = ["leaking_column"]
+__all__ = ["leaking_column", "suspect_rows"]
 
 MIN_ACCURACY = 0.99
 """Balanced accuracy of one column alone from which on it may be a leak."""
+
+BY_CHANCE = 0.001
+"""Level of the test for wrong labels."""
+
+TEMPERATURES, MOST_WRONG = (-1.5, 2.5), 0.4
+"""Logarithms that a temperature may have, and the share of labels that may be wrong."""
 
 MARGIN = 0.05
 """By which it has to be better than all other columns together."""
@@ -75,4 +82,76 @@ def leaking_column(
             MIN_ACCURACY, f"a convention; it has to be {MARGIN:g} better than the others too"
         ),
         details={"column": best, "others": together},
+    )
+
+
+def suspect_rows(
+    probabilities: NDArray[np.floating], y: NDArray[np.integer], most: int = 10
+) -> Finding:
+    """The share of rows with a wrong label, and the rows that most likely have one.
+
+    A label is taken for another at random with probability e (Angluin & Laird, "Learning From Noisy
+    Examples", 1988), so that label y has the probability (1 - e) p_y + e (1 - p_y) / (c - 1). e is
+    estimated by maximum likelihood together with a temperature of the probabilities, which are
+    often too sure; a likelihood-ratio test says whether e is above 0.
+
+    Args:
+        probabilities: Of each class, by models that were not fitted to the row, (n, c).
+        y: Labels 0..c-1, (n,).
+        most: Rows to name, the most likely first.
+
+    Returns:
+        The value is e.
+
+    Raises:
+        DataError: If the shapes do not fit each other, or there is one class.
+
+    Example:
+        >>> y = np.arange(100) % 2
+        >>> probabilities = np.where(np.eye(2)[y] == 1, 0.99, 0.01)
+        >>> y[[3, 50, 51, 52, 53, 54]] ^= 1
+        >>> suspect_rows(probabilities, y, most=1).examples
+        (3,)
+    """
+    p, y = np.asarray(probabilities, float), np.asarray(y)
+    if p.ndim != 2 or p.shape[1] < 2 or y.shape != p.shape[:1] or not len(y):
+        raise DataError(
+            f"expected probabilities (n, c) of two classes or more and n labels, got {p.shape} and "
+            f"{y.shape}"
+        )
+    scores, rows, others = np.log(np.clip(p, 1e-4, None)), np.arange(len(y)), p.shape[1] - 1
+
+    def of_own_labels(log_temperature: float) -> NDArray[np.floating]:
+        return special.softmax(scores / np.exp(log_temperature), axis=1)[rows, y]
+
+    def loss(log_temperature: float, wrong: float) -> float:
+        own = of_own_labels(log_temperature)
+        return -float(np.log((1 - wrong) * own + wrong * (1 - own) / others + 1e-12).sum())
+
+    cold = optimize.minimize_scalar(lambda t: loss(t, 0.0), bounds=TEMPERATURES, method="bounded")
+    both = optimize.minimize(
+        lambda at: loss(*at),
+        (0.0, 0.03),
+        bounds=(TEMPERATURES, (0.0, MOST_WRONG)),
+        method="Nelder-Mead",
+    )
+    temperature, wrong = map(float, both.x)
+    ratio = 2 * max(0.0, float(cold.fun - both.fun))  # type: ignore[attr-defined]
+    chance = float(stats.chi2.sf(ratio, 1)) / 2  # half, as e cannot be below 0
+    found = chance < BY_CHANCE and wrong > 0
+    own = of_own_labels(temperature)
+    likely = wrong * (1 - own) / others
+    likely = likely / ((1 - wrong) * own + likely + 1e-12)  # to be wrong, given the label
+    named = [int(i) for i in np.argsort(-likely, kind="stable")[:most] if found and likely[i] > 0.5]
+    return Finding(
+        "mislabelled rows",
+        "warning" if found else "fine",
+        wrong,
+        f"About {max(1, round(wrong * len(y)))} of {len(y)} rows have a wrong label."
+        if found
+        else "No row's label is so unlikely that it has to be wrong.",
+        f"Look at rows {', '.join(str(i + 1) for i in named)}." if named else "",
+        threshold=Threshold(0.0, f"p < {BY_CHANCE:g} in a likelihood-ratio test"),
+        details={"p": chance, "probabilities": {i + 1: float(likely[i]) for i in named}},
+        examples=tuple(named),
     )

@@ -131,6 +131,7 @@ class BaseAutoML(BaseEstimator, ABC):
         options = replace(options, families=families)
         self._take(self._search(problem, options, deadline, callback, on_selection))
         self._fit_selected(problem, deadline)
+        self._note_wrong_labels(problem.target)
         return self
 
     def refit(
@@ -302,6 +303,17 @@ class BaseAutoML(BaseEstimator, ABC):
                 f"the ensemble learned from {self.n_fitted_rows_} of {problem.n_rows} rows, as the "
                 "time budget does not suffice for all"
             )
+
+    def _note_wrong_labels(self, target: np.ndarray) -> None:
+        """Mention classes of rows that the predictions out of fold make too unlikely."""
+        from quickstudy.diagnostics.tables import suspect_rows  # which loads all of diagnosis
+
+        if self._goal != "classification":
+            return
+        found = suspect_rows(self.out_of_fold_, target[self.rows_])
+        if found.is_warning:
+            rows = ", ".join(str(self.rows_[i] + 1) for i in found.examples)
+            self.notes_.append(f"{found.verdict} Look at rows {rows}" if rows else found.verdict)
 
     def _take_fitted(self, fitted: FittedEnsemble) -> None:
         self.members_, self.leaderboard_ = fitted.members, fitted.leaderboard
