@@ -22,7 +22,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from quickstudy import MAML, EpisodeSampler, PrototypicalNetworks, meta_train
 from quickstudy.diagnostics.diversity import probe_of, task_vectors, vendi_score
@@ -32,7 +36,7 @@ from quickstudy.diagnostics.memorisation import shuffled_labels
 from quickstudy.diagnostics.mismatch import mmd_test
 from quickstudy.diagnostics.novelty import TrainingStatistics, novelty
 from quickstudy.diagnostics.support import mislabelled, unit_vectors
-from quickstudy.diagnostics.tables import leaking_column
+from quickstudy.diagnostics.tables import leaking_column, suspect_rows
 from quickstudy.diagnostics.tasks import label_order, leaked_queries
 from quickstudy.experiments.provenance import provenance
 from quickstudy.experiments.run import load_run
@@ -172,6 +176,18 @@ def wrong_label(seed: int, fault: bool, data: Callable[[], Any] = digits) -> Fin
     return found
 
 
+def wrong_rows(seed: int, fault: bool) -> Finding:
+    """5 % of 300 rows of scikit-learn's breast cancer table have the other label."""
+    table: Any = load_breast_cancer(return_X_y=True)
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(table[1]), 300, replace=False)
+    x, y = table[0][rows], table[1][rows]
+    if fault:
+        y[rng.choice(300, 15, replace=False)] ^= 1
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    return suspect_rows(cross_val_predict(model, x, y, cv=5, method="predict_proba"), y)
+
+
 def leak_column(seed: int, fault: bool) -> Finding:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(80, 6))
@@ -188,6 +204,7 @@ FAULTS: dict[str, tuple[Callable[[int, bool], Finding], int]] = {
     "one repeated task": (repeated_task, SEEDS),
     "one wrong label of 25": (wrong_label, 10 * SEEDS),
     "one wrong label of 25 characters": (partial(wrong_label, data=characters), 10 * SEEDS),
+    "wrong labels in a table": (wrong_rows, SEEDS),
     "a column that leaks": (leak_column, SEEDS),
     "memorisation": (memorisation, SEEDS),
 }

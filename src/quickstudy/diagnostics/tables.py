@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ MIN_ACCURACY = 0.99
 
 BY_CHANCE = 0.001
 """Level of the test for wrong labels."""
+
+MAX_ROWS = 5000
+"""That the share of wrong labels is estimated from."""
 
 TEMPERATURES, MOST_WRONG = (-1.5, 2.5), 0.4
 """Logarithms that a temperature may have, and the share of labels that may be wrong."""
@@ -119,13 +123,15 @@ def suspect_rows(
             f"expected probabilities (n, c) of two classes or more and n labels, got {p.shape} and "
             f"{y.shape}"
         )
-    scores, rows, others = np.log(np.clip(p, 1e-4, None)), np.arange(len(y)), p.shape[1] - 1
+    scores, others = np.log(np.clip(p, 1e-4, None)), p.shape[1] - 1
+    some = np.linspace(0, len(y) - 1, min(len(y), MAX_ROWS)).astype(int)
 
-    def of_own_labels(log_temperature: float) -> NDArray[np.floating]:
-        return special.softmax(scores / np.exp(log_temperature), axis=1)[rows, y]
+    def of_own_labels(log_temperature: float, rows: NDArray[Any]) -> NDArray[np.floating]:
+        tempered = special.softmax(scores[rows] / np.exp(log_temperature), axis=1)
+        return tempered[np.arange(len(rows)), y[rows]]
 
     def loss(log_temperature: float, wrong: float) -> float:
-        own = of_own_labels(log_temperature)
+        own = of_own_labels(log_temperature, some)
         return -float(np.log((1 - wrong) * own + wrong * (1 - own) / others + 1e-12).sum())
 
     cold = optimize.minimize_scalar(lambda t: loss(t, 0.0), bounds=TEMPERATURES, method="bounded")
@@ -139,7 +145,7 @@ def suspect_rows(
     ratio = 2 * max(0.0, float(cold.fun - both.fun))  # type: ignore[attr-defined]
     chance = float(stats.chi2.sf(ratio, 1)) / 2  # half, as e cannot be below 0
     found = chance < BY_CHANCE and wrong > 0
-    own = of_own_labels(temperature)
+    own = of_own_labels(temperature, np.arange(len(y)))
     likely = wrong * (1 - own) / others
     likely = likely / ((1 - wrong) * own + likely + 1e-12)  # to be wrong, given the label
     named = [int(i) for i in np.argsort(-likely, kind="stable")[:most] if found and likely[i] > 0.5]

@@ -305,7 +305,7 @@ class BaseAutoML(BaseEstimator, ABC):
             )
 
     def _note_wrong_labels(self, target: np.ndarray) -> None:
-        """Mention classes of rows that the predictions out of fold make too unlikely."""
+        """Mention rows whose class is too unlikely by the predictions out of fold."""
         from quickstudy.diagnostics.tables import suspect_rows  # which loads all of diagnosis
 
         if self._goal != "classification":
