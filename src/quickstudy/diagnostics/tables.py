@@ -111,10 +111,10 @@ def suspect_rows(
         DataError: If the shapes do not fit each other, or there is one class.
 
     Example:
-        >>> y = np.arange(100) % 2
-        >>> probabilities = np.where(np.eye(2)[y] == 1, 0.99, 0.01)
-        >>> y[[3, 50, 51, 52, 53, 54]] ^= 1
-        >>> suspect_rows(probabilities, y, most=1).examples
+        >>> x = np.linspace(-8, 8, 100)
+        >>> p, y = 1 / (1 + np.exp(-x)), (x > 0).astype(int)
+        >>> y[[3, 90, 95]] ^= 1
+        >>> suspect_rows(np.column_stack([1 - p, p]), y, most=1).examples
         (3,)
     """
     p, y = np.asarray(probabilities, float), np.asarray(y)
