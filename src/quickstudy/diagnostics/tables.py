@@ -71,21 +71,26 @@ def leaking_column(
     tree = DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=seed)
     alone = [accuracy(tree, [j]) for j in range(x.shape[1])]
     best = int(np.argmax(alone))
-    others = [j for j in range(x.shape[1]) if j != best]
-    together = accuracy(ExtraTreesClassifier(100, random_state=seed), others)
-    leaks = alone[best] >= MIN_ACCURACY and alone[best] > together + MARGIN
     name = names[best] if len(names) else f"column {best + 1}"
+    verdict = f"{name!r} alone predicts {alone[best]:.0%} of rows left out"
+    details: dict[str, Any] = {"column": best}
+    leaks = alone[best] >= MIN_ACCURACY
+    if leaks:
+        others = [j for j in range(x.shape[1]) if j != best]
+        together = accuracy(ExtraTreesClassifier(100, random_state=seed), others)
+        leaks = alone[best] > together + MARGIN
+        verdict += f", all other columns together {together:.0%}"
+        details["others"] = together
     return Finding(
         "leaking column",
         "warning" if leaks else "fine",
         alone[best],
-        f"{name!r} alone predicts {alone[best]:.0%} of rows left out, all other columns together "
-        f"{together:.0%}" + (": it may give the target away." if leaks else "."),
+        verdict + (": it may give the target away." if leaks else "."),
         f"Ask whether {name!r} is known before the target is; if not, remove it." if leaks else "",
         threshold=Threshold(
             MIN_ACCURACY, f"a convention; it has to be {MARGIN:g} better than the others too"
         ),
-        details={"column": best, "others": together},
+        details=details,
     )
 
 
