@@ -185,7 +185,8 @@ def wrong_rows(seed: int, fault: bool) -> Finding:
     if fault:
         y[rng.choice(300, 15, replace=False)] ^= 1
     model = make_pipeline(StandardScaler(), LogisticRegression())
-    return suspect_rows(cross_val_predict(model, x, y, cv=5, method="predict_proba"), y)
+    probabilities: Any = cross_val_predict(model, x, y, cv=5, method="predict_proba")
+    return suspect_rows(probabilities, y)
 
 
 def leak_column(seed: int, fault: bool) -> Finding:
