@@ -50,6 +50,9 @@ from quickstudy.errors import DataError, RunError, UsageError, hide_passwords
 
 __all__ = ["BaseAutoML"]
 
+MIN_JUDGED_ROWS = 50
+"""From which on rows are looked through for wrong labels."""
+
 
 class BaseAutoML(BaseEstimator, ABC):
     """What classifier and regressor share: options, the search, and the ensemble at its end."""
@@ -310,9 +313,14 @@ class BaseAutoML(BaseEstimator, ABC):
 
         if self._goal != "classification":
             return
-        found = suspect_rows(self.out_of_fold_, target[self.rows_])
+        labels = target[self.rows_]
+        # No fold learns enough of a rarer class to call one of its rows unlikely.
+        judged = np.bincount(labels)[labels] >= self.n_folds
+        if judged.sum() < MIN_JUDGED_ROWS:
+            return
+        found = suspect_rows(self.out_of_fold_[judged], labels[judged])
         if found.is_warning:
-            rows = ", ".join(str(self.rows_[i] + 1) for i in found.examples)
+            rows = ", ".join(str(self.rows_[judged][i] + 1) for i in found.examples)
             self.notes_.append(f"{found.verdict} Look at rows {rows}" if rows else found.verdict)
 
     def _take_fitted(self, fitted: FittedEnsemble) -> None:
