@@ -16,6 +16,7 @@ from quickstudy.apps.recommend.bases.base import (
     Base,
     Matrix,
     damped_item_means,
+    shape_of,
     users_of_entries,
 )
 from quickstudy.apps.recommend.memory import chunks
@@ -42,7 +43,7 @@ class _External(Base):
 
     def _scores(self, ratings: Matrix) -> np.ndarray:
         scores = np.asarray(self.scorer(ratings), float)
-        expected = len(ratings.indptr) - 1, ratings.shape[1]
+        expected = shape_of(ratings)
         if scores.shape != expected:
             raise DataError(
                 f"expected scores of all items for each history, {expected}, got {scores.shape}"
