@@ -26,7 +26,7 @@ import copy
 import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,6 @@ import numpy as np
 from quickstudy.apps.recommend import (
     Interactions,
     Recommender,
-    World,
     click_world,
     evaluate,
     rating_world,
@@ -75,24 +74,40 @@ class Judged:
     kind: np.ndarray | None = None
 
 
-def data_sets() -> Iterator[tuple[str, Judged]]:
-    def of_world(world: World) -> Judged:
-        return Judged(world.data, 20 if not world.data.clicks else 10, kind=world.kind)
+def world(seed: int, *, clicks: bool) -> Judged:
+    if clicks:
+        made = click_world(300, 150, 35, seed=seed)
+        return Judged(made.data, kind=made.kind)
+    made = rating_world(300, 120, 50, seed=seed)
+    return Judged(made.data, n_query=20, kind=made.kind)
 
-    for seed in range(2):
-        yield f"ratings world {seed}", of_world(rating_world(300, 120, 50, seed=seed))
-        yield f"clicks world {seed}", of_world(click_world(300, 150, 35, seed=seed))
-    eats = Judged(loaded("restaurants"), 4, (0, 1, 3, 5), N_FOLDS)
-    yield "restaurants ratings", eats
-    yield "restaurants clicks", replace(eats, data=eats.data.as_clicks())
-    web = shop(loaded("msweb"), 1500, 5, 1)
-    yield "msweb clicks", Judged(web, 2, (0, 1, 3), 2)
-    tweets = shop(loaded("movietweetings"), 600, 20, 15)
-    yield "movietweetings ratings", Judged(tweets, supports=SUPPORT_SIZES[:-1], folds=2)
-    yield "movietweetings clicks", Judged(tweets.as_clicks(), supports=SUPPORT_SIZES[:-1], folds=2)
-    films = loaded("ml-100k")
-    yield "ml-100k ratings", Judged(films)
-    yield "ml-100k clicks", Judged(films.as_clicks())
+
+def restaurants() -> Judged:
+    return Judged(loaded("restaurants"), 4, (0, 1, 3, 5), N_FOLDS)
+
+
+def movietweetings() -> Judged:
+    data = shop(loaded("movietweetings"), 600, 20, 15)
+    return Judged(data, supports=SUPPORT_SIZES[:-1], folds=2)
+
+
+def as_clicks(judged: Judged) -> Judged:
+    return replace(judged, data=judged.data.as_clicks())
+
+
+DATA_SETS: dict[str, Callable[[], Judged]] = {
+    "ratings world 0": lambda: world(0, clicks=False),
+    "ratings world 1": lambda: world(1, clicks=False),
+    "clicks world 0": lambda: world(0, clicks=True),
+    "clicks world 1": lambda: world(1, clicks=True),
+    "restaurants ratings": restaurants,
+    "restaurants clicks": lambda: as_clicks(restaurants()),
+    "msweb clicks": lambda: Judged(shop(loaded("msweb"), 1500, 5, 1), 2, (0, 1, 3), 2),
+    "movietweetings ratings": movietweetings,
+    "movietweetings clicks": lambda: as_clicks(movietweetings()),
+    "ml-100k ratings": lambda: Judged(loaded("ml-100k")),
+    "ml-100k clicks": lambda: as_clicks(Judged(loaded("ml-100k"))),
+}
 
 
 def measures(scores: Sequence[Scores]) -> Measured:
@@ -113,11 +128,9 @@ def one_fold(judged: Judged, fold: np.ndarray, seed: int) -> tuple[Measured, dic
     began = time.process_time()
     recommender = Recommender(seed=seed).fit(judged.data.of_users(others))
     seconds = time.process_time() - began
-    plain = copy.copy(recommender)
-    plain.prior = False
-    levels = {BLEND: plain.fit_meta_level(recommender.examples_, "blend")}
+    levels = {BLEND: recommender.fit_meta_level(recommender.examples_, "blend")}
     if judged.kind is not None:
-        levels |= blends_by_kind(plain, judged.kind[others], seed)
+        levels |= blends_by_kind(recommender, judged.kind[others], seed)
     scores: list[Scores] = []
     for support in judged.supports:
         scores += evaluate(
@@ -288,29 +301,22 @@ SHOP = "shop of 200 users of ml-100k"
 
 def main(only: str, seeds: Sequence[int]) -> None:
     """Measure data sets whose name contains some text, beside what was measured before."""
-    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"data_sets": {}}
-    for name, judged in data_sets():
+    for name, load in DATA_SETS.items():
         if only in name:
-            began = time.process_time()
-            measured, notes = judge(name, judged, seeds)
-            result["data_sets"][name] = {
-                **provenance(0),
-                "seeds": len(seeds),
-                **summary(measured),
-                "folds": notes,
-                "cpu_seconds": round(time.process_time() - began),
-            }
-            write(result)
-    for kind, films in (("ratings", loaded("ml-100k")), ("clicks", loaded("ml-100k").as_clicks())):
+            measured, notes = judge(name, load(), seeds)
+            keep("data_sets", name, {"seeds": len(seeds), **summary(measured), "folds": notes})
+    for kind in ("ratings", "clicks"):
         if only in f"{SHOP} {kind}":
-            found = shops(films, 200, seeds)
-            result[f"{SHOP} {kind}"] = {**provenance(0), "seeds": len(seeds), "with_prior": found}
-            write(result)
+            films = loaded("ml-100k")
+            found = shops(films if kind == "ratings" else films.as_clicks(), 200, seeds)
+            keep("shops", f"{SHOP} {kind}", {"seeds": len(seeds), "with_prior": found})
 
 
-def write(result: dict[str, Any]) -> None:
-    kinds = ("ratings", "clicks")
-    result["pooled"] = {kind: pooled(result["data_sets"], kind) for kind in kinds}
+def keep(section: str, name: str, entry: dict[str, Any]) -> None:
+    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    result.setdefault(section, {})[name] = {**provenance(0), **entry}
+    data_sets = result.get("data_sets", {})
+    result["pooled"] = {kind: pooled(data_sets, kind) for kind in ("ratings", "clicks")}
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 

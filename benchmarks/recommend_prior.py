@@ -52,9 +52,11 @@ def learn(without: str, to: Path) -> None:
         examples = MetaExamples.concatenate(recommender.training_examples(data))
         level = recommender.make_meta_level("meta")
         by_class.setdefault(type(level).__name__, []).append((level, examples))
-    write_priors(
-        {name: learn_prior(*zip(*pairs, strict=True)) for name, pairs in by_class.items()}, to
-    )
+    priors = {}
+    for name, pairs in by_class.items():
+        levels, examples = zip(*pairs, strict=True)
+        priors[name] = learn_prior(levels, examples)
+    write_priors(priors, to)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def measure(case: str) -> dict[str, Any]:
     with timed("fit"):
         recommender.fit(data)
     rows = np.argsort(data.user[: 50 * N_ALONE], kind="stable")
-    histories: dict[int, list[tuple[str, float]]] = {}
+    histories: dict[int, list[tuple[str, Any]]] = {}
     for row in rows.tolist():
         histories.setdefault(int(data.user[row]), []).append(
             (data.items[data.item[row]], data.rating[row])

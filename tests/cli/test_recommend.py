@@ -80,7 +80,7 @@ def test_ratings_in_suggestions_out(capsys, here, monkeypatch):
         (["--extra-base", "tanp", "--clicks"], "expected ratings for tanp to learn, got clicks"),
         (["--users", "users.csv"], "--users and --items with a file, got them with generated"),
         (["--run", "ratings.csv"], "is not a saved recommender"),
-        (["--scale", "1,5"], "--columns and --scale with a file, got them with generated"),
+        (["--scale", "1,5"], "--columns, --scale and --separator with a file, got them"),
         (["--data", "ratings.csv", "--scale", "1-5"], "expected --scale such as 1,10, got '1-5'"),
         (["--data", "ratings.csv", "--scale", "1,3"], "expected ratings of 1 to 3, got"),
         (["--data", "ratings.csv", "--columns", "item"], "--columns user=NAME,item=NAME, got"),
@@ -117,3 +117,39 @@ def test_clicks_in_what_comes_next_out(capsys, here, monkeypatch):
     code, _, err = run(capsys, "suggest", "next", "--rate", "item 3=5")
     assert code == 2
     assert "names of items in order" in err
+
+
+def test_items_are_searched_filtered_and_exported(capsys, here, monkeypatch):
+    monkeypatch.chdir(here)
+    genres = ["drama", "comedy|war", "war"]
+    lines = [f"item {i},Film {i},{genres[i % 3]},{1990 + i}" for i in range(40)]
+    (here / "items.csv").write_text("\n".join(["item,title,genres,year", *lines]))
+    given = ["--data", "ratings.csv", "--items", "items.csv", "--no-meta", "--run", "films"]
+    assert run(capsys, "train", *given)[0] == 0
+    found = json.loads(run(capsys, "search", "films", "FILM 7", "--json")[1])
+    assert found[0] == {"item": "item 7", "title": "Film 7"}
+    where = ["--where", "genres=war", "--where", "year=1990..2004"]
+    found = json.loads(run(capsys, "search", "films", *where, "-n", "50", "--json")[1])
+    expected = {f"item {i}" for i in range(15) if i % 3}
+    assert {row["item"] for row in found} == expected
+    words = ["suggest", "films", "--rate", "Film 1=5", *where, "-n", "50", "--json"]
+    listed = json.loads(run(capsys, *words)[1])["suggestions"]
+    assert {row["item"] for row in listed} == expected - {"item 1"}
+    listed = json.loads(run(capsys, *words, "--include-seen")[1])["suggestions"]
+    assert {row["item"] for row in listed} == expected
+    mixed = ["--diversity", "0.3", "--calibrate", "genres=0.3"]
+    assert run(capsys, *words, *mixed)[0] == 0
+    words = ["export", "films", "lists.csv", "--data", "ratings.csv", "-n", "3", "--include-seen"]
+    code, out, _ = run(capsys, *words)
+    assert (code, out) == (0, "120 users, 360 rows in lists.csv\n")
+    assert (here / "lists.csv").read_text().startswith("user,rank,item,title,score\n")
+    for words, says in [
+        (["search", "films", "no such"], "expected words of a title, got 'no such'"),
+        (["suggest", "films", "--where", "genre=war"], "unknown attribute of items 'genre'"),
+        (["suggest", "films", "--where", "genres"], "expected --where NAME=VALUE"),
+        (["suggest", "films", "--calibrate", "genres=x"], "expected --calibrate genres=0.5"),
+        (["export", "films", "lists.txt", "--data", "ratings.csv"], "ends in .csv or .parquet"),
+    ]:
+        code, out, err = run(capsys, *words)
+        assert (code, out) == (2, "")
+        assert says in err

@@ -27,3 +27,10 @@ def app(recommender):
 @pytest.fixture
 def client(app):
     return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="session")
+def of_clicks():
+    data = generated(n_users=60, n_items=30).as_clicks()
+    titles = [f"Film {i}" for i in range(30)]
+    return Recommender(meta=False).fit(replace(data, titles=titles))

@@ -44,10 +44,10 @@ def expect():
 
 @pytest.fixture(scope="module")
 def serve(recommender):
-    """Starts services of the recommender in threads; gives their addresses."""
+    """Starts services of a recommender in threads; gives their addresses."""
     servers = []
 
-    def start(**options):
+    def start(recommender=recommender, **options):
         app = create_app({"recommender": recommender_routes(recommender, "films")}, **options)
         at = listen("127.0.0.1", 0)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
@@ -246,4 +246,37 @@ def test_a_wrong_token_is_reported(browser, serve, expect):
     page.get_by_label("The token of this service").fill("wrong")
     page.get_by_role("button", name="Go on").click()
     expect(page.get_by_text("does not know this token")).to_be_visible()
+    context.close()
+
+
+def test_a_page_of_clicks_is_chosen_on(browser, of_clicks, serve, expect):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(serve(recommender=of_clicks))
+    expect(page.locator("#list > li")).to_have_count(10)
+    expect(page.locator("#rate-title")).to_have_text("Choose what you know")
+    before = titles(page)
+    page.locator("#questions .choice").first.click()
+    expect(page.locator("#basis")).to_have_text("From 1 choice of yours.")
+    chosen = titles(page, "#rated")[0]
+    assert chosen not in titles(page)
+    assert titles(page) != before
+    expect(page.locator("#list .foot").first).to_contain_text("to be next, for most")
+    page.get_by_role("button", name=f"Remove {chosen}").click()
+    expect(page.locator("#basis")).to_contain_text("What most people begin with")
+    context.close()
+
+
+@pytest.mark.parametrize(("scale", "label"), [("halves", "2.5 of 5"), ("eleven", "7 of 10")])
+def test_scales_of_halves_and_of_ten_have_stars(browser, url, expect, scale, label):
+    values = [i / 2 for i in range(1, 11)] if scale == "halves" else list(range(11))
+    context = browser.new_context()
+    page = context.new_page()
+    about = page.request.get(f"{url}api/recommender").json()
+    page.route("**/api/recommender", lambda route: route.fulfill(json={**about, "scale": values}))
+    page.goto(url)
+    expect(page.locator("#questions > li")).to_have_count(6)
+    first = page.locator("#questions > li").first
+    assert first.locator("input[type=radio]").count() == len(values)
+    expect(first.get_by_label(label, exact=True)).to_have_count(1)
     context.close()

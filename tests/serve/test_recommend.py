@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
+
+from quickstudy.serve import create_app, recommender_routes
 
 
 def post(client, path, **body):
@@ -159,3 +162,31 @@ def test_a_form_of_another_site_is_no_request(client):
             "/api/recommender/recommend", content=b"{}", headers={"Content-Type": kind}
         )
         assert answer.status_code == 422
+
+
+def test_a_recommender_of_clicks_is_served_as_one_of_ratings_is(of_clicks):
+    app = create_app({"recommender": recommender_routes(of_clicks, "films")})
+    client = TestClient(app, base_url="http://localhost")
+    about = client.get("/api/recommender").json()
+    assert (about["clicks"], about["scale"]) == (True, [1])
+    chosen = ["item 3", "Film 8"]
+    found = post(client, "recommend", chosen=chosen, n=4, explain=True)
+    listed = found["suggestions"]
+    assert [s["item"] for s in listed] == [s.item for s in of_clicks.adapt(chosen).top_n(4)]
+    assert listed[0]["rating"] is None
+    assert 0 < listed[0]["likely"] < 1
+    assert listed[0]["usual"] == pytest.approx(
+        float(of_clicks.adapt().predict([listed[0]["item"]])[0])
+    )
+    assert found["decision"]["weights"]
+    asked = [item["item"] for item in post(client, "ask", chosen=chosen, n=3)["items"]]
+    counts = of_clicks.item_counts[[of_clicks.items_.index(item) for item in asked]]
+    assert (np.diff(counts) <= 0).all()
+    assert not {"item 3", "item 8"} & set(asked)
+    answer = client.post("/api/recommender/recommend", json={"ratings": RATED})
+    assert "expected `chosen` for a recommender of clicks" in answer.json()["detail"]
+
+
+def test_chosen_items_are_refused_by_a_recommender_of_ratings(client):
+    answer = client.post("/api/recommender/recommend", json={"chosen": ["item 3"]})
+    assert "expected `ratings` for a recommender of ratings" in answer.json()["detail"]

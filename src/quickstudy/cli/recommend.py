@@ -9,10 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from quickstudy.cli.output import MAX_SEED, Json, Overwrite, check_new, say, table
-from quickstudy.errors import DataError, UsageError
+from quickstudy.cli.recommend_lists import list_commands
+from quickstudy.cli.recommend_options import (
+    Clicks,
+    ColumnNames,
+    Data,
+    Folder,
+    Items,
+    Scale,
+    Separator,
+    Threshold,
+    Unknown,
+    Unreadable,
+    Users,
+    load,
+)
+from quickstudy.errors import UsageError
 
 if TYPE_CHECKING:
-    from quickstudy.apps.recommend import AdaptedRecommender, Interactions, Scores, Suggestions
+    from quickstudy.apps.recommend import Interactions, Scores
 
 __all__ = ["recommend_app"]
 
@@ -22,113 +37,7 @@ recommend_app = typer.Typer(
     epilog="Example: quickstudy recommend train --data ratings.csv",
 )
 
-Data = Annotated[
-    str,
-    typer.Option(
-        help="A CSV or Parquet file with the columns user, item, rating and maybe time; a "
-        "MovieLens folder with ratings.csv and movies.csv; ml-100k; or generated."
-    ),
-]
-Users = Annotated[
-    Path | None, typer.Option(help="A file of users: a column user, and attributes such as age.")
-]
-Items = Annotated[
-    Path | None,
-    typer.Option(
-        help="A file of items: a column item, and attributes such as title or genres (a|b)."
-    ),
-]
-ColumnNames = Annotated[
-    str | None,
-    typer.Option(
-        help="Names of the columns in the file, such as user=reader,item=book. Likewise rating and "
-        "time."
-    ),
-]
-Scale = Annotated[
-    str | None,
-    typer.Option(
-        help="The lowest and highest possible rating, such as 1,10. Default: the lowest and "
-        "highest in the file."
-    ),
-]
-Clicks = Annotated[
-    bool,
-    typer.Option("--clicks", help="Learn from clicks what is chosen next; ratings are not used."),
-]
-Threshold = Annotated[
-    float | None,
-    typer.Option(help="Take ratings of this or more as clicks, and leave out the others."),
-]
-Separator = Annotated[
-    str | None,
-    typer.Option(
-        help="What separates the cells of the file, if it is not a comma, tab, semicolon, | or ::. "
-        "A space is any white space."
-    ),
-]
-Unreadable = Annotated[
-    Literal["raise", "ignore"],
-    typer.Option(help="Rows that cannot be read: raise stops, ignore counts and leaves them out."),
-]
-Unknown = Annotated[
-    Literal["raise", "ignore"],
-    typer.Option(help="Items that training did not have: raise stops, ignore leaves them out."),
-]
-Where = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Only items with this attribute, such as 'genres=Drama|War' or year=1990..1999. May "
-        "be repeated."
-    ),
-]
-IncludeSeen = Annotated[
-    bool, typer.Option("--include-seen", help="Also items that the user rated or chose.")
-]
-Folder = Annotated[Path, typer.Argument(help="Folder of a trained recommender.")]
 Order = Literal["random", "chronological"]
-
-
-def _load(
-    data: str,
-    users: Path | None,
-    items: Path | None,
-    clicks: bool,
-    *,
-    columns: str | None = None,
-    scale: str | None = None,
-    threshold: float | None = None,
-    separator: str | None = None,
-    unreadable: Literal["raise", "ignore"] = "ignore",
-) -> Interactions:
-    from quickstudy.apps.recommend import (
-        generated,
-        load_interactions,
-        load_ml_100k,
-        load_movielens,
-    )
-
-    named = {"generated": generated, "ml-100k": load_ml_100k}
-    if data in named or Path(data).is_dir():
-        if users or items:
-            raise UsageError(f"expected --users and --items with a file, got them with {data}")
-        if columns or scale or separator:
-            raise UsageError(
-                f"expected --columns, --scale and --separator with a file, got them with {data}"
-            )
-        loaded = named[data]() if data in named else load_movielens(data)
-        return loaded.as_clicks(threshold) if clicks or threshold is not None else loaded
-    return load_interactions(
-        data,
-        users=users,
-        items=items,
-        clicks=clicks,
-        columns=_columns(columns),
-        scale=_scale(scale),
-        threshold=threshold,
-        separator=separator,
-        unreadable=unreadable,
-    )
 
 
 @recommend_app.command(
@@ -176,7 +85,7 @@ def recommend_train(
     recommender = Recommender(meta=meta, extra_bases=extra_bases or (), seed=seed)
     check_folder(run)
     check_new(run, overwrite)
-    ratings = _load(
+    ratings = load(
         data,
         users,
         items,
@@ -244,7 +153,7 @@ def recommend_evaluate(
 
     recommender = Recommender.load(run)
     clicks = recommender.clicks_ and threshold is None
-    ratings = _load(
+    ratings = load(
         data, users, items, clicks, columns=columns, threshold=threshold, separator=separator
     )
     _, cold = _split_users(ratings, hold_out, seed)
@@ -285,167 +194,6 @@ def _score_record(scores: Scores) -> dict[str, Any]:
     )
 
 
-@recommend_app.command(
-    "suggest",
-    epilog='Example: quickstudy recommend suggest runs/recommender --rate "item 3=5" -n 5',
-)
-def recommend_suggest(
-    run: Folder = Path("runs/recommender"),
-    rate: Annotated[
-        list[str] | None,
-        typer.Option(help="A rating of the user, such as --rate 'Alien=5'. May be repeated."),
-    ] = None,
-    chose: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="An item that the user chose, for a recommender of clicks. Repeat in order."
-        ),
-    ] = None,
-    history: Annotated[
-        Path | None,
-        typer.Option(
-            help="A CSV or Parquet file of the user: a column item and, for ratings, rating."
-        ),
-    ] = None,
-    columns: ColumnNames = None,
-    unknown: Unknown = "raise",
-    attribute: Annotated[
-        list[str] | None,
-        typer.Option(help="An attribute of the user, such as age=30. May be repeated."),
-    ] = None,
-    n: Annotated[int, typer.Option("-n", help="How many items to suggest.")] = 10,
-    where: Where = None,
-    include_seen: IncludeSeen = False,
-    diversity: Annotated[
-        float,
-        typer.Option(help="From 0 to below 1: how much a list counts that has few similar items."),
-    ] = 0.0,
-    calibrate: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="How much the user's usual mix of an attribute counts, such as genres=0.5. May be "
-            "repeated."
-        ),
-    ] = None,
-    ask: Annotated[
-        int, typer.Option(help="Instead, list this many items to ask the user about.")
-    ] = 0,
-    as_json: Json = False,
-) -> None:
-    """Suggest items to a user with a few ratings or clicks, or none."""
-    from quickstudy.apps.recommend import Recommender
-    from quickstudy.apps.recommend.reading import load_history
-
-    recommender = Recommender.load(run)
-    entries: list[Any] = []
-    if history:
-        entries = load_history(history, columns=_columns(columns), clicks=recommender.clicks_)
-    entries += chose or []
-    entries += map(_rating, rate or [])
-    texts = dict(_split(text, "--attribute", "NAME=VALUE") for text in attribute or [])
-    user = recommender.adapt(entries, recommender.encoder_.parse(texts), unknown=unknown)
-    if ask:
-        items = user.ask(ask)
-        titles = [recommender.title(item) for item in items]
-        rows = [{"item": i, "title": t} for i, t in zip(items, titles, strict=True)]
-        say(rows, as_json, table(["item", "title"], *([*row.values()] for row in rows)))
-    else:
-        suggestions = user.top_n(
-            n,
-            where=_where(where),
-            include_seen=include_seen,
-            diversity=diversity,
-            calibrate={k: _weight(k, v) for k, v in _pairs(calibrate, "--calibrate", "NAME=0.5")},
-        )
-        _say_suggestions(user, suggestions, as_json)
-
-
-@recommend_app.command(
-    "export",
-    epilog="Example: quickstudy recommend export runs/films lists.parquet --data ratings.csv",
-)
-def recommend_export(
-    run: Folder,
-    to: Annotated[Path, typer.Argument(help="The CSV or Parquet file to write.")],
-    data: Data = "generated",
-    users: Users = None,
-    columns: ColumnNames = None,
-    threshold: Threshold = None,
-    separator: Separator = None,
-    n: Annotated[int, typer.Option("-n", help="How many items for each user.")] = 10,
-    where: Where = None,
-    include_seen: IncludeSeen = False,
-    unknown: Unknown = "ignore",
-    n_jobs: Annotated[
-        int, typer.Option(help="Processes that share the users; -1 is one a core.")
-    ] = 1,
-    as_json: Json = False,
-) -> None:
-    """Write the best items for all users of a file, one row for each user and item."""
-    from quickstudy.apps.recommend import Recommender
-
-    recommender = Recommender.load(run)
-    clicks = recommender.clicks_ and threshold is None
-    known = _load(
-        data, users, None, clicks, columns=columns, threshold=threshold, separator=separator
-    )
-    lists = recommender.top_all(
-        known,
-        n,
-        where=_where(where),
-        include_seen=include_seen,
-        unknown=unknown,
-        n_jobs=n_jobs,
-        to=to,
-    )
-    n_rows = int((lists >= 0).sum())
-    summary = {"users": len(lists), "rows": n_rows, "file": str(to)}
-    say(summary, as_json, f"{len(lists)} users, {n_rows} rows in {to}")
-
-
-@recommend_app.command(
-    "search", epilog='Example: quickstudy recommend search runs/films "star wars"'
-)
-def recommend_search(
-    run: Folder,
-    words: Annotated[str, typer.Argument(help="Words of the title, in any order.")] = "",
-    where: Where = None,
-    n: Annotated[int, typer.Option("-n", help="How many items to list.")] = 10,
-    as_json: Json = False,
-) -> None:
-    """Find items by words of their titles or by attributes, those with most interactions first."""
-    from quickstudy.apps.recommend import Recommender
-
-    recommender = Recommender.load(run)
-    found = recommender.search(words, n, where=_where(where))
-    if not found and not as_json:
-        raise DataError(f"expected words of a title, got {words!r}, which no title has")
-    rows = [{"item": item, "title": recommender.title(item)} for item in found]
-    say(rows, as_json, table(["item", "title"], *([*row.values()] for row in rows)))
-
-
-def _say_suggestions(user: AdaptedRecommender, suggestions: Suggestions, as_json: bool) -> None:
-    if user.recommender.clicks_:
-        header = ["item", "next", "because you chose"]
-        rows = [[s.title, f"{s.likely:.1%}", ", ".join(s.because)] for s in suggestions]
-    else:
-        header = ["item", "rating", "likely liked", "because you liked"]
-        rows = [
-            [s.title, f"{s.rating:.2f}", f"{s.likely:.0%}", ", ".join(s.because)]
-            for s in suggestions
-        ]
-    result = {"suggestions": [vars(s) for s in suggestions], "decision": user.explain()}
-    say(result, as_json, table(header, *rows))
-
-
-def _rating(text: str) -> tuple[str, float]:
-    item, value = _split(text, "--rate", "ITEM=RATING")
-    try:
-        return item, float(value)
-    except ValueError:
-        raise UsageError(f"expected a number as the rating, got --rate {text!r}") from None
-
-
 def _split_users(
     data: Interactions, share: float, seed: int
 ) -> tuple[Interactions, Interactions | None]:
@@ -461,45 +209,6 @@ def _split_users(
     return data.of_users(np.sort(order[n_held_out:])), data.of_users(np.sort(order[:n_held_out]))
 
 
-def _columns(text: str | None) -> dict[str, str]:
-    parts = text.split(",") if text else []
-    return dict(_split(part, "--columns", "user=NAME,item=NAME") for part in parts)
-
-
-def _scale(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError:
-        raise UsageError(f"expected --scale such as 1,10, got {text!r}") from None
-    return low, high
-
-
-def _where(texts: list[str] | None) -> dict[str, Any]:
-    """Conditions on attributes: words, a number, or a range of numbers."""
-    return {name: _condition(text) for name, text in _pairs(texts, "--where", "NAME=VALUE")}
-
-
-def _condition(text: str) -> Any:
-    low, dots, high = text.partition("..")
-    try:
-        return (float(low), float(high)) if dots else float(text)
-    except ValueError:
-        return text.split("|")
-
-
-def _weight(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"expected --calibrate {name}=0.5 or so, got {name}={text}") from None
-
-
-def _pairs(texts: list[str] | None, option: str, form: str) -> list[tuple[str, str]]:
-    return [_split(text, option, form) for text in texts or []]
-
-
 def _sizes(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
@@ -507,8 +216,4 @@ def _sizes(text: str) -> list[int]:
         raise UsageError(f"expected --support such as 0,5,10, got {text!r}") from None
 
 
-def _split(text: str, option: str, form: str) -> tuple[str, str]:
-    name, equals, value = text.rpartition("=")
-    if not equals:
-        raise UsageError(f"expected {option} {form}, got {text!r}")
-    return name, value
+recommend_app.add_typer(list_commands)

@@ -121,6 +121,9 @@ class UserDecision(Decision):
     """What was decided for a user, and for the average training user."""
 
     usual: Decision
+    why: Annotated[
+        list[str], Field(description="What is done for this user unlike for others, and why.")
+    ] = []
 
 
 IgnoredItems = Annotated[list[str], Field(description="Unknown items that were left out.")]

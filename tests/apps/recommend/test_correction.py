@@ -34,17 +34,20 @@ def test_scores_that_are_right_are_kept(recommender):
     assert corrected.errors["the scores"] < 0.01 < corrected.errors["the recommender"]
 
 
-def test_scores_that_know_popular_items_alone_are_corrected_for_others(recommender):
+def test_scores_that_know_popular_items_alone_are_corrected_for_others():
     """They are right where an item has many ratings, and noise elsewhere."""
-    true, rng = part(LATER), np.random.default_rng(2)
-    counts = np.bincount(DATA.item[~LATER], minlength=40)
-    is_known = counts[true.item] >= np.median(counts[true.item])
-    noise = np.where(is_known, 0.1, 3.0) * rng.normal(size=len(is_known))
+    rng = np.random.default_rng(2)
+    later = rng.random(len(DATA.rating)) < 0.85
+    true, counts = part(later), np.bincount(DATA.item[~later], minlength=40)
+    noise = np.where(counts[true.item] >= 15, 0.1, 4.0) * rng.normal(size=later.sum())
     scores = replace(true, rating=true.rating + noise, scale=None)
-    corrected = correct_scores(scores, part(~LATER), true, recommender=recommender)
-    errors = np.abs(corrected.scores - true.rating)
-    assert errors.mean() < np.abs(noise).mean()
+    recommender = Recommender(meta=False).fit(part(~later))
+    corrected = correct_scores(scores, part(~later), true, recommender=recommender)
     assert corrected.model == "a blend by how much is known"
+    assert np.abs(corrected.scores - true.rating).mean() < np.abs(noise).mean()
+    assert corrected.errors[corrected.model] < min(
+        corrected.errors[name] for name in ("the scores", "the recommender")
+    )
 
 
 def test_scores_of_clicks_are_corrected_to_log_odds():

@@ -7,7 +7,7 @@ THRESHOLDS = [1.5, 2.5, 3.5, 4.5]
 def of_ratings(weights, thresholds, **options):
     decided = {"weights": {**USUAL["weights"], **weights}, "thresholds": thresholds}
     usual = {**USUAL, "thresholds": THRESHOLDS}
-    arguments = {"n_known": 5, "level": "by user", "kind": "meta", **options}
+    arguments = {"n_known": 5, "evidence": {}, "level": "by user", "kind": "meta", **options}
     return sentences(decided=decided, usual=usual, **arguments)
 
 
@@ -15,6 +15,8 @@ def test_a_base_that_counts_more_than_usual_is_named():
     first, second = of_ratings({"neighbours 1": 0.6}, THRESHOLDS)
     assert first.startswith("With 5 ratings of this user, weights by user did best")
     assert "known of the user counts more than usual (weight 0.60, usually 0.20)" in second
+    *_, second = of_ratings({"neighbours 1": 0.6}, THRESHOLDS, evidence={"neighbours": 1.0})
+    assert second.endswith("it predicts this user's own ratings from others better than usual.")
 
 
 def test_a_user_who_rates_lower_is_read_lower():
@@ -36,5 +38,5 @@ def test_what_is_the_same_for_all_users_is_said_to_be():
 def test_clicks_that_are_forgotten_faster_are_named():
     usual = {"weights": {"neighbours inf": 1.0, "neighbours 5": 0.0}}
     decided = {"weights": {"neighbours inf": 0.2, "neighbours 5": 0.8}}
-    found = sentences(5, decided, usual, "by user", "meta")
+    found = sentences(5, decided, usual, {}, "by user", "meta")
     assert any(s.startswith("The last few clicks count more than usual") for s in found)

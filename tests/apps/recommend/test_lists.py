@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quickstudy.apps.recommend import Recommender, generated
+from quickstudy.apps.recommend import Recommender, generated, memory
 from quickstudy.apps.recommend.filters import matching_items
 from quickstudy.apps.recommend.ranking import ranked
 from quickstudy.apps.recommend.reranking import reranked
@@ -43,6 +43,10 @@ def recommender(request):
     return Recommender(meta=False).fit(data)
 
 
+def genre_of(item):
+    return DATA.item_columns["genres"][DATA.items.index(item)][0]
+
+
 def adapted(recommender):
     history = ["item 3", "item 8"] if recommender.clicks_ else {"item 3": 5, "item 8": 4}
     return recommender.adapt(history)
@@ -50,10 +54,10 @@ def adapted(recommender):
 
 def test_lists_are_limited_to_attributes_and_may_have_what_was_seen(recommender):
     user = adapted(recommender)
-    genre = DATA.item_columns["genres"][3][0]
+    genre = genre_of("item 3")
     found = user.top_n(24, where={"genres": genre})
     assert found
-    assert {DATA.item_columns["genres"][DATA.items.index(s.item)][0] for s in found} == {genre}
+    assert {genre_of(s.item) for s in found} == {genre}
     assert "item 3" not in [s.item for s in found]
     seen = user.top_n(24, where={"genres": [genre]}, include_seen=True)
     assert {s.item for s in found} | {"item 3"} <= {s.item for s in seen}
@@ -113,15 +117,15 @@ def test_calibration_by_an_unknown_attribute_is_refused(recommender):
 
 def test_titles_are_searched_and_limited_to_attributes(recommender):
     assert recommender.search("ITEM 3 film")[0] == "item 3"
-    genre = DATA.item_columns["genres"][3][0]
+    genre = genre_of("item 3")
     among = recommender.search(n=30, where={"genres": genre})
-    assert {DATA.item_columns["genres"][DATA.items.index(i)][0] for i in among} == {genre}
+    assert set(map(genre_of, among)) == {genre}
 
 
 def test_lists_of_all_users_are_written_and_read(recommender, tmp_path):
     data = TRAINING.as_clicks() if recommender.clicks_ else TRAINING
     some = data.of_users(np.arange(7))
-    positions = recommender.top_all(some, 3, to=tmp_path / "lists.csv")
+    positions = recommender.top_all(some, 3, include_seen=True, to=tmp_path / "lists.csv")
     with (tmp_path / "lists.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["item"] for row in rows[:3]] == [recommender.items_[i] for i in positions[0]]
@@ -130,12 +134,21 @@ def test_lists_of_all_users_are_written_and_read(recommender, tmp_path):
     scores = np.array([float(row["score"]) for row in rows]).reshape(7, 3)
     assert (np.diff(scores, axis=1) <= 0).all()
     pyarrow = pytest.importorskip("pyarrow.parquet")
-    recommender.top_all(some, 3, to=tmp_path / "lists.parquet")
+    recommender.top_all(some, 3, include_seen=True, to=tmp_path / "lists.parquet")
     assert pyarrow.read_table(tmp_path / "lists.parquet")["item"].to_pylist() == [
         row["item"] for row in rows
     ]
     with pytest.raises(UsageError, match=r"ends in .csv or .parquet, got"):
         recommender.top_all(some, 3, to=tmp_path / "lists.txt")
+
+
+def test_users_that_are_divided_among_workers_get_what_they_get_in_one(recommender, monkeypatch):
+    joblib = pytest.importorskip("joblib")
+    data = TRAINING.as_clicks() if recommender.clicks_ else TRAINING
+    positions = recommender.top_all(data, 3)
+    monkeypatch.setattr(memory, "PAIRS_PER_CHUNK", 4 * N_OLD)
+    with joblib.parallel_config("threading"):
+        np.testing.assert_array_equal(recommender.top_all(data, 3, n_jobs=2), positions)
 
 
 def test_new_items_come_into_the_one_list_and_training_stays_as_it_is(recommender, tmp_path):

@@ -8,6 +8,7 @@ from quickstudy.apps.recommend import (
     Recommender,
     evaluate,
     generated,
+    learning,
     memory,
     user_folds,
 )
@@ -52,6 +53,18 @@ def test_users_in_parts_get_what_all_get_at_once(monkeypatch):
             one, other = (made.adapt({"item 3": 5}) for made in (whole, parts))
             np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.01)
         monkeypatch.undo()
+
+
+def test_of_many_users_some_teach_the_meta_level_and_all_the_bases(monkeypatch):
+    monkeypatch.setattr(learning, "MAX_META_USERS", 16)
+    assert list(map(len, learning.inner_folds(80, 0))) == [16]
+    recommender = Recommender(meta=False).fit(DATA)
+    assert len(recommender.examples_.targets) <= 16 * 6
+    expected = np.bincount(DATA.item, minlength=30)
+    np.testing.assert_array_equal(recommender.item_counts, expected)
+    parts = recommender.training_examples(DATA)
+    assert len(parts) == learning.N_FOLDS  # the guard holds some of them out
+    assert len(recommender.adapt({"item 3": 5}).top_n(3)) == 3
 
 
 def test_a_control_group_limits_what_is_there(tmp_path, monkeypatch):

@@ -52,13 +52,13 @@ def test_titles_are_never_markup(recommender):
 
 
 def test_suggestions_are_a_table_best_first():
-    first = Suggestion("1", "Alien", 4.514, 0.87, ["Aliens", "Emma"])
-    second = Suggestion("2", "Emma", 3.0, 0.5, [])
+    first = Suggestion("1", "Alien", 4.514, 0.87, ["Aliens", "Emma"], 4.0)
+    second = Suggestion("2", "Emma", 3.0, 0.5, [], 3.1)
     assert repr(first) == "Suggestion('Alien', rating=4.51, likely=0.87)"
     rows = Suggestions([first, second])._repr_html_().split("<tbody>")[1]
     assert "<td>Alien</td><td>4.51</td><td>87%</td><td>Aliens, Emma</td>" in rows
     assert rows.index("Alien</td>") < rows.index("Emma</td><td>3.00")
-    clicks = Suggestion("1", "Alien", None, 0.0123, [])
+    clicks = Suggestion("1", "Alien", None, 0.0123, [], 0.01)
     assert repr(clicks) == "Suggestion('Alien', likely=0.01)"
     assert "<td>Alien</td><td>1.2%</td>" in clicks._repr_html_()
     assert Suggestions()._repr_html_().count("<td>") == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quickstudy.apps.recommend.bases.base import Matrix
+from quickstudy.apps.recommend.bases.base import Matrix, shape_of
 from quickstudy.apps.recommend.bases.bayesian import BayesianMF
 from quickstudy.apps.recommend.explanation import sentences
 from quickstudy.apps.recommend.filters import matching_items, words_of
@@ -188,7 +188,8 @@ class AdaptedRecommender:
         level = recommender.meta_level_.level_for(self.ratings.nnz)
         decided, usual = named(level.decision(inputs)), named(level.decision())
         name = recommender.meta_level_.name_for(self.ratings.nnz)
-        why = sentences(self.ratings.nnz, decided, usual, name, level.kind)
+        evidence = level.evidence(inputs)
+        why = sentences(self.ratings.nnz, decided, usual, evidence, name, level.kind)
         return {"why": why, **decided, "usual": usual}
 
     def ask(self, n: int = 1, *, skip: Sequence[Any] = (), unknown: Unknown = "raise") -> list[str]:
@@ -214,7 +215,7 @@ class AdaptedRecommender:
         bayes = recommender.bases_.get("bayes")
         if isinstance(bayes, BayesianMF):
             known_part = recommender.known_part(self.ratings)
-            skipped = [i for i in known if i < known_part.shape[1]]
+            skipped = [i for i in known if i < shape_of(known_part)[1]]
             questions = bayes.ask(known_part, self.attributes, n, skipped)
         else:
             by_count = np.argsort(-recommender.item_counts, kind="stable")
@@ -241,7 +242,7 @@ class AdaptedRecommender:
         if new_items is None:
             contributions = base.contributions(known, self.attributes, items)  # (rated, items)
         else:
-            to_all = base.contributions(known, self.attributes, np.arange(known.shape[1]))
+            to_all = base.contributions(known, self.attributes, np.arange(shape_of(known)[1]))
             contributions = np.concatenate([to_all, new_items.mix(to_all)], 1)[:, items]
         is_liked, reasons = self._is_liked[: known.nnz], []  # new items come last
         for of_item in contributions.T:

@@ -110,7 +110,7 @@ def readable_columns(
     user: Column,
     item: Column,
     rating: Column | None,
-    time: Column | None,
+    time: Any,
     unreadable: Unreadable = "ignore",
 ) -> InteractionColumns:
     """Read the columns of interactions; rows that cannot be read are left out, with a warning.

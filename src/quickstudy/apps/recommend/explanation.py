@@ -24,6 +24,9 @@ PLAIN_NAMES = {
 MIN_SHARE = 0.05
 """A change of weight is named if it is at least this share of all weights."""
 
+MIN_EVIDENCE = 0.3
+"""Evidence, in standard deviations over users, from which on it is named as the reason."""
+
 MAX_BASES = 3
 """Changes that are named, at most."""
 
@@ -35,6 +38,7 @@ def sentences(
     n_known: int,
     decided: Mapping[str, Any],
     usual: Mapping[str, Any],
+    evidence: Mapping[str, float],
     level: str,
     kind: str,
 ) -> list[str]:
@@ -44,6 +48,8 @@ def sentences(
         n_known: Known ratings or clicks.
         decided, usual: What the meta-level decided for the user, and for the average training user:
             "weights" by configuration and, for ratings, "thresholds".
+        evidence: How much better each base predicts the user's own support than that of the average
+            user (see `MetaLevel.evidence`).
         level: The name of the level that serves users of whom so much is known.
         kind: Of that level: "meta", "blend" or "single".
     """
@@ -55,9 +61,8 @@ def sentences(
             f"With {known}, {chosen} did best on users left out of training: nothing is decided "
             "for this user alone."
         ]
-    because = "the description of the user" if n_known < 2 else "these, predicted from each other"
     found = [f"With {known}, weights by user did best on users left out of training."]
-    found += [f"{change}, says {because}." for change in _changes(decided, usual)]
+    found += _changes(decided, usual, evidence, f"{what}s" if n_known > 1 else "")
     if what == "rating":
         found += _shift(np.array(decided["thresholds"]), np.array(usual["thresholds"]))
     if len(found) == 1:
@@ -65,24 +70,33 @@ def sentences(
     return found
 
 
-def _changes(decided: Mapping[str, Any], usual: Mapping[str, Any]) -> list[str]:
-    """The bases whose weights differ most from the usual, and recent against earlier clicks."""
-    own, average = (_by_base(decision["weights"]) for decision in (decided, usual))
+def _changes(
+    decided: Mapping[str, Any], usual: Mapping[str, Any], evidence: Mapping[str, float], own: str
+) -> list[str]:
+    """The bases whose weights differ most from the usual, and recent against earlier clicks; `own`
+    is what the user has of which one can be predicted from others, or nothing."""
+    weights, average = (_by_base(decision["weights"]) for decision in (decided, usual))
     total = sum(map(abs, average.values())) + 1e-9
-    changes = {base: (own[base] - average[base]) / total for base in own}
+    changes = {base: (weights[base] - average[base]) / total for base in weights}
     largest = sorted(changes, key=lambda base: -abs(changes[base]))[:MAX_BASES]
-    found = [
-        f"{PLAIN_NAMES.get(base, base).capitalize()} counts "
-        f"{'more' if changes[base] > 0 else 'less'} than usual (weight {own[base]:.2f}, usually "
-        f"{average[base]:.2f})"
-        for base in largest
-        if abs(changes[base]) >= MIN_SHARE
-    ]
+    found = []
+    for base in largest:
+        if abs(changes[base]) < MIN_SHARE:
+            continue
+        more, z = changes[base] > 0, evidence.get(base, 0.0)
+        reason = "as how much is known, and what kind of user it is, suggest"
+        if own and (z > MIN_EVIDENCE if more else z < -MIN_EVIDENCE):
+            better = "better" if more else "worse"
+            reason = f"it predicts this user's own {own} from others {better} than usual"
+        found.append(
+            f"{PLAIN_NAMES.get(base, base).capitalize()} counts {'more' if more else 'less'} than "
+            f"usual (weight {weights[base]:.2f}, usually {average[base]:.2f}): {reason}."
+        )
     if "thresholds" not in decided:
         recent, usually = (_recent(decision["weights"]) for decision in (decided, usual))
         if abs(recent - usually) / total >= MIN_SHARE:
             more = "more" if recent > usually else "less"
-            found.append(f"The last few clicks count {more} than usual against earlier ones")
+            found.append(f"The last few clicks count {more} than usual against earlier ones.")
     return found
 
 

@@ -200,7 +200,7 @@ class TitleIndex:
     """
 
     def __init__(self, titles: Sequence[str], counts: Sequence[float] | np.ndarray) -> None:
-        by_popularity = np.argsort(-np.asarray(counts), kind="stable").tolist()
+        by_popularity = map(int, np.argsort(-np.asarray(counts), kind="stable"))
         self._titles = [(i, plain(titles[i])) for i in by_popularity]
 
     def search(self, text: str, n: int) -> list[int]:

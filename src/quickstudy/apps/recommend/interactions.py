@@ -165,7 +165,7 @@ class Interactions:
         user: Column,
         item: Column,
         rating: Column | None = None,
-        time: Column | None = None,
+        time: Any = None,
         *,
         users: Mapping[Any, Mapping[str, Any]] | None = None,
         items: Mapping[Any, Mapping[str, Any]] | None = None,

@@ -10,9 +10,10 @@ interactions of new items.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,11 +74,12 @@ class NewItems:
 
     def mix(self, values: np.ndarray) -> np.ndarray:
         """Values of known items mixed to those of new items, (..., I) -> (..., J)."""
-        rows = values.reshape(-1, values.shape[-1])
+        n_rows = math.prod(values.shape[:-1])
+        rows = values.reshape(n_rows, values.shape[-1])
         by_features = (rows @ self.projection) @ self.features.T
         by_users = (self.by_users @ rows.T).T
         mixed = by_features + self.trust * (by_users - by_features)
-        return mixed.reshape(*values.shape[:-1], -1)
+        return mixed.reshape(*values.shape[:-1], len(self.features))
 
     def extend(self, inputs: MetaInputs, is_seen: np.ndarray, clicks: bool) -> MetaInputs:
         """Inputs of the meta-level for known and new items.
@@ -199,18 +201,24 @@ def _mixed_items(
     weighted = known * (item_counts / (item_counts + ITEM_COUNT_DAMPING))[:, None]  # (I, D)
     penalty = np.diag([1e-9, *[ATTRIBUTE_RIDGE] * (features.shape[1] - 1)])
     projection = np.linalg.solve(weighted.T @ known + penalty, weighted.T).T  # (I, D)
+    mixed = NewItems(
+        new,
+        projection,
+        by_users=sparse.csr_matrix((len(new), n_known)),
+        trust=np.zeros(len(new)),
+        shifts=np.zeros(len(new)),
+        counts=np.zeros(len(new), int),
+    )
     if first is None:
-        first_users = sparse.csr_matrix((len(new), 0))
-        histories = sparse.csr_matrix((0, n_known))
-    else:
-        ratings = first.matrix()
-        histories, first_users = ratings[:, :n_known], ratings[:, n_known:].T.tocsr()
+        return mixed
+    ratings = first.matrix()
+    histories, first_users = ratings[:, :n_known], ratings[:, n_known:].T.tocsr()
     counts = np.diff(first_users.indptr)
     by_users = _in_common(entry_mask(first_users), entry_mask(histories), item_counts)
     has_items = np.asarray(by_users.sum(1)).ravel() > 0
     trust = has_items * counts / (counts + FIRST_USERS_DAMPING)
-    mixed = NewItems(new, projection, by_users, trust, np.zeros(len(new)), counts)
-    if recommender.clicks_ or not counts.any():
+    mixed = replace(mixed, by_users=by_users, trust=trust, counts=counts)
+    if recommender.clicks_:
         return mixed
     item_means = recommender.bases_["user_bias"].state()["item_means"]  # (I,)
     biases = damped_user_biases(residuals(histories, item_means), RATING_DAMPING)
@@ -218,7 +226,7 @@ def _mixed_items(
     new_item = np.repeat(np.arange(len(new)), counts)
     unexpected = first_users.data - biases[first_users.indices] - expected[new_item]  # (F,)
     shifts = np.bincount(new_item, unexpected, len(new)) / (counts + RATING_DAMPING)
-    return NewItems(new, projection, by_users, trust, shifts, counts)
+    return replace(mixed, shifts=shifts)
 
 
 def _in_common(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quickstudy.apps.recommend.bases.base import Matrix, users_of_entries
+from quickstudy.apps.recommend.bases.base import Matrix, shape_of, users_of_entries
 from quickstudy.apps.recommend.memory import chunks
 from quickstudy.errors import UsageError, require
 from quickstudy.files import disk_errors
@@ -68,7 +68,7 @@ def best_items(
         Positions and scores, (U, n) each: best first; -1 and -inf where fewer items are left.
     """
     options = {"n": n, "allowed": allowed, "include_seen": include_seen}
-    parts = list(chunks(*ratings.shape))
+    parts = list(chunks(*shape_of(ratings)))
     if n_jobs == 1 or len(parts) == 1:
         lists = [_best_of_part(recommender, ratings[p], users[p], **options) for p in parts]
     else:
@@ -76,7 +76,7 @@ def best_items(
         import joblib
 
         n_shards = min(len(parts), 4 * (n_jobs if n_jobs > 0 else os.cpu_count() or 1))
-        shards = [shard for shard in np.array_split(np.arange(ratings.shape[0]), n_shards)]
+        shards = np.array_split(np.arange(shape_of(ratings)[0]), n_shards)
         lists = joblib.Parallel(n_jobs)(
             joblib.delayed(best_items)(recommender, ratings[shard], users[shard], **options)
             for shard in shards
@@ -130,10 +130,10 @@ def write_lists(
     user, place = np.nonzero(positions >= 0)
     found = positions[user, place]
     table: dict[str, list[Any]] = {
-        "user": [users[u] for u in user],
+        "user": [users[int(u)] for u in user],
         "rank": (place + 1).tolist(),
-        "item": [items[i] for i in found],
-        "title": [titles[i] for i in found],
+        "item": [items[int(i)] for i in found],
+        "title": [titles[int(i)] for i in found],
         "score": scores[user, place].tolist(),
     }
     if path.suffix.lower() not in (".csv", ".parquet"):

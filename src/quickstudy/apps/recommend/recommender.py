@@ -5,32 +5,34 @@ Shapes: U users, I items, V rating values (1 for clicks), D attributes of a user
 
 from __future__ import annotations
 
-import hashlib
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from quickstudy.apps.recommend.adapted import AdaptedRecommender
 from quickstudy.apps.recommend.aligning import aligned
 from quickstudy.apps.recommend.attributes import AttributeEncoder
-from quickstudy.apps.recommend.bases.base import Base, Matrix, entry_mask
+from quickstudy.apps.recommend.bases.base import Base, Matrix, entry_mask, shape_of
 from quickstudy.apps.recommend.bases.external import ExternalClicks, ExternalRatings, Scorer
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
-from quickstudy.apps.recommend.cold_users import user_folds
 from quickstudy.apps.recommend.filters import matching_items
 from quickstudy.apps.recommend.history import clicks_of, ratings_of, row_of
 from quickstudy.apps.recommend.identifiers import Catalogue, TitleIndex, Unknown, identifier
-from quickstudy.apps.recommend.interactions import Interactions
-from quickstudy.apps.recommend.memory import check_memory
+from quickstudy.apps.recommend.interactions import Columns, Interactions
+from quickstudy.apps.recommend.learning import (
+    best_single_level,
+    check_data,
+    fit_bases,
+    guarded_level,
+    hashed,
+    on_levels,
+    training_examples,
+)
 from quickstudy.apps.recommend.meta_level import (
     ChoiceLevel,
     Configuration,
@@ -41,12 +43,8 @@ from quickstudy.apps.recommend.meta_level import (
     RatingLevel,
     UnorderedChoiceLevel,
 )
-from quickstudy.apps.recommend.meta_level.guard import (
-    GuardedLevel,
-    choose_by_size,
-    cross_validated_errors,
-)
-from quickstudy.apps.recommend.meta_level.inputs import SUPPORT_SIZES, configurations_of
+from quickstudy.apps.recommend.meta_level.guard import GuardedLevel
+from quickstudy.apps.recommend.meta_level.inputs import configurations_of
 from quickstudy.apps.recommend.meta_level.prior import shipped_prior
 from quickstudy.apps.recommend.new_items import NewItems, extended
 from quickstudy.apps.recommend.ranking import best_items, write_lists
@@ -59,21 +57,8 @@ from quickstudy.progress import track
 
 __all__ = ["Recommender"]
 
-N_FOLDS = 4
-"""Folds of training users. The meta-level learns from the users of a fold with bases that have not
-seen them."""
-
-MAX_META_USERS = 4000
-"""Users that the meta-level learns from, drawn at random where there are more."""
-
 TYPICAL_SUPPORT = 5
 """Known ratings or clicks of the average user that notebooks show."""
-
-BY_USER, ONE_BLEND = "by user", "one blend for all"
-"""Names of the meta-level and of one blend for all among the levels of a `GuardedLevel`."""
-
-MIN_USERS = 20
-"""Fewest training users with two ratings or more to learn from."""
 
 
 class Recommender:
@@ -84,8 +69,8 @@ class Recommender:
     Args:
         meta: Whether the meta-level decides for each user; otherwise the configuration that is best
             for the training users is used for all.
-        prior: Whether the meta-level starts from what it learned over other data sets, and is drawn
-            towards it; matters with few training users.
+        prior: Whether the meta-level may start from what it learned over other data sets, and be
+            drawn towards it, where that is better for training users; with 500 of them at most.
         extra_bases: Names in `META_LEARNED_BASES` of networks to add as bases of ratings; each
             takes minutes to train.
         scorers: Other recommenders as further bases, by name: functions from histories to scores
@@ -106,6 +91,7 @@ class Recommender:
         scale_: The lowest and highest possible rating.
         catalogue_: Looks up items by name or title.
         new_items_: Items that `with_items` added, or None.
+        level_class_, base_classes_: What is learned from data of this kind.
         clicks_, ordered_: Whether it learned from clicks, and whether their order is known.
         encoder_: Encodes users' attributes.
         single_levels_, examples_: After `fit` alone: a meta-level of each single configuration, and
@@ -170,15 +156,13 @@ class Recommender:
         """What the meta-level learns from: examples of the users of each inner fold, from bases
         that have not seen these users."""
         self._prepare(data)
-        data, n_users = self._on_levels(data), len(data.users)
-        parts, folds = [], _inner_folds(n_users, self.seed)
-        for fold in track(folds, "inner folds"):
-            others = np.setdiff1d(np.arange(n_users), fold)
-            bases = self._fit_bases(data.of_users(others))
-            for users in np.array_split(fold, math.ceil(N_FOLDS / len(folds))):
-                parts.append(self._examples(bases, data.of_users(users)))
-            del bases  # before others are learned
-        return parts
+        return training_examples(self, on_levels(data, self.rating_values_))
+
+    def guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
+        """For each support size the level that is best for users it has not learned from. Where it
+        is close, a single configuration is not taken: the others are judged by what they learn from
+        half of the users."""
+        return guarded_level(self, parts)
 
     def fit(self, data: Interactions) -> Self:
         """Learn the bases and the meta-level.
@@ -187,8 +171,7 @@ class Recommender:
             data: Ratings or clicks of training users.
 
         Raises:
-            DataError: If there are too few users or ratings, too many different ratings, or more
-                data than memory can hold.
+            DataError: If there are too few users or ratings, or more data than memory can hold.
         """
         parts = self.training_examples(data)
         self.examples_ = MetaExamples.concatenate(parts)
@@ -200,64 +183,23 @@ class Recommender:
             c: level.selection_error(self.examples_) for c, level in self.single_levels_.items()
         }
         self.best_configuration_ = min(errors, key=lambda configuration: errors[configuration])
-        self.meta_level_ = self.guarded_level(parts) if self.meta else self._best_single_level()
-        self.bases_ = self._fit_bases(self._on_levels(data))
+        self.meta_level_ = self.guarded_level(parts) if self.meta else best_single_level(self)
+        self.bases_ = fit_bases(self, on_levels(data, self.rating_values_))
         return self
 
     def _prepare(self, data: Interactions) -> None:
         """Set what is known of the data before anything is learned."""
-        self._check_data(data)
+        self.set_data_kind(data.clicks, ordered=data.time is not None)
+        self.scale_ = data.rating_range
+        self.rating_values_ = np.ones(1) if data.clicks else rating_levels(data.rating, self.scale_)
+        check_data(data)
         vars(self).pop("usual_scores", None)  # cached after an earlier fit
         self.items_, self.titles_ = data.items, data.titles or data.items
         self.catalogue_ = Catalogue(self.items_, self.titles_)
-        self.item_columns_, self.new_items_ = dict(data.item_columns), None
-        self.training_users_ = set(map(_hash, data.users))
+        self.item_columns_: Columns = dict(data.item_columns)
+        self.new_items_ = None
+        self.training_users_ = set(map(hashed, data.users))
         self.encoder_ = AttributeEncoder().fit(data.user_columns, len(data.users))
-
-    def _on_levels(self, data: Interactions) -> Interactions:
-        """The same interactions with each rating as the nearest of `rating_values_`."""
-        if data.clicks:
-            return data
-        return replace(data, rating=nearest_levels(data.rating, self.rating_values_), scale=None)
-
-    def _best_single_level(self) -> GuardedLevel:
-        name = str(self.best_configuration_)
-        level = self.single_levels_[self.best_configuration_]
-        return GuardedLevel({name: level}, [name] * len(SUPPORT_SIZES))
-
-    def guarded_level(self, parts: Sequence[MetaExamples]) -> GuardedLevel:
-        """For each support size the level that is best for users it has not learned from."""
-        kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
-        errors = {
-            name: cross_validated_errors(lambda part, k=kind: self.fit_meta_level(part, k), parts)
-            for name, kind in track(kinds.items(), "guards")
-        }
-        errors |= {str(c): level.errors(self.examples_) for c, level in self.single_levels_.items()}
-        chosen = choose_by_size(errors, self.examples_.inputs.n_known)
-        levels = {str(c): level for c, level in self.single_levels_.items()}
-        levels |= {
-            name: self.fit_meta_level(self.examples_, kind)
-            for name, kind in kinds.items()
-            if name in chosen
-        }
-        return GuardedLevel(levels, chosen)
-
-    def _check_data(self, data: Interactions) -> None:
-        self.set_data_kind(data.clicks, ordered=data.time is not None)
-        self.scale_ = data.rating_range
-        self.rating_values_ = (
-            np.ones(1) if data.clicks else rating_levels(data.rating, data.rating_range)
-        )
-        check_memory(len(data.users), len(data.items), len(data.rating), data.clicks)
-        n_usable = int((data.user_counts >= 2).sum())
-        if n_usable < MIN_USERS:
-            raise DataError(f"expected {MIN_USERS} users with two ratings each, got {n_usable}")
-        if data.clicks and data.time is None:
-            warnings.warn(
-                "the clicks have no times, so nothing is learned from their order, and evaluation "
-                "takes them in a random one: give a column of times if the order is known",
-                stacklevel=3,
-            )
 
     def adapt(
         self,
@@ -320,10 +262,10 @@ class Recommender:
         if not self.clicks_:
             levels = nearest_levels(known.data, self.rating_values_)
             known = Matrix((levels, known.indices, known.indptr), shape=known.shape)
-        inputs = self._level_class.inputs(self.bases_, known, users, self.rating_values_)
+        inputs = self.level_class_.inputs(self.bases_, known, users, self.rating_values_)
         if self.new_items_ is None:
             return inputs
-        is_seen = entry_mask(ratings)[:, known.shape[1] :].toarray() > 0
+        is_seen = entry_mask(ratings)[:, shape_of(known)[1] :].toarray() > 0
         return self.new_items_.extend(inputs, is_seen, self.clicks_)
 
     def known_part(self, ratings: Matrix) -> Matrix:
@@ -415,38 +357,26 @@ class Recommender:
         return positions
 
     def fit_meta_level(
-        self, examples: MetaExamples, kind: Kind, configuration: Configuration | None = None
+        self,
+        examples: MetaExamples,
+        kind: Kind,
+        configuration: Configuration | None = None,
+        *,
+        prior: bool = False,
     ) -> MetaLevel:
-        """Learn a meta-level from examples that the bases have not seen."""
+        """Learn a meta-level from examples that the bases have not seen, from the shipped prior if
+        asked for."""
         level = self.make_meta_level(kind, configuration)
-        use_prior = self.prior and kind != "single"
-        return level.fit(examples, shipped_prior(type(level).__name__) if use_prior else None)
-
-    def restore_meta_level(
-        self, names: Sequence[str], parameters: Mapping[str, Tensor]
-    ) -> GuardedLevel:
-        """The meta-level with these levels, whose `parameters` were saved."""
-        kinds: dict[str, Kind] = {BY_USER: "meta", ONE_BLEND: "blend"}
-        levels = {}
-        for i, name in enumerate(names):
-            level = self.make_meta_level(kinds.get(name, "single"), self.best_configuration_)
-            prefix = f"{i}."
-            level.parameters = {
-                key.removeprefix(prefix): value
-                for key, value in parameters.items()
-                if key.startswith(prefix)
-            }
-            levels[name] = level
-        return GuardedLevel(levels, [names[int(i)] for i in parameters["chosen"]])
+        return level.fit(examples, shipped_prior(type(level).__name__) if prior else None)
 
     @property
     def explaining_base(self) -> Base:
         """The base whose contributions explain suggestions."""
-        return self.bases_[self._level_class.EXPLAINING_BASE]
+        return self.bases_[self.level_class_.EXPLAINING_BASE]
 
     def make_meta_level(self, kind: Kind, configuration: Configuration | None = None) -> MetaLevel:
         """Make a meta-level that has not learned yet."""
-        return self._level_class(self.rating_values_, self.configurations_, kind, configuration)
+        return self.level_class_(self.rating_values_, self.configurations_, kind, configuration)
 
     def align(
         self, data: Interactions, *, cold: bool = True, unknown: Unknown = "ignore"
@@ -506,9 +436,11 @@ class Recommender:
 
     @property
     def item_vectors(self) -> np.ndarray:
-        """Factors of each item, whose cosine tells how similar two are, (I, K)."""
+        """Factors of each item less those of the average one, (I, K). Their cosine tells how
+        similar two items are."""
         factors = self.bases_["factors"].state()["item_factors"]
-        factors = factors if self.clicks_ else factors[:, 1:]
+        factors = factors if self.clicks_ else factors[:, 1:]  # without the user's bias
+        factors = factors - factors.mean(0)
         if self.new_items_ is None:
             return factors
         return np.concatenate([factors, self.new_items_.mix(factors.T).T])
@@ -557,12 +489,12 @@ class Recommender:
             names = ", ".join(self.extra_bases)
             raise UsageError(f"expected ratings for {names} to learn, got clicks")
         if clicks:
-            self._level_class: type[MetaLevel] = ChoiceLevel if ordered else UnorderedChoiceLevel
+            self.level_class_: type[MetaLevel] = ChoiceLevel if ordered else UnorderedChoiceLevel
         else:
-            self._level_class = RatingLevel
+            self.level_class_ = RatingLevel
         external = ExternalClicks if clicks else ExternalRatings
         self.base_classes_: dict[str, type[Base]] = {
-            **self._level_class.BASES,
+            **self.level_class_.BASES,
             **{name: META_LEARNED_BASES[name] for name in self.extra_bases},
         }
         for name, scorer in self.scorers.items():
@@ -571,28 +503,8 @@ class Recommender:
             self.base_classes_[name] = external.of(scorer)
         self.configurations_ = configurations_of(self.base_classes_)
 
-    def _fit_bases(self, data: Interactions) -> dict[str, Base]:
-        n_users, n_items = len(data.users), len(data.items)
-        users = self.encoder_(data.user_columns, n_users)
-        items = AttributeEncoder().fit(data.item_columns, n_items)(data.item_columns, n_items)
-        ratings = data.matrix()
-
-        def fitted(name: str) -> Base:
-            return self.base_classes_[name]().fit(ratings, users, items, self.seed)
-
-        networks = {name: fitted(name) for name in self.extra_bases}
-        names = [name for name in self.base_classes_ if name not in networks]
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy and SciPy free the lock
-            bases = dict(zip(names, pool.map(fitted, names), strict=True))
-        return {**bases, **networks}
-
-    def _examples(self, bases: dict[str, Base], data: Interactions) -> MetaExamples:
-        rng = np.random.default_rng(self.seed)
-        users = self.encoder_(data.user_columns, len(data.users))
-        return self._level_class.examples(bases, data, users, self.rating_values_, rng)
-
     def _check_cold(self, data: Interactions) -> None:
-        seen = [name for name in data.users if _hash(name) in self.training_users_]
+        seen = [name for name in data.users if hashed(name) in self.training_users_]
         if seen:
             more = f" and {len(seen) - 1} others" if len(seen) > 1 else ""
             raise DataError(
@@ -603,14 +515,3 @@ class Recommender:
     def _check_fitted(self) -> None:
         if not hasattr(self, "bases_"):
             raise UsageError("expected a fitted recommender: call fit, or load a saved one")
-
-
-def _inner_folds(n_users: int, seed: int) -> list[np.ndarray]:
-    """Folds of users for the meta-level to learn from, with `MAX_META_USERS` in all, or little
-    more. For each, the bases learn from all other users."""
-    folds = user_folds(n_users, max(N_FOLDS, n_users // MAX_META_USERS), seed)
-    return folds[: math.ceil(MAX_META_USERS / len(folds[0]))]
-
-
-def _hash(user: str) -> str:
-    return hashlib.sha256(user.encode()).hexdigest()[:16]

@@ -11,6 +11,7 @@ import torch
 
 from quickstudy.apps.recommend.attributes import AttributeEncoder
 from quickstudy.apps.recommend.identifiers import Catalogue
+from quickstudy.apps.recommend.learning import restored_level
 from quickstudy.apps.recommend.meta_level import Configuration
 from quickstudy.apps.recommend.new_items import NewItems
 from quickstudy.engine import checkpoints
@@ -123,7 +124,7 @@ def _restored(
         name: base().restore({key: t.numpy() for key, t in tensors.get(name, {}).items()})
         for name, base in restored.base_classes_.items()
     }
-    restored.meta_level_ = restored.restore_meta_level(state["levels"], tensors[META_LEVEL])
+    restored.meta_level_ = restored_level(restored, state["levels"], tensors[META_LEVEL])
     if NEW_ITEMS in tensors:
         arrays = {key: t.numpy() for key, t in tensors[NEW_ITEMS].items()}
         restored.new_items_ = NewItems.of(arrays)

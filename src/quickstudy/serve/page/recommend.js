@@ -25,6 +25,7 @@ const RATING_WORDS = {
   start: "What most people like. Rate a few, and it becomes yours.",
   because: "because you liked",
   remove: "Remove the rating of",
+  others: "Ask me something useful",
 };
 const CLICK_WORDS = {
   act: "Choose what you know",
@@ -36,6 +37,7 @@ const CLICK_WORDS = {
   start: "What most people begin with. Choose a few, and it becomes yours.",
   because: "because you chose",
   remove: "Remove",
+  others: "Show me others",
 };
 
 // ---- the user, stored over a reload ----
@@ -281,6 +283,7 @@ function byBase(weights) {
 }
 
 function drawDecision(decision) {
+  at("why").replaceChildren(...decision.why.map((textContent) => element("li", { textContent })));
   const weights = byBase(decision.weights);
   const usual = { weights: byBase(decision.usual.weights) };
   const all = [0, ...Object.values(weights), ...Object.values(usual.weights)];
@@ -448,6 +451,7 @@ async function start() {
   state = restore();
   words = about.clicks ? CLICK_WORDS : RATING_WORDS;
   at("rate-title").textContent = words.act;
+  at("others").textContent = words.others;
   at("rated-title").firstChild.textContent = `${words.done} `;
   at("about").textContent = about.demo
     ? `A demonstration: ${about.items} invented films, and the tastes of ${about.users} invented people`

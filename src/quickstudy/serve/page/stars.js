@@ -66,7 +66,7 @@ export function choice(title, isChosen, onChoice) {
 export function setRating(controls, rating) {
   if (controls.className === "choice") {
     controls.ariaPressed = rating === undefined ? "false" : "true";
-    controls.textContent = rating === undefined ? "Chose it" : "✓ Chosen";
+    controls.textContent = rating === undefined ? "Choose" : "✓ Chosen";
   } else if (controls.className === "slider") {
     const [input, output] = controls.children;
     const place = controls.scale.indexOf(rating);

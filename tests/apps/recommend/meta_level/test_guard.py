@@ -29,6 +29,15 @@ def test_a_ranking_that_differs_by_chance_does_not_count():
     assert chosen.count("exact") >= 4
 
 
+def test_where_it_is_close_the_preferred_candidate_is_taken():
+    one = RNG.random(len(SIZES))
+    close = one + 0.3 * RNG.permuted(np.tile([-1.0, 1.0], len(SIZES) // 2))
+    candidates = {"one": [one], "close": [close - close.mean() + one.mean() + 1e-3]}
+    assert choose_by_size(candidates, SIZES, ["close"]).count("close") >= 4
+    candidates["far"] = [one + 0.1]
+    assert "far" not in choose_by_size(candidates, SIZES, ["far"])
+
+
 def test_users_without_queries_do_not_count_in_the_ranking():
     nothing = np.full(len(SIZES), np.nan)
     assert choose_by_size(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
@@ -28,6 +28,7 @@ __all__ = [
     "residuals",
     "ridge_rows",
     "row_blocks",
+    "shape_of",
     "users_of_entries",
 ]
 
@@ -73,31 +74,29 @@ class Base(ABC):
             users: Their attributes, (U, D).
         """
 
-    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        """Predict each stored entry from the others of the same user, by each setting: (S, R).
+    def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        """Predict each stored entry from other entries of the same user, by each setting: (S, R).
 
-        Here every entry takes a prediction of its own; bases with a closed form override it.
+        Here from the other half; bases with a closed form override it, and predict from all others.
 
         Args:
             ratings: What is known of these users, (U, I).
             users: Their attributes, (U, D).
         """
         user = users_of_entries(ratings)
+        half = (np.arange(ratings.nnz) - ratings.indptr[user]) % 2  # (R,)
         predicted = np.empty((len(self.SETTINGS), ratings.nnz))
-        for chunk in chunks(ratings.nnz, ratings.shape[1]):
-            entries = np.arange(chunk.start, chunk.stop)
-            histories = ratings[user[chunk]]
-            own = histories.indptr[:-1] + entries - ratings.indptr[user[chunk]]
-            others = sparse.csr_matrix(
-                (
-                    np.delete(histories.data, own),
-                    np.delete(histories.indices, own),
-                    histories.indptr - np.arange(len(histories.indptr)),
-                ),
-                shape=histories.shape,
-            )
-            scores = self.predict(others, users[user[chunk]])  # (S, entries, I)
-            predicted[:, chunk] = scores[:, np.arange(len(entries)), ratings.indices[chunk]]
+        for chunk in chunks(len(users), shape_of(ratings)[1]):
+            in_chunk = (user >= chunk.start) & (user < chunk.stop)
+            for held_out in (0, 1):
+                known, entries = in_chunk & (half != held_out), in_chunk & (half == held_out)
+                others = sparse.csr_matrix(
+                    (ratings.data[known], (user[known] - chunk.start, ratings.indices[known])),
+                    shape=(chunk.stop - chunk.start, shape_of(ratings)[1]),
+                )
+                scores = self.predict(others, users[chunk])
+                at = user[entries] - chunk.start, ratings.indices[entries]
+                predicted[:, entries] = scores[:, at[0], at[1]]
         return predicted
 
     def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -163,6 +162,12 @@ def damped_user_biases(item_residuals: Matrix, damping: float) -> np.ndarray:
     return sums / (counts + damping) if damping > 0 else sums / np.maximum(counts, 1)
 
 
+def shape_of(matrix: Any) -> tuple[int, int]:
+    """The numbers of rows and columns of a sparse matrix."""
+    n_rows, n_columns = matrix.shape
+    return n_rows, n_columns
+
+
 def row_blocks(n_rows: int) -> Iterator[slice]:
     """Slices of at most `ROWS_PER_BLOCK` rows.
 
@@ -220,7 +225,7 @@ def ridge_rows(
         (U, K).
     """
     triangles = packed(factors[:, :, None] * factors[:, None, :])
-    solutions = np.empty((weights.shape[0], factors.shape[1]))
+    solutions = np.empty((shape_of(weights)[0], factors.shape[1]))
     for block in row_blocks(len(solutions)):
         gram = gram_matrices(weights[block], triangles) + penalty
         moments = np.asarray(targets[block] @ factors)  # (block, K)

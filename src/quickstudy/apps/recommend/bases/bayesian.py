@@ -188,7 +188,7 @@ class BayesianMF(Base):
         leverage = np.minimum(variance / self.noise_variance, MAX_LEVERAGE)
         return (ratings.data - predicted) / (1 - leverage)
 
-    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+    def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         """In closed form (see `leave_one_out_residuals`)."""
         prior = self._prior(ratings, users)
         by_setting = self._posteriors(ratings, prior, self.SETTINGS, self._triangles)

@@ -15,14 +15,14 @@ from abc import abstractmethod
 from typing import Self
 
 import numpy as np
-from scipy import sparse
-from scipy.linalg import lapack
+from scipy import linalg, sparse
 
 from quickstudy.apps.recommend.bases.base import (
     Base,
     Matrix,
     entry_mask,
     ridge_rows,
+    shape_of,
     users_of_entries,
 )
 from quickstudy.apps.recommend.bases.similarities import (
@@ -223,7 +223,8 @@ class EASE(DecayedClicks):
         n, attributes = len(self.kept), items[self.kept, 1:]
         side = sparse.csr_matrix(self.SIDE_INFORMATION_WEIGHT * users)
         x = sparse.hstack([self._of_kept(entry_mask(ratings)), side]).tocsr()  # (U, n + D)
-        gram = np.empty((x.shape[1], x.shape[1]))
+        n_columns = shape_of(x)[1]
+        gram = np.empty((n_columns, n_columns))
         by_item = x.T.tocsr()
         for start in range(0, len(gram), ITEMS_PER_BLOCK):
             block = slice(start, start + ITEMS_PER_BLOCK)
@@ -242,22 +243,22 @@ class EASE(DecayedClicks):
         n_clicks = np.maximum(_row_sums(weights), 1)[:, None]
         of_items = self._of_kept(weights).astype(np.float32) @ self.item_weights
         of_kept = self.SCORE_SCALE * (of_items + users @ self.attribute_weights) / np.sqrt(n_clicks)
-        if len(self.kept) == weights.shape[1]:
+        if len(self.kept) == shape_of(weights)[1]:
             return of_kept
-        scores = np.zeros(weights.shape)
+        scores = np.zeros(shape_of(weights))
         scores[:, self.kept] = of_kept
         return scores
 
     def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How far each click of one user, in the order stored, raises the scores of some items:
         (R, len(items))."""
-        position = np.full(ratings.shape[1], -1)
+        position = np.full(shape_of(ratings)[1], -1)
         position[self.kept] = np.arange(len(self.kept))
         rows, columns = position[ratings.indices][:, None], position[items][None]
         return np.where((rows >= 0) & (columns >= 0), self.item_weights[rows, columns], 0)
 
     def _of_kept(self, matrix: Matrix) -> Matrix:
-        return matrix if len(self.kept) == matrix.shape[1] else matrix[:, self.kept]
+        return matrix if len(self.kept) == shape_of(matrix)[1] else matrix[:, self.kept]
 
 
 class ImplicitALS(DecayedClicks):
@@ -346,8 +347,9 @@ def _decayed(clicks: Matrix, half_life: float) -> Matrix:
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
     """The inverse of a positive definite matrix, by Cholesky and in its memory."""
-    factor, failed = lapack.dpotrf(matrix.T, overwrite_a=True)  # upper triangle
-    inverse, failed_too = lapack.dpotri(factor, overwrite_c=True)
+    potrf, potri = linalg.get_lapack_funcs(("potrf", "potri"), (matrix,))
+    factor, failed = potrf(matrix.T, overwrite_a=True)  # upper triangle
+    inverse, failed_too = potri(factor, overwrite_c=True)
     if failed or failed_too:
         raise DataError("expected finite clicks and attributes, got some without a regression")
     for start in range(0, len(inverse), ITEMS_PER_BLOCK):

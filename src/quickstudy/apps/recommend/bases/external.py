@@ -7,7 +7,7 @@ Shapes: U users, I items, S settings.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -16,6 +16,7 @@ from quickstudy.apps.recommend.bases.base import (
     Base,
     Matrix,
     damped_item_means,
+    shape_of,
     users_of_entries,
 )
 from quickstudy.apps.recommend.memory import chunks
@@ -30,7 +31,10 @@ order. NaN where it has no score."""
 
 
 class _External(Base):
-    scorer: ClassVar[Scorer]
+    @staticmethod
+    def scorer(histories: Matrix) -> np.ndarray:
+        """See `Scorer`; `of` sets it."""
+        raise NotImplementedError
 
     @classmethod
     def of(cls, scorer: Scorer) -> type[_External]:
@@ -39,7 +43,7 @@ class _External(Base):
 
     def _scores(self, ratings: Matrix) -> np.ndarray:
         scores = np.asarray(self.scorer(ratings), float)
-        expected = len(ratings.indptr) - 1, ratings.shape[1]
+        expected = shape_of(ratings)
         if scores.shape != expected:
             raise DataError(
                 f"expected scores of all items for each history, {expected}, got {scores.shape}"

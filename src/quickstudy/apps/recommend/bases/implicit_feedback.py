@@ -152,8 +152,8 @@ class ExpectedGainMF(ImplicitFeedbackMF):
     def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         return self._ratings(super().predict(self._gains(ratings), users))
 
-    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        return self._ratings(super().leave_one_out(self._gains(ratings), users))
+    def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+        return self._ratings(super().cross_validated(self._gains(ratings), users))
 
     def _ratings(self, expected_gains: np.ndarray) -> np.ndarray:
         lowest, unit = self.rating_scale

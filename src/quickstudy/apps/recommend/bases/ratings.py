@@ -62,7 +62,7 @@ class UserBias(Base):
             ]
         )
 
-    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+    def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         errors = residuals(ratings, self.item_means)
         user, counts = users_of_entries(ratings), np.diff(ratings.indptr)
         sums = np.bincount(user, errors.data, len(counts))[user] - errors.data  # (R,)
@@ -112,7 +112,7 @@ class MatrixFactorization(Base):
         )  # (S, U, 1 + K)
         return self.item_means + user_factors @ self.item_factors.T
 
-    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+    def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         """In closed form: the residual of a ridge regression is divided by 1 - its leverage."""
         errors, user = residuals(ratings, self.item_means), users_of_entries(ratings)
         factors = self.item_factors[ratings.indices]  # (R, 1 + K)
@@ -175,7 +175,7 @@ class ItemKNN(Base):
             [baseline + weighted_errors / (total_similarity + float32(s)) for s in self.SETTINGS]
         )
 
-    def leave_one_out(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+    def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         errors = residuals(ratings, self.item_means)
         predicted = np.empty((len(self.SETTINGS), ratings.nnz))
         for first, last in zip(ratings.indptr[:-1], ratings.indptr[1:], strict=True):

@@ -6,12 +6,13 @@ Shapes: U users, I items.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from quickstudy.apps.recommend import memory
-from quickstudy.apps.recommend.bases.base import Matrix
+from quickstudy.apps.recommend.bases.base import Matrix, shape_of
 
 __all__ = ["Similarity", "among_items", "nearest_items", "weighted_sums", "without_diagonal"]
 
@@ -56,17 +57,18 @@ def without_diagonal(matrix: sparse.csr_matrix) -> Similarity:
     matrix.setdiag(0)
     matrix.eliminate_zeros()
     if matrix.nnz > memory.MAX_SIMILARITIES:
-        columns, n_rows = matrix.T.tocsr(), max(1, PAIRS_PER_BLOCK // matrix.shape[0])
-        k = max(1, memory.MAX_SIMILARITIES // matrix.shape[0])
-        blocks = (columns[i : i + n_rows].toarray() for i in range(0, matrix.shape[0], n_rows))
+        n_items = shape_of(matrix)[0]
+        columns, n_rows = matrix.T.tocsr(), max(1, PAIRS_PER_BLOCK // n_items)
+        k = max(1, memory.MAX_SIMILARITIES // n_items)
+        blocks = (columns[i : i + n_rows].toarray() for i in range(0, n_items, n_rows))
         matrix = sparse.vstack([_largest(block, k) for block in blocks], "csr").T.tocsr()
     return _compact(matrix)
 
 
 def weighted_sums(weights: Matrix, similarity: Similarity) -> np.ndarray:
     """Sums of the similarities to each user's items, (U, I) @ (I, I) -> (U, I), float32."""
-    sums = weights.astype(np.float32) @ similarity
-    return sums.toarray() if sparse.issparse(sums) else np.asarray(sums)
+    sums: Any = weights.astype(np.float32) @ similarity
+    return sums.toarray() if sparse.issparse(sums) else sums
 
 
 def among_items(similarity: Similarity, items: np.ndarray) -> np.ndarray:
@@ -85,5 +87,5 @@ def _largest(rows: np.ndarray, k: int) -> sparse.csr_matrix:
 
 
 def _compact(matrix: sparse.csr_matrix) -> Similarity:
-    n_items = matrix.shape[0]
+    n_items = shape_of(matrix)[0]
     return matrix.toarray() if matrix.nnz > MAX_DENSITY * n_items**2 else matrix

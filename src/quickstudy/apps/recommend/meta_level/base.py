@@ -228,6 +228,11 @@ class MetaLevel(ABC):
         return {name: [float(x) for x in row[0]] for name, row in decided.items()}
 
     @abstractmethod
+    def evidence(self, inputs: MetaInputs) -> dict[str, float]:
+        """How much better each base predicts the own support of the one user of these inputs than
+        it predicts that of the average training user, in standard deviations, by its name."""
+
+    @abstractmethod
     def _decide(self, user_features: Tensor, inputs: LevelInputs | None) -> dict[str, Tensor]:
         """For users with these meta-features, (N, F): the "weights", (N, C), and more; without
         inputs no step is taken."""

@@ -23,6 +23,7 @@ from quickstudy.apps.recommend.meta_level.base import (
     LevelInputs,
     MetaLevel,
     newton_step,
+    tensor,
 )
 from quickstudy.apps.recommend.meta_level.inputs import (
     Configuration,
@@ -44,6 +45,9 @@ N_POSITIVES = 10
 
 N_NEGATIVES = 300
 """Items that are sampled into the denominator of the softmax, for each example."""
+
+N_OWN_FEATURES = 5
+"""Meta-features of a user that come before the log ranks of the user's own clicks."""
 
 N_REFERENCES = 100
 """Items, at most, that a user's own clicks are compared with."""
@@ -214,6 +218,14 @@ class ChoiceLevel(MetaLevel):
             "log_inverse_temperature": torch.zeros(()),
             "log_precisions": torch.full((len(self.configurations),), self.INITIAL_LOG_PRECISION),
         }
+
+    def evidence(self, inputs: MetaInputs) -> dict[str, float]:
+        standardised = self._standardised(tensor(inputs.user_features))[0]
+        log_ranks = standardised[N_OWN_FEATURES:][: len(self.configurations)]
+        by_base: dict[str, list[float]] = {}
+        for configuration, z in zip(self.configurations, log_ranks, strict=True):
+            by_base.setdefault(configuration.base, []).append(-float(z))
+        return {name: float(np.mean(values)) for name, values in by_base.items()}
 
     def _decide(self, user_features: Tensor, inputs: LevelInputs | None) -> dict[str, Tensor]:
         weights = self._weights(self._standardised(user_features))

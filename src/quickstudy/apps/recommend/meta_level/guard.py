@@ -26,6 +26,9 @@ __all__ = ["GuardedLevel", "choose_by_size", "cross_validated_errors"]
 SIZE_BOUNDARIES = tuple((a + b) / 2 for a, b in pairwise(SUPPORT_SIZES))
 """Between the numbers of known interactions to which the choices for `SUPPORT_SIZES` apply."""
 
+MIN_EXAMPLES = 20
+"""Fewest held-out users of a support size to choose by."""
+
 Errors = Sequence[np.ndarray]
 """What `MetaLevel.errors` returns."""
 
@@ -76,26 +79,34 @@ class GuardedLevel:
         return {**found, "chosen": torch.tensor([names.index(name) for name in self.chosen])}
 
 
-def choose_by_size(errors: Mapping[str, Errors], sizes: np.ndarray) -> list[str]:
+def choose_by_size(
+    errors: Mapping[str, Errors], sizes: np.ndarray, preferred: Sequence[str] = ()
+) -> list[str]:
     """The best candidate for each of `SUPPORT_SIZES`.
 
     Of the candidates whose ranking is not worse than the best by more than the standard error of
-    the paired difference, the one with the lowest error.
+    the paired difference, the one with the lowest error; or the best preferred one, if its error is
+    as close to that.
 
     Args:
-        errors: Of each candidate, on the same examples; the first is taken where there are none.
-        sizes: The support size of each example, (N,).
+        errors: Of each candidate, on the same examples.
+        sizes: The support size of each example, (N,). With fewer than `MIN_EXAMPLES` of a size, the
+            choice for the next smaller one holds, or the first candidate.
+        preferred: Names of candidates to take where it is close.
 
     Example:
-        >>> good, bad = np.zeros(20), np.random.default_rng(0).random(20)
-        >>> sizes = np.repeat([0, 5], 10)
+        >>> good, bad = np.zeros(40), np.random.default_rng(0).random(40)
+        >>> sizes = np.repeat([0, 5], 20)
         >>> choose_by_size({"meta": [np.where(sizes > 0, good, bad)], "blend": [bad / 2]}, sizes)
-        ['blend', 'meta', 'meta', 'meta', 'meta', 'meta']
+        ['blend', 'blend', 'blend', 'meta', 'meta', 'meta']
     """
-    return [
-        _best({name: [e[sizes == size] for e in errors[name]] for name in errors})
-        for size in SUPPORT_SIZES
-    ]
+    chosen = [next(iter(errors))]
+    for size in SUPPORT_SIZES:
+        rows = sizes == size
+        of_size = {name: [e[rows] for e in errors[name]] for name in errors}
+        enough = rows.sum() >= MIN_EXAMPLES
+        chosen.append(_best(of_size, preferred) if enough else chosen[-1])
+    return chosen[1:]
 
 
 def cross_validated_errors(
@@ -121,21 +132,22 @@ def _nearest_sizes(n_known: np.ndarray) -> np.ndarray:
     return np.searchsorted(SIZE_BOUNDARIES, n_known, side="right")
 
 
-def _best(errors: Mapping[str, Errors]) -> str:
-    names = list(errors)
-    if not len(errors[names[0]][0]):
-        return names[0]
-    candidates = names
-    for k in range(1, len(errors[names[0]])):
-        ranking = {name: errors[name][k] for name in names}
-        best = min(candidates, key=lambda name: np.nan_to_num(np.nanmean(ranking[name])))
-        candidates = [n for n in candidates if not _is_worse(ranking[n], ranking[best])]
-    return min(candidates, key=lambda name: np.nanmean(errors[name][0]))
+def _best(errors: Mapping[str, Errors], preferred: Sequence[str]) -> str:
+    candidates, first = list(errors), next(iter(errors))
+    for k in range(1, len(errors[first])):
+        ranking = {name: errors[name][k] for name in candidates}
+        if np.isfinite(ranking[candidates[0]]).sum() >= MIN_EXAMPLES:
+            best = min(candidates, key=lambda name: np.nanmean(ranking[name]))
+            candidates = [n for n in candidates if not _is_worse(ranking[n], ranking[best])]
+    best = min(candidates, key=lambda name: np.mean(errors[name][0]))
+    close = [n for n in candidates if not _is_worse(errors[n][0], errors[best][0])]
+    close = [name for name in close if name in preferred] or [best]
+    return min(close, key=lambda name: np.mean(errors[name][0]))
 
 
 def _is_worse(errors: np.ndarray, best: np.ndarray) -> bool:
     """Whether a mean error is higher by more than the standard error of the paired difference."""
     difference = errors - best
     difference = difference[np.isfinite(difference)]
-    n = len(difference)
-    return n > 1 and bool(difference.mean() > difference.std(ddof=1) / np.sqrt(n))
+    mean, deviation = difference.mean(), difference.std(ddof=1)
+    return bool(mean > deviation / np.sqrt(len(difference)))

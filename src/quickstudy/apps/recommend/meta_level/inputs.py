@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from quickstudy.apps.recommend.bases.base import Base, Matrix
+from quickstudy.apps.recommend.bases.base import Base, Matrix, shape_of
 from quickstudy.apps.recommend.interactions import Interactions
 
 __all__ = [
@@ -55,7 +55,7 @@ def configurations_of(bases: Mapping[str, Base | type[Base]]) -> list[Configurat
 def base_predictions(bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray) -> np.ndarray:
     """What each configuration predicts, (U, I, C), float32."""
     n_configurations = sum(len(base.SETTINGS) for base in bases.values())
-    predictions = np.empty((n_configurations, *ratings.shape), np.float32)
+    predictions = np.empty((n_configurations, *shape_of(ratings)), np.float32)
     start = 0
     for base in bases.values():
         stop = start + len(base.SETTINGS)

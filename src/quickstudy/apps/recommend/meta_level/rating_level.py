@@ -133,7 +133,7 @@ class RatingLevel(MetaLevel):
         ]
         posterior = bayes.posterior(ratings, users)
         left_out = bayes.leave_one_out_residuals(ratings, posterior) / star  # (R,)
-        own = np.concatenate([base.leave_one_out(ratings, users) for base in bases.values()])
+        own = np.concatenate([base.cross_validated(ratings, users) for base in bases.values()])
         user_features = np.column_stack(
             [
                 np.log1p(n_ratings),
@@ -296,6 +296,12 @@ class RatingLevel(MetaLevel):
         """p_v, (T,): where each threshold lies, from -1 to 1."""
         n = len(self.rating_values) - 1
         return torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
+
+    def evidence(self, inputs: MetaInputs) -> dict[str, float]:
+        standardised = self._standardised(tensor(inputs.user_features))[0]
+        names = list(RATING_BASES)[1:]  # as in `_log_error_ratios`, which come last
+        log_error_ratios = standardised[len(standardised) - len(names) :]
+        return {name: -float(z) for name, z in zip(names, log_error_ratios, strict=True)}
 
     def _decide(self, user_features: Tensor, inputs: LevelInputs | None) -> dict[str, Tensor]:
         users = self._standardised(user_features)
