@@ -87,8 +87,8 @@ def pages() -> dict[Path, str]:
                 made = _beside_published({k: reports[k] for k in CHOSEN})
             elif name == "guide":
                 made = _guide(reports)
-            elif name == "without_labels":
-                made = _without_labels(reports)
+            elif name in WITHOUT_LABELS:
+                made = _without_labels(reports, WITHOUT_LABELS[name])
             else:
                 made = _table({k: v for k, v in reports.items() if name in ("all", k)})
             return f"<!-- measured: {name} -->\n{made}<!-- end of measured -->"
@@ -181,16 +181,19 @@ def _guide(reports: dict[str, dict[str, Any]]) -> str:
     return _with_notes(lines)
 
 
-def _without_labels(reports: dict[str, dict[str, Any]]) -> str:
-    """A row a recipe, a column a kind of task on Omniglot, with the paper's figure in brackets."""
-    titles = [f"{n_way}-way {n_shot}-shot" for n_way in (5, 20) for n_shot in (1, 5)]
+def _without_labels(reports: dict[str, dict[str, Any]], rows: dict[str, str]) -> str:
+    """A row a recipe, a column a kind of task, with the paper's figure in brackets."""
+    kept = {name: words for name, words in rows.items() if name in reports}
+    entries: dict[str, dict[str, Any]] = {}
+    for name in kept:
+        (column,) = reports[name]["test"]["results"].values()
+        entries[name] = {entry["title"]: entry for entry in column}
+    known = [f"{n_way}-way {n_shot}-shot" for n_way in (5, 20) for n_shot in (1, 5)]
+    titles = [title for title in known if any(title in each for each in entries.values())]
     lines = ["| trained | " + " | ".join(titles) + " | in |", "|" + "---|" * (len(titles) + 2)]
-    for name, words in WITHOUT_LABELS.items():
-        if name not in reports:
-            continue
-        (entries,) = reports[name]["test"]["results"].values()
-        by_title = {entry["title"]: entry for entry in entries}
-        cells = [_beside(by_title[title]) if title in by_title else "" for title in titles]
+    for name, words in kept.items():
+        each = entries[name]
+        cells = [_beside(each[title]) if title in each else "" for title in titles]
         minutes = f"{reports[name]['train']['seconds'] / 60:.0f} min"
         first = f"{words}, `{name}`{_provenance_mark(reports[name])}"
         lines.append("| " + " | ".join([first, *cells, minutes]) + " |")
@@ -302,17 +305,25 @@ GUIDE = (
 """Rows of the guide to the learners: page, paper, recipe and test."""
 
 WITHOUT_LABELS = {
-    "local_matching_omniglot_unlabelled": "[local matching](algorithms/local_matching.md)",
-    "psco_omniglot": "[PsCo](algorithms/psco.md)",
-    "protoclr_omniglot": "[ProtoCLR](algorithms/protoclr.md)",
-    "umtra_maml_omniglot": "[UMTRA](algorithms/umtra.md) over MAML",
-    "cactus_protonet_omniglot": "[CACTUs](algorithms/cactus.md) over prototypical networks",
-    "cactus_maml_omniglot": "CACTUs over MAML",
-    "local_matching_omniglot": "with labels: local matching",
-    "prototypical_omniglot": "with labels: prototypical networks",
-    "maml_omniglot": "with labels: MAML",
+    "without_labels_omniglot": {
+        "local_matching_omniglot_unlabelled": "[local matching](algorithms/local_matching.md)",
+        "protoclr_omniglot": "[ProtoCLR](algorithms/protoclr.md)",
+        "psco_omniglot": "[PsCo](algorithms/psco.md)",
+        "cactus_protonet_omniglot": "[CACTUs](algorithms/cactus.md) over prototypical networks",
+        "umtra_maml_omniglot": "[UMTRA](algorithms/umtra.md) over MAML",
+        "cactus_maml_omniglot": "CACTUs over MAML",
+        "local_matching_omniglot": "with labels: local matching",
+        "prototypical_omniglot": "with labels: prototypical networks",
+        "maml_omniglot": "with labels: MAML",
+    },
+    "without_labels_caltech": {
+        "local_matching_caltech_unlabelled": "local matching",
+        "local_matching_caltech_untrained": "not at all: local matching",
+        "nearest_centroid_caltech": "not at all: nearest mean of pixels",
+        "local_matching_caltech": "with labels: local matching",
+    },
 }
-"""Rows of the table of what training without labels reaches: recipe, and what it is."""
+"""Tables of what training without labels reaches: for each recipe, what it is."""
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["write"]:

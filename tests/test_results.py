@@ -49,7 +49,12 @@ def test_an_interval_by_an_older_formula_and_a_tree_with_changes_are_marked(resu
     assert f"\n‡ {results.MARKS['‡']}\n" in changed
 
 
-def test_the_table_without_labels_has_a_row_a_kept_recipe_and_a_column_a_kind_of_task(results):
-    made = results._without_labels({"psco_omniglot": report(), "other": report()})
-    assert "(algorithms/psco.md), `psco_omniglot` | 50.00 ± 6.00 (49.0) |  |  |  | 1 min |" in made
-    assert "other" not in made
+def test_a_table_without_labels_has_a_row_a_kept_recipe_and_a_column_a_kind_of_task(results):
+    reports = {"x": report(), "y": report({"title": "20-way 1-shot"}), "other": report()}
+    lines = results._without_labels(reports, {"x": "one", "y": "two", "absent": "three"}).split(
+        "\n"
+    )
+    assert lines[0] == "| trained | 5-way 1-shot | 20-way 1-shot | in |"
+    assert lines[2] == "| one, `x` | 50.00 ± 6.00 (49.0) |  | 1 min |"
+    assert lines[3] == "| two, `y` |  | 50.00 ± 6.00 (49.0) | 1 min |"
+    assert len(lines) == 5
