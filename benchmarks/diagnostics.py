@@ -6,14 +6,15 @@ is none.
 
 Each fault is planted with 20 seeds, and the same measure looks at as many healthy cases; wrong
 labels with 200, since a case takes milliseconds. Tasks are of generated classes (Gaussian, 16
-numbers an example) or of scikit-learn's digits, on which no threshold was chosen. Also: how often
-the MMD test rejects two samples of one distribution, in 1,000 draws. Each measure is written to
+numbers an example), of scikit-learn's digits, or of Omniglot's characters. Also: how often the MMD
+test rejects two samples of one distribution, in 1,000 draws. Each measure is written to
 benchmarks/results/diagnostics.json once it is done, with what made it.
 """
 
 import json
 import sys
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from quickstudy import MAML, EpisodeSampler, PrototypicalNetworks, meta_train
 from quickstudy.diagnostics.diversity import probe_of, task_vectors, vendi_score
+from quickstudy.diagnostics.features import embed
 from quickstudy.diagnostics.finding import Finding, Skipped
 from quickstudy.diagnostics.memorisation import shuffled_labels
 from quickstudy.diagnostics.mismatch import mmd_test
 from quickstudy.diagnostics.novelty import TrainingStatistics, novelty
 from quickstudy.diagnostics.support import mislabelled, unit_vectors
-from quickstudy.diagnostics.tables import leaking_column
+from quickstudy.diagnostics.tables import leaking_column, suspect_rows
 from quickstudy.diagnostics.tasks import label_order, leaked_queries
 from quickstudy.experiments.provenance import provenance
+from quickstudy.experiments.run import load_run
 from quickstudy.files import locked, read_json, write_atomically
 from quickstudy.nn import MLP, Flatten
 from quickstudy.progress import track
 from quickstudy.tasks import Batch, ClassData, Episode, Support, Tasks
+from quickstudy.tasks.datasets import load_dataset
 
 RESULTS = Path(__file__).parent / "results" / "diagnostics.json"
 SEEDS, NULL_DRAWS, WAYS = 20, 1000, 4
@@ -137,20 +145,48 @@ def shifted_domain(seed: int, fault: bool) -> Finding:
     return novelty(statistics, learner, moved)
 
 
-def wrong_label(seed: int, fault: bool) -> Finding:
-    """One of 25 digits, five of each of five classes."""
-    x, y = digits()
+@cache
+def characters() -> tuple[NDArray[Any], NDArray[Any]]:
+    """Characters of Omniglot's evaluation alphabets, embedded by the run "handwriting", which was
+    not trained on them, and their labels."""
+    recipe, learner = load_run("handwriting")
+    data = load_dataset("omniglot", "evaluation", image_size=recipe.data.image_size)
+    drawn = np.random.default_rng(0).permutation(data.n_classes)[:40]
+    rows = data.index[drawn, :10].flatten()
+    features = embed(learner, data.rows(rows))
+    assert features is not None
+    return features.numpy(), np.repeat(np.arange(40), 10)
+
+
+def wrong_label(seed: int, fault: bool, data: Callable[[], Any] = digits) -> Finding:
+    """One of 25 examples, five of each of five labels: one of a label is of another class."""
+    x, y = data()
     rng = np.random.default_rng(seed)
-    drawn = [rng.choice(np.flatnonzero(y == c), 5, replace=False) for c in rng.permutation(10)[:5]]
-    labels = np.repeat(np.arange(5), 5)
-    at = int(rng.integers(25))
+    classes = rng.permutation(np.unique(y))[:5]
+    drawn = np.stack([rng.choice(np.flatnonzero(y == c), 6, replace=False) for c in classes])
+    label, other = rng.choice(5, 2, replace=False)
+    at = int(rng.integers(5))
     if fault:
-        labels[at] = (labels[at] + rng.integers(1, 5)) % 5
-    found = mislabelled(unit_vectors(x[np.concatenate(drawn)], standardise=True), labels)
+        drawn[label, at] = drawn[other, 5]
+    vectors = unit_vectors(x[drawn[:, :5].ravel()], standardise=data is digits)
+    found = mislabelled(vectors, np.repeat(np.arange(5), 5))
     assert not isinstance(found, Skipped)
-    if fault and found.examples != (at,):  # it named another example
+    if fault and found.examples != (5 * label + at,):  # it named another example
         return Finding(found.measure, "fine", found.value, found.verdict)
     return found
+
+
+def wrong_rows(seed: int, fault: bool) -> Finding:
+    """5 % of 300 rows of scikit-learn's breast cancer table have the other label."""
+    table: Any = load_breast_cancer(return_X_y=True)
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(table[1]), 300, replace=False)
+    x, y = table[0][rows], table[1][rows]
+    if fault:
+        y[rng.choice(300, 15, replace=False)] ^= 1
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    probabilities: Any = cross_val_predict(model, x, y, cv=5, method="predict_proba")
+    return suspect_rows(probabilities, y)
 
 
 def leak_column(seed: int, fault: bool) -> Finding:
@@ -168,6 +204,8 @@ FAULTS: dict[str, tuple[Callable[[int, bool], Finding], int]] = {
     "shifted domain": (shifted_domain, SEEDS),
     "one repeated task": (repeated_task, SEEDS),
     "one wrong label of 25": (wrong_label, 10 * SEEDS),
+    "one wrong label of 25 characters": (partial(wrong_label, data=characters), 10 * SEEDS),
+    "wrong labels in a table": (wrong_rows, SEEDS),
     "a column that leaks": (leak_column, SEEDS),
     "memorisation": (memorisation, SEEDS),
 }

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
-from torch import nn
 
 from diagnostics import WAYS, in_fixed_order, tasks
 from quickstudy import MAML, EpisodeSampler, PrototypicalNetworks, meta_test, meta_train
@@ -31,7 +30,7 @@ from quickstudy.tasks.datasets import load_dataset
 from quickstudy.tasks.permuted_labels import PermutedLabels
 
 RESULTS = Path(__file__).parent / "results" / "guards.json"
-SEEDS, N_TEST = 5, 150
+SEEDS, N_TEST = 3, 150
 NEW = 1000
 """Added to the seed of classes that no learner is trained on."""
 
@@ -132,21 +131,17 @@ def overfitting(seed: int) -> tuple[float, float, float]:
 
 
 def one_sided(seed: int) -> tuple[float, float, float]:
-    """10 of 200 classes are of the second group, in place of 100; groups are drawn alike
+    """30 of 600 classes are of the second group, in place of 300; groups are drawn alike
     (`balance_groups`). Tests have as many classes of both."""
-    data = noisy_classes(seed, 200, rare=10)
+    data = noisy_classes(seed, 600, rare=30)
     families = (
-        episodes(noisy_classes(seed, 200, rare=100), seed),
+        episodes(noisy_classes(seed, 600, rare=300), seed),
         episodes(data, seed),
         episodes(data, seed, balance_groups=True),
     )
-
-    def make() -> Learner:
-        return PrototypicalNetworks(nn.Linear(SIZE, SIGNAL))
-
     new = episodes(noisy_classes(NEW + seed, 40, rare=20), seed)
     first, second, third = (
-        accuracy(trained(make, family, seed, steps=400), new) for family in families
+        accuracy(trained(comparing, family, seed, steps=400), new) for family in families
     )
     return first, second, third
 

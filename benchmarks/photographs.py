@@ -92,7 +92,7 @@ def in_process(n: int) -> dict[str, float]:
 
 
 def table(folders: dict[str, dict[str, float]]) -> str:
-    lines = ["| photographs | own memory, MB | pages of the file, MB |", "|---|---|---|"]
+    lines = ["| photographs | own memory, MB | pages of files, MB |", "|---|---|---|"]
     for n, found in folders.items():
         lines.append(
             f"| {int(n):,} | {found['RssAnon'] / 1e6:.0f} | {found['RssFile'] / 1e6:.0f} |"

@@ -8,6 +8,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# And for those processes, the package is compiled once, whatever the environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 import pytest
 import torch
 
@@ -20,17 +23,14 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "data(name): needs a data set that may be absent")
 
 
-FIRST = ("test_faults.py", "test_site.py", "test_project.py", "test_real_data.py")
-"""Files whose tests come first.
-
-Those that fork: a process in which libraries have started threads cannot. Then those that take
-long, so that no process waits for another at the end.
-"""
-
-
 def pytest_collection_modifyitems(items):
-    order = {name: n for n, name in enumerate(FIRST)}
-    items.sort(key=lambda item: order.get(item.path.name, len(FIRST)))
+    """Tests that fork come first: a process in which libraries have started threads cannot.
+
+    Then those that take long, so that no process waits for another at the end.
+    """
+    first = ("test_faults.py", "test_site.py", "test_project.py", "test_real_data.py")
+    order = {name: n for n, name in enumerate(first)}
+    items.sort(key=lambda item: order.get(item.path.name, len(first)))
 
 
 def pytest_collection_finish():

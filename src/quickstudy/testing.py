@@ -94,7 +94,7 @@ def train_until(
     """Meta-train until a validation is better than a score, for tests of what was learned.
 
     Adam trains in float32. Tasks go in one batch where the learner allows it, found without a
-    trial. There are ten validations on the way.
+    trial. There are five validations on the way.
 
     Args:
         score: Accuracy or return to exceed, or mean squared error to fall below.
@@ -119,7 +119,7 @@ def train_until(
             precision="float32",
             validation=validation,
             validation_tasks=n_validation,
-            validate_every=max(1, steps // 10),
+            validate_every=max(1, steps // 5),
             callbacks=[_Goal(score)],
         )
     learner.eval()
@@ -300,7 +300,7 @@ class LearnerContract(ABC):
             EpisodeSampler(blob_classes(n, seed=seed), n_way=3, n_shot=2, n_query=5, seed=seed)
             for n, seed in ((200, 0), (60, 2), (60, 1))
         )
-        learner = self.train(seen, validation, 1 / 3 + 0.3)
+        learner = self.train(seen, validation, 1 / 3 + 0.25)
         accuracy = meta_test(learner, unseen, 100).mean
         assert accuracy > 1 / 3 + 0.2, f"got {accuracy:.0%}: change steps and lr of the test class"
 

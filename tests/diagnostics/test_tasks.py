@@ -10,7 +10,7 @@ from quickstudy.diagnostics.diversity import (
     task_vectors,
     vendi_score,
 )
-from quickstudy.diagnostics.tables import leaking_column
+from quickstudy.diagnostics.tables import leaking_column, suspect_rows
 from quickstudy.diagnostics.tasks import label_order, leaked_queries
 from quickstudy.errors import DataError
 from quickstudy.tasks import Batch, ClassData, Episode
@@ -112,3 +112,36 @@ def test_a_column_made_from_the_target_leaks_and_those_of_iris_do_not():
     found = leaking_column(leak, y, list("abcde"))
     assert found.is_warning
     assert "'e'" in found.verdict
+
+
+def out_of_fold(seed, n_wrong, n=400):
+    """Exact posteriors of three Gaussian classes, their labels, and rows with another label."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=n)
+    x = rng.normal(size=(n, 2)) + 3 * np.eye(3)[y][:, :2]
+    log_p = -0.5 * ((x[:, None] - 3 * np.eye(3)[None, :, :2]) ** 2).sum(2)
+    p = np.exp(log_p - log_p.max(1, keepdims=True))
+    wrong = rng.choice(n, n_wrong, replace=False)
+    y[wrong] = (y[wrong] + rng.integers(1, 3, size=n_wrong)) % 3
+    return p / p.sum(1, keepdims=True), y, set(wrong.tolist())
+
+
+def test_rows_with_a_wrong_label_are_counted_and_named():
+    for seed in range(5):
+        p, y, wrong = out_of_fold(seed, 12)
+        found = suspect_rows(p, y)
+        assert found.is_warning
+        assert len(wrong & set(found.examples)) >= 5
+        assert len(set(found.examples) - wrong) <= 2
+        assert 0.01 < found.value < 0.06
+
+
+def test_right_probabilities_and_too_sure_ones_raise_no_alarm():
+    alarms = 0
+    for seed in range(40):
+        p, y, _ = out_of_fold(seed, 0)
+        sure = p**2 / (p**2).sum(1, keepdims=True)
+        alarms += suspect_rows(p, y).is_warning + suspect_rows(sure, y).is_warning
+    assert alarms <= 2
+    with pytest.raises(DataError, match="probabilities"):
+        suspect_rows(p, y[:-1])

@@ -15,7 +15,7 @@ from quickstudy.learners.metric.relation_networks import RelationNetworks
 from quickstudy.nn import MLP, Conv4
 from quickstudy.tasks import Batch, ClassData, Episode, EpisodeSampler, GeneratedTasks, Support
 from quickstudy.tasks.datasets._glyph_strokes import draw_glyphs
-from quickstudy.testing import LearnerContract, blob_classes, train_until
+from quickstudy.testing import LearnerContract, blob_classes
 
 
 def relation() -> RelationNetworks:
@@ -125,7 +125,7 @@ def test_with_maps_it_learns_to_tell_characters_apart():
         parts.append(ClassData(x, torch.from_numpy(drawn.labels), drawn.class_names))
     seen, unseen = (EpisodeSampler(d, n_way=5, n_shot=1, n_query=4) for d in parts)
     learner = RelationNetworks(Conv4((1, 14, 14), width=16, pools=1), width=16)
-    train_until(0.7, learner, seen, seen, steps=250, meta_batch_size=1, n_validation=30)
+    meta_train(learner, seen, steps=250, meta_batch_size=1)
     assert meta_test(learner, unseen, 100).mean > 0.5
 
 

@@ -210,7 +210,7 @@ def test_it_learns_to_regress_sinusoids():
         learner,
         family,
         steps=150,
-        meta_batch_size=4,
+        meta_batch_size=1,
         optimizer=partial(SGD, lr=1.0),
         schedule=partial(LinearLR, start_factor=1.0, end_factor=0.0, total_iters=150),
     )

@@ -1,12 +1,15 @@
+from functools import partial
+
 import pytest
 import torch
+from torch.optim import Adam
 
-from quickstudy.engine import meta_test
+from quickstudy.engine import meta_test, meta_train
 from quickstudy.errors import UsageError
 from quickstudy.learners import TaNP
 from quickstudy.nn import MLP
 from quickstudy.tasks import SinusoidTasks, Support
-from quickstudy.testing import LearnerContract, train_until
+from quickstudy.testing import LearnerContract
 
 
 def made(n_outputs=1, size=1, **options):
@@ -52,9 +55,14 @@ def test_it_learns_sinusoids():
     learner = made()
     unseen = SinusoidTasks(n_shot=10, n_query=10, seed=1)
     before = meta_test(learner.eval(), unseen, 50).mean
-    tasks, validation = (SinusoidTasks(n_shot=10, n_query=10, seed=seed) for seed in (0, 2))
-    options = {"steps": 300, "meta_batch_size": 8, "lr": 3e-3, "n_validation": 50}
-    train_until(0.4 * before, learner, tasks, validation, **options)
+    meta_train(
+        learner,
+        SinusoidTasks(n_shot=10, n_query=10),
+        steps=300,
+        meta_batch_size=8,
+        optimizer=partial(Adam, lr=3e-3),
+        executor="vmap",
+    )
     assert meta_test(learner, unseen, 50).mean < 0.5 * before
 
 

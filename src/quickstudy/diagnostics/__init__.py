@@ -36,7 +36,7 @@ from quickstudy.diagnostics.mismatch import (
 from quickstudy.diagnostics.novelty import TrainingStatistics, novelty
 from quickstudy.diagnostics.scarcity import PowerLaw, fit_power_law, size_to_target
 from quickstudy.diagnostics.support import copies, examine_support, mislabelled
-from quickstudy.diagnostics.tables import leaking_column
+from quickstudy.diagnostics.tables import leaking_column, suspect_rows
 from quickstudy.diagnostics.tasks import label_order, leaked_queries
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "shots_to_score",
     "shuffled_labels",
     "size_to_target",
+    "suspect_rows",
     "task_vectors",
     "vendi_score",
     "without_support",

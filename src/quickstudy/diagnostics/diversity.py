@@ -144,7 +144,8 @@ def vendi_score(vectors: Array, probe: str = "") -> Finding:
         value,
         f"{_distinct(x)} of {len(x)} tasks differ at all; they count as {value:.2g} that have "
         "nothing in common.",
-        "Train on more classes or other tasks: one task again and again teaches that task alone."
+        "Train on more classes or other tasks, and draw small groups of classes as often as large "
+        "ones (tasks.balance_groups): one task again and again teaches that task alone."
         if few
         else "",
         threshold=Threshold(FEW_TASKS, f"counted in tasks that differ at all, here {_distinct(x)}"),

@@ -308,7 +308,8 @@ def _memorised(measure: str, scores: Tensor, chance: float, sentence: str) -> Fi
         "warning" if memorised else "fine",
         mean,
         said + (": the learner remembers the classes of training." if memorised else "."),
-        "Draw the order of labels anew for every training task, and train on more classes."
+        "Draw the order of labels anew for every training task (tasks.permute_labels), and train "
+        "on more classes."
         if memorised
         else "",
         (mean - half, mean + half),

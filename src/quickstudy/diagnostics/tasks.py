@@ -63,7 +63,8 @@ def label_order(tasks: Tasks, n_tasks: int = 200, *, level: float = 0.001) -> Fi
         f"Two tasks label the same class alike {alike} times in {pairs}; by chance "
         f"{expected:.0f} times."
         + (" Labels say which class it is, so a learner can memorise them." if fixed else ""),
-        "Draw the order of the labels anew for every task, as EpisodeSampler does."
+        "Draw the order of the labels anew for every task: tasks.permute_labels of a recipe, "
+        "PermutedLabels in Python."
         if fixed
         else "",
         (float(interval.low), float(interval.high)),

@@ -3,6 +3,7 @@
 from quickstudy.tasks.environments.trials import Trials
 from quickstudy.tasks.episode import Batch, Episode, Support, stack
 from quickstudy.tasks.images import Images, load_image_folder
+from quickstudy.tasks.permuted_labels import PermutedLabels
 from quickstudy.tasks.sampler import (
     Curriculum,
     EpisodeSampler,
@@ -27,6 +28,7 @@ __all__ = [
     "GeneratedTasks",
     "Images",
     "InstanceTasks",
+    "PermutedLabels",
     "SinusoidTasks",
     "Support",
     "TableTasks",

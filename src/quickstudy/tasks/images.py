@@ -420,7 +420,7 @@ def load_image_folder(
         with _opened(read(), f"{path}/{name}") as (image, known_as):
             assert image is not None
             if fitted.bits is None and _is_deep(image):
-                fitted = replace(how, bits=folder_bit_depth(path))
+                fitted = replace(how, bits=folder_bit_depth(path))  # of all that come, too
             images.append(fitted._decode(image, known_as))
     number = {name: c for c, name in enumerate(names)}
     x = torch.from_numpy(np.ascontiguousarray(np.stack(images)))  # colours come last from Pillow

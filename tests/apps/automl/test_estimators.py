@@ -37,6 +37,21 @@ def test_a_search_finds_a_good_ensemble_and_ranks_what_it_tried():
     assert model.classes_.tolist() == ["no", "yes"]
 
 
+def test_rows_with_a_wrong_label_are_mentioned_and_right_ones_are_not():
+    rng, right = np.random.default_rng(0), np.arange(200) % 2
+    x = rng.normal(size=(200, 3)) + 4 * right[:, None] * [1, 0, 0]
+    wrong, y = rng.choice(200, 12, replace=False), right.copy()
+    y[wrong] ^= 1
+    flipped, clean = (
+        AutoMLClassifier(n_trials=1, families=["linear"], time_budget=None).fit(x, labels)
+        for labels in (y, right)
+    )
+    (note,) = [note for note in flipped.notes_ if "wrong label" in note]
+    named = {int(row) - 1 for row in note.rpartition("rows ")[2].split(", ")}
+    assert len(named & set(wrong.tolist())) >= 8
+    assert not any("wrong label" in note for note in clean.notes_)
+
+
 def test_a_regressor_beats_the_mean():
     y = 1e4 * X["a"] + 1e6
     model = AutoMLRegressor(n_trials=2, families=FAST).fit(X, y)

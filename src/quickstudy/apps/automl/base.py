@@ -50,6 +50,9 @@ from quickstudy.errors import DataError, RunError, UsageError, hide_passwords
 
 __all__ = ["BaseAutoML"]
 
+MIN_JUDGED_ROWS = 50
+"""From which on rows are looked through for wrong labels."""
+
 
 class BaseAutoML(BaseEstimator, ABC):
     """What classifier and regressor share: options, the search, and the ensemble at its end."""
@@ -131,6 +134,7 @@ class BaseAutoML(BaseEstimator, ABC):
         options = replace(options, families=families)
         self._take(self._search(problem, options, deadline, callback, on_selection))
         self._fit_selected(problem, deadline)
+        self._note_wrong_labels(problem.target)
         return self
 
     def refit(
@@ -302,6 +306,22 @@ class BaseAutoML(BaseEstimator, ABC):
                 f"the ensemble learned from {self.n_fitted_rows_} of {problem.n_rows} rows, as the "
                 "time budget does not suffice for all"
             )
+
+    def _note_wrong_labels(self, target: np.ndarray) -> None:
+        """Mention rows whose class is too unlikely by the predictions out of fold."""
+        from quickstudy.diagnostics.tables import suspect_rows  # which loads all of diagnosis
+
+        if self._goal != "classification":
+            return
+        labels = target[self.rows_]
+        # No fold learns enough of a rarer class to call one of its rows unlikely.
+        judged = np.bincount(labels)[labels] >= self.n_folds
+        if judged.sum() < MIN_JUDGED_ROWS:
+            return
+        found = suspect_rows(self.out_of_fold_[judged], labels[judged])
+        if found.is_warning:
+            rows = ", ".join(str(self.rows_[judged][i] + 1) for i in found.examples)
+            self.notes_.append(f"{found.verdict} Look at rows {rows}" if rows else found.verdict)
 
     def _take_fitted(self, fitted: FittedEnsemble) -> None:
         self.members_, self.leaderboard_ = fitted.members, fitted.leaderboard
