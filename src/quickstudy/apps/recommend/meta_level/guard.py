@@ -29,6 +29,10 @@ SIZE_BOUNDARIES = tuple((a + b) / 2 for a, b in pairwise(SUPPORT_SIZES))
 MIN_EXAMPLES = 20
 """Fewest held-out users of a support size to choose by."""
 
+SURELY = 2.0
+"""Standard errors by which a ranking is surely worse. Single bases rank nearly as well as blends of
+them, and of many that are alike one is best by chance; their errors are far higher."""
+
 Errors = Sequence[np.ndarray]
 """What `MetaLevel.errors` returns."""
 
@@ -84,9 +88,9 @@ def choose_by_size(
 ) -> list[str]:
     """The best candidate for each of `SUPPORT_SIZES`.
 
-    Of the candidates whose ranking is not worse than the best by more than the standard error of
-    the paired difference, the one with the lowest error; or the best preferred one, if its error is
-    as close to that.
+    Of the candidates whose ranking is not worse than the best by more than `SURELY` standard errors
+    of the paired difference, the one with the lowest error; or the best preferred one, if its error
+    is within one standard error of that.
 
     Args:
         errors: Of each candidate, on the same examples.
@@ -138,16 +142,17 @@ def _best(errors: Mapping[str, Errors], preferred: Sequence[str]) -> str:
         ranking = {name: errors[name][k] for name in candidates}
         if np.isfinite(ranking[candidates[0]]).sum() >= MIN_EXAMPLES:
             best = min(candidates, key=lambda name: np.nanmean(ranking[name]))
-            candidates = [n for n in candidates if not _is_worse(ranking[n], ranking[best])]
+            candidates = [n for n in candidates if not _is_worse(ranking[n], ranking[best], SURELY)]
     best = min(candidates, key=lambda name: np.mean(errors[name][0]))
     close = [n for n in candidates if not _is_worse(errors[n][0], errors[best][0])]
     close = [name for name in close if name in preferred] or [best]
     return min(close, key=lambda name: np.mean(errors[name][0]))
 
 
-def _is_worse(errors: np.ndarray, best: np.ndarray) -> bool:
-    """Whether a mean error is higher by more than the standard error of the paired difference."""
+def _is_worse(errors: np.ndarray, best: np.ndarray, n_errors: float = 1.0) -> bool:
+    """Whether a mean error is higher by more than so many standard errors of the paired
+    difference."""
     difference = errors - best
     difference = difference[np.isfinite(difference)]
     mean, deviation = difference.mean(), difference.std(ddof=1)
-    return bool(mean > deviation / np.sqrt(len(difference)))
+    return bool(mean > n_errors * deviation / np.sqrt(len(difference)))
