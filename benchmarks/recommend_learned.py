@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from quickstudy.apps.recommend.bases import RATING_BASES, Base
 from quickstudy.apps.recommend.bases.meta_learned import META_LEARNED_BASES
 from quickstudy.apps.recommend.evaluate import SUPPORT_SIZES
 from quickstudy.apps.recommend.measures import interval, ndcg
-from quickstudy.apps.recommend.meta_level import MetaExamples, MetaInputs, RatingLevel
+from quickstudy.apps.recommend.meta_level import RatingLevel
 from quickstudy.apps.recommend.meta_level.rating_level import median
 from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
@@ -123,13 +122,12 @@ def also(data: Interactions) -> dict[str, Any]:
             i for i, c in enumerate(recommender.configurations_) if c.base not in EXTRA_BASES
         ]
 
-        def without(inputs: MetaInputs, indices: list[int] = closed_forms) -> MetaInputs:
-            return replace(inputs, predictions=inputs.predictions[..., indices])
-
         examples = recommender.examples_
         configurations = [recommender.configurations_[i] for i in closed_forms]
+        complete = RatingLevel(recommender.rating_values_, recommender.configurations_)
+        complete.fit(examples)
         plain = RatingLevel(recommender.rating_values_, configurations)
-        plain.fit(MetaExamples(without(examples.inputs), examples.targets, examples.groups))
+        plain.fit(examples.of_configurations(closed_forms))
         aligned, attributes = recommender.align(data.of_users(fold))
         cold = ColdUsers(aligned, seed=seed)
         rows = np.broadcast_to(np.arange(len(cold))[:, None], cold.query_items.shape)
@@ -137,8 +135,8 @@ def also(data: Interactions) -> dict[str, Any]:
             inputs = recommender.meta_inputs(cold.support(size), attributes[cold.users])
             inputs = inputs.select(rows, cold.query_items)
             for system, level, given in (
-                ("with", recommender.meta_level_, inputs),
-                ("without", plain, without(inputs)),
+                ("with", complete, inputs),
+                ("without", plain, inputs.of_configurations(closed_forms)),
             ):
                 p = level.probabilities(given)
                 measured = {

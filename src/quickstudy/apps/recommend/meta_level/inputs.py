@@ -143,6 +143,11 @@ class MetaInputs:
             self.own.select(rows),
         )
 
+    def of_configurations(self, kept: Sequence[int]) -> MetaInputs:
+        """With the predictions of some configurations alone."""
+        own = replace(self.own, predictions=self.own.predictions[..., kept])
+        return replace(self, predictions=self.predictions[..., kept], own=own)
+
 
 @dataclass(frozen=True, eq=False)
 class MetaExamples:
@@ -168,10 +173,7 @@ class MetaExamples:
 
     def of_configurations(self, kept: Sequence[int]) -> MetaExamples:
         """With the predictions of some configurations alone."""
-        inputs, own = self.inputs, self.inputs.own
-        own = replace(own, predictions=own.predictions[..., kept])
-        inputs = replace(inputs, predictions=inputs.predictions[..., kept], own=own)
-        return MetaExamples(inputs, self.targets)
+        return MetaExamples(self.inputs.of_configurations(kept), self.targets)
 
 
 def support_query_splits(
