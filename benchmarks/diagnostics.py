@@ -34,10 +34,10 @@ from quickstudy.diagnostics.features import embed
 from quickstudy.diagnostics.finding import Finding, Skipped
 from quickstudy.diagnostics.memorisation import shuffled_labels
 from quickstudy.diagnostics.mismatch import mmd_test
-from quickstudy.diagnostics.novelty import TrainingStatistics, novelty
 from quickstudy.diagnostics.support import mislabelled, unit_vectors
 from quickstudy.diagnostics.tables import leaking_column, suspect_rows
 from quickstudy.diagnostics.tasks import label_order, leaked_queries
+from quickstudy.diagnostics.training_statistics import TrainingStatistics, novelty
 from quickstudy.experiments.provenance import provenance
 from quickstudy.experiments.run import load_run
 from quickstudy.files import locked, read_json, write_atomically

@@ -111,7 +111,9 @@ def keep_statistics(folder: Path, recipe: Recipe, learner: Learner) -> None:
         MissingError: If the data of training is not on this machine.
         DiskError: If they cannot be written.
     """
-    from quickstudy.diagnostics.novelty import TrainingStatistics  # SciPy takes its time
+    from quickstudy.diagnostics.training_statistics import (
+        TrainingStatistics,  # SciPy takes its time
+    )
 
     family = recipe.validation
     validation = family and make_tasks(recipe, family, recipe.data, 1)

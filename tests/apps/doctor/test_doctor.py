@@ -8,7 +8,7 @@ from PIL import Image
 from command import run
 from drawings import draw_boxes
 from quickstudy.apps.doctor import diagnosis, run_checks
-from quickstudy.diagnostics.novelty import STATISTICS_FILE
+from quickstudy.diagnostics.training_statistics import STATISTICS_FILE
 from quickstudy.experiments.run import train_run
 from quickstudy.recipes.loading import load_recipe
 

@@ -309,7 +309,7 @@ class BaseAutoML(BaseEstimator, ABC):
 
     def _note_wrong_labels(self, target: np.ndarray) -> None:
         """Mention rows whose class is too unlikely by the predictions out of fold."""
-        from quickstudy.diagnostics.tables import suspect_rows  # which loads all of diagnosis
+        from quickstudy.diagnostics.tables import suspect_rows
 
         if self._goal != "classification":
             return

@@ -16,9 +16,9 @@ from quickstudy.diagnostics.mismatch import (
     mmd_test,
     proxy_a_distance,
 )
-from quickstudy.diagnostics.novelty import TrainingStatistics, novelty
 from quickstudy.diagnostics.support import copies, mislabelled, unit_vectors
 from quickstudy.diagnostics.tables import leaking_column
+from quickstudy.diagnostics.training_statistics import TrainingStatistics, novelty
 from quickstudy.learners import Learner
 from quickstudy.tasks import Support
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from quickstudy.diagnostics.features import embed
 from quickstudy.diagnostics.finding import Finding
-from quickstudy.diagnostics.novelty import TrainingStatistics, novelty
 from quickstudy.diagnostics.support import copies, mislabelled, unit_vectors
+from quickstudy.diagnostics.training_statistics import TrainingStatistics, novelty
 from quickstudy.errors import QuickstudyError
 from quickstudy.experiments.run import find_run
 from quickstudy.learners import Learner
@@ -47,6 +47,8 @@ def support_notes(
     y = support.y.cpu().numpy()
     with np.errstate(all="ignore"):  # of numbers that are too large to square
         u = unit_vectors(vectors.numpy(), standardise=of_numbers)
+        if not np.isfinite(u).all():  # of damaged weights: predictions say so
+            return []
         found = [mislabelled(u, y, [str(name) for name in classes]), copies(u, y)]
     if learner is not None and run is not None:
         try:

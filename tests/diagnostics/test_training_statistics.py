@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from quickstudy import EpisodeSampler, PrototypicalNetworks, SinusoidTasks
-from quickstudy.diagnostics.novelty import STATISTICS_FILE, TrainingStatistics, novelty
+from quickstudy.diagnostics.training_statistics import STATISTICS_FILE, TrainingStatistics, novelty
 from quickstudy.errors import DataError, RunError
 from quickstudy.learners import MAML
 from quickstudy.nn import MLP, Flatten
@@ -49,7 +49,7 @@ def test_distances_are_those_of_mahalanobis(statistics, learner, families):
     from scipy.spatial.distance import mahalanobis
 
     x = families[0][5].support.x[:3]
-    from quickstudy.diagnostics.novelty import _describe
+    from quickstudy.diagnostics.training_statistics import _describe
 
     described = _describe(learner, Batch(x, torch.arange(3))).double()
     inverse = (statistics.whitening.T @ statistics.whitening).double()
