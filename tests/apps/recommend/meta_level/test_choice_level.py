@@ -156,3 +156,21 @@ def test_reference_items_stand_for_all_items():
     items, offsets = _references(counts)
     assert len(items) <= N_REFERENCES
     assert np.exp(offsets).sum() == pytest.approx(300, rel=0.1)
+
+
+def test_items_with_the_same_score_are_above_each_other_by_half():
+    level = ChoiceLevel(np.ones(1), CONFIGURATIONS[:1], "single")
+    level.parameters = {
+        "user_feature_means": torch.zeros(1),
+        "user_feature_stds": torch.ones(1),
+        "weights": torch.ones(1),
+        "weights_by_user": torch.zeros(1, 1),
+        "log_inverse_temperature": torch.zeros(()),
+    }
+    scores, odds = np.zeros(N_POSITIVES + 2), np.full(N_POSITIVES + 2, EXCLUDED)
+    odds[0], odds[-2:] = 0, np.log([1.0, 3.0])  # the choice, and four items that score alike
+    target = np.zeros((1, N_POSITIVES + 2))
+    target[0, 0] = 1
+    own = OwnPredictions(np.zeros((1, 0, 1)), np.zeros((1, 0)), np.zeros((1, 0)))
+    inputs = MetaInputs(scores[None, :, None], np.zeros((1, 1)), odds[None, :, None], own)
+    assert level.selection_error(MetaExamples(inputs, target)) == pytest.approx(-1 / np.log2(4))

@@ -207,8 +207,10 @@ class ChoiceLevel(MetaLevel):
         scores = self._scores(prepared)[..., 0].numpy()  # (N, M)
         importance = np.exp(examples.inputs.item_features[..., 0])  # (N, M)
         is_positive = examples.targets[:, :N_POSITIVES]
-        above = scores[:, None] > scores[:, :N_POSITIVES, None]  # (N, N_POSITIVES, M)
-        rank = (above @ importance[:, :, None])[..., 0]  # (N, N_POSITIVES)
+        positives = scores[:, :N_POSITIVES, None]
+        # Of items with the same score, half are above: on average, as an order by chance has it.
+        above = (scores[:, None] > positives) + 0.5 * (scores[:, None] == positives)
+        rank = (above @ importance[:, :, None])[..., 0] - 0.5  # (N, N_POSITIVES), without itself
         gains = np.where(rank < NDCG_CUTOFF, is_positive / np.log2(rank + 2), 0).sum(1)
         ideal_gains = np.cumsum(1 / np.log2(np.arange(2, N_POSITIVES + 2)))
         return [-gains / ideal_gains[is_positive.sum(1).astype(int) - 1]]

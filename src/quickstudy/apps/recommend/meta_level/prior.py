@@ -53,7 +53,7 @@ class LevelPrior:
         """The parameters of an initialised level, those that the prior knows set to it. Weights of
         configurations that it does not know are 0."""
         names = list(map(str, level.configurations))
-        places = [names.index(name) for name in self.configurations]
+        positions = [names.index(name) for name in self.configurations]
         of_configurations = BY_CONFIGURATION[type(level).__name__]
         started = {}
         for name, value in self.parameters.items():
@@ -62,9 +62,9 @@ class LevelPrior:
                 start = torch.zeros_like(start)
             known = start[: len(value)] if name in BY_FEATURE else start
             if name in of_configurations:
-                known.index_copy_(of_configurations[name], torch.tensor(places), value)
+                known.index_copy_(of_configurations[name], torch.tensor(positions), value)
             elif name == "weights_by_item":
-                known[:, [*places, len(names)]] = value
+                known[:, [*positions, len(names)]] = value
             else:
                 known[: len(value)] = value
             started[name] = start
