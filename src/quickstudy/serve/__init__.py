@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from quickstudy.errors import require
+from quickstudy.lazy import lazy_exports
 
 for _package in ("fastapi", "uvicorn"):
     require(_package, "serve")
@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app", "demo", "is_local", "listen", "recommender_routes", "run"]
 
-_NEED_TORCH = {"demo": "demo_films", "recommender_routes": "recommend"}
-
-
-def __getattr__(name: str) -> Any:
-    """Load what needs torch when it is first used."""
-    if name in _NEED_TORCH:
-        return getattr(importlib.import_module(f"{__name__}.{_NEED_TORCH[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# What needs torch is imported when it is first used.
+__getattr__, __dir__ = lazy_exports(
+    __name__, {"demo_films": ["demo"], "recommend": ["recommender_routes"]}
+)

@@ -7,34 +7,27 @@ pipelines, and the ensemble at the end), and the modules here (estimators, run f
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from quickstudy.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from quickstudy.apps.automl.estimators import AutoMLClassifier as AutoMLClassifier
-    from quickstudy.apps.automl.estimators import AutoMLRegressor as AutoMLRegressor
-    from quickstudy.apps.automl.importance import column_importance as column_importance
-    from quickstudy.apps.automl.meta.advisors import Advisor as Advisor
-    from quickstudy.apps.automl.meta.advisors import Portfolio as Portfolio
-    from quickstudy.apps.automl.meta.advisors import RandomOrder as RandomOrder
-    from quickstudy.apps.automl.meta.experience import history_of as history_of
-    from quickstudy.apps.automl.meta.history import History as History
-    from quickstudy.apps.automl.meta.history import read_oboe as read_oboe
-    from quickstudy.apps.automl.meta.history import read_results as read_results
-    from quickstudy.apps.automl.meta.meta_learner import MetaLearner as MetaLearner
-    from quickstudy.apps.automl.meta.meta_learner import regret_curve as regret_curve
-    from quickstudy.apps.automl.meta.mixture import MixtureAdvisor as MixtureAdvisor
-    from quickstudy.apps.automl.meta.sampler import MetaSampler as MetaSampler
-    from quickstudy.apps.automl.meta.studies import import_studies as import_studies
-    from quickstudy.apps.automl.pipelines.config import PipelineConfig as PipelineConfig
-    from quickstudy.apps.automl.pipelines.encoder import TableEncoder as TableEncoder
-    from quickstudy.apps.automl.pipelines.transformer import (
-        TransformerClassifier as TransformerClassifier,
-    )
-    from quickstudy.apps.automl.remember import remember_automl as remember_automl
-    from quickstudy.apps.automl.runs import load_automl as load_automl
-    from quickstudy.apps.automl.search.leaderboard import LeaderboardEntry as LeaderboardEntry
-    from quickstudy.apps.automl.tables.meta_features import meta_features as meta_features
+    from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+    from quickstudy.apps.automl.importance import column_importance
+    from quickstudy.apps.automl.meta.advisors import Advisor, Portfolio, RandomOrder
+    from quickstudy.apps.automl.meta.experience import history_of
+    from quickstudy.apps.automl.meta.history import History, read_oboe, read_results
+    from quickstudy.apps.automl.meta.meta_learner import MetaLearner, regret_curve
+    from quickstudy.apps.automl.meta.mixture import MixtureAdvisor
+    from quickstudy.apps.automl.meta.sampler import MetaSampler
+    from quickstudy.apps.automl.meta.studies import import_studies
+    from quickstudy.apps.automl.pipelines.config import PipelineConfig
+    from quickstudy.apps.automl.pipelines.encoder import TableEncoder
+    from quickstudy.apps.automl.pipelines.transformer import TransformerClassifier
+    from quickstudy.apps.automl.remember import remember_automl
+    from quickstudy.apps.automl.runs import load_automl
+    from quickstudy.apps.automl.search.leaderboard import LeaderboardEntry
+    from quickstudy.apps.automl.tables.meta_features import meta_features
 
 __all__ = [
     "Advisor",
@@ -61,38 +54,24 @@ __all__ = [
     "remember_automl",
 ]
 
-_MODULES = {
-    "AutoMLClassifier": "estimators",
-    "AutoMLRegressor": "estimators",
-    "Advisor": "meta.advisors",
-    "History": "meta.history",
-    "LeaderboardEntry": "search.leaderboard",
-    "MetaLearner": "meta.meta_learner",
-    "MetaSampler": "meta.sampler",
-    "MixtureAdvisor": "meta.mixture",
-    "PipelineConfig": "pipelines.config",
-    "Portfolio": "meta.advisors",
-    "RandomOrder": "meta.advisors",
-    "TableEncoder": "pipelines.encoder",
-    "TransformerClassifier": "pipelines.transformer",
-    "column_importance": "importance",
-    "history_of": "meta.experience",
-    "import_studies": "meta.studies",
-    "load_automl": "runs",
-    "meta_features": "tables.meta_features",
-    "read_oboe": "meta.history",
-    "read_results": "meta.history",
-    "regret_curve": "meta.meta_learner",
-    "remember_automl": "remember",
-}
-"""The module of each exported name: it is imported on first use, as each needs other packages."""
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return [*(name for name in globals() if name.startswith("__")), *__all__]
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "estimators": ["AutoMLClassifier", "AutoMLRegressor"],
+        "importance": ["column_importance"],
+        "meta.advisors": ["Advisor", "Portfolio", "RandomOrder"],
+        "meta.experience": ["history_of"],
+        "meta.history": ["History", "read_oboe", "read_results"],
+        "meta.meta_learner": ["MetaLearner", "regret_curve"],
+        "meta.mixture": ["MixtureAdvisor"],
+        "meta.sampler": ["MetaSampler"],
+        "meta.studies": ["import_studies"],
+        "pipelines.config": ["PipelineConfig"],
+        "pipelines.encoder": ["TableEncoder"],
+        "pipelines.transformer": ["TransformerClassifier"],
+        "remember": ["remember_automl"],
+        "runs": ["load_automl"],
+        "search.leaderboard": ["LeaderboardEntry"],
+        "tables.meta_features": ["meta_features"],
+    },
+)
