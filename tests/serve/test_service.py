@@ -2,7 +2,6 @@ import asyncio
 import importlib
 import re
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -42,13 +41,6 @@ def serve(**options):
         raise_server_exceptions=False,
     )
     return client, hold, held
-
-
-def test_the_service_alone_does_not_load_torch():
-    code = "import quickstudy.serve, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    with pytest.raises(AttributeError, match="no attribute 'films'"):
-        importlib.import_module("quickstudy.serve").films  # noqa: B018
 
 
 def test_it_says_what_it_serves_and_describes_each_endpoint(client):
