@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from command import run
-from drawings import draw_boxes
+from drawings import draw_boxes, draw_few_glyphs
 from quickstudy.apps.doctor import diagnosis, run_checks
 from quickstudy.diagnostics.training_statistics import STATISTICS_FILE
 from quickstudy.experiments.run import train_run
@@ -22,10 +22,18 @@ SMALL = [
 ]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("doctor") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        draw_few_glyphs(patch)
+        train_run(load_recipe("prototypical_glyphs", [*QUICK, *SMALL]), folder)
+    return folder
+
+
 @pytest.fixture
-def glyphs_run(few_glyphs, tmp_path):
-    train_run(load_recipe("prototypical_glyphs", [*QUICK, *SMALL]), tmp_path / "run")
-    return tmp_path / "run"
+def glyphs_run(few_glyphs, trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 @pytest.fixture
@@ -95,13 +103,13 @@ def test_a_run_without_its_data_says_what_is_left_out(capsys, tmp_path, monkeypa
     assert "omniglot" in left["generalisation gap"]
 
 
-def test_a_fault_of_a_measure_surfaces(monkeypatch):
+def test_a_fault_of_a_measure_surfaces(few_glyphs, monkeypatch):
     def fault(*_):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(run_checks, "generalisation_gap", fault)
     with pytest.raises(RuntimeError, match="mat1"):
-        diagnosis.diagnose("glyphs", n_tasks=10)
+        diagnosis.diagnose("glyphs", n_tasks=3)
 
 
 def test_a_learner_that_acts_is_pointed_to_rollout(capsys, tmp_path):

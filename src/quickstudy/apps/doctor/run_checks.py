@@ -56,7 +56,9 @@ Measures = Iterator[tuple[str, Measure]]
 N_QUERY = 5
 SHOTS = (1, 2, 5, 10)
 TARGET = 0.95
-DIVERSITY_TASKS = 30
+MAX_DIVERSITY_TASKS = 30
+"""A larger number tells little more: all pairs of tasks count."""
+
 UNSEEN = 100_000
 """Index from which on training tasks have not been trained on, of the same classes."""
 
@@ -174,7 +176,7 @@ def of_tasks(here: RunTasks) -> Measures:
 
     def diversity() -> list[Finding]:
         probe = probe_of(here.learner, here.training[0])
-        vectors = task_vectors(probe, here.training, DIVERSITY_TASKS)
+        vectors = task_vectors(probe, here.training, min(here.n_tasks, MAX_DIVERSITY_TASKS))
         return [vendi_score(vectors, probe.name), diversity_coefficient(vectors, probe.name)]
 
     yield "task diversity", diversity
