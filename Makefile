@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check docs test-pythons dist dist-test clean
+.PHONY: demo test lint check docs test-pythons dist dist-test clean
 
 demo: $(VENV)/installed-demo ## install, then meta-train, meta-test and draw a picture
 	$(BIN)/quickstudy demo
@@ -10,13 +10,14 @@ demo: $(VENV)/installed-demo ## install, then meta-train, meta-test and draw a p
 test: $(VENV)/installed-dev ## the tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/installed-dev ## all that CI runs: format, lint, types, imports, Pythons, tests
+lint: $(VENV)/installed-dev ## format, lint, types, imports, Pythons
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/python tools/pythons.py compile
-	$(MAKE) test
+
+check: lint test ## all that CI runs; with -j2 side by side
 
 docs: $(VENV)/installed-dev ## the site, into build/site/html: runs the tutorials
 	$(BIN)/python docs/site/build.py
@@ -33,10 +34,11 @@ dist: $(VENV)/installed-dev ## the source distribution and the wheel, their cont
 dist-test: dist ## install both in new environments; run README's lines and the fast tests there
 	$(BIN)/python tools/dist.py test dist
 
+# Modules are compiled when first imported: pip would compile all of PyTorch's, for two minutes.
 $(VENV)/installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing quickstudy[$*] into $(VENV); PyTorch alone is some 200 MB."
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[$*]'
 	touch $@
 
 clean:
