@@ -324,7 +324,7 @@ def test_items_are_named_by_title_too_and_by_id_where_titles_are_shared():
     data = generated(n_users=60, n_items=30)
     titles = [f"Film {item}" for item in data.items]
     titles[4] = titles[5] = "Emma"
-    made = Recommender().fit(replace(data, titles=titles))
+    made = Recommender(meta=False).fit(replace(data, titles=titles))
     first, fourth = data.items[0], data.items[4]
     by_id, by_title = made.adapt({first: 5}), made.adapt({titles[0]: 5})
     assert by_title.top_n(30) == by_id.top_n(30)
@@ -394,7 +394,7 @@ def test_a_rating_of_the_scale_that_no_training_user_gave_can_be_given():
     data = Interactions(  # one user alone gives a 10, and is left out of training
         data.users, data.items, data.user, data.item, np.where(data.user == 0, 10, data.rating)
     )
-    made = Recommender().fit(data.of_users(np.arange(1, 60)))
+    made = Recommender(meta=False).fit(data.of_users(np.arange(1, 60)))
     assert made.rating_values_.tolist() == [1, 2, 3, 4, 5, 10]
     assert np.isfinite(made.adapt({"item 3": 10}).probabilities).all()
     evaluate(made, data.of_users(np.array([0])), supports=(0, 1), n_query=5)
