@@ -14,6 +14,7 @@ benchmarks/results/diagnostics.json once it is done, with what made it.
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,12 @@ from quickstudy.diagnostics.features import embed
 from quickstudy.diagnostics.finding import Finding, Skipped
 from quickstudy.diagnostics.memorisation import shuffled_labels
 from quickstudy.diagnostics.mismatch import mmd_test
-from quickstudy.diagnostics.support import mislabelled, unit_vectors
+from quickstudy.diagnostics.support import (
+    mislabelled,
+    outlier,
+    two_in_one_class,
+    unit_vectors,
+)
 from quickstudy.diagnostics.tables import leaking_column, suspect_rows
 from quickstudy.diagnostics.tasks import label_order, leaked_queries
 from quickstudy.diagnostics.training_statistics import TrainingStatistics, novelty
@@ -158,6 +164,13 @@ def characters() -> tuple[NDArray[Any], NDArray[Any]]:
     return features.numpy(), np.repeat(np.arange(40), 10)
 
 
+@cache
+def texts() -> tuple[NDArray[Any], NDArray[Any]]:
+    """Requests of clinc150's tests, embedded by MiniLM, and their intents."""
+    found = load_dataset("clinc150", "all-test")
+    return found.x.numpy(), found.y.numpy()
+
+
 def wrong_label(seed: int, fault: bool, data: Callable[[], Any] = digits) -> Finding:
     """One of 25 examples, five of each of five labels: one of a label is of another class."""
     x, y = data()
@@ -172,8 +185,39 @@ def wrong_label(seed: int, fault: bool, data: Callable[[], Any] = digits) -> Fin
     found = mislabelled(vectors, np.repeat(np.arange(5), 5))
     assert not isinstance(found, Skipped)
     if fault and found.examples != (5 * label + at,):  # it named another example
-        return Finding(found.measure, "fine", found.value, found.verdict)
+        return replace(found, status="fine")
     return found
+
+
+def drawn_support(
+    seed: int, data: Callable[[], Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Five examples of each of five labels, (25, d), and of a sixth class; the labels."""
+    x, y = data()
+    rng = np.random.default_rng(seed)
+    classes = rng.permutation(np.unique(y))[:6]
+    drawn = np.stack([rng.choice(np.flatnonzero(y == c), 5, replace=False) for c in classes])
+    return x[drawn[:5].ravel()], x[drawn[5]], np.repeat(np.arange(5), 5)
+
+
+def two_classes(seed: int, fault: bool, data: Callable[[], Any]) -> Finding:
+    """Two of the five examples of the first label are of another class."""
+    x, other, y = drawn_support(seed, data)
+    if fault:
+        x[:2] = other[:2]
+    found = two_in_one_class(unit_vectors(x), y)
+    assert not isinstance(found, Skipped)
+    return found if not fault or found.examples == (0, 1) else replace(found, status="fine")
+
+
+def odd_example(seed: int, fault: bool, data: Callable[[], Any]) -> Finding:
+    """One example has its numbers in a random order."""
+    x, _, _ = drawn_support(seed, data)
+    if fault:
+        x[7] = np.random.default_rng(seed).permutation(x[7])
+    found = outlier(x, standardise=data is digits)
+    assert not isinstance(found, Skipped)
+    return found if not fault or found.examples == (7,) else replace(found, status="fine")
 
 
 def wrong_rows(seed: int, fault: bool) -> Finding:
@@ -205,6 +249,10 @@ FAULTS: dict[str, tuple[Callable[[int, bool], Finding], int]] = {
     "one repeated task": (repeated_task, SEEDS),
     "one wrong label of 25": (wrong_label, 10 * SEEDS),
     "one wrong label of 25 characters": (partial(wrong_label, data=characters), 10 * SEEDS),
+    "a class of 25 characters that is two": (partial(two_classes, data=characters), 10 * SEEDS),
+    "a class of 25 texts that is two": (partial(two_classes, data=texts), 10 * SEEDS),
+    "an odd example of 25 characters": (partial(odd_example, data=characters), 10 * SEEDS),
+    "an odd example of 25 digits": (partial(odd_example, data=digits), 10 * SEEDS),
     "wrong labels in a table": (wrong_rows, SEEDS),
     "a column that leaks": (leak_column, SEEDS),
     "memorisation": (memorisation, SEEDS),

@@ -11,6 +11,8 @@ from quickstudy.diagnostics.support import (
     gaussian_kernel,
     left_out_scores,
     mislabelled,
+    outlier,
+    two_in_one_class,
     unit_vectors,
 )
 
@@ -81,3 +83,39 @@ def test_with_one_or_two_examples_a_class_the_measure_is_left_out(shots):
 def test_short_vectors_are_not_compared_by_their_directions():
     x, y = np.array([[0.0], [0.1], [0.2], [1.0], [1.1], [1.2]]), np.repeat([0, 1], 3)
     assert all(isinstance(found, Skipped) for found in examine_support(x, y))
+
+
+def test_an_example_unlike_all_others_is_found_and_one_of_a_class_is_not():
+    for seed in range(5):
+        x, _ = blobs(seed=seed)
+        assert not outlier(x).is_warning
+        x[3] = 3 * np.random.default_rng(seed).normal(size=8)
+        assert outlier(x).examples == (3,)
+    assert isinstance(outlier(x[:7]), Skipped)
+
+
+def test_numbers_of_another_unit_hide_no_outlier():
+    x, _ = blobs()
+    x[:, 0] = 1000 * np.random.default_rng(0).normal(size=25)
+    x[3, 5] = 4
+    assert outlier(x, standardise=True).examples == (3,)
+    assert outlier(x).examples != (3,)
+
+
+def test_a_class_that_is_two_is_found_with_one_of_its_groups():
+    for seed in range(5):
+        x, y = blobs(seed=seed)
+        assert not two_in_one_class(unit_vectors(x), y).is_warning
+        x[5:7] += np.eye(8)[7] - np.eye(8)[1]
+        found = two_in_one_class(unit_vectors(x), y, list("abcde"))
+        assert found.examples == (5, 6)
+        assert found.details == {"class": "b"}
+        assert "b falls into two groups: examples 6, 7, and the rest" in found.verdict
+
+
+def test_where_classes_overlap_or_are_few_none_is_called_two():
+    x, y = np.random.default_rng(0).normal(size=(25, 8)), np.repeat(np.arange(5), 5)
+    found = two_in_one_class(unit_vectors(x), y)
+    assert not found.is_warning
+    assert "overlap too much" in found.verdict
+    assert isinstance(two_in_one_class(unit_vectors(x[:10]), y[:10]), Skipped)

@@ -41,7 +41,13 @@ if TYPE_CHECKING:
         proxy_a_distance,
     )
     from quickstudy.diagnostics.scarcity import PowerLaw, fit_power_law, size_to_target
-    from quickstudy.diagnostics.support import copies, examine_support, mislabelled
+    from quickstudy.diagnostics.support import (
+        copies,
+        examine_support,
+        mislabelled,
+        outlier,
+        two_in_one_class,
+    )
     from quickstudy.diagnostics.tables import leaking_column, suspect_rows
     from quickstudy.diagnostics.tasks import label_order, leaked_queries
     from quickstudy.diagnostics.training_statistics import TrainingStatistics, novelty
@@ -74,6 +80,7 @@ __all__ = [
     "mislabelled",
     "mmd_test",
     "novelty",
+    "outlier",
     "probe_of",
     "proxy_a_distance",
     "shots_to_score",
@@ -81,6 +88,7 @@ __all__ = [
     "size_to_target",
     "suspect_rows",
     "task_vectors",
+    "two_in_one_class",
     "vendi_score",
     "without_support",
 ]
@@ -108,7 +116,7 @@ __getattr__, __dir__ = lazy_exports(
         ],
         "mismatch": ["dataset_distance", "kernel_distance", "mmd_test", "proxy_a_distance"],
         "scarcity": ["PowerLaw", "fit_power_law", "size_to_target"],
-        "support": ["copies", "examine_support", "mislabelled"],
+        "support": ["copies", "examine_support", "mislabelled", "outlier", "two_in_one_class"],
         "tables": ["leaking_column", "suspect_rows"],
         "tasks": ["label_order", "leaked_queries"],
         "training_statistics": ["TrainingStatistics", "novelty"],

@@ -16,7 +16,13 @@ from quickstudy.diagnostics.mismatch import (
     mmd_test,
     proxy_a_distance,
 )
-from quickstudy.diagnostics.support import copies, mislabelled, unit_vectors
+from quickstudy.diagnostics.support import (
+    copies,
+    mislabelled,
+    outlier,
+    two_in_one_class,
+    unit_vectors,
+)
 from quickstudy.diagnostics.tables import leaking_column
 from quickstudy.diagnostics.training_statistics import TrainingStatistics, novelty
 from quickstudy.learners import Learner
@@ -36,6 +42,8 @@ def of_support(learner: Learner, loaded: LoadedSupport) -> Measures:
     y = loaded.task.y.numpy()
     yield "mislabelled example", lambda: mislabelled(u, y, loaded.classes)
     yield "copies", lambda: copies(u, y)
+    yield "outlier", lambda: outlier(x.numpy(), standardise=features is None)
+    yield "class that is two", lambda: two_in_one_class(u, y, loaded.classes)
     if loaded.columns:
         numbers = loaded.task.x.flatten(1).numpy()
         yield "leaking column", lambda: leaking_column(numbers, y, loaded.columns)
