@@ -44,6 +44,7 @@ from quickstudy.diagnostics.support import (
 from quickstudy.diagnostics.tables import leaking_column, suspect_rows
 from quickstudy.diagnostics.tasks import label_order, leaked_queries
 from quickstudy.diagnostics.training_statistics import TrainingStatistics, novelty
+from quickstudy.encoders import minilm
 from quickstudy.experiments.provenance import provenance
 from quickstudy.experiments.run import load_run
 from quickstudy.files import locked, read_json, write_atomically
@@ -167,7 +168,7 @@ def characters() -> tuple[NDArray[Any], NDArray[Any]]:
 @cache
 def texts() -> tuple[NDArray[Any], NDArray[Any]]:
     """Requests of clinc150's tests, embedded by MiniLM, and their intents."""
-    found = load_dataset("clinc150", "all-test")
+    found = load_dataset("clinc150", "all-test", encoder=minilm())
     return found.x.numpy(), found.y.numpy()
 
 
