@@ -33,7 +33,8 @@ class RL2(TrialPPO):
         backbone: Maps observations (n, o) to features (n, d); says d in `out_features`.
         actions: What actions are.
         hidden: Units of the recurrent network.
-        discount, decay, clip, value_weight, entropy_weight, epochs, batches: See `PPO`.
+        discount, decay, clip, value_weight, entropy_weight, epochs, batches, reward_scale: See
+            `PPO`.
 
     Example:
         >>> import torch
@@ -58,9 +59,12 @@ class RL2(TrialPPO):
         entropy_weight: float = 0.01,
         epochs: int = 4,
         batches: int = 4,
+        reward_scale: float = 1.0,
     ) -> None:
         memory = RecurrentMemory(self.input_size(backbone, actions), hidden)
-        ppo = PPO(discount, decay, clip, value_weight, entropy_weight, epochs, batches)
+        ppo = PPO(
+            discount, decay, clip, value_weight, entropy_weight, epochs, batches, reward_scale
+        )
         super().__init__(backbone, actions, memory, hidden, ppo)
 
     def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[PPOBatch]]:
