@@ -23,7 +23,7 @@ from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks.environments import EnvironmentFamily, Trials
 from quickstudy.tasks.environments.bandits import Bandits
 
-__all__ = ["Behaviour", "behaviour", "draw_behaviour", "in_last_test"]
+__all__ = ["AFTER", "Behaviour", "behaviour", "draw_behaviour", "in_last_test"]
 
 BEFORE, AFTER, ORACLE = "before", "after", "oracle"
 

@@ -193,7 +193,7 @@ class Broken(Unequal):
 
 class LateLuck(Unequal):
     def step(self, action):
-        return SEEN, np.random.rand(), False, False, {}  # noqa: NPY002
+        return SEEN, np.random.rand(), False, False, {}
 
 
 class Endless(Unequal):
