@@ -63,7 +63,7 @@ def test_advantages_are_standardised_over_active_steps_and_returns_add_the_value
     rewards = torch.tensor([[1.0, 2.0], [0.0, 0.0], [3.0, 0.0]])
     lived, values = experience(active, rewards), torch.tensor([[1.0, 1.0], [2, 5], [0, 5], [0, 0]])
     ends = torch.tensor([[False, True], [False, True], [True, True]])
-    batch = PPO_.batch(lived, torch.zeros(3, 2), values, ends)
+    batch = PPO_.batch(lived, rewards, torch.zeros(3, 2), values, ends)
     errors = [1 + 0.9 * 2 - 1, 0 + 0 - 2.0, 3.0 - 0]
     third = errors[2]
     second = errors[1] + 0.72 * third
@@ -79,8 +79,9 @@ def test_rewards_are_scaled_before_anything_is_made_of_them():
     rewards, values = torch.tensor([[1.0, 2.0], [0.0, 5.0], [3.0, 0.0]]), torch.ones(4, 2)
     ends = torch.zeros(3, 2, dtype=torch.bool)
     scaled = replace(PPO_, reward_scale=0.1)
-    found = scaled.batch(experience(active, rewards), torch.zeros(3, 2), values, ends)
-    expected = PPO_.batch(experience(active, 0.1 * rewards), torch.zeros(3, 2), values, ends)
+    lived, chosen = experience(active, rewards), torch.zeros(3, 2)
+    found = scaled.batch(lived, rewards, chosen, values, ends)
+    expected = PPO_.batch(lived, 0.1 * rewards, chosen, values, ends)
     assert torch.equal(found.returns, expected.returns)
     assert torch.equal(found.advantages, expected.advantages)
     assert torch.equal(found.experience.rewards, rewards)  # what the memory sees stays

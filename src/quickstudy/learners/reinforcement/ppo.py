@@ -76,15 +76,14 @@ class PPO:
     def batch(
         self,
         experience: Experience,
+        rewards: Tensor,
         log_probabilities: Tensor,
         values: Tensor,
         ends: Tensor,
-        rewards: Tensor | None = None,
     ) -> PPOBatch:
-        """What to learn from, of values (t + 1, n), whose last are expected after the last step;
-        nothing after one of the `ends` (t, n) counts for it. `rewards` (t, n) take the place of
-        those of the experience."""
-        rewards = self.reward_scale * (experience.rewards if rewards is None else rewards)
+        """What to learn from, of rewards (t, n) and of values (t + 1, n), whose last are expected
+        after the last step; nothing after one of the `ends` (t, n) counts for it."""
+        rewards = self.reward_scale * rewards
         advantages = generalized_advantages(rewards, values, ends, self.discount, self.decay)
         scaled = standardised(advantages, experience.active, (0, 1))
         return PPOBatch(experience, log_probabilities, scaled, advantages + values[:-1])

@@ -66,7 +66,7 @@ class TrialPPO(HistoryLearner):
         earned = experience.rewards
         if self.learn_from == "regrets":
             earned = -regrets(environments, experience)
-        return self.ppo.batch(experience, chosen, values, trial_ends, earned), remembered
+        return self.ppo.batch(experience, earned, chosen, values, trial_ends), remembered
 
     def policy_loss(self, batch: PPOBatch, out: Tensor) -> Tensor:
         """The loss of PPO, of what `read` returned along the trials, (t, n, h)."""
