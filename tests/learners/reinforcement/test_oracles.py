@@ -139,5 +139,5 @@ def test_regrets_of_an_episode_are_what_it_earns_less_than_the_optimum():
 
 def test_where_no_oracle_knows_regrets_they_are_refused():
     environments = GridNavi().environments([0])
-    with pytest.raises(UsageError, match="what each action forgoes, such as bandits .*GridNavi"):
+    with pytest.raises(UsageError, match=r"what each action forgoes, such as bandits .*GridNavi"):
         regrets(environments, lived_at_random(environments, 1))
