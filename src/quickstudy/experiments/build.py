@@ -433,15 +433,14 @@ def _call(make: Any, table: Options, *args: Any, where: str, options_of: Any = N
         raise UsageError(f"{where} {table.name}: {error}") from None
 
 
+GIVEN = "backbone in_shape n_outputs actions params optimizer x generator".split()
+"""Arguments that are no options, since what is built gets them."""
+
+
 def _check_options(make: Any, table: Options, where: str) -> None:
     """Check the options' names and types against the signature of the class or function that takes
     them."""
-    known = [
-        name
-        for name in inspect.signature(make).parameters
-        if name
-        not in ("backbone", "in_shape", "n_outputs", "params", "optimizer", "x", "generator")
-    ]
+    known = [name for name in inspect.signature(make).parameters if name not in GIVEN]
     hints = _hints(make)
     for option, value in table.options.items():
         if option not in known:
