@@ -433,7 +433,7 @@ def _call(make: Any, table: Options, *args: Any, where: str, options_of: Any = N
         raise UsageError(f"{where} {table.name}: {error}") from None
 
 
-GIVEN = "backbone in_shape n_outputs actions params optimizer x generator".split()
+GIVEN = ["backbone", "in_shape", "n_outputs", "actions", "params", "optimizer", "x", "generator"]
 """Arguments that are no options, since what is built gets them."""
 
 
