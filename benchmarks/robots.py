@@ -127,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--families", nargs="+", choices=MACHINES, default=list(MACHINES))
     parser.add_argument("--seeds", type=int, default=5)
-    asked = parser.parse_args()
+    asked, origin = parser.parse_args(), provenance(0)  # before a result changes the tree
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     done = {(r["family"], r["seed"], r["beyond"]) for r in results}
     for seed in range(asked.seeds):
@@ -137,7 +137,7 @@ def main() -> None:
                     continue
                 learners = trained(family, seed)
                 found = measure(family, seed, beyond, learners)
-                results.append({**found, "provenance": provenance(seed)})
+                results.append({**found, "provenance": {**origin, "seed": seed}})
                 print(json.dumps(found))
                 RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
