@@ -132,7 +132,8 @@ def _draw_of(found: Behaviour) -> Callable[[Any, Experience, int], None]:
     if isinstance(found.family, Bandits):
         lived = torch.cat([episode.rewards for episode in found.episodes.values()])
         scale = float(lived.min()), float(lived.max())
-        return lambda *panel: _arms(*panel, parameters["means"], scale)
+        means = parameters["means"]
+        return lambda panel, episode, task: _arms(panel, episode, task, means, scale)
     if "goals" in parameters and found.family.observation_size == 2:
         return lambda panel, episode, task: _way(panel, episode, task, parameters["goals"])
     return _rewards
