@@ -129,7 +129,7 @@ def tried(family: str, n_trials: int, seed: int) -> dict[str, Any]:
             )
     identical = sum(trial["identical"] for trial in trials)
     counts = {"tried": n_trials, "identical": identical}
-    return {**counts, "trials": trials, "provenance": provenance(seed)}
+    return {**counts, "trials": trials}
 
 
 def main() -> int:
@@ -139,9 +139,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    origin = provenance(options.seed)  # before a result changes the tree
     differed = 0
     for family in options.families:
-        found = results[family] = tried(family, options.trials, options.seed)
+        found = tried(family, options.trials, options.seed)
+        results[family] = {**found, "provenance": origin}
         differed += found["tried"] - found["identical"]
         print(f"{family}: {found['tried']} tried, {found['identical']} identical")
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")

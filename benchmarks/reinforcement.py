@@ -62,16 +62,17 @@ def rivals(family: EnvironmentFamily) -> Policies:
     """Policies that are not meta-trained, by name."""
     policies: Policies = {"random": RandomPolicy}
     if isinstance(family, Bandits):
-        return policies | {
+        policies |= {
             "greedy": lambda _: Greedy(family),
             "epsilon-greedy": lambda _: EpsilonGreedy(family),
             "Thompson sampling": lambda _: ThompsonSampling(family),
             "optimistic Thompson sampling": lambda _: ThompsonSampling(family, optimistic=True),
             "UCB1": lambda _: UCB1(family),
-            "Gittins index": lambda _: GittinsIndex(family),
         }
+    if isinstance(family, BernoulliBandits):
+        policies["Gittins index"] = lambda _: GittinsIndex(family)
     if isinstance(family, TabularMDPs):
-        return policies | {
+        policies |= {
             "greedy": lambda _: GreedyPlanner(family),
             "PSRL": lambda _: PSRL(family),
             "optimistic PSRL": lambda _: OptimisticPSRL(family),
@@ -122,6 +123,11 @@ def judge(folders: list[Path]) -> dict[str, Any]:
         means = report["learner"]["seeds"]
         half = stats.t.ppf(0.975, len(means) - 1) * statistics.stdev(means) / len(means) ** 0.5
         report["learner"]["interval over seeds"] = float(half)
+    if isinstance(family, Bandits):
+        best = totals["oracle"]
+        regret = {"learner": best - learned}
+        regret |= {name: best - values for name, values in totals.items() if name != "oracle"}
+        report["regret"] = {name: _interval(values) for name, values in regret.items()}
     if optimum is not None:
         report["exact optimum"] = optimum
         report["learner"]["share of the optimum"] = float(learned.mean()) / optimum

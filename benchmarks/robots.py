@@ -49,7 +49,8 @@ from quickstudy.tasks.environments.mechanics import Mechanics
 
 RESULTS = Path(__file__).parent / "results" / "robots.json"
 RUNS = Path("runs") / "robots"
-RECIPES = {"adapted": "maml_pendulum_dynamics", "unadapted": "pretrained_pendulum_dynamics"}
+ADAPTS = {"adapted": "maml", "unadapted": "pretrained"}
+"""The first word of the recipes of a family."""
 BEYOND = (0.0, 0.5)
 N_SHOT = 50
 N_TASKS = 1000
@@ -65,9 +66,9 @@ MACHINES: dict[str, tuple[type[Mechanics], CrossEntropyMethod]] = {
 def trained(family: str, seed: int) -> dict[str, Learner]:
     """The learners of a family and seed, by whether they adapt; a run that is there goes on."""
     learners = {}
-    for name, base in RECIPES.items():
-        changes = [f"data.name={family}_dynamics", f"seed={seed}", "test=[]"]
-        recipe = load_recipe(base, [*changes, "train.executor=vmap"])
+    for name, kind in ADAPTS.items():
+        changes = [f"seed={seed}", "test=[]", "train.executor=vmap"]
+        recipe = load_recipe(f"{kind}_{family}_dynamics", changes)
         folder = RUNS / f"{family}_{name}_{seed}"
         learners[name], _ = train_run(recipe, folder, resume=folder.exists())
     return learners
@@ -126,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--families", nargs="+", choices=MACHINES, default=list(MACHINES))
     parser.add_argument("--seeds", type=int, default=5)
-    asked = parser.parse_args()
+    asked, origin = parser.parse_args(), provenance(0)  # before a result changes the tree
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     done = {(r["family"], r["seed"], r["beyond"]) for r in results}
     for seed in range(asked.seeds):
@@ -136,7 +137,7 @@ def main() -> None:
                     continue
                 learners = trained(family, seed)
                 found = measure(family, seed, beyond, learners)
-                results.append({**found, "provenance": provenance(seed)})
+                results.append({**found, "provenance": {**origin, "seed": seed}})
                 print(json.dumps(found))
                 RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 

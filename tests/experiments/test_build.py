@@ -137,7 +137,7 @@ class OtherThanItSays(BernoulliBandits):
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        ("NoRewards", "expected finite rewards from NoRewards, got NaN or infinity after 0 steps"),
+        ("NoRewards", "expected finite rewards from NoRewards, got NaN or infinity in step 1"),
         ("Swelling", r"expected observations of shape \(2, 1\) from Swelling, got \(2, 2\)"),
         ("OtherThanItSays", r"observations of shape \(2, 3\) from OtherThanItSays, got \(2, 1\)"),
     ],

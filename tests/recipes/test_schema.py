@@ -333,6 +333,18 @@ def test_a_stage_of_a_curriculum_changes_options_of_the_family():
     assert [family.noise for family in tasks.families] == [1.0, 1.0]
 
 
+def test_a_stage_of_a_curriculum_changes_options_of_environments():
+    stage = "{steps=1, n_query=2, options={horizon=5}}"
+    tasks = tasks_of_training(load_recipe("rl2_mdp", [f"curriculum=[{stage}]"]))
+    early, late = (trials.family for trials in tasks.families)
+    assert (early.horizon, late.horizon, early.n_states) == (5, 10, 10)
+    assert tasks[0].n_query == 2
+    for options in ("n_actions=2", "n_states=3"):
+        stages = f"curriculum=[{{steps=1, options={{{options}}}}}]"
+        with pytest.raises(UsageError, match=r"with observations of 10 numbers and actions Disc"):
+            tasks_of_training(load_recipe("rl2_mdp", [stages]))
+
+
 @pytest.mark.parametrize(
     "schedule",
     [

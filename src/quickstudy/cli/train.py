@@ -239,7 +239,7 @@ def rollout(
         Path | None,
         typer.Option(help="PNG file to draw a belief into, of VariBAD on GridNavi: step by step."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of actions and of the environments' luck.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of actions and of the environments' luck.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Let a learner that acts play new tasks, and show how.
@@ -247,7 +247,7 @@ def rollout(
     Prints the return of an episode before the learner has adapted, of one
     after, and of the policy that knows the task, where there is one.
     """
-    from quickstudy.experiments.behaviour import behaviour, draw_behaviour
+    from quickstudy.experiments.behaviour import AFTER, behaviour, draw_behaviour
     from quickstudy.experiments.goal_beliefs import draw_goal_beliefs, goal_beliefs
     from quickstudy.experiments.run import load_run
     from quickstudy.files import check_writable
@@ -266,6 +266,8 @@ def rollout(
     returns = found.returns()
     rows = [[name, *(f"{value:.4g}" for value in each)] for name, each in returns.items()]
     text = table(["return", *(f"task {i + 1}" for i in range(tasks))], *rows)
+    if AFTER not in returns:
+        text += "\nA trial has one episode here: the learner adapts within it, so nothing is after."
     say(returns, as_json, "\n\n".join([text, *map(str, drawn)]))
 
 

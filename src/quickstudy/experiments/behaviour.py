@@ -23,7 +23,7 @@ from quickstudy.recipes.schema import Recipe
 from quickstudy.tasks.environments import EnvironmentFamily, Trials
 from quickstudy.tasks.environments.bandits import Bandits
 
-__all__ = ["Behaviour", "behaviour", "draw_behaviour", "in_last_test"]
+__all__ = ["AFTER", "Behaviour", "behaviour", "draw_behaviour", "in_last_test"]
 
 BEFORE, AFTER, ORACLE = "before", "after", "oracle"
 
@@ -130,18 +130,27 @@ def _draw_of(found: Behaviour) -> Callable[[Any, Experience, int], None]:
     """What draws one task of an episode."""
     parameters = found.parameters
     if isinstance(found.family, Bandits):
-        return lambda panel, episode, task: _arms(panel, episode, task, parameters["means"])
+        lived = torch.cat([episode.rewards for episode in found.episodes.values()])
+        scale = float(lived.min()), float(lived.max())
+        means = parameters["means"]
+        return lambda panel, episode, task: _arms(panel, episode, task, means, scale)
     if "goals" in parameters and found.family.observation_size == 2:
         return lambda panel, episode, task: _way(panel, episode, task, parameters["goals"])
     return _rewards
 
 
-def _arms(panel: Any, episode: Experience, task: int, means: Tensor) -> None:
-    """The arm of each pull, darker for more reward, and the best arm as a line."""
+def _arms(
+    panel: Any, episode: Experience, task: int, means: Tensor, scale: tuple[float, float]
+) -> None:
+    """The arm of each pull, darker for more reward on one scale for all panels, and the best arm as
+    a line."""
     pulled, rewards = episode.actions[:, task], episode.rewards[:, task]
     panel.axhline(float(means[task].argmax()), color=GOAL_COLOUR, linewidth=1, alpha=0.6)
-    panel.scatter(range(len(pulled)), pulled, c=rewards, s=14, cmap="Blues", edgecolors="grey")
+    low, high = scale
+    colours = {"c": rewards, "cmap": "Blues", "vmin": low, "vmax": high, "edgecolors": "grey"}
+    panel.scatter(range(len(pulled)), pulled, s=14, **colours)
     panel.set_ylim(-0.5, means.shape[1] - 0.5)
+    panel.set_xlabel("pull; dark: paid; line: best arm", fontsize=7)
 
 
 def _way(panel: Any, episode: Experience, task: int, goals: Tensor) -> None:

@@ -34,7 +34,7 @@ from quickstudy.tasks import (
     Tasks,
 )
 from quickstudy.tasks.augment import AUGMENTS, IMAGE_AUGMENTS, VECTOR_AUGMENTS, Augment, chain
-from quickstudy.tasks.environments import Trials
+from quickstudy.tasks.environments import EnvironmentFamily, Trials
 from quickstudy.tasks.permuted_labels import PermutedLabels
 
 __all__ = [
@@ -302,15 +302,31 @@ def device_of_training(recipe: Recipe) -> torch.device:
 
 
 def tasks_of_training(recipe: Recipe) -> Curriculum:
-    """The tasks of meta-training, stage after stage."""
+    """The tasks of meta-training, stage after stage.
+
+    Raises:
+        UsageError: If a stage has environments of other observations or actions.
+    """
+    last = guarded(recipe, make_tasks(recipe, recipe.tasks, recipe.data, 0))
     stages = []
     for stage in recipe.curriculum:
         changed = stage.model_dump(exclude={"steps", "options"}, exclude_none=True)
         shape = recipe.tasks.model_copy(update=changed)
-        family = guarded(recipe, make_tasks(recipe, shape, stage.data(recipe.data), 0))
-        stages.append((family, stage.steps * recipe.train.meta_batch_size))
-    last = guarded(recipe, make_tasks(recipe, recipe.tasks, recipe.data, 0))
+        tasks = guarded(recipe, make_tasks(recipe, shape, stage.data(recipe.data), 0))
+        if isinstance(last, Trials) and isinstance(tasks, Trials):
+            _check_alike(tasks.family, last.family, stage.options)
+        stages.append((tasks, stage.steps * recipe.train.meta_batch_size))
     return Curriculum(stages, last)
+
+
+def _check_alike(easier: EnvironmentFamily, last: EnvironmentFamily, options: Any) -> None:
+    """Refuse a stage of a curriculum that the learner cannot act in."""
+    spaces = [(family.observation_size, family.actions) for family in (easier, last)]
+    if spaces[0] != spaces[1]:
+        raise UsageError(
+            f"expected stages of a curriculum with observations of {spaces[1][0]} numbers and "
+            f"actions {spaces[1][1]}, got {spaces[0][0]} and {spaces[0][1]} with {options}"
+        )
 
 
 def guarded(recipe: Recipe, tasks: Tasks) -> Tasks:
@@ -417,15 +433,14 @@ def _call(make: Any, table: Options, *args: Any, where: str, options_of: Any = N
         raise UsageError(f"{where} {table.name}: {error}") from None
 
 
+GIVEN = ["backbone", "in_shape", "n_outputs", "actions", "params", "optimizer", "x", "generator"]
+"""Arguments that are no options, since what is built gets them."""
+
+
 def _check_options(make: Any, table: Options, where: str) -> None:
     """Check the options' names and types against the signature of the class or function that takes
     them."""
-    known = [
-        name
-        for name in inspect.signature(make).parameters
-        if name
-        not in ("backbone", "in_shape", "n_outputs", "params", "optimizer", "x", "generator")
-    ]
+    known = [name for name in inspect.signature(make).parameters if name not in GIVEN]
     hints = _hints(make)
     for option, value in table.options.items():
         if option not in known:

@@ -101,7 +101,7 @@ def parse_recipe(plain: dict[str, Any]) -> Recipe:
             *place, name = map(str, first["loc"])
             if near := difflib.get_close_matches(name, map(str, first["input"]), n=1):
                 raise unknown("recipe key", ".".join([*place, near[0]]), [where]) from None
-        message = first["msg"]
+        message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "model_type":
             message = "expected a table of keys"
             if isinstance(first["input"], str) and first["loc"][-1] in NAMED:

@@ -244,7 +244,7 @@ class TrainingTasks(Family):
 
 class Stage(_Table):
     """Tasks of another shape for a number of meta-steps, before those of the recipe. `options` are
-    of the family of tasks, and change those of the recipe's data."""
+    of the family of tasks or environments, and change those of the recipe's data."""
 
     steps: int = Field(ge=1)
     n_way: Range | None = None
@@ -333,7 +333,7 @@ class Recipe(_Table):
     @model_validator(mode="after")
     def _stages_with_options_of_the_data(self) -> Recipe:
         for stage in self.curriculum:
-            if stage.options and not self.data.family:
+            if stage.options and not (self.data.family or self.data.is_environment):
                 raise ValueError("expected options of a curriculum only with a family of tasks")
             self.data.check_options(stage.options)
         return self

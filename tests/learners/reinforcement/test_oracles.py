@@ -6,12 +6,16 @@ import torch
 from quickstudy.errors import UsageError
 from quickstudy.learners.reinforcement import GoalSearcher, RandomPolicy, experience, oracle
 from quickstudy.learners.reinforcement.goal_search import GoalSearch
+from quickstudy.learners.reinforcement.oracles import regrets
+from quickstudy.learners.reinforcement.planning import OptimalPlanner
 from quickstudy.tasks.environments import (
     Environments,
+    GaussianBandits,
     GridNavi,
     Navigation,
     Pendulums,
     SparseNavigation,
+    TabularMDPs,
 )
 
 
@@ -100,3 +104,40 @@ def test_what_has_no_oracle_is_refused():
     family = GridNavi()
     with pytest.raises(UsageError, match="expected 1 episodes, which were planned for"):
         play(family.environments([0]), GoalSearcher(family, episodes=1), episodes=2)
+
+
+def lived_at_random(environments, episodes):
+    return experience.play(environments, RandomPolicy(environments, seed=3), episodes)
+
+
+def test_regrets_of_bandits_are_what_the_best_arm_has_more():
+    environments = GaussianBandits(n_arms=3, horizon=4).environments(range(5))
+    lived = lived_at_random(environments, 2)
+    means = environments.parameters["means"]
+    expected = [[float(row.max() - row[a]) for row, a in zip(means, acts, strict=True)]
+                for acts in lived.actions]  # fmt: skip
+    torch.testing.assert_close(regrets(environments, lived), torch.tensor(expected))
+
+
+def test_regrets_of_an_episode_are_what_it_earns_less_than_the_optimum():
+    """Exactly, where transitions are certain: all else telescopes."""
+    family = TabularMDPs(n_states=4, n_actions=3, horizon=5)
+    rows = family.parameters(range(20))
+    sure = torch.nn.functional.one_hot(rows["transitions"].argmax(-1), 4).float()
+    environments = Environments(family, {**rows, "transitions": sure})
+    lived = lived_at_random(environments, 3)
+    states = lived.observations.argmax(2)  # (t, n)
+    earned = environments.parameters["means"][torch.arange(20), states, lived.actions]
+    planner = OptimalPlanner(environments)
+    less = planner.value - earned.unflatten(0, (3, 5)).sum(1)  # (episodes, n)
+    found = regrets(environments, lived)
+    assert found.min() >= 0
+    torch.testing.assert_close(found.unflatten(0, (3, 5)).sum(1), less, rtol=1e-4, atol=1e-4)
+    best = experience.play(environments, planner, 2)
+    assert regrets(environments, best).abs().max() == 0
+
+
+def test_where_no_oracle_knows_regrets_they_are_refused():
+    environments = GridNavi().environments([0])
+    with pytest.raises(UsageError, match=r"what each action forgoes, such as bandits .*GridNavi"):
+        regrets(environments, lived_at_random(environments, 1))

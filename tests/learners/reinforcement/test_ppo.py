@@ -1,5 +1,7 @@
 """The objective of proximal policy optimisation against numbers made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +63,7 @@ def test_advantages_are_standardised_over_active_steps_and_returns_add_the_value
     rewards = torch.tensor([[1.0, 2.0], [0.0, 0.0], [3.0, 0.0]])
     lived, values = experience(active, rewards), torch.tensor([[1.0, 1.0], [2, 5], [0, 5], [0, 0]])
     ends = torch.tensor([[False, True], [False, True], [True, True]])
-    batch = PPO_.batch(lived, torch.zeros(3, 2), values, ends)
+    batch = PPO_.batch(lived, rewards, torch.zeros(3, 2), values, ends)
     errors = [1 + 0.9 * 2 - 1, 0 + 0 - 2.0, 3.0 - 0]
     third = errors[2]
     second = errors[1] + 0.72 * third
@@ -70,6 +72,21 @@ def test_advantages_are_standardised_over_active_steps_and_returns_add_the_value
     expected = (raw - raw.mean()) / raw.std()
     np.testing.assert_allclose(batch.advantages[active], expected, rtol=1e-4)
     assert batch.returns[:, 0].tolist() == pytest.approx([first + 1, second + 2, third])
+
+
+def test_rewards_are_scaled_before_anything_is_made_of_them():
+    active = torch.ones(3, 2, dtype=torch.bool)
+    rewards, values = torch.tensor([[1.0, 2.0], [0.0, 5.0], [3.0, 0.0]]), torch.ones(4, 2)
+    ends = torch.zeros(3, 2, dtype=torch.bool)
+    scaled = replace(PPO_, reward_scale=0.1)
+    lived, chosen = experience(active, rewards), torch.zeros(3, 2)
+    found = scaled.batch(lived, rewards, chosen, values, ends)
+    expected = PPO_.batch(lived, 0.1 * rewards, chosen, values, ends)
+    assert torch.equal(found.returns, expected.returns)
+    assert torch.equal(found.advantages, expected.advantages)
+    assert torch.equal(found.experience.rewards, rewards)  # what the memory sees stays
+    with pytest.raises(UsageError, match=r"expected a reward_scale above 0, got 0"):
+        replace(PPO_, reward_scale=0.0)
 
 
 def test_every_pass_sees_every_environment_once():

@@ -9,6 +9,7 @@ import torch
 from torch.optim import Adam
 
 from quickstudy.engine import meta_test, meta_train
+from quickstudy.errors import UsageError
 from quickstudy.learners import RL2
 from quickstudy.learners.reinforcement import history, trial_ppo
 from quickstudy.learners.reinforcement.experience import play
@@ -162,3 +163,19 @@ def test_it_learns_to_pull_the_better_of_two_arms():
     after = meta_test(learner, Trials(unseen), 1000)
     assert before.mean == pytest.approx(5.0, abs=0.2)
     assert after.mean > 5.6  # no policy earns more than 6.02
+
+
+def test_learning_from_regrets_changes_what_is_earned_and_not_what_is_seen():
+    family = BernoulliBandits(n_arms=2, horizon=4)
+    parts = {}
+    for learn_from in ("rewards", "regrets"):
+        learner = make(family, discount=1.0, decay=1.0, learn_from=learn_from)
+        torch.manual_seed(1)
+        parts[learn_from], _ = learner.collect(tasks_of(family, 5, n_query=1))
+    plain, regretful = parts["rewards"], parts["regrets"]
+    assert torch.equal(plain.experience.rewards, regretful.experience.rewards)
+    means = family.parameters(range(5))["means"]
+    forgone = means.amax(1) - means.gather(1, plain.experience.actions.T).T
+    torch.testing.assert_close(regretful.returns, -forgone.flip(0).cumsum(0).flip(0))
+    with pytest.raises(UsageError, match="unknown learn_from 'regret'; did you mean 'regrets'"):
+        make(family, learn_from="regret")

@@ -145,9 +145,26 @@ def test_actions_with_bounds_of_their_own_are_scaled():
     assert seen.tolist() == [[0.0, 0.0, 0.0, 2.0]]
 
 
-class Swelling(Unequal):
+class Faulty(Unequal):
+    """Returns what it is told from its second step on, or from the first."""
+
+    def __init__(self, returned, late=False):
+        self.returned, self.late, self.steps = returned, late, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return super().reset(seed=seed)
+
     def step(self, action):
-        return np.zeros((3, 3)), 0.0, False, False, {}
+        self.steps += 1
+        return super().step(action) if self.late and self.steps == 1 else self.returned
+
+
+def faulty(returned, late=False):
+    return functools.partial(Faulty, returned, late)
+
+
+SEEN = np.zeros((2, 2), np.float32)
 
 
 class Unbounded(Unequal):
@@ -164,32 +181,90 @@ class Simulator(Unequal):
         raise NotImplementedError("the simulator has no seed")
 
 
+class OldReset(Unequal):
+    def reset(self, *, seed=None, options=None):
+        return SEEN
+
+
+class Broken(Unequal):
+    def step(self, action):
+        raise RuntimeError("a wheel came off")
+
+
+class LateLuck(Unequal):
+    def step(self, action):
+        return SEEN, np.random.rand(), False, False, {}
+
+
+class Endless(Unequal):
+    observation_space = gymnasium.spaces.Sequence(gymnasium.spaces.Discrete(3))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         ("no_such_robots:Robot-v0", "can be made, got ModuleNotFoundError: No module"),
         ("NoSuchPendulum-v1", "can be made, got NameNotFound"),
         (Unbounded, "a bounded Box"),
-        (Unseeded, "whose reset takes a seed"),
-        (Simulator, "takes a seed, got NotImplementedError: the simulator has no seed"),
+        (Unseeded, "reset to take a seed, got TypeError"),
+        (Simulator, "take a seed, got NotImplementedError: the simulator has no seed"),
+        (faulty((SEEN, 0.0, False, {})), r"\(observation, reward, .*\) from step, got 4 parts"),
+        (faulty((SEEN, None, False, False, {})), "reward that is a number from step, got None"),
+        (faulty((SEEN, np.ones(1), False, False, {})), "reward that is a number from step, got ar"),
+        (faulty((np.zeros(9), 0.0, False, False, {})), "observations of 4 numbers, got 9"),
+        (faulty(None), "from step, got NoneType"),
+        (OldReset, r"\(observation, info\) from reset, got ndarray"),
+        (Broken, "step to take the action .*, got RuntimeError: a wheel came off"),
+        (LateLuck, r"goes on alike after reset\(seed=7\) twice"),
+        (Endless, "observations of a fixed size, got ValueError"),
+        (int, "a gymnasium.Env, got int"),
+        (Counter(), "a function that makes one, got Counter"),
         (functools.partial(Counter, fault="luck"), "begins alike after reset"),
         ("Pendulum-v1", "PendulumEnv to have the attribute 'limit'"),
     ],
 )
 def test_what_cannot_serve_is_refused(make, message):
     np.random.seed(0)
-    with pytest.raises(UsageError, match=message) as refusal:
+    with pytest.raises((UsageError, DataError), match=message) as refusal:
         GymnasiumFamily(make, limits, horizon=3)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        (lambda n, generator: {"limit": torch.ones(3)}, r"with 2 rows .*, got \{'limit': \[3\]\}"),
+        (lambda n, generator: {"limit": [1.0] * n}, "got {'limit': 'list'}"),
+        (lambda n, generator: {}, "got {}"),
+        (lambda n, generator: torch.ones(n), "got Tensor"),
+        (lambda n: {"limit": torch.ones(n)}, "to draw, got TypeError"),
+        (lambda n, generator: {"limit": torch.rand(n)}, "draw the same from the same generator"),
+    ],
+)
+def test_parameters_that_are_none_are_refused(sample, message):
+    with pytest.raises((UsageError, DataError), match=message):
+        GymnasiumFamily(Counter, sample, horizon=3)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ((np.zeros(9), 0.0, False, False, {}), "observations of 4 numbers, got 9"),
+        ((SEEN, float("nan"), False, False, {}), "finite rewards .* in step 2 of an episode"),
+        ((SEEN + np.nan, 0.0, False, False, {}), "finite observations .* after 2 steps"),
+    ],
+)
+def test_what_goes_wrong_later_is_refused_then(returned, message):
+    environments = GymnasiumFamily(faulty(returned, late=True), limits, horizon=3).environments([0])
+    environments.reset()
+    environments.step(torch.zeros(1, 2))
+    with pytest.raises(DataError, match=message):
+        environments.step(torch.zeros(1, 2))
 
 
 def test_other_faults_are_refused(monkeypatch):
     with pytest.raises(UsageError, match="unknown parameters 'attribute'; did you mean"):
         GymnasiumFamily(Counter, limits, horizon=3, parameters="attribute")  # type: ignore
-    environments = GymnasiumFamily(Swelling, limits, horizon=3).environments([0])
-    environments.reset()
-    with pytest.raises(DataError, match="observations of 4 numbers, got 9"):
-        environments.step(torch.zeros(1, 2))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingError, match=r"quickstudy\[gym\]"):
         GymnasiumFamily("Pendulum-v1", masses, horizon=3)

@@ -1,17 +1,19 @@
 """Policies that know the task, or how best to find out, as bounds on what can be learned.
 
-Shapes: n environments, k arms.
+Shapes: t steps, n environments, k arms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from quickstudy.errors import UsageError
 from quickstudy.learners.reinforcement.classical import ClassicalPolicy
+from quickstudy.learners.reinforcement.experience import Experience
 from quickstudy.learners.reinforcement.goal_search import GoalSearch
 from quickstudy.learners.reinforcement.planning import OptimalPlanner
 from quickstudy.tasks.environments import (
@@ -25,7 +27,16 @@ from quickstudy.tasks.environments import (
 )
 from quickstudy.tasks.environments.bandits import Bandits
 
-__all__ = ["BestArm", "GoalSearcher", "ShortestWay", "StraightLine", "oracle"]
+__all__ = ["BestArm", "GoalSearcher", "ShortestWay", "StraightLine", "oracle", "regrets"]
+
+
+@runtime_checkable
+class KnowsRegrets(Protocol):
+    """An oracle that knows what an action forgoes."""
+
+    def regrets(self, experience: Experience) -> Tensor:
+        """See the function of this name, (t, n)."""
+        ...
 
 
 def oracle(environments: Environments) -> ClassicalPolicy:
@@ -49,6 +60,35 @@ def oracle(environments: Environments) -> ClassicalPolicy:
     raise UsageError(f"expected environments with an oracle ({known}), got {name}")
 
 
+def regrets(environments: Environments, experience: Experience) -> Tensor:
+    """What each action forgoes: the value of the best action less its own, for one who knows the
+    task and goes on playing best, (t, n).
+
+    The expected sum of an episode's regrets is what its policy earns less than the oracle. Rewards
+    have noise, and pay later for what was done before; regrets do neither.
+
+    Args:
+        environments: Where the experience comes from, of whole episodes.
+
+    Raises:
+        UsageError: If the family has no oracle that knows them.
+
+    Example:
+        >>> from quickstudy.learners.reinforcement.experience import play
+        >>> from quickstudy.tasks.environments import BernoulliBandits
+        >>> environments = BernoulliBandits().environments(range(3))
+        >>> bool((regrets(environments, play(environments, BestArm(environments))) == 0).all())
+        True
+    """
+    knows = oracle(environments)
+    if not isinstance(knows, KnowsRegrets):
+        raise UsageError(
+            "expected environments whose oracle knows what each action forgoes, such as bandits or "
+            f"TabularMDPs, got {type(environments.family).__name__}"
+        )
+    return knows.regrets(experience)
+
+
 class BestArm(ClassicalPolicy):
     """Always pulls the arm with the highest mean.
 
@@ -58,10 +98,15 @@ class BestArm(ClassicalPolicy):
 
     def __init__(self, environments: Environments) -> None:
         super().__init__(device=environments.device)
-        self._arms = environments.parameters["means"].argmax(1)
+        self._means = environments.parameters["means"]  # (n, k)
+        self._arms = self._means.argmax(1)
 
     def act(self, observations: Tensor) -> Tensor:
         return self._arms
+
+    def regrets(self, experience: Experience) -> Tensor:
+        pulled = self._means.gather(1, experience.actions.T).T
+        return self._means.amax(1) - pulled
 
 
 class StraightLine(ClassicalPolicy):

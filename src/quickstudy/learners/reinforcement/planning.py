@@ -1,6 +1,6 @@
 """Policies for small Markov decision processes that plan in a model of what they saw.
 
-Shapes: n environments, h steps of an episode, s states, k actions.
+Shapes: t steps, n environments, h steps of an episode, s states, k actions.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from quickstudy.learners.reinforcement.classical import ClassicalPolicy
+from quickstudy.learners.reinforcement.experience import Experience
 from quickstudy.tasks.environments import Environments, Step, TabularMDPs
 from quickstudy.tasks.environments.options import check_number, check_whole
 
@@ -204,9 +205,9 @@ class OptimalPlanner(ClassicalPolicy):
     def __init__(self, environments: Environments) -> None:
         super().__init__(device=environments.device)
         rows = environments.parameters
-        values = plan(rows["means"], rows["transitions"], environments.family.horizon)
-        self.value = values[0, :, 0].amax(1)
-        self._choices = values.argmax(3)  # (h, n, s)
+        self._values = plan(rows["means"], rows["transitions"], environments.family.horizon)
+        self.value = self._values[0, :, 0].amax(1)
+        self._choices = self._values.argmax(3)  # (h, n, s)
 
     def reset(self, n: int) -> None:
         super().reset(n)
@@ -218,3 +219,9 @@ class OptimalPlanner(ClassicalPolicy):
 
     def observe(self, actions: Tensor, step: Step) -> None:
         self._step += 1
+
+    def regrets(self, experience: Experience) -> Tensor:
+        step = torch.arange(len(experience), device=self.device) % len(self._values)
+        row = torch.arange(experience.actions.shape[1], device=self.device)
+        values = self._values[step[:, None], row, experience.observations.argmax(2)]  # (t, n, k)
+        return values.amax(2) - values.gather(2, experience.actions[..., None])[..., 0]

@@ -50,6 +50,9 @@ class PPO:
         clip: Epsilon of the clipped ratio.
         value_weight, entropy_weight: Of the squared error of values and of the entropy.
         epochs, batches: Passes over the experience, and batches of environments in each.
+        reward_scale: By which rewards are multiplied first. Where returns are large, their errors
+            drown the gradient of the policy in that of the values; about 1 over their standard
+            deviation is a good scale.
     """
 
     discount: float
@@ -59,6 +62,7 @@ class PPO:
     entropy_weight: float
     epochs: int
     batches: int
+    reward_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batches) < 1 or not 0 < self.clip < 1:
@@ -66,15 +70,21 @@ class PPO:
                 "expected epochs and batches of 1 or more and a clip between 0 and 1, got "
                 f"{self.epochs}, {self.batches} and {self.clip}"
             )
+        if not self.reward_scale > 0:
+            raise UsageError(f"expected a reward_scale above 0, got {self.reward_scale}")
 
     def batch(
-        self, experience: Experience, log_probabilities: Tensor, values: Tensor, ends: Tensor
+        self,
+        experience: Experience,
+        rewards: Tensor,
+        log_probabilities: Tensor,
+        values: Tensor,
+        ends: Tensor,
     ) -> PPOBatch:
-        """What to learn from, of values (t + 1, n), whose last are expected after the last step;
-        nothing after one of the `ends` (t, n) counts for it."""
-        advantages = generalized_advantages(
-            experience.rewards, values, ends, self.discount, self.decay
-        )
+        """What to learn from, of rewards (t, n) and of values (t + 1, n), whose last are expected
+        after the last step; nothing after one of the `ends` (t, n) counts for it."""
+        rewards = self.reward_scale * rewards
+        advantages = generalized_advantages(rewards, values, ends, self.discount, self.decay)
         scaled = standardised(advantages, experience.active, (0, 1))
         return PPOBatch(experience, log_probabilities, scaled, advantages + values[:-1])
 

@@ -7,6 +7,7 @@ Reinforcement Learning", 2016, arXiv:1611.02779. Shapes: n observations of o num
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -33,7 +34,11 @@ class RL2(TrialPPO):
         backbone: Maps observations (n, o) to features (n, d); says d in `out_features`.
         actions: What actions are.
         hidden: Units of the recurrent network.
-        discount, decay, clip, value_weight, entropy_weight, epochs, batches: See `PPO`.
+        discount, decay, clip, value_weight, entropy_weight, epochs, batches, reward_scale: See
+            `PPO`.
+        learn_from: "rewards", or "regrets", which are what an oracle earns more. They have no
+            noise, so fewer trials suffice; families with such an oracle are bandits and
+            `TabularMDPs`.
 
     Example:
         >>> import torch
@@ -58,10 +63,14 @@ class RL2(TrialPPO):
         entropy_weight: float = 0.01,
         epochs: int = 4,
         batches: int = 4,
+        reward_scale: float = 1.0,
+        learn_from: Literal["rewards", "regrets"] = "rewards",
     ) -> None:
         memory = RecurrentMemory(self.input_size(backbone, actions), hidden)
-        ppo = PPO(discount, decay, clip, value_weight, entropy_weight, epochs, batches)
-        super().__init__(backbone, actions, memory, hidden, ppo)
+        ppo = PPO(
+            discount, decay, clip, value_weight, entropy_weight, epochs, batches, reward_scale
+        )
+        super().__init__(backbone, actions, memory, hidden, ppo, learn_from)
 
     def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[PPOBatch]]:
         batch, _ = self.collect(tasks)

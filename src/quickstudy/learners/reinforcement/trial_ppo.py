@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quickstudy.errors import check_option
 from quickstudy.learners.reinforcement.experience import play
 from quickstudy.learners.reinforcement.history import HistoryLearner, HistoryPolicy
+from quickstudy.learners.reinforcement.oracles import regrets
 from quickstudy.learners.reinforcement.policies import distribution_of
 from quickstudy.learners.reinforcement.ppo import PPO, PPOBatch
 from quickstudy.tasks.environments import Box, Discrete
@@ -27,13 +29,22 @@ class TrialPPO(HistoryLearner):
     Args:
         backbone, actions, memory, hidden: See `HistoryLearner`.
         ppo: The objective.
+        learn_from: What is to be earned in training: "rewards", or the least "regrets", which an
+            oracle knows (see `regrets`). The memory sees rewards in either case.
     """
 
     def __init__(
-        self, backbone: nn.Module, actions: Discrete | Box, memory: Any, hidden: int, ppo: PPO
+        self,
+        backbone: nn.Module,
+        actions: Discrete | Box,
+        memory: Any,
+        hidden: int,
+        ppo: PPO,
+        learn_from: str = "rewards",
     ) -> None:
+        check_option("learn_from", learn_from, ("rewards", "regrets"))
         super().__init__(backbone, actions, memory, hidden)
-        self.ppo = ppo
+        self.ppo, self.learn_from = ppo, learn_from
         self.value = nn.Linear(hidden, 1)
 
     @torch.no_grad()
@@ -42,7 +53,8 @@ class TrialPPO(HistoryLearner):
         (t, n, h) along them."""
         episodes = tasks[0].n_shot + tasks[0].n_query
         policy = _Recording(self)
-        experience = play(self.environments(tasks), policy, episodes)
+        environments = self.environments(tasks)
+        experience = play(environments, policy, episodes)
         remembered = torch.stack(policy.outputs)  # (t, n, h)
         out = self.read(remembered, experience.observations)
         chosen = distribution_of(self.actions, self.head(out)).log_prob(experience.actions)
@@ -51,7 +63,10 @@ class TrialPPO(HistoryLearner):
         values = torch.cat([values, torch.zeros_like(values[:1])])
         trial_ends = torch.zeros_like(experience.ends)
         trial_ends[-1] = True
-        return self.ppo.batch(experience, chosen, values, trial_ends), remembered
+        earned = experience.rewards
+        if self.learn_from == "regrets":
+            earned = -regrets(environments, experience)
+        return self.ppo.batch(experience, earned, chosen, values, trial_ends), remembered
 
     def policy_loss(self, batch: PPOBatch, out: Tensor) -> Tensor:
         """The loss of PPO, of what `read` returned along the trials, (t, n, h)."""

@@ -75,7 +75,8 @@ class VariBAD(TrialPPO):
             transitions differ from task to task; 0 for no such decoder.
         divergence_weight: Of the KL divergences.
         model_share: Share of the environments of a batch from which encoder and decoders learn.
-        discount, decay, clip, value_weight, entropy_weight, epochs, batches: See `PPO`.
+        discount, decay, clip, value_weight, entropy_weight, epochs, batches, reward_scale: See
+            `PPO`.
 
     Example:
         >>> from quickstudy.nn import Flatten
@@ -106,6 +107,7 @@ class VariBAD(TrialPPO):
         entropy_weight: float = 0.01,
         epochs: int = 2,
         batches: int = 4,
+        reward_scale: float = 1.0,
     ) -> None:
         check_option("reward_model", reward_model, ("normal", "bernoulli"))
         for part in reward_inputs:
@@ -122,7 +124,9 @@ class VariBAD(TrialPPO):
                 f"model_share {model_share}"
             )
         memory = RecurrentMemory(self.input_size(backbone, actions), hidden)
-        ppo = PPO(discount, decay, clip, value_weight, entropy_weight, epochs, batches)
+        ppo = PPO(
+            discount, decay, clip, value_weight, entropy_weight, epochs, batches, reward_scale
+        )
         super().__init__(backbone, actions, memory, width, ppo)
         self.latent, self.divergence_weight = latent, divergence_weight
         self.model_share = model_share

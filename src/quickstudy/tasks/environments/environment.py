@@ -30,6 +30,7 @@ __all__ = [
     "Parameters",
     "State",
     "Step",
+    "check_parameters",
 ]
 
 Parameters = dict[str, Tensor]
@@ -134,7 +135,9 @@ class EnvironmentFamily(ABC):
         if number not in self._blocks:
             while len(self._blocks) >= MAX_CACHED_BLOCKS:
                 del self._blocks[next(iter(self._blocks))]
-            self._blocks[number] = self.sample(BLOCK, generator_for(self.seed, number))
+            drawn = self.sample(BLOCK, generator_for(self.seed, number))
+            check_parameters(drawn, BLOCK, f"{type(self).__name__}.sample")
+            self._blocks[number] = drawn
         return self._blocks[number]
 
     def environments(
@@ -302,8 +305,8 @@ class Environments:
             )
         if self.check and not _all_finite(rewards):
             raise DataError(
-                f"expected finite rewards from {name}, got NaN or infinity after "
-                f"{self.episode_step} steps"
+                f"expected finite rewards from {name}, got NaN or infinity in step "
+                f"{self.episode_step + 1} of an episode"
             )
 
 
@@ -318,6 +321,28 @@ def _environments(
     repeated = {name: value.repeat_interleave(copies, 0) for name, value in rows.items()}
     on_device = {name: value.to(device) for name, value in repeated.items()}
     return Environments(family, on_device, seed=seed)
+
+
+def check_parameters(parameters: Any, n: int, where: str) -> None:
+    """Refuse what is no parameters of n tasks.
+
+    Args:
+        where: The function that returned them.
+
+    Raises:
+        DataError: If they are no tensors with n rows by name.
+    """
+    found: Any = type(parameters).__name__
+    if isinstance(parameters, dict):
+        found = {
+            name: list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            for name, value in parameters.items()
+        }
+        if found and all(isinstance(shape, list) and shape[:1] == [n] for shape in found.values()):
+            return
+    raise DataError(
+        f"expected a dictionary of tensors with {n} rows from {where}({n}, generator), got {found}"
+    )
 
 
 def _rows_and_device(parameters: Parameters) -> tuple[int, torch.device]:

@@ -15,8 +15,14 @@ from torch import Tensor
 
 from quickstudy.errors import DataError, UsageError, check_option, require
 from quickstudy.tasks.environments.actions import Box, Discrete
-from quickstudy.tasks.environments.environment import EnvironmentFamily, Parameters, State
+from quickstudy.tasks.environments.environment import (
+    EnvironmentFamily,
+    Parameters,
+    State,
+    check_parameters,
+)
 from quickstudy.tasks.environments.options import check_whole
+from quickstudy.tasks.sampler import generator_for
 
 __all__ = ["GymnasiumFamily"]
 
@@ -65,6 +71,11 @@ class GymnasiumFamily(EnvironmentFamily):
     ) -> None:
         require("gymnasium", "gym")
         super().__init__(seed=seed)
+        if not (isinstance(make, str) or callable(make)):
+            raise UsageError(
+                "expected the name of an environment or a function that makes one, got "
+                f"{type(make).__name__}"
+            )
         self.horizon = check_whole("horizon", horizon)
         self._sample, self._make = sample, _by_name(make) if isinstance(make, str) else make
         self._setter: Setter | None = _set_attributes
@@ -75,9 +86,11 @@ class GymnasiumFamily(EnvironmentFamily):
             if parameters == "keywords":
                 self._setter = None
         self._idle: dict[tuple[Any, ...], list[Any]] = {}
+        self._check_sample()
         values = _rows(self.parameters([0]))[0]
         key, environment = self._take(values)
-        self._describe(environment, values)
+        self._describe(environment)
+        self._try(environment)
         self._idle.setdefault(key, []).append(environment)
 
     def sample(self, n: int, generator: torch.Generator) -> Parameters:
@@ -94,7 +107,7 @@ class GymnasiumFamily(EnvironmentFamily):
         seeds = torch.randint(2**31, (len(rows),), generator=generator, device=first.device)
         lease = _Lease(self, rows)
         observations = [
-            self._flatten(environment.reset(seed=seed)[0])
+            self._begin(environment, seed)
             for environment, seed in zip(lease.environments, seeds.tolist(), strict=True)
         ]
         return {
@@ -111,10 +124,9 @@ class GymnasiumFamily(EnvironmentFamily):
         ended, given = state["ended"].cpu().numpy().copy(), self._to_gymnasium(actions)
         rewards = np.zeros(len(ended), np.float32)
         for i in np.flatnonzero(~ended):
-            seen, reward, terminated, truncated, info = lease.environments[i].step(given[i])
-            observations[i] = self._flatten(seen)
-            rewards[i] = self.reward(lease.rows[i], float(reward), info)
-            ended[i] = terminated or truncated
+            seen, reward, is_over, info = self._go_on(lease.environments[i], given[i])
+            observations[i], ended[i] = seen, is_over
+            rewards[i] = self.reward(lease.rows[i], reward, info)
         device = actions.device
         new_state = {
             "environments": lease,
@@ -135,39 +147,73 @@ class GymnasiumFamily(EnvironmentFamily):
             self._setter(environment, values)
         return key, environment
 
-    def _new(self, values: Values) -> Any:
-        try:
-            return self._make() if self._setter else self._make(**values)
-        except Exception as error:
+    def _check_sample(self) -> None:
+        """Refuse parameters that depend on more than the generator."""
+        first, again = (
+            _tried(
+                "sample(n, generator) to draw", lambda: self._sample(2, generator_for(self.seed))
+            )
+            for _ in range(2)
+        )
+        check_parameters(first, 2, "sample")
+        if any(not torch.equal(value, again[name]) for name, value in first.items()):
             raise UsageError(
-                f"expected an environment that can be made, got {type(error).__name__}: {error}"
-            ) from error
+                "expected sample(n, generator) to draw the same from the same generator, got other "
+                "parameters: give the generator to all that draws"
+            )
 
-    def _describe(self, environment: Any, values: Values) -> None:
-        """Set what the family says of itself from one environment, and try its seed."""
+    def _new(self, values: Values) -> Any:
         import gymnasium
 
-        self._space = environment.observation_space
-        size = gymnasium.spaces.flatdim(self._space)
-        if isinstance(environment.action_space, gymnasium.spaces.Discrete):
-            self._start = int(environment.action_space.start)
-            self.actions = Discrete(int(environment.action_space.n))
+        keywords = {} if self._setter else values
+        environment = _tried("an environment that can be made", lambda: self._make(**keywords))
+        if not isinstance(environment, gymnasium.Env):
+            raise UsageError(f"expected a gymnasium.Env, got {type(environment).__name__}")
+        return environment
+
+    def _describe(self, environment: Any) -> None:
+        """Set what the family says of itself from one environment."""
+        import gymnasium
+
+        space, actions = environment.observation_space, environment.action_space
+        size = _tried("observations of a fixed size", lambda: gymnasium.spaces.flatdim(space))
+        self._space, self.observation_size = space, int(size)
+        if isinstance(actions, gymnasium.spaces.Discrete):
+            self._start, self.actions = int(actions.start), Discrete(int(actions.n))
         else:
-            self.actions = self._box(environment.action_space)
-        self.observation_size = int(size)
-        try:
-            begun = [environment.reset(seed=7)[0] for _ in range(2)]
-        except Exception as error:
-            raise UsageError(
-                "expected an environment whose reset takes a seed, got "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        first, second = map(self._flatten, begun)
-        if not np.array_equal(first, second):
-            raise UsageError(
-                "expected an environment that begins alike after reset(seed=7) twice, got other "
-                "observations: let it draw from its np_random alone"
+            self.actions = self._box(actions)
+
+    def _try(self, environment: Any) -> None:
+        """Refuse an environment that does not step as it has to, or not twice alike."""
+        action = self._to_gymnasium(self.actions.sample(1, generator_for(0)))[0]
+        tries = []
+        for _ in range(2):
+            begun = _tried("reset to take a seed", lambda: self._begin(environment, 7))
+            seen, reward, *_ = _tried(
+                f"step to take the action {action}", lambda: self._go_on(environment, action)
             )
+            tries.append((begun, np.append(seen, reward)))
+        for when, first, again in zip(("begins", "goes on"), *tries, strict=True):
+            if not np.array_equal(first, again, equal_nan=True):
+                raise UsageError(
+                    f"expected an environment that {when} alike after reset(seed=7) twice, got "
+                    "another step: let it draw from its np_random alone"
+                )
+
+    def _begin(self, environment: Any, seed: int) -> np.ndarray:
+        """Reset an environment; returns its observation (o,)."""
+        found = environment.reset(seed=seed)
+        _check_parts("reset", found, ("observation", "info"))
+        return self._flatten(found[0])
+
+    def _go_on(self, environment: Any, action: Any) -> tuple[np.ndarray, float, bool, Any]:
+        """Step an environment; returns its observation (o,), reward, whether it is over, info."""
+        found = environment.step(action)
+        _check_parts("step", found, ("observation", "reward", "terminated", "truncated", "info"))
+        seen, reward, terminated, truncated, info = found
+        if np.ndim(reward) or not isinstance(reward, int | float | np.number | np.ndarray):
+            raise DataError(f"expected a reward that is a number from step, got {reward!r}")
+        return self._flatten(seen), float(reward), bool(terminated or truncated), info
 
     def _box(self, space: Any) -> Box:
         low, high = getattr(space, "low", None), getattr(space, "high", None)
@@ -190,7 +236,14 @@ class GymnasiumFamily(EnvironmentFamily):
     def _flatten(self, observation: Any) -> np.ndarray:
         import gymnasium
 
-        flat = np.asarray(gymnasium.spaces.flatten(self._space, observation), np.float32).ravel()
+        try:
+            flat = gymnasium.spaces.flatten(self._space, observation)
+        except Exception as error:
+            raise DataError(
+                f"expected observations of {self._space}, got one of {type(observation).__name__} "
+                "that is none"
+            ) from error
+        flat = np.asarray(flat, np.float32).ravel()
         if flat.size != self.observation_size:
             raise DataError(
                 f"expected observations of {self.observation_size} numbers, got {flat.size}"
@@ -230,6 +283,22 @@ def _set_attributes(environment: Any, values: Values) -> None:
                 "got none: give a function as `parameters` that sets it"
             )
         setattr(environment.unwrapped, name, value)
+
+
+def _tried(what: str, call: Callable[[], Any]) -> Any:
+    """What a call returns, with an error of the user's code in one line."""
+    try:
+        return call()
+    except DataError:
+        raise
+    except Exception as error:
+        raise UsageError(f"expected {what}, got {type(error).__name__}: {error}") from error
+
+
+def _check_parts(method: str, found: Any, names: tuple[str, ...]) -> None:
+    if not isinstance(found, tuple) or len(found) != len(names):
+        got = f"{len(found)} parts" if isinstance(found, tuple) else type(found).__name__
+        raise DataError(f"expected ({', '.join(names)}) from {method}, got {got}")
 
 
 def _rows(parameters: Parameters) -> list[Values]:
