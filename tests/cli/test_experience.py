@@ -80,6 +80,23 @@ def test_training_and_testing_are_remembered_and_listed(capsys, here):
     assert len(store.tasks()) == 2 + 1  # the training tasks have other queries
 
 
+def test_adapting_with_unlabelled_examples_is_another_strategy_and_says_what_was_used(capsys, here):
+    lines = [f"{'ab'[i % 2]},{i % 2 + i / 50},{i / 7 % 1}" for i in range(16)]
+    for name, rows in (("support", lines[:4]), ("query", lines[4:6]), ("pool", lines[6:])):
+        (here / f"{name}.csv").write_text("\n".join(["label,u,v", *rows]))
+    words = ["adapt", "--support", here / "support.csv", "--query", here / "query.csv"]
+    assert run(capsys, *words)[0] == 0
+    assert run(capsys, *words, "--unlabelled", here / "pool.csv")[0] == 0
+    store = ExperienceStore(create=False)
+    (task,) = store.tasks()
+    assert {trial.task for trial in store.trials()} == {task.fingerprint}
+    assert [one.configuration for one in store.strategies()] == [{}, {"unlabelled": True}]
+    without, pooled = (run.report for run in store.runs())
+    assert "unlabelled" not in without
+    assert pooled["unlabelled"]["n_unlabelled"] == 10
+    assert sum(pooled["unlabelled"]["weights"].values()) == pytest.approx(1, abs=0.01)
+
+
 def test_the_commands_show_and_move_experience(capsys, here, monkeypatch):
     run(capsys, "train", "pixels.toml")
     store = ExperienceStore()

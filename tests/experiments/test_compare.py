@@ -14,7 +14,7 @@ from quickstudy.engine import TestReport
 from quickstudy.engine.meta_test import ClassScores
 from quickstudy.errors import DataError, RunError, UsageError
 from quickstudy.experiments import compare as comparing
-from quickstudy.experiments.build import make_tasks
+from quickstudy.experiments.build import make_tasks, tasks_of_test
 from quickstudy.experiments.compare import compare, recipe_of
 from quickstudy.experiments.run import load_run
 from quickstudy.experiments.significance import compare_pairs, holm
@@ -116,6 +116,46 @@ def test_all_learners_train_on_the_tasks_of_the_test_whatever_their_recipes_say(
     first, second = classifier.train.schedule.options["milestones"]
     assert second == pytest.approx(3 * first, abs=2)
     assert first == pytest.approx(classifier.train.steps / 8, abs=2)  # of twice the estimate
+
+
+COPIES = """
+base = "prototypical_glyphs"
+data = { name = "glyphs", labels = "none" }
+backbone = { width = 4 }
+tasks = { n_way = 20, n_query = 1, augment = "affine" }
+validation = { n_way = 10, n_query = 1, augment = "affine" }
+"""
+
+
+@pytest.mark.usefixtures("few_glyphs", "recipes_here")
+def test_a_recipe_without_labels_trains_on_its_own_tasks_and_is_tested_with_the_others(tmp_path):
+    (tmp_path / "copies.toml").write_text(COPIES)
+    names = ["nearest.toml", "copies.toml"]
+    found = compare(names, GLYPHS, tmp_path / "out", seconds=0.5, n_tasks=2, **TASKS)
+    labels = {entry["learner"]: entry["labels"] for entry in found.learners}
+    assert labels == {"nearest.toml": "given", "copies.toml": "none"}
+    recipes = [load_run(tmp_path / "out" / name[:-5])[0] for name in names]
+    own, copies = recipes[1].validation, recipes[1].tasks
+    assert (copies.n_way, copies.augment, own.n_way, own.augment) == (20, "affine", 10, "affine")
+    one, other = (tasks_of_test(recipe, recipe.test[0])[1] for recipe in recipes)
+    assert torch.equal(one.query.x, other.query.x)
+    assert torch.equal(one.query.y, other.query.y)
+
+
+def test_without_labels_too_a_learner_that_takes_no_other_ways_trains_on_those_of_the_test():
+    recipe = recipe_of("umtra_maml_omniglot")
+    planned = comparing._by_protocol("umtra", recipe, {"name": "glyphs"}, TASKS, 1, 5, 0)
+    assert planned.tasks.n_way == planned.validation.n_way == TASKS["n_way"]
+    assert planned.tasks.augment == recipe.tasks.augment
+
+
+def test_a_recipe_without_labels_is_not_trained_on_a_folder(tmp_path):
+    for name in "ab":
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("RGB", (30, 30)).save(tmp_path / "data" / name / "one.png")
+    folder = {"name": "folder", "folder": str(tmp_path / "data")}
+    with pytest.raises(UsageError, match="protoclr_omniglot: expected a data set for a recipe"):
+        compare(["protoclr_omniglot", "nearest_centroid"], folder, tmp_path / "out", seconds=1)
 
 
 @pytest.mark.usefixtures("few_glyphs", "recipes_here")

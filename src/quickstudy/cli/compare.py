@@ -147,7 +147,8 @@ def _training(entry: dict[str, Any], budget: float) -> str:
     if not entry["steps"]:
         return "not trained"
     tasks, seconds = entry["tasks_per_step"], entry["train_seconds"]
-    text = f"{entry['steps']} steps of {tasks} task{'s' * (tasks > 1)}, {seconds:.1f} s"
+    unlabelled = " without labels" if entry["labels"] == "none" else ""
+    text = f"{entry['steps']} steps of {tasks} task{'s' * (tasks > 1)}{unlabelled}, {seconds:.1f} s"
     over = seconds / budget - 1
     return f"{text} ({100 * over:.0f} % over)" if over > 0.005 else text
 

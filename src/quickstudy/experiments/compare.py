@@ -146,6 +146,8 @@ def compare(
     squeezed into the steps that fit, which are estimated from a few steps timed beforehand. A
     comparison that was interrupted goes on where it stopped.
 
+    A recipe with `labels = "none"` trains and validates on its own tasks, without the labels.
+
     Args:
         learners: Learners, recipes or recipe files, at least two.
         data: As a recipe's `data` table. The images of a folder keep their colours, are not
@@ -198,6 +200,7 @@ def compare(
             {
                 "learner": name,
                 **{k: v for k, v in report.as_dict().items() if k != "scores"},
+                "labels": recipe.data.labels,
                 "steps": trained["steps"],
                 "train_seconds": trained["seconds"],
                 "tasks_per_step": recipe.train.meta_batch_size,
@@ -266,6 +269,9 @@ def _by_protocol(
         validation={**shape, "n_tasks": VALIDATION_TASKS[1]},
         test=[{"title": "unseen", **shape, "n_tasks": n_tasks}],
     )
+    if recipe.data.labels == "none":
+        plain.update(_trained_without_labels(recipe, data, shape))
+        plain["test"][0]["data"] = data
     for key in ("patience", "executor"):
         plain["train"].pop(key, None)
     plain["train"]["precision"] = "float32"
@@ -276,6 +282,29 @@ def _by_protocol(
     if isinstance(tasks, EpisodeSampler) and "n_classes" in plain["learner"]:
         plain["learner"]["n_classes"] = tasks.data.n_classes
     return parse_recipe(plain)
+
+
+def _trained_without_labels(
+    recipe: Recipe, data: dict[str, Any], shape: dict[str, int]
+) -> dict[str, Any]:
+    """Data, tasks and validation of a recipe that reads no labels: its own tasks, of the ways of
+    the test if the learner takes no others.
+
+    Raises:
+        UsageError: If the data are a folder, whose test classes the training would see.
+    """
+    if "folder" in data:
+        raise UsageError(
+            "expected a data set for a recipe without labels, got a folder: without labels its "
+            "images are not split by class, so training would see those of the test"
+        )
+    plain = json.loads(recipe.as_json())
+    tasks = {**plain["tasks"], "split": "train"}
+    validation = {**(plain.get("validation") or tasks), "split": "validation"}
+    if LEARNERS.find(recipe.learner.name).ways != "any":
+        tasks["n_way"] = validation["n_way"] = shape["n_way"]
+    validation["n_tasks"] = VALIDATION_TASKS[1]
+    return {"data": {**data, "labels": "none"}, "tasks": tasks, "validation": validation}
 
 
 def _within(recipes: dict[str, Recipe], seconds: float) -> dict[str, Recipe]:

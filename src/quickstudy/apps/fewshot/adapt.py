@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quickstudy.apps.fewshot.explanation import explain
+from quickstudy.apps.fewshot.explanation import PoolUse, explain
 from quickstudy.apps.fewshot.methods import (
     DRAWINGS_RUN,
     IMAGE_ENCODER,
@@ -79,6 +79,7 @@ class Adaptation:
         content: A hash of the support set.
         predictions: One a query.
         reason: Why this learner was chosen; empty if it was named.
+        unlabelled: What was made of the unlabelled examples; None without any.
         suggested: Unlabelled examples to label next, the most useful first.
         notes: What looks wrong with the support set, a line each.
     """
@@ -92,6 +93,7 @@ class Adaptation:
     content: str
     predictions: list[Prediction]
     reason: str = ""
+    unlabelled: PoolUse | None = None
     suggested: Sequence[str] = ()
     notes: Sequence[str] = ()
 
@@ -389,7 +391,7 @@ def _adapt_and_predict(
     """Adapt, and predict."""
     x, queries = adapter.embed(support), adapter.embed(query.x)
     learner, temperature, n_way = adapter.learner, 1.0, len(classes)
-    reason = ""
+    reason, pool_use = "", None
     if learner is None or isinstance(learner, str):
         x, queries = x.double(), queries.double()
     unlabelled = adapter.embed(pool.x).to(x) if pool else None
@@ -403,7 +405,8 @@ def _adapt_and_predict(
                 GATE_KINDS[kind], adapter.encoder, x.shape[1], adapter.encoder_name
             )
             predictor = blend.adapt(task)
-            reason = str(explain(predictor))
+            explained = explain(predictor)
+            reason, pool_use = str(explained), explained.unlabelled
             if pool and unlabelled is not None and pool.n_suggested:
                 probabilities = predictor(unlabelled).softmax(1)
                 rows = choose_to_label(
@@ -438,6 +441,7 @@ def _adapt_and_predict(
         content,
         predictions,
         reason,
+        pool_use,
         suggested,
         notes,
     )

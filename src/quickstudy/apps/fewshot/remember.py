@@ -6,6 +6,7 @@ Needs the packages of quickstudy's extra `experience`, when a function is called
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,8 @@ def remember_adapting(
     adaptation: Adaptation, support: Path, store: ExperienceStore, *, began: datetime
 ) -> None:
     """Keep that a learner was adapted to a user's examples: a task of their content, a trial
-    without scores.
+    without scores. With unlabelled examples it is another strategy, and the run's report says what
+    was made of them.
     """
     from quickstudy.experience import Strategy, Task
 
@@ -43,11 +45,15 @@ def remember_adapting(
     name = readable(f"{support.absolute().name}, {ways}-way")
     definition = {"data": {"name": "folder" if adaptation.kind == "image" else "table"}}
     task = Task(adaptation.content, "few-shot", name, features, definition)
+    pool = adaptation.unlabelled
     strategy = (
-        strategy_of(recipe) if recipe else Strategy("learner", readable(adaptation.learner), {})
+        strategy_of(recipe)
+        if recipe
+        else Strategy("learner", readable(adaptation.learner), {"unlabelled": True} if pool else {})
     )
     plain = recipe.as_json() if recipe else json.dumps({"learner": adaptation.learner})
     seed = recipe.seed if recipe else 0
-    run = run_record(provenance(seed), plain, {"queries": n_queries}, began)
+    report = {"queries": n_queries, **({"unlabelled": asdict(pool)} if pool else {})}
+    run = run_record(provenance(seed), plain, report, began)
     trial = trial_record(run, 0, task, strategy)
     store.record(run=run, tasks=[task], strategies=[strategy], trials=[trial])
