@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from quickstudy.experiments import compare
+from quickstudy.experiments import budget, compare
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
@@ -14,9 +14,9 @@ SCRIPTS = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 def short_budget(monkeypatch):
     """Comparisons of two seconds instead of the script's own."""
     full = compare.compare
-    monkeypatch.setattr(compare, "MIN_STEPS", 2)
-    monkeypatch.setattr(compare, "VALIDATION_TASKS", (2, 4))
-    monkeypatch.setattr(compare, "_seconds", lambda *_: (0.02, 0.002))  # of a step, on any machine
+    monkeypatch.setattr(budget, "MIN_STEPS", 2)
+    monkeypatch.setattr(budget, "VALIDATION_TASKS", (2, 4))
+    monkeypatch.setattr(budget, "_seconds", lambda *_: (0.02, 0.002))  # of a step, on any machine
     monkeypatch.setattr(compare, "compare", lambda *a, **k: full(*a, **{**k, "seconds": 2}))
 
 

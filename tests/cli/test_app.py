@@ -422,11 +422,11 @@ def test_reproduce_sets_measured_beside_published(capsys, tmp_path):
 
 
 def test_compare_prints_learners_pairs_and_a_picture(capsys, tmp_path, monkeypatch, few_glyphs):
-    from quickstudy.experiments import compare
+    from quickstudy.experiments import budget
 
-    monkeypatch.setattr(compare, "MIN_STEPS", 2)
-    monkeypatch.setattr(compare, "VALIDATION_TASKS", (2, 4))
-    monkeypatch.setattr(compare, "_seconds", lambda *_: (0.02, 0.002))
+    monkeypatch.setattr(budget, "MIN_STEPS", 2)
+    monkeypatch.setattr(budget, "VALIDATION_TASKS", (2, 4))
+    monkeypatch.setattr(budget, "_seconds", lambda *_: (0.02, 0.002))
     (tmp_path / "pixels.toml").write_text(
         'about = ""\ndata = { name = "glyphs" }\nbackbone = { name = "flatten" }\n'
         'learner = { name = "nearest_centroid" }\ntasks = { n_way = 5 }\ntrain = { steps = 9 }\n'

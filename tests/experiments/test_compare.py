@@ -13,6 +13,7 @@ from scipy import stats
 from quickstudy.engine import TestReport
 from quickstudy.engine.meta_test import ClassScores
 from quickstudy.errors import DataError, RunError, UsageError
+from quickstudy.experiments import budget
 from quickstudy.experiments import compare as comparing
 from quickstudy.experiments.build import make_tasks, tasks_of_test
 from quickstudy.experiments.compare import compare, recipe_of
@@ -27,9 +28,9 @@ from quickstudy.tasks.datasets import glyphs
 def recipes_here(monkeypatch, tmp_path):
     """Two recipes in the working folder, for comparisons of a moment."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(comparing, "MIN_STEPS", 2)
-    monkeypatch.setattr(comparing, "VALIDATION_TASKS", (2, 4))
-    monkeypatch.setattr(comparing, "_seconds", lambda *_: (0.02, 0.002))
+    monkeypatch.setattr(budget, "MIN_STEPS", 2)
+    monkeypatch.setattr(budget, "VALIDATION_TASKS", (2, 4))
+    monkeypatch.setattr(budget, "_seconds", lambda *_: (0.02, 0.002))
     (tmp_path / "nearest.toml").write_text(NEAREST)
     (tmp_path / "small.toml").write_text(SMALL)
 
@@ -165,7 +166,7 @@ def test_training_ends_by_the_clock_though_steps_turn_out_slower_than_those_time
     clock = [0.0]
     training = importlib.import_module("quickstudy.engine.meta_train")
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    monkeypatch.setattr(comparing, "_seconds", lambda *_: (0.01, 0.01))  # too good
+    monkeypatch.setattr(budget, "_seconds", lambda *_: (0.01, 0.01))  # too good
     sampled = comparing.EpisodeSampler.__getitem__
 
     def slow(tasks, index):
@@ -203,8 +204,8 @@ def test_what_took_more_than_its_budget_or_hardly_trained_is_shown_but_not_teste
 def test_a_budget_too_short_for_some_steps_is_refused_before_anything_is_written(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(comparing, "MIN_STEPS", 50)
-    monkeypatch.setattr(comparing, "_seconds", lambda *_: (0.5, 0.001))
+    monkeypatch.setattr(budget, "MIN_STEPS", 50)
+    monkeypatch.setattr(budget, "_seconds", lambda *_: (0.5, 0.001))
     with pytest.raises(UsageError, match=r"20 s is too short for small.toml, .* about 32 s for 50"):
         compare(LEARNERS, GLYPHS, tmp_path / "out", seconds=20, n_tasks=5, **TASKS)
     assert not (tmp_path / "out").exists()

@@ -105,7 +105,7 @@ def compare_learners(
 
 def _comparison_text(comparison: Comparison, seconds: float) -> str:
     """Learners and pairs of a comparison as tables, and what to know of them."""
-    from quickstudy.experiments.compare import MIN_STEPS
+    from quickstudy.experiments.budget import MIN_STEPS
     from quickstudy.experiments.report import INTERVALS, score_interval, with_interval
 
     rows = [
