@@ -45,6 +45,7 @@ from quickstudy.apps.automl.tables.columns import Column, as_numbers, match_colu
 from quickstudy.apps.automl.tables.frames import as_column, as_frame
 from quickstudy.apps.automl.tables.meta_features import meta_features
 from quickstudy.apps.automl.tables.notes import table_notes, unreadable_cells
+from quickstudy.apps.automl.tables.shift import TrainingCells, shift_line
 from quickstudy.apps.automl.tables.targets import Goal, check_target
 from quickstudy.errors import DataError, RunError, UsageError, hide_passwords
 
@@ -242,6 +243,7 @@ class BaseAutoML(BaseEstimator, ABC):
             )
         frame, _ = match_columns(frame, self.columns_)
         table = read_columns(frame, self.columns_)
+        self._training_cells = TrainingCells(table, self.columns_)
         notes = table_notes(frame, table, self.columns_, target, self._goal)
         self.notes_ = [note.text for note in notes]
         if self._goal == "regression" and np.isnan(as_numbers(as_column(y))).any():
@@ -353,6 +355,8 @@ class BaseAutoML(BaseEstimator, ABC):
             )
         for line in unreadable_cells(frame, table, self.columns_):
             warnings.warn(line, stacklevel=3)
+        if shifts := self._training_cells.shifts(table):
+            warnings.warn(shift_line(shifts), stacklevel=3)
         total, no_limit = sum(weight for weight, _ in self.members_), Deadline(None)
         parts = [
             weight * predict_pipeline(model, table, self._n_classes, no_limit)
