@@ -50,6 +50,11 @@ def test_what_has_shifted_is_named_the_most_shifted_first():
     assert found["town"] == pytest.approx(distance)
 
 
+def test_what_comes_and_goes_with_the_rows_is_no_shift():
+    table = pd.DataFrame({"half": np.arange(8000) % 4 / 2, "town": ["Ulm", "Bonn"] * 4000})
+    assert not shifts(table, table.iloc[:200])
+
+
 def test_cells_that_are_missing_now_are_a_shift():
     new = drawn(100, 1)
     new.loc[:60, "income"] = np.nan

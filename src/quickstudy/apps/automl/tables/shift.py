@@ -26,7 +26,8 @@ MIN_ROWS = 30
 """Fewest new rows to compare."""
 
 MAX_CELLS = 2000
-"""Cells of a column that are kept, evenly spaced in the table."""
+"""Cells of a column that are kept, of rows drawn at random: evenly spaced ones would miss what
+comes and goes with the rows."""
 
 LEVEL, LEAST = 0.001, 0.2
 """A column has shifted if a difference as large comes in fewer than one of a thousand tables by
@@ -53,7 +54,7 @@ class TrainingCells:
     """
 
     def __init__(self, table: pd.DataFrame, columns: Sequence[Column]) -> None:
-        rows = np.linspace(0, len(table) - 1, min(len(table), MAX_CELLS)).astype(int)
+        rows = np.random.default_rng(0).permutation(len(table))[:MAX_CELLS]
         self._kinds = {c.name: c.kind for c in columns if c.kind in ("number", "category")}
         self._cells = {name: _cells(table[name].iloc[rows]) for name in self._kinds}
 
