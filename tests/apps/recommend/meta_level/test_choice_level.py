@@ -103,7 +103,8 @@ def test_the_step_goes_along_the_gradient_of_the_likelihood_of_the_own_clicks():
         assert torch.allclose(step[:, c], difference, atol=1e-4)
 
 
-def test_a_sampled_item_ahead_counts_for_as_many_as_it_stands_for():
+def of_one_configuration():
+    """A level whose scores are those of its only configuration."""
     level = ChoiceLevel(np.ones(1), CONFIGURATIONS[:1], "single")
     level.parameters = {
         "user_feature_means": torch.zeros(1),
@@ -112,6 +113,11 @@ def test_a_sampled_item_ahead_counts_for_as_many_as_it_stands_for():
         "weights_by_user": torch.zeros(1, 1),
         "log_inverse_temperature": torch.zeros(()),
     }
+    return level
+
+
+def test_a_sampled_item_ahead_counts_for_as_many_as_it_stands_for():
+    level = of_one_configuration()
     scores, odds = np.full(N_POSITIVES + 3, -9.0), np.full(N_POSITIVES + 3, EXCLUDED)
     scores[0], odds[0] = 2.0, 0  # the choice
     scores[-3:], odds[-3:] = [3.0, 4.0, 1.0], np.log([2.0, 1.0, 50.0])
@@ -159,14 +165,7 @@ def test_reference_items_stand_for_all_items():
 
 
 def test_items_with_the_same_score_are_above_each_other_by_half():
-    level = ChoiceLevel(np.ones(1), CONFIGURATIONS[:1], "single")
-    level.parameters = {
-        "user_feature_means": torch.zeros(1),
-        "user_feature_stds": torch.ones(1),
-        "weights": torch.ones(1),
-        "weights_by_user": torch.zeros(1, 1),
-        "log_inverse_temperature": torch.zeros(()),
-    }
+    level = of_one_configuration()
     scores, odds = np.zeros(N_POSITIVES + 2), np.full(N_POSITIVES + 2, EXCLUDED)
     odds[0], odds[-2:] = 0, np.log([1.0, 3.0])  # the choice, and four items that score alike
     target = np.zeros((1, N_POSITIVES + 2))
