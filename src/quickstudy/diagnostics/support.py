@@ -49,9 +49,9 @@ COPY = 0.3
 """No pair of 480 clean support sets of Omniglot was nearer than 0.6."""
 
 OUTLIER = (0.75, 0.45)
-"""The threshold of an outlier, and what a factor of e in examples adds. Set on clean support sets of
-glyphs, Omniglot, digits and texts, of which at most 6 in 100 of a kind reach it; of photographs of
-signs, on which it was not set, 3 in 100."""
+"""The threshold of an outlier, and what a factor of e in examples adds. It was set on clean support
+sets of glyphs, Omniglot, digits and texts, of which at most 6 in 100 of a kind reach it; of
+photographs of signs, on which it was not set, 3 in 100."""
 
 TWO_IN_ONE = (0.11, 1.28, 0.20, 0.03)
 """The threshold of a class that is two at 5 ways and 5 shots where classes do not spread, and what
