@@ -228,6 +228,15 @@ def searched(fitted, tmp_path):
     return run, ["fit", other, "--target", "kind", "--trials", "2", "--run", run, "--overwrite"]
 
 
+def test_rows_that_have_shifted_are_told_once(tmp_path, capsys):
+    rows = pd.DataFrame({"a": np.arange(80) * 7 % 40, "y": np.arange(80) * 7 % 40 > 20})
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    rows.assign(a=rows["a"] + 40).to_csv(tmp_path / "new.csv", index=False)
+    call("fit", tmp_path / "t.csv", "--target", "y", "--run", tmp_path / "run", "--trials", 1)
+    call("predict", tmp_path / "run", tmp_path / "new.csv", "--out", tmp_path / "out.csv")
+    assert capsys.readouterr().err.count("differ from those of training in a (1.00 of 1)") == 1
+
+
 @pytest.mark.parametrize("moment", range(4))
 def test_a_replaced_run_is_the_old_or_the_new_one_wherever_it_is_killed(
     searched, file, monkeypatch, moment

@@ -180,7 +180,7 @@ def automl_predict(
     _require()
     import pandas as pd
 
-    from quickstudy.apps.automl.estimators import AutoMLClassifier, AutoMLRegressor
+    from quickstudy.apps.automl.estimators import AutoMLRegressor
     from quickstudy.apps.automl.reports import read_report
     from quickstudy.apps.automl.runs import load_automl
     from quickstudy.apps.automl.tables.files import read_frame
@@ -192,14 +192,14 @@ def automl_predict(
     report = read_report(run)
     frame = read_frame(file)
     model = load_automl(run)
-    with _plain_warnings():
-        answers = model.predict(frame)
-    if isinstance(model, AutoMLRegressor):
-        answers = [float(f"{answer:.8g}") for answer in answers]
-    predicted = pd.DataFrame({report["target"]: answers})
-    if isinstance(model, AutoMLClassifier):
-        names = [f"p({label})" for label in model.classes_]
-        predicted[names] = model.predict_proba(frame).round(6)
+    with _plain_warnings():  # one prediction, so that each is told once
+        if isinstance(model, AutoMLRegressor):
+            answers = [float(f"{answer:.8g}") for answer in model.predict(frame)]
+            predicted = pd.DataFrame({report["target"]: answers})
+        else:
+            probabilities = model.predict_proba(frame)
+            predicted = pd.DataFrame({report["target"]: model.classes_[probabilities.argmax(1)]})
+            predicted[[f"p({label})" for label in model.classes_]] = probabilities.round(6)
     text = as_csv({str(name): column.tolist() for name, column in predicted.items()})
     if out:
         write_atomically(out, text.encode())
