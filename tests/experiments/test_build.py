@@ -5,8 +5,9 @@ import torch
 
 from quickstudy.engine import meta_test
 from quickstudy.errors import DataError, UsageError
-from quickstudy.experiments.build import make_learner, make_tasks, tasks_of_test
+from quickstudy.experiments.build import make_learner, tasks_of_test
 from quickstudy.experiments.evaluate import check_tests
+from quickstudy.experiments.families import make_tasks
 from quickstudy.experiments.run import load_run, train_run
 from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks.environments import Discrete, Trials

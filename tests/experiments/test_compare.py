@@ -15,8 +15,9 @@ from quickstudy.engine.meta_test import ClassScores
 from quickstudy.errors import DataError, RunError, UsageError
 from quickstudy.experiments import budget
 from quickstudy.experiments import compare as comparing
-from quickstudy.experiments.build import make_tasks, tasks_of_test
+from quickstudy.experiments.build import tasks_of_test
 from quickstudy.experiments.compare import compare, recipe_of
+from quickstudy.experiments.families import make_tasks
 from quickstudy.experiments.run import load_run
 from quickstudy.experiments.significance import compare_pairs, holm
 from quickstudy.files import read_json

@@ -1,6 +1,6 @@
 import pytest
 
-from quickstudy.experiments.build import make_tasks
+from quickstudy.experiments.families import make_tasks
 from quickstudy.experiments.remember import task_of
 from quickstudy.recipes.loading import load_recipe
 from quickstudy.tasks import SinusoidTasks

@@ -13,8 +13,9 @@ from quickstudy.encoders.encoder import Pretrained
 from quickstudy.engine.checkpoints import load_tensors
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.experiments import data
-from quickstudy.experiments.build import make_tasks, tasks_of_test, training_options
+from quickstudy.experiments.build import tasks_of_test, training_options
 from quickstudy.experiments.evaluate import meta_test_all
+from quickstudy.experiments.families import make_tasks
 from quickstudy.experiments.report import keep_results
 from quickstudy.experiments.run import load_run, train_run
 from quickstudy.recipes.loading import override, parse_recipe

@@ -10,12 +10,12 @@ from quickstudy.experiments import data
 from quickstudy.experiments.build import (
     device_of_training,
     make_learner,
-    make_tasks,
     tasks_of_test,
     tasks_of_training,
     training_options,
 )
 from quickstudy.experiments.evaluate import check_tests, held_out_classes, meta_test_all, run_test
+from quickstudy.experiments.families import make_tasks
 from quickstudy.experiments.report import keep_results
 from quickstudy.recipes import about, recipe_names
 from quickstudy.recipes.loading import load_recipe, override, parse_recipe

@@ -16,12 +16,9 @@ from PIL import Image
 
 from quickstudy.errors import RunError, UsageError, unknown
 from quickstudy.experiments.budget import named_in_errors, trained_enough, within_budget
-from quickstudy.experiments.build import (
-    device_of_training,
-    make_learner,
-    make_tasks,
-)
+from quickstudy.experiments.build import device_of_training, make_learner
 from quickstudy.experiments.evaluate import cost_of_test, run_test
+from quickstudy.experiments.families import make_tasks
 from quickstudy.experiments.provenance import provenance
 from quickstudy.experiments.run import load_run, train_run
 from quickstudy.experiments.significance import Pair, compare_pairs

@@ -10,13 +10,9 @@ from quickstudy.engine import TestReport, meta_test
 from quickstudy.engine.cost import Cost, adapting_cost, trial_cost
 from quickstudy.engine.meta_test import check_kind
 from quickstudy.errors import DataError, MissingError, UsageError
-from quickstudy.experiments.build import (
-    device_of_training,
-    make_learner,
-    make_tasks,
-    tasks_of_test,
-)
+from quickstudy.experiments.build import device_of_training, make_learner, tasks_of_test
 from quickstudy.experiments.data import classes_of
+from quickstudy.experiments.families import make_tasks
 from quickstudy.learners import Learner
 from quickstudy.learners.base import device_of
 from quickstudy.progress import track

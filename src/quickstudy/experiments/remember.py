@@ -11,8 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from quickstudy.experiments.build import data_of_test, make_tasks, tasks_of_test
+from quickstudy.experiments.build import data_of_test, tasks_of_test
 from quickstudy.experiments.data import classes_of
+from quickstudy.experiments.families import make_tasks
 from quickstudy.experiments.records import run_record, trial_record
 from quickstudy.files import read_json, readable
 from quickstudy.recipes.loading import parse_recipe

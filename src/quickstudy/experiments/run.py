@@ -15,11 +15,11 @@ from quickstudy.errors import DataError, MissingError, RunError, UsageError
 from quickstudy.experiments.build import (
     device_of_training,
     make_learner,
-    make_tasks,
     tasks_of_training,
     training_options,
 )
 from quickstudy.experiments.evaluate import check_tests
+from quickstudy.experiments.families import make_tasks
 from quickstudy.experiments.report import keep_training
 from quickstudy.files import check_writable, read_json, write_atomically
 from quickstudy.learners import Learner

@@ -37,7 +37,8 @@ from quickstudy.diagnostics.scarcity import fit_power_law, size_to_target
 from quickstudy.diagnostics.tasks import label_order, leaked_queries
 from quickstudy.engine.cost import adapting_cost
 from quickstudy.errors import DataError, MissingError, QuickstudyError, UsageError
-from quickstudy.experiments.build import guarded, make_learner, make_tasks, tasks_of_test
+from quickstudy.experiments.build import guarded, make_learner, tasks_of_test
+from quickstudy.experiments.families import make_tasks
 from quickstudy.learners import Learner
 from quickstudy.recipes.schema import Data, Family, Recipe, Test
 from quickstudy.tasks import Tasks
