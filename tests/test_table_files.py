@@ -1,4 +1,5 @@
 import contextlib
+import gzip
 
 import numpy as np
 import pyarrow as pa
@@ -6,8 +7,9 @@ import pytest
 from pyarrow import parquet
 
 from quickstudy import table_files
+from quickstudy.apps.automl.tables.files import read_frame
 from quickstudy.errors import DataError, MissingError
-from quickstudy.table_files import as_csv, read_rows
+from quickstudy.table_files import as_csv, read_rows, separator_of, stream_rows
 
 
 def test_the_end_of_the_name_says_how_a_table_is_written(tmp_path):
@@ -25,6 +27,67 @@ def test_after_semicolons_commas_are_decimal(tmp_path):
         ["height", "note"],
         [["1.5", "a, b"], ["-2.25", "1,2,3"]],
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "separator"),
+    [
+        ("a,b\n1,2\n", ","),
+        ("a;b\n1,5;2,5\n", ";"),
+        ("a, m;b;c\n1;2;3\n", ";"),
+        ("a\tb\n1\t2,5\n", "\t"),
+        ("a|b\n1|x\n", "|"),
+        ('"a;b",c\n"1;2",3\n', ","),
+        ("what; why, how\nx\n", ","),
+        ("a;b", ";"),
+        ("a", ","),
+        ("", ","),
+    ],
+)
+def test_the_first_lines_say_what_separates_cells(text, separator):
+    assert separator_of(text) == separator
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_text_is_read_in_the_encodings_that_say_which_they_are(tmp_path, encoding, packed):
+    content = "name;size\nJürgen;1,5\n".encode(encoding)
+    path = tmp_path / ("t.csv.gz" if packed else "t.csv")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert read_rows(path) == (["name", "size"], [["Jürgen", "1.5"]])
+    assert read_frame(path).to_numpy().tolist() == [["Jürgen", "1.5"]]
+
+
+def test_a_packed_table_that_is_damaged_or_too_large_is_refused(tmp_path, monkeypatch):
+    path, content = tmp_path / "t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 5000)
+    path.write_bytes(content[:-20])
+    for read in (read_rows, read_frame):
+        with pytest.raises(DataError, match="cannot be unpacked"):
+            read(path)
+    path.write_bytes(content)
+    monkeypatch.setattr(table_files, "MAX_BYTES", 10_000)
+    for read in (read_rows, read_frame):
+        with pytest.raises(DataError, match=r"10,000 bytes at most, got .* when it is decoded"):
+            read(path)
+
+
+def test_lines_of_other_numbers_of_cells_are_left_out_if_asked(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "1,2\n" * 20 + "1,2,3\n1\n")
+    with pytest.raises(DataError, match=r"2 cells in each line .* got 3 in row 21"):
+        list(stream_rows(path)[1])
+    with pytest.warns(UserWarning, match="^2 of 22 rows are left out: .* got 3 in row 21"):
+        assert list(stream_rows(path, unequal="ignore")[1]) == [["1", "2"]] * 20
+    path.write_text("a,b\n1,2\n1\n")
+    with pytest.raises(DataError, match=r"got 1 in row 2.*1 of 2 rows are so"):
+        list(stream_rows(path, unequal="ignore")[1])
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.xlsx", "t.pkl"])
+def test_other_formats_are_refused_by_name(tmp_path, name):
+    (tmp_path / name).write_bytes(b'[{"a": 1}]')
+    with pytest.raises(DataError, match=r"expected CSV or Parquet, got .*: save it"):
+        read_rows(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +188,7 @@ def test_the_folder_of_a_file_adds_no_column(tmp_path):
 )
 def test_formulas_are_escaped_in_csv(tmp_path, cell):
     (tmp_path / "t.csv").write_bytes(as_csv({cell: [cell]}).encode())
-    assert read_rows(tmp_path / "t.csv") == ([f"'{cell}"], [[f"'{cell}"]])
+    assert read_rows(tmp_path / "t.csv", ",") == ([f"'{cell}"], [[f"'{cell}"]])
 
 
 @pytest.mark.parametrize("cell", ["-1.5", "+3", "-.5", "-1e-5", "a=1", "'x", "", "x@y.org", -1.5])

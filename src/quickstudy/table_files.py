@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import io
 import itertools
 import re
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal, TextIO, cast
 
 from quickstudy.errors import DataError, MissingError, require
 
 __all__ = [
+    "SEPARATORS",
+    "TABLE_FORMATS",
     "as_csv",
     "check_bytes",
     "check_cells",
     "check_decoded",
     "decimal_point",
+    "first_lines",
+    "format_of",
     "open_parquet",
+    "open_text",
     "read_parquet",
     "read_rows",
     "separator_of",
@@ -209,16 +216,32 @@ def _no_formula(cell: Any) -> Any:
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 
 
-def separator_of(text: str) -> str:
-    """What separates the cells of CSV: a semicolon, as spreadsheets write where the comma is
-    decimal, if the first line has semicolons and no comma; else a comma.
+SEPARATORS = (",", ";", "\t", "|")
+"""Between cells; the first of those that come equally often is taken."""
+
+
+def separator_of(text: str, known: Sequence[str] = SEPARATORS) -> str:
+    """What separates the cells of CSV: of what comes as often in the second line as in the first,
+    outside quotes, the most frequent.
+
+    Where that says nothing, it is a semicolon if the first line has semicolons and no comma, as
+    spreadsheets write where the comma is decimal; else a comma.
 
     Example:
-        >>> separator_of("height;label\\n1,5;x\\n"), separator_of("height,label")
-        (';', ',')
+        >>> separator_of("height, m;label;place\\n1,5;x;y"), separator_of("height|label\\n2|x")
+        (';', '|')
+        >>> separator_of('"a;b",label\\n1,2'), separator_of("height;label")
+        (',', ';')
     """
-    first = next((line for line in text.split("\n") if line.strip()), "")
+    lines = [QUOTED.sub("", line) for line in text.split("\n") if line.strip()]
+    first, second = (*lines, "", "")[:2]
+    alike = [mark for mark in known if 0 < first.count(mark) == second.count(mark)]
+    if alike:
+        return max(alike, key=first.count)
     return ";" if ";" in first and "," not in first else ","
+
+
+QUOTED = re.compile('"[^"]*"')
 
 
 def decimal_point(cell: str) -> str:
@@ -230,6 +253,15 @@ def decimal_point(cell: str) -> str:
     """
     return cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell.strip()) else cell
 
+
+Unequal = Literal["raise", "ignore"]
+"""What to do about lines with more or fewer cells than columns have names."""
+
+MAX_LINE = 1_000_000
+"""Characters of a line that are looked at to find what separates cells."""
+
+MAX_UNEQUAL_SHARE = 0.1
+"""Of lines that may be left out; if there are more, cells are separated by something else."""
 
 UNIT_SEPARATOR = "\x1f"
 """The control character that ASCII has for this."""
@@ -245,9 +277,10 @@ def read_rows(
     """Read a table whose first line, or schema, names its columns.
 
     Args:
-        path: CSV in UTF-8, tab-separated if it ends in .tsv, or Parquet if in .parquet.
+        path: CSV in UTF-8 or UTF-16, which gzip may have packed; tab-separated if it ends in .tsv.
+            Parquet if it ends in .parquet.
         delimiter: Between cells, whatever the name says; it may have several characters. Without,
-            `separator_of` the first line says it; after semicolons, decimal commas become points.
+            `separator_of` the first line says it. After semicolons, decimal commas become points.
         names: Of the columns, where the first line of the text is a row as all others.
         lists: Whether a cell of Parquet may be a list.
 
@@ -258,7 +291,7 @@ def read_rows(
         MissingError: If there is no such file, or Parquet cannot be read without pyarrow.
         DataError: If it is damaged, empty, has a column twice, or rows of other numbers of cells.
     """
-    if path.suffix.lower() == ".parquet" and path.is_file():
+    if format_of(path) == "parquet" and path.is_file():
         require("pyarrow", "experience")
         table = read_parquet(path, lists=lists)
         columns = [column.to_pylist() for column in table.columns]
@@ -268,12 +301,17 @@ def read_rows(
 
 
 def stream_rows(
-    path: Path, delimiter: str | None = None, names: Sequence[str] | None = None
+    path: Path,
+    delimiter: str | None = None,
+    names: Sequence[str] | None = None,
+    *,
+    unequal: Unequal = "raise",
 ) -> tuple[list[str], Iterator[list[str]]]:
     """Read a table of text row by row, so that it need not fit into memory.
 
     Args:
         path, delimiter, names: As in `read_rows`; the delimiter " " is any white space.
+        unequal: "ignore" leaves out rows of other numbers of cells, with a warning at the end.
 
     Returns:
         The names of the columns, and an iterator over the rows.
@@ -284,12 +322,11 @@ def stream_rows(
     if not path.is_file():
         raise MissingError(f"expected a CSV or Parquet file at {path}, found none")
     check_bytes(path)
-    has_decimal_commas = False
+    _check_format(path)
     if delimiter is None:
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else separator_of(_first_line(path))
-        has_decimal_commas = delimiter == ";"
+        delimiter = "\t" if format_of(path) == "tsv" else separator_of(first_lines(path))
     rows = _checked(_cells(path, delimiter), path)
-    if has_decimal_commas:
+    if delimiter == ";":
         rows = (list(map(decimal_point, row)) for row in rows)
     first = next(rows, None)
     if first is None:
@@ -297,15 +334,83 @@ def stream_rows(
     if names is not None:
         rows = itertools.chain([first], rows)
     head = _each_once(first if names is None else list(names), path)
-    return head, _of_equal_length(rows, len(head), path)
+    return head, _of_equal_length(rows, len(head), path, unequal)
 
 
-def _first_line(path: Path) -> str:
-    """The first line that is not empty."""
+@contextlib.contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file in UTF-8, or in UTF-16 with the mark that such a file begins with; one that
+    gzip has packed is unpacked.
+
+    Lines end as they are written.
+    """
+    with contextlib.ExitStack() as stack:
+        file: IO[bytes] = stack.enter_context(path.open("rb"))
+        if file.read(2) == b"\x1f\x8b":
+            file.seek(0)
+            unpacked = _Bounded(stack.enter_context(gzip.GzipFile(fileobj=file)), path)
+            file = io.BufferedReader(unpacked)
+        else:
+            file.seek(0)
+        mark = cast("io.BufferedReader", file).peek(2)[:2]
+        encoding = "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        yield stack.enter_context(io.TextIOWrapper(file, encoding, newline=""))
+
+
+class _Bounded(io.RawIOBase):
+    """What a packed file holds, until it is larger than a file may be."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path, self._size = file, path, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            part = self._file.read(len(buffer))
+        except (OSError, EOFError) as error:
+            raise DataError(f"{self._path} cannot be unpacked ({error}): pack it again") from None
+        self._size += len(part)
+        _check_decoded_bytes(self._path, self._size)
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def format_of(path: Path) -> str:
+    """How a table is written, by the end of its name: "csv", "tsv", "parquet" or another.
+
+    Example:
+        >>> format_of(Path("a.tsv.gz")), format_of(Path("a.PARQUET")), format_of(Path("a"))
+        ('tsv', 'parquet', '')
+    """
+    is_packed = path.suffix.lower() == ".gz"
+    return (path.with_suffix("") if is_packed else path).suffix.lower().removeprefix(".")
+
+
+TABLE_FORMATS = ("csv", "tsv", "parquet")
+"""Of the tables that are read."""
+
+NO_TABLES = ("json", "jsonl", "xlsx", "xls", "ods", "feather", "arrow", "pkl", "npz", "npy", "zip")
+"""Ends of names of files that are written in another way."""
+
+
+def _check_format(path: Path) -> None:
+    if format_of(path) in NO_TABLES:
+        raise DataError(f"expected CSV or Parquet, got {path}: save it as one of these")
+
+
+def first_lines(path: Path) -> str:
+    """The first two lines that are not empty; of very long ones the beginning.
+
+    Raises:
+        DataError: If they are not text in UTF-8 or UTF-16.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return next((line for line in file if line.strip()), "")
-    except UnicodeDecodeError as error:
+        with open_text(path) as file:
+            lines = iter(lambda: file.readline(MAX_LINE), "")
+            return "".join(itertools.islice(filter(str.strip, lines), 2))
+    except UnicodeError as error:
         raise _no_csv(path, error) from None
 
 
@@ -314,7 +419,7 @@ def _cells(path: Path, delimiter: str) -> Iterator[list[str]]:
     is_simple = len(delimiter) == 1 and delimiter != " "
     quoting = csv.QUOTE_MINIMAL if is_simple and delimiter != "\t" else csv.QUOTE_NONE
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path) as file:
             lines: Iterable[str] = file
             if delimiter == " ":
                 lines = (UNIT_SEPARATOR.join(line.split()) for line in file)
@@ -322,7 +427,7 @@ def _cells(path: Path, delimiter: str) -> Iterator[list[str]]:
                 lines = (line.replace(delimiter, UNIT_SEPARATOR) for line in file)
             separator = delimiter if is_simple else UNIT_SEPARATOR
             yield from csv.reader(lines, delimiter=separator, quoting=quoting)
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (csv.Error, UnicodeError) as error:
         raise _no_csv(path, error) from None
 
 
@@ -330,14 +435,26 @@ def _no_csv(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} cannot be read, it is not CSV in UTF-8 ({error}): save it as that")
 
 
-def _of_equal_length(rows: Iterable[list[str]], n: int, path: Path) -> Iterator[list[str]]:
+def _of_equal_length(
+    rows: Iterable[list[str]], n: int, path: Path, unequal: Unequal
+) -> Iterator[list[str]]:
+    n_unequal = number = 0
+    first = ""
     for number, row in enumerate(rows, 1):
-        if len(row) != n:
-            raise DataError(
-                f"expected {n} cells in each line of {path}, as column names, got {len(row)} in "
-                f"row {number}: {row!r}"
-            )
-        yield row
+        if len(row) == n:
+            yield row
+            continue
+        n_unequal += 1
+        first = first or f"got {len(row)} in row {number}: {row!r}"
+        if unequal == "raise":
+            break
+    expected = f"expected {n} cells in each line of {path}, as column names, {first}"
+    if unequal == "raise" and n_unequal:
+        raise DataError(expected)
+    if n_unequal > MAX_UNEQUAL_SHARE * number:
+        raise DataError(f"{expected} ({n_unequal:,} of {number:,} rows are so)")
+    if n_unequal:
+        warnings.warn(f"{n_unequal:,} of {number:,} rows are left out: {expected}", stacklevel=2)
 
 
 def _checked(rows: Iterable[list[str]], path: Path) -> Iterator[list[str]]:

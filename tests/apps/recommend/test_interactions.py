@@ -62,7 +62,7 @@ def test_the_newest_of_several_ratings_of_an_item_is_kept(tmp_path):
         ("", "an empty file"),
         ("user,item,rating\n", "got none"),
         ("user,item\na,x\n", "expected a column 'rating'.*got user, item.*--clicks"),
-        ("user,film,rating\na,x,1\n", "expected a column 'item'.*rename one"),
+        ("user,thing,rating\na,x,1\n", "expected a column 'item'.*rename one"),
         ("user,item,rating\na,x,good\n", "row 1: expected a finite rating, got 'good'"),
         ("user,item,rating\na,x,nan\n", "expected a finite rating"),
         ("user,item,rating\na,x,inf\n", "expected a finite rating"),
@@ -75,6 +75,39 @@ def test_the_newest_of_several_ratings_of_an_item_is_kept(tmp_path):
 def test_a_file_that_cannot_serve_is_refused_with_its_row(tmp_path, text, says):
     with pytest.raises(DataError, match=says):
         load_interactions(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "userId,movieId,rating,timestamp\nann,x,4.5,978300760\n",
+        "User-ID;ISBN;Book-Rating;Date\nann;x;4,5;2024-01-01\n",
+        "customer_id\tproduct_id\tstars\tdate\nann\tx\t4.5\t2024-01-01\n",
+        "Visitor ID|SKU|Score|Created At\nann|x|4.5|2024-01-01\n",
+        "time,overall_rating,place_id,user\n978300760,4.5,x,ann\n",
+    ],
+)
+def test_columns_are_known_by_the_names_that_people_give_them(tmp_path, text):
+    data = load_interactions(write(tmp_path, text))
+    assert (data.users, data.items, data.rating.tolist()) == (["ann"], ["x"], [4.5])
+    assert data.time is not None
+
+
+def test_rows_with_an_empty_cell_are_left_out_even_if_they_are_many(tmp_path):
+    rows = "".join(f"u{i},x,{'' if i % 3 else i}\n" if i % 2 else f"u{i},x,1\n" for i in range(30))
+    with pytest.warns(UserWarning, match="^10 of 30 rows cannot be read and are left out; row 2"):
+        assert len(load_interactions(write(tmp_path, "user,item,rating\n" + rows)).users) == 20
+    wrong = rows.replace(",\n", ",good\n")
+    with pytest.raises(DataError, match=r"row 2: .* got 'good' \(10 of 30 rows cannot be read"):
+        load_interactions(write(tmp_path, "user,item,rating\n" + wrong))
+
+
+def test_a_row_with_a_cell_too_many_is_left_out(tmp_path):
+    rows = "".join(f"u{i},x,{i % 5}\n" for i in range(20)) + "u0,Yes, No,3\n"
+    with pytest.warns(UserWarning, match="^1 of 21 rows are left out: .* got 4 in row 21"):
+        assert len(load_interactions(write(tmp_path, "user,item,rating\n" + rows)).users) == 20
+    with pytest.raises(DataError, match="got 4 in row 21"):
+        load_interactions(write(tmp_path, "user,item,rating\n" + rows), unreadable="raise")
 
 
 def test_files_that_are_absent_or_no_text_are_refused(tmp_path):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from quickstudy.apps.fewshot.adapt import (
-    TABLE_SUFFIXES,
     is_number,
     label_column,
     numbers,
@@ -18,6 +17,7 @@ from quickstudy.apps.fewshot.adapt import (
 from quickstudy.apps.fewshot.methods import EncodedImages, images_of, named_encoder
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.recipes.schema import Recipe
+from quickstudy.table_files import TABLE_FORMATS, format_of
 from quickstudy.tasks import ClassData, Support
 from quickstudy.tasks.images import load_image_folder
 
@@ -59,7 +59,7 @@ def load_support(path: Path, recipe: Recipe, label: str | None = None) -> Loaded
         raise MissingError(f"expected examples at {path}, found nothing")
     if recipe.data.is_regression or recipe.data.is_environment:
         raise UsageError(f"expected no support set of classes for a run on {recipe.data.name}")
-    if path.suffix.lower() in TABLE_SUFFIXES:
+    if format_of(path) in TABLE_FORMATS:
         return _table(path, recipe, label)
     if label:
         raise UsageError("expected --label only with tables: folders name the classes of images")

@@ -27,7 +27,6 @@ from quickstudy.apps.fewshot.methods import (
 )
 from quickstudy.apps.fewshot.support_notes import support_notes
 from quickstudy.apps.fewshot.tables import (
-    TABLE_SUFFIXES,
     is_number,
     label_column,
     numbers,
@@ -45,6 +44,7 @@ from quickstudy.learners.base import check_finite
 from quickstudy.learners.transfer.blend import Kind
 from quickstudy.progress import track
 from quickstudy.recipes.schema import Recipe
+from quickstudy.table_files import TABLE_FORMATS, format_of
 from quickstudy.tasks import ClassData, Support
 from quickstudy.tasks.image_files import content_hash, list_images
 from quickstudy.tasks.images import Images, Ink, folder_bit_depth, load_image_folder
@@ -139,7 +139,7 @@ def adapt(
     for path in paths:
         if not path.exists():
             raise MissingError(f"expected examples at {path}, found nothing")
-    tables = [path.suffix.lower() in TABLE_SUFFIXES for path in paths]
+    tables = [format_of(path) in TABLE_FORMATS for path in paths]
     if any(tables) != all(tables):
         got = " and ".join(map(str, paths))
         raise UsageError(f"expected tables alone, or places of images alone, got {got}")

@@ -12,9 +12,8 @@ from torch import Tensor
 from quickstudy.errors import DataError, UsageError
 from quickstudy.table_files import read_rows
 
-__all__ = ["TABLE_SUFFIXES", "is_number", "label_column", "numbers", "read_table"]
+__all__ = ["is_number", "label_column", "numbers", "read_table"]
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 LABEL_COLUMNS = ("label", "class")
 """Names that the column of labels has, if none is given."""
 

@@ -31,7 +31,8 @@ Unreadable = Literal["raise", "ignore"]
 """What to do about rows that cannot be read."""
 
 MAX_UNREADABLE_SHARE = 0.1
-"""Rows that may be left out; if more cannot be read, a column is taken for another."""
+"""Of the rows without an empty cell: if more cannot be read, a column is taken for another. Half of
+all rows, with those of empty cells, are too many in any case."""
 
 
 class CodedColumn:
@@ -145,11 +146,16 @@ def readable_columns(
         else:
             assert time is not None
             problem = f"expected a finite time, got {cells[-1]!r}: write it as in row 1"
-        if unreadable == "raise" or n_unreadable > MAX_UNREADABLE_SHARE * n:
+        if unreadable == "raise":
             raise DataError(f"row {row + 1}: {problem}")
+        n_filled, n_wrong = _filled(is_readable, has_names, rating, time)
+        if n_unreadable >= n / 2 or n_wrong > MAX_UNREADABLE_SHARE * n_filled:
+            raise DataError(
+                f"row {row + 1}: {problem} ({n_unreadable:,} of {n:,} rows cannot be read)"
+            )
         warnings.warn(
-            f"{n_unreadable} of {n} rows cannot be read and are left out; row {row + 1} for one: "
-            f"{problem}",
+            f"{n_unreadable:,} of {n:,} rows cannot be read and are left out; row {row + 1} for "
+            f"one: {problem}",
             stacklevel=4,
         )
     users, user_position = _in_order(users, user_position[is_readable])
@@ -162,6 +168,21 @@ def readable_columns(
         ratings[is_readable],
         None if times is None else times[is_readable],
     )
+
+
+def _filled(
+    is_readable: np.ndarray, has_names: np.ndarray, *columns: Column | None
+) -> tuple[int, int]:
+    """How many rows have no empty cell, and how many of these cannot be read."""
+    is_filled = has_names.copy()
+    for column in columns:
+        if isinstance(column, np.ndarray) and column.dtype.kind == "f":
+            is_filled &= ~np.isnan(column)
+        elif column is not None and not isinstance(column, np.ndarray | CodedColumn):
+            is_filled &= np.fromiter((identifier(cell) != "" for cell in column), bool)
+        elif column is not None:
+            is_filled &= CodedColumn.of(column).names()[1] >= 0
+    return int(is_filled.sum()), int((is_filled & ~is_readable).sum())
 
 
 def newest_of_each(pairs: np.ndarray, time: np.ndarray | None) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,34 +17,41 @@ from quickstudy.apps.recommend.columns import CodedColumn, Column, Unreadable
 from quickstudy.apps.recommend.identifiers import identifier, is_missing
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.errors import DataError, UsageError, check_option, require
-from quickstudy.table_files import read_parquet, read_rows, stream_rows
+from quickstudy.table_files import (
+    SEPARATORS,
+    first_lines,
+    format_of,
+    read_parquet,
+    read_rows,
+    separator_of,
+    stream_rows,
+)
 from quickstudy.tasks.datasets import store
 
 __all__ = ["load_history", "load_interactions", "load_ml_100k", "load_movielens"]
 
 COLUMN_NAMES = {
-    "user": ("user", "userid", "uid", "customerid", "visitorid", "reviewerid"),
-    "item": (
-        "item",
-        "itemid",
-        "movieid",
-        "productid",
-        "bookid",
-        "isbn",
-        "asin",
-        "trackid",
-        "songid",
+    "user": (
+        *("user", "userid", "username", "uid", "customer", "customerid", "client", "clientid"),
+        *("member", "memberid", "visitor", "visitorid", "reviewer", "reviewerid", "student"),
+        *("studentid", "person", "personid", "account", "accountid", "session", "sessionid"),
     ),
-    "rating": ("rating", "score", "stars", "count", "plays", "weight"),
-    "time": ("time", "timestamp", "date", "datetime"),
+    "item": (
+        *("item", "itemid", "movie", "movieid", "film", "filmid", "product", "productid", "asin"),
+        *("sku", "stockcode", "article", "articleid", "book", "bookid", "isbn", "game", "gameid"),
+        *("anime", "animeid", "recipe", "recipeid", "joke", "jokeid", "course", "courseid"),
+        *("business", "businessid", "restaurant", "restaurantid", "place", "placeid", "venue"),
+        *("venueid", "hotel", "hotelid", "location", "locationid", "track", "trackid", "song"),
+        *("songid", "artist", "artistid"),
+    ),
+    "rating": ("rating", "ratings", "score", "stars", "overall", "count", "plays", "weight"),
+    "time": ("time", "timestamp", "date", "datetime", "unixreviewtime", "createdat"),
 }
-"""Names of columns that are recognised, by what the columns hold; capitals and underscores do not
-count."""
+"""Names of columns that are recognised, by what the columns hold, the likeliest first; capitals,
+spaces, hyphens and underscores do not count. So is the one name that ends in "rating"."""
 
-DELIMITERS = (",", "\t", ";", "|", "::")
-"""Separators of cells; the one that comes most often in the first line is taken."""
-
-MAX_FIRST_LINE_BYTES = 1_000_000
+DELIMITERS = (*SEPARATORS, "::")
+"""Separators of cells."""
 
 ROWS_PER_PART = 100_000
 """Rows of a text file that are in memory as text at once."""
@@ -66,10 +73,11 @@ def load_interactions(
 
     Args:
         source: A file, or a frame of pandas, Polars, PyArrow or another library that Narwhals
-            supports, with the columns user, item, rating and maybe time; `userId`, `user_id`,
-            `movieId`, `timestamp` and the like are recognised too. Cells are separated by commas,
-            tabs, semicolons, `|` or `::`. If the first line names no columns, they are user, item,
-            rating and time, as in MovieLens. Times are numbers or ISO 8601 (see `from_columns`).
+            supports, with the columns user, item, rating and maybe time; `userId`, `customer_id`,
+            `movieId`, `Book-Rating`, `timestamp` and the like are recognised too. Cells are
+            separated by commas, tabs, semicolons, `|` or `::`; gzip may have packed the file. If
+            the first line names no columns, they are user, item, rating and time, as in MovieLens.
+            Times are numbers or ISO 8601 (see `from_columns`).
             Parquet needs pyarrow.
         columns: The names of the columns, as in `{"item": "book"}`.
         users, items: Files or frames of attributes, with one user or item a row: the column user or
@@ -99,7 +107,7 @@ def load_interactions(
     columns = columns or {}
     for role in columns:
         check_option("column", role, COLUMN_NAMES)
-    table = _open(source, separator, clicks)
+    table = _open(source, separator, clicks, unreadable)
     columns = _recognised_columns(table, columns, clicks)
     cells = table.read(columns)
     user_attributes = _attributes(users, "user", columns, separator)
@@ -137,10 +145,10 @@ class _Table:
     read: Callable[[Mapping[str, str]], dict[str, Column]]
 
 
-def _open(source: Any, separator: str | None, clicks: bool) -> _Table:
-    if isinstance(source, str | Path) and Path(source).suffix.lower() != ".parquet":
+def _open(source: Any, separator: str | None, clicks: bool, unreadable: Unreadable) -> _Table:
+    if isinstance(source, str | Path) and format_of(Path(source)) != "parquet":
         path = Path(source)
-        header, rows = _stream(path, separator, clicks)
+        header, rows = _stream(path, separator, clicks, unreadable)
         return _Table(str(path), header, lambda columns: _text_columns(header, rows, columns))
     if isinstance(source, str | Path):
         if not Path(source).is_file():
@@ -208,14 +216,14 @@ def _numbers_or_text(cells: list[str]) -> np.ndarray:
 def _recognised_columns(table: _Table, columns: Mapping[str, str], clicks: bool) -> dict[str, str]:
     """The names of user, item, rating (but for clicks) and, if there is one, time in a table."""
     recognised, path, header = {}, table.name, table.header
-    for role, names in COLUMN_NAMES.items():
+    for role in COLUMN_NAMES:
         if role in columns and columns[role] not in header:
             raise DataError(
                 f"expected a column {columns[role]!r} in {path}, got {', '.join(header)}"
             )
         if role == "rating" and clicks:
             continue
-        name = columns.get(role) or _first_in(header, names)
+        name = columns.get(role) or _column_of(role, header)
         if name is not None:
             recognised[role] = name
         elif role != "time":
@@ -247,7 +255,7 @@ def load_history(
     header, rows = _read(path)
     indices = []
     for role in ("item",) if clicks else ("item", "rating"):
-        name = columns.get(role) or _first_in(header, COLUMN_NAMES[role])
+        name = columns.get(role) or _column_of(role, header)
         if name not in header:
             raise DataError(
                 f"expected a column {name or role!r} in {path}, got {', '.join(header)}"
@@ -262,10 +270,17 @@ def load_history(
     ]
 
 
-def _first_in(header: Sequence[str], names: Iterable[str]) -> str | None:
-    """The first of some names that a header has, as it is written there."""
-    written = {name.replace("_", "").casefold(): name for name in reversed(header)}
-    return next((written[name] for name in names if name in written), None)
+def _plain(name: str) -> str:
+    """A column's name without capitals, spaces and marks."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _column_of(role: str, header: Sequence[str]) -> str | None:
+    """The column of a header that holds users, items, ratings or times, as its name says."""
+    written = {_plain(name): name for name in reversed(header)}
+    found = next((written[name] for name in COLUMN_NAMES[role] if name in written), None)
+    ratings = [name for name in header if _plain(name).endswith("rating")]
+    return ratings[0] if found is None and role == "rating" and len(ratings) == 1 else found
 
 
 def load_ml_100k(folder: str | Path | None = None) -> Interactions:
@@ -327,7 +342,7 @@ def _attributes(
         frame, path = _frame(source), "the table"
         header, rows = list(frame.columns), [list(row) for row in frame.rows()]
     named = columns.get(role)
-    key = named if named in header else _first_in(header, COLUMN_NAMES[role])
+    key = named if named in header else _column_of(role, header)
     if key is None:
         raise DataError(f"expected a column {role!r} in {path}, got {', '.join(header)}")
     names = [identifier(row[header.index(key)]) for row in rows]
@@ -365,22 +380,23 @@ def _is_number(cell: str) -> bool:
 
 def _read(path: Path, delimiter: str | None = None) -> tuple[list[str], list[list[Any]]]:
     """The names of a file's columns, and its rows."""
-    if path.suffix.lower() == ".parquet" or not path.is_file():
+    if format_of(path) == "parquet" or not path.is_file():
         header, rows = read_rows(path, lists=True)
     else:
-        header, rows = read_rows(path, delimiter or _delimiter(path))
+        header, rows = read_rows(path, delimiter or _delimiter(path, first_lines(path)))
     return list(map(_without_type, header)), rows
 
 
 def _stream(
-    path: Path, delimiter: str | None, clicks: bool
+    path: Path, delimiter: str | None, clicks: bool, unreadable: Unreadable
 ) -> tuple[list[str], Iterator[list[str]]]:
     """The names of the columns of a text file, and its rows one by one. Without names in the first
     line, they are those of MovieLens."""
     if not path.is_file():
         return stream_rows(path)
-    delimiter = delimiter or _delimiter(path)
-    first = _first_line(path)
+    lines = first_lines(path)
+    delimiter = delimiter or _delimiter(path, lines)
+    first = lines.partition("\n")[0]
     parts = first.split() if delimiter == " " else first.split(delimiter)
     cells, names = [cell.strip().strip('"') for cell in parts], None
     lacks_names = len(cells) in (3, 4) and all(map(_is_number, cells[2:]))
@@ -390,22 +406,15 @@ def _stream(
             f"the first line of {path} names no columns: they are taken to be {', '.join(names)}",
             stacklevel=4,
         )
-    header, rows = stream_rows(path, delimiter, names)
+    header, rows = stream_rows(path, delimiter, names, unequal=unreadable)
     return list(map(_without_type, header)), rows
 
 
-def _delimiter(path: Path) -> str:
-    if path.suffix.lower() == ".tsv":
+def _delimiter(path: Path, lines: str) -> str:
+    if format_of(path) == "tsv":
         return "\t"
-    first = _first_line(path)
-    most = max(DELIMITERS, key=first.count)
-    return most if most in first or " " not in first.strip() else " "
-
-
-def _first_line(path: Path) -> str:
-    with path.open("rb") as file:
-        first_bytes = file.readline(MAX_FIRST_LINE_BYTES)
-    return first_bytes.decode("utf-8-sig", "replace").rstrip("\r\n")
+    found, first = separator_of(lines, DELIMITERS), lines.partition("\n")[0]
+    return found if found in first or " " not in first.strip() else " "
 
 
 def _without_type(name: str) -> str:

@@ -17,9 +17,13 @@ from pathlib import Path
 from quickstudy.apps.automl.tables.frames import as_frame
 from quickstudy.errors import DataError, MissingError, UsageError, require
 from quickstudy.table_files import (
+    TABLE_FORMATS,
     check_bytes,
     check_cells,
     decimal_point,
+    first_lines,
+    format_of,
+    open_text,
     read_parquet,
     separator_of,
 )
@@ -31,11 +35,11 @@ __all__ = ["read_frame"]
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:
-    """A table from a .csv, .tsv or .parquet file.
+    """A table from a .csv, .tsv or .parquet file; gzip may have packed the first two.
 
     Cells of .csv and .tsv files are strings, as they are written; only empty ones are missing.
-    `learn_columns` decides what a column of them holds. A .csv file may have semicolons between
-    cells; then commas are decimal marks.
+    `learn_columns` decides what a column of them holds. A .csv file may have semicolons, tabs or |
+    between cells; after semicolons, commas are decimal marks.
 
     Args:
         path: The file.
@@ -43,33 +47,29 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     Raises:
         MissingError: If it is not there, or Parquet cannot be read without pyarrow.
         UsageError: If it is a file of another kind.
-        DataError: If it is empty or damaged, in another encoding than UTF-8, has a column twice, or
-            is too large for memory.
+        DataError: If it is empty or damaged, in another encoding than UTF-8 and UTF-16, has a
+            column twice, or is too large for memory.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".tsv", ".parquet"):
+    written = format_of(path)
+    if written not in TABLE_FORMATS:
         raise UsageError(f"expected a .csv, .tsv or .parquet file, got {path}")
     if not path.is_file():
         raise MissingError(f"expected a table at {path}, found none")
-    if suffix == ".parquet":
+    if written == "parquet":
         require("pyarrow", "automl")
         return as_frame(read_parquet(path).to_pandas(ignore_metadata=True))
     check_bytes(path)
     try:
-        separator = _check_head(path, suffix)
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-            encoding="utf-8-sig",
-        )
+        separator = _check_head(path, written)
+        with open_text(path) as file:
+            frame = pd.read_csv(
+                file, sep=separator, dtype=str, keep_default_na=False, na_values=[""]
+            )
         if separator == ";":
             frame = frame.map(decimal_point, na_action="ignore")
         return as_frame(frame.rename(columns=str.strip))
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise DataError(f"expected {path} in UTF-8: save it as that ({error})") from error
     except pd.errors.EmptyDataError:
         raise DataError(f"expected a table in {path}, got an empty file") from None
@@ -79,11 +79,10 @@ def read_frame(path: str | Path) -> pd.DataFrame:
         ) from error
 
 
-def _check_head(path: Path, suffix: str) -> str:
+def _check_head(path: Path, written: str) -> str:
     """The mark between cells, after a look at what pandas would read in a way nobody means."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        separator = "\t" if suffix == ".tsv" else separator_of(file.readline())
-        file.seek(0)
+    separator = "\t" if written == "tsv" else separator_of(first_lines(path))
+    with open_text(path) as file:
         lines, first = csv.reader(file, delimiter=separator), []
         names = [name.strip() for name in next(lines, [])]
         with contextlib.suppress(csv.Error):  # of a text as long as pandas alone takes
@@ -95,7 +94,7 @@ def _check_head(path: Path, suffix: str) -> str:
             f"expected {len(names)} cells in each line of {path}, as column names, got "
             f"{len(first)}: name each column, and end no line with {separator!r}"
         )
-    with path.open("rb") as file:  # pandas fills short lines up
-        n_lines = sum(part.count(b"\n") for part in iter(lambda: file.read(2**20), b""))
+    with open_text(path) as file:  # pandas fills short lines up
+        n_lines = sum(part.count("\n") for part in iter(lambda: file.read(2**20), ""))
     check_cells(path, n_lines, len(names))
     return separator
