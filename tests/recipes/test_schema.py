@@ -207,6 +207,10 @@ def test_a_test_may_change_the_learner_but_not_its_weights():
         ("validation.n_way=5", "validation"),
         ("train.optimizer={name='LBFGS'}", "LBFGS"),
         ("train.schedule={name='ReduceLROnPlateau', mode='max'}", "mode='min'"),
+        (
+            "train.schedule={name='OneCycleLR', max_lr=1.0, total_steps=5}",
+            "expected total_steps of the schedule OneCycleLR of 40000 or more",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(change, message, tmp_path):
@@ -357,6 +361,22 @@ def test_schedules_of_torch_can_be_used_by_name(schedule):
     options = training_options(load_recipe("maml_sinusoid", [f"train.schedule={schedule}"]))
     optimizer = options["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
     assert options["schedule"](optimizer).get_last_lr() == [optimizer.param_groups[0]["lr"]]
+
+
+@pytest.mark.parametrize(
+    "schedule", ["{name='CosineAnnealingLR'}", "{name='OneCycleLR', max_lr=0.1}"]
+)
+def test_a_schedule_that_says_no_end_ends_with_the_training(schedule):
+    recipe = load_recipe("maml_sinusoid", [f"train.schedule={schedule}", "train.steps=7"])
+    options = training_options(recipe)
+    optimizer = options["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
+    steps = options["schedule"](optimizer)
+    highest = optimizer.param_groups[0]["lr"]
+    for _ in range(7 - ("One" in schedule)):  # whose last step is the last but one of the others
+        optimizer.step()
+        steps.step()
+        highest = max(highest, optimizer.param_groups[0]["lr"])
+    assert optimizer.param_groups[0]["lr"] < 1e-3 * highest
 
 
 def test_a_recipe_of_another_suffix_is_found_by_its_name(tmp_path, monkeypatch):

@@ -16,11 +16,12 @@ from quickstudy.experiments.build import (
     make_learner,
     tasks_of_training,
     training_options,
+    whole_schedule,
 )
 from quickstudy.experiments.evaluate import check_tests
 from quickstudy.progress import track
 from quickstudy.recipes.loading import parse_recipe
-from quickstudy.recipes.schema import Recipe
+from quickstudy.recipes.schema import Options, Recipe
 
 __all__ = ["MIN_STEPS", "named_in_errors", "trained_enough", "within_budget"]
 
@@ -111,7 +112,10 @@ def _seconds(recipe: Recipe, budget: float) -> tuple[float, float]:
 def _shorten(plain: dict[str, Any], steps: int) -> None:
     """Let a recipe train for about so many steps: the clock ends it, within twice as many."""
     train = plain["train"]
-    schedule = train.get("schedule") or {}
+    schedule: dict[str, Any] = {}
+    if train.get("schedule"):
+        schedule = whole_schedule(Options(**train["schedule"]), train["steps"]).model_dump()
+        train["schedule"] = schedule
     factor = steps / train["steps"]
     for key in {"step_size", "T_max", "total_iters", "total_steps"} & schedule.keys():
         schedule[key] = max(1, round(schedule[key] * factor))
