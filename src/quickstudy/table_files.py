@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import io
 import itertools
 import re
@@ -13,46 +12,34 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, TextIO, cast
+from typing import Any, Literal
 
 from quickstudy.errors import DataError, MissingError, require
+from quickstudy.text_files import (
+    check_bytes,
+    check_decoded_bytes,
+    decimal_point,
+    encoding_of,
+    first_lines,
+    not_csv,
+    open_text,
+    separator_of,
+)
 
 __all__ = [
-    "SEPARATORS",
     "TABLE_FORMATS",
     "as_csv",
-    "check_bytes",
     "check_cells",
     "check_decoded",
-    "decimal_point",
-    "first_lines",
     "format_of",
     "open_parquet",
-    "open_text",
     "read_parquet",
     "read_rows",
-    "separator_of",
     "stream_rows",
 ]
 
-MAX_BYTES = 4 * 2**30
-"""Of a file, and of what a Parquet file holds when it is decoded."""
-
 MAX_CELLS, MAX_COLUMNS = 200_000_000, 100_000
 """Of a table."""
-
-
-def check_bytes(path: Path) -> None:
-    """Refuse a file that is too large for memory.
-
-    Raises:
-        DataError: If it is.
-    """
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise DataError(
-            f"expected a table of {MAX_BYTES:,} bytes at most, got {size:,} in {path}: draw rows, "
-            "or leave out columns"
-        )
 
 
 def check_cells(path: Path, n_rows: int, n_columns: int) -> None:
@@ -104,7 +91,7 @@ def open_parquet(path: Path, *, lists: bool = False) -> Iterator[tuple[Any, list
                 f"expected numbers, texts or dates in the column {column.name!r} of {path}, "
                 f"got {kind}: write it as one of these, or leave it out"
             )
-    _check_decoded_bytes(path, sum(group.total_byte_size for group in groups))
+    check_decoded_bytes(path, sum(group.total_byte_size for group in groups))
     texts = [column.name for column in schema if _is_text(column.type)]
     with parquet.ParquetFile(path, read_dictionary=texts) as file:
         yield file, texts
@@ -133,7 +120,7 @@ def check_decoded(path: Path, table: Any, n_bytes_before: int = 0) -> int:
             size += chunk.indices.nbytes
         else:
             size += chunk.nbytes
-    _check_decoded_bytes(path, size)
+    check_decoded_bytes(path, size)
     return size
 
 
@@ -167,14 +154,6 @@ def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
     return types.is_string(kind) or types.is_large_string(kind)
-
-
-def _check_decoded_bytes(path: Path, size: int) -> None:
-    if size > MAX_BYTES:
-        raise DataError(
-            f"expected a table of {MAX_BYTES:,} bytes at most, got {size:,} in {path} when it is "
-            "decoded: draw rows, or leave out columns"
-        )
 
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -213,52 +192,8 @@ def _no_formula(cell: Any) -> Any:
     return f"'{cell}" if start in FORMULA_STARTS else cell
 
 
-DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
-
-
-SEPARATORS = (",", ";", "\t", "|")
-"""Between cells; the first of those that come equally often is taken."""
-
-
-def separator_of(text: str, known: Sequence[str] = SEPARATORS) -> str:
-    """What separates the cells of CSV: of what comes as often in the second line as in the first,
-    outside quotes, the most frequent.
-
-    Where that says nothing, it is a semicolon if the first line has semicolons and no comma, as
-    spreadsheets write where the comma is decimal; else a comma.
-
-    Example:
-        >>> separator_of("height, m;label;place\\n1,5;x;y"), separator_of("height|label\\n2|x")
-        (';', '|')
-        >>> separator_of('"a;b",label\\n1,2'), separator_of("height;label")
-        (',', ';')
-    """
-    lines = [QUOTED.sub("", line) for line in text.split("\n") if line.strip()]
-    first, second = (*lines, "", "")[:2]
-    alike = [mark for mark in known if 0 < first.count(mark) == second.count(mark)]
-    if alike:
-        return max(alike, key=first.count)
-    return ";" if ";" in first and "," not in first else ","
-
-
-QUOTED = re.compile('"[^"]*"')
-
-
-def decimal_point(cell: str) -> str:
-    """A number with a decimal comma as one with a point; any other cell as it is.
-
-    Example:
-        >>> decimal_point("-1,5"), decimal_point("a,b")
-        ('-1.5', 'a,b')
-    """
-    return cell.replace(",", ".") if DECIMAL_COMMA.fullmatch(cell.strip()) else cell
-
-
 Unequal = Literal["raise", "ignore"]
 """What to do about lines with more or fewer cells than columns have names."""
-
-MAX_LINE = 1_000_000
-"""Characters of a line that are looked at to find what separates cells."""
 
 MAX_UNEQUAL_SHARE = 0.1
 """Of lines that may be left out; if there are more, cells are separated by something else."""
@@ -277,7 +212,7 @@ def read_rows(
     """Read a table whose first line, or schema, names its columns.
 
     Args:
-        path: CSV in UTF-8 or UTF-16, which gzip may have packed; tab-separated if it ends in .tsv.
+        path: CSV, which gzip may have packed (see `encoding_of`); tab-separated if it ends in .tsv.
             Parquet if it ends in .parquet.
         delimiter: Between cells, whatever the name says; it may have several characters. Without,
             `separator_of` the first line says it. After semicolons, decimal commas become points.
@@ -337,46 +272,6 @@ def stream_rows(
     return head, _of_equal_length(rows, len(head), path, unequal)
 
 
-@contextlib.contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a text file in UTF-8, or in UTF-16 with the mark that such a file begins with; one that
-    gzip has packed is unpacked.
-
-    Lines end as they are written.
-    """
-    with contextlib.ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(path.open("rb"))
-        if file.read(2) == b"\x1f\x8b":
-            file.seek(0)
-            unpacked = _Bounded(stack.enter_context(gzip.GzipFile(fileobj=file)), path)
-            file = io.BufferedReader(unpacked)
-        else:
-            file.seek(0)
-        mark = cast("io.BufferedReader", file).peek(2)[:2]
-        encoding = "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        yield stack.enter_context(io.TextIOWrapper(file, encoding, newline=""))
-
-
-class _Bounded(io.RawIOBase):
-    """What a packed file holds, until it is larger than a file may be."""
-
-    def __init__(self, file: IO[bytes], path: Path) -> None:
-        self._file, self._path, self._size = file, path, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            part = self._file.read(len(buffer))
-        except (OSError, EOFError) as error:
-            raise DataError(f"{self._path} cannot be unpacked ({error}): pack it again") from None
-        self._size += len(part)
-        _check_decoded_bytes(self._path, self._size)
-        buffer[: len(part)] = part
-        return len(part)
-
-
 def format_of(path: Path) -> str:
     """How a table is written, by the end of its name: "csv", "tsv", "parquet" or another.
 
@@ -400,26 +295,12 @@ def _check_format(path: Path) -> None:
         raise DataError(f"expected CSV or Parquet, got {path}: save it as one of these")
 
 
-def first_lines(path: Path) -> str:
-    """The first two lines that are not empty; of very long ones the beginning.
-
-    Raises:
-        DataError: If they are not text in UTF-8 or UTF-16.
-    """
-    try:
-        with open_text(path) as file:
-            lines = iter(lambda: file.readline(MAX_LINE), "")
-            return "".join(itertools.islice(filter(str.strip, lines), 2))
-    except UnicodeError as error:
-        raise _no_csv(path, error) from None
-
-
 def _cells(path: Path, delimiter: str) -> Iterator[list[str]]:
     """The cells of each line."""
     is_simple = len(delimiter) == 1 and delimiter != " "
     quoting = csv.QUOTE_MINIMAL if is_simple and delimiter != "\t" else csv.QUOTE_NONE
     try:
-        with open_text(path) as file:
+        with open_text(path, encoding_of(path)) as file:
             lines: Iterable[str] = file
             if delimiter == " ":
                 lines = (UNIT_SEPARATOR.join(line.split()) for line in file)
@@ -428,11 +309,7 @@ def _cells(path: Path, delimiter: str) -> Iterator[list[str]]:
             separator = delimiter if is_simple else UNIT_SEPARATOR
             yield from csv.reader(lines, delimiter=separator, quoting=quoting)
     except (csv.Error, UnicodeError) as error:
-        raise _no_csv(path, error) from None
-
-
-def _no_csv(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} cannot be read, it is not CSV in UTF-8 ({error}): save it as that")
+        raise not_csv(path, error) from None
 
 
 def _of_equal_length(

@@ -418,7 +418,7 @@ def report(fitted):
         (b"a,b\n1,2,\n3,4,\n", "expected 2 cells in each line of .*, as column names, got 3"),
         (b"a,b\n\n0,1,2\n1,3,4\n", "expected 2 cells in each line"),
         (bytes(range(256)), "in UTF-8"),
-        ("a,b\nüber,1\n".encode("latin-1"), "in UTF-8"),
+        ("a,b\nüber,\x81\n".encode("latin-1"), "in UTF-8"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from pyarrow import parquet
 
-from quickstudy import table_files
+from quickstudy import table_files, text_files
 from quickstudy.errors import DataError, MissingError, UsageError
 from quickstudy.experience import ExperienceStore, Run, Strategy, Task, Trial, fingerprint_of
 
@@ -196,7 +196,7 @@ class TestStore:
         table = parquet.read_table(folder / "tasks.parquet").slice(0, 1)
         times = 1 if bound != "MAX_BYTES" else 100
         parquet.write_table(pa.concat_tables([table] * times), folder / "tasks.parquet")
-        monkeypatch.setattr(table_files, bound, most)
+        monkeypatch.setattr(text_files if bound == "MAX_BYTES" else table_files, bound, most)
         with pytest.raises(DataError, match=message):
             other.import_(folder)
         assert everything(other) == ([], [], [], [])

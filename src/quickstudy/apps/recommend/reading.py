@@ -17,16 +17,9 @@ from quickstudy.apps.recommend.columns import CodedColumn, Column, Unreadable
 from quickstudy.apps.recommend.identifiers import identifier, is_missing
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.errors import DataError, UsageError, check_option, require
-from quickstudy.table_files import (
-    SEPARATORS,
-    first_lines,
-    format_of,
-    read_parquet,
-    read_rows,
-    separator_of,
-    stream_rows,
-)
+from quickstudy.table_files import format_of, read_parquet, read_rows, stream_rows
 from quickstudy.tasks.datasets import store
+from quickstudy.text_files import SEPARATORS, first_lines, separator_of
 
 __all__ = ["load_history", "load_interactions", "load_ml_100k", "load_movielens"]
 

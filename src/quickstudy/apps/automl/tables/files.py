@@ -18,13 +18,16 @@ from quickstudy.apps.automl.tables.frames import as_frame
 from quickstudy.errors import DataError, MissingError, UsageError, require
 from quickstudy.table_files import (
     TABLE_FORMATS,
-    check_bytes,
     check_cells,
-    decimal_point,
-    first_lines,
     format_of,
-    open_text,
     read_parquet,
+)
+from quickstudy.text_files import (
+    check_bytes,
+    decimal_point,
+    encoding_of,
+    first_lines,
+    open_text,
     separator_of,
 )
 
@@ -47,7 +50,7 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     Raises:
         MissingError: If it is not there, or Parquet cannot be read without pyarrow.
         UsageError: If it is a file of another kind.
-        DataError: If it is empty or damaged, in another encoding than UTF-8 and UTF-16, has a
+        DataError: If it is empty or damaged, in an encoding that `encoding_of` does not find, has a
             column twice, or is too large for memory.
     """
     path = Path(path)
@@ -62,15 +65,13 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     check_bytes(path)
     try:
         separator = _check_head(path, written)
-        with open_text(path) as file:
+        with open_text(path, encoding_of(path)) as file:
             frame = pd.read_csv(
                 file, sep=separator, dtype=str, keep_default_na=False, na_values=[""]
             )
         if separator == ";":
             frame = frame.map(decimal_point, na_action="ignore")
         return as_frame(frame.rename(columns=str.strip))
-    except UnicodeError as error:
-        raise DataError(f"expected {path} in UTF-8: save it as that ({error})") from error
     except pd.errors.EmptyDataError:
         raise DataError(f"expected a table in {path}, got an empty file") from None
     except (pd.errors.ParserError, csv.Error, OSError, ValueError) as error:
