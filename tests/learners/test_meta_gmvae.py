@@ -4,6 +4,7 @@ import math
 import warnings
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,9 +57,14 @@ def _points(n: int, d: int = 3) -> torch.Tensor:
 def test_em_takes_the_steps_of_scikit_learn():
     """Whose variances are set to one before each step, as it fits them too."""
     z = 2 * _points(60)
-    means, weights = z[:4].numpy(), np.full(4, 1 / 4)
+    means: Any = z[:4].numpy()
+    weights: Any = np.full(4, 1 / 4)
     for _ in range(5):
-        start = {"means_init": means, "weights_init": weights, "precisions_init": np.ones(4)}
+        start: dict[str, Any] = {
+            "means_init": means,
+            "weights_init": weights,
+            "precisions_init": np.ones(4),
+        }
         peer = GaussianMixture(4, covariance_type="spherical", max_iter=1, **start)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -33,7 +33,7 @@ HEADS = 4
 """Of the attention over a set."""
 
 FIRST_LOG_VARIANCE = -3.0
-"""Of the posterior, so that the decoder hears the latent vectors through the noise from the start."""
+"""Of the posterior; with unit variance, the decoder would at first see little but noise."""
 
 
 class MetaGMVAE(Learner):
@@ -269,7 +269,7 @@ class _SetAttention(nn.Module):
 
     def forward(self, h: Tensor, mask: Tensor | None) -> Tensor:
         query = self.query(h)
-        read = attention(*map(_heads, (query, self.key(h), self.value(h))), mask)
+        read = attention(_heads(query), _heads(self.key(h)), _heads(self.value(h)), mask)
         h = query + read.transpose(0, 1).flatten(1)
         return h + self.layer(h).relu()
 
