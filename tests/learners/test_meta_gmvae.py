@@ -237,6 +237,8 @@ def test_what_it_cannot_use_is_refused():
         gmvae(em_steps=0)
     with pytest.raises(UsageError, match="free_nats"):
         gmvae(free_nats=-1.0)
+    with pytest.raises(UsageError, match="multiple of 4"):
+        gmvae(hidden=30)
     backbone = nn.Linear(3, 4)
     backbone.out_features = 4
     with pytest.raises(UsageError, match="in_shape"):

@@ -45,15 +45,15 @@ class MetaGMVAE(Learner):
 
         -log p(x|z) + max(KL, free_nats),   KL = E log q(z|x, D) - log sum_j pi_j N(z; mu_j, I)
 
-    averaged over the set: the negative evidence lower bound (section 3.2), as long as the KL is
-    above `free_nats`. Below, the KL costs nothing, which keeps the posterior from collapsing to the
-    prior (Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS
-    2016, appendix C.8).
+    averaged over the set: the negative evidence lower bound, as long as the KL is above
+    `free_nats`. Below, the KL costs nothing, which keeps the posterior from collapsing to the prior
+    (the free bits of Kingma et al., "Improved Variational Inference with Inverse Autoregressive
+    Flow", NeurIPS 2016, arXiv:1606.04934).
 
     To adapt, the classes are Gaussians of unit variance around the means of their examples. Where
     there are unlabelled examples, EM goes on from there: support examples keep their labels,
-    unlabelled ones get soft labels, and each class has its own variances (section 3.3). A query's
-    scores are the expected log-densities of the classes under its posterior.
+    unlabelled ones get soft labels, and each class has its own variances. A query's scores are the
+    expected log-densities of the classes under its posterior.
 
     Pixels of images are Bernoulli variables, so they lie in 0..1; other inputs are Gaussian, of
     unit variance.
@@ -62,14 +62,14 @@ class MetaGMVAE(Learner):
         - A query is predicted alone, unless `transductive`, which is the paper's protocol.
         - One draw of each example is decoded in training, not all; `n_draws` of them make the
           mixture and the KL. To adapt, expectations over the posterior are in closed form.
-        - `free_nats`, and a posterior that starts narrow; the paper has 60,000 steps to get there.
+        - `free_nats`, and a posterior that starts narrow; the paper takes 60,000 steps.
         - The decoder has fully connected layers, not transposed convolutions.
 
     Args:
         backbone: Maps inputs (n, ...) to features (n, m).
         n_components: Of the mixture in training; the ways of the task by default.
         size: Length of the latent vectors, d.
-        hidden: Width of the attention, which 4 heads divide.
+        hidden: Width of the attention, a multiple of its 4 heads.
         decoder_width: Of both hidden layers of the decoder.
         em_steps: Of EM, in training and to adapt.
         n_draws: From each posterior in training.
@@ -108,8 +108,11 @@ class MetaGMVAE(Learner):
         counts |= {"em_steps": em_steps, "n_draws": n_draws}
         if low := [f"{name}={count}" for name, count in counts.items() if count < 1]:
             raise UsageError(f"expected numbers of 1 or more, got {', '.join(low)}")
-        if free_nats < 0:
-            raise UsageError(f"expected free_nats of 0 or more, got {free_nats}")
+        if free_nats < 0 or hidden < 1 or hidden % HEADS:
+            raise UsageError(
+                f"expected free_nats of 0 or more and a multiple of {HEADS} as hidden, got "
+                f"{free_nats} and {hidden}"
+            )
         self.n_components, self.em_steps, self.n_draws = n_components, em_steps, n_draws
         self.free_nats, self.transductive = free_nats, transductive
         self.backbone = backbone
