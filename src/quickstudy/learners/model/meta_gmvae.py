@@ -204,9 +204,9 @@ def fit_mixture(z: Tensor, means: Tensor, steps: int = 10) -> tuple[Tensor, Tens
 
     Example:
         >>> z = torch.tensor([[0.0], [9.0], [9.0], [9.0]])
-        >>> fit_mixture(z, z[:2])
-        (tensor([[0.],
-                [9.]]), tensor([0.2500, 0.7500]))
+        >>> means, weights = fit_mixture(z, z[:2])
+        >>> means.round().flatten(), weights
+        (tensor([0., 9.]), tensor([0.2500, 0.7500]))
     """
     weights = z.new_full((len(means),), 1 / len(means))
     for _ in range(steps):
