@@ -310,6 +310,7 @@ WITHOUT_LABELS = {
         "protoclr_omniglot": "[ProtoCLR](algorithms/protoclr.md)",
         "psco_omniglot": "[PsCo](algorithms/psco.md)",
         "cactus_protonet_omniglot": "[CACTUs](algorithms/cactus.md) over prototypical networks",
+        "gmvae_omniglot": "[Meta-GMVAE](algorithms/meta_gmvae.md)",
         "umtra_maml_omniglot": "[UMTRA](algorithms/umtra.md) over MAML",
         "cactus_maml_omniglot": "CACTUs over MAML",
         "local_matching_omniglot": "with labels: local matching",

@@ -339,6 +339,26 @@ def neural_processes(ax: Axes) -> None:
     text(ax, (13.1, 0.4), "mean and standard deviation at x", ORANGE, 8)
 
 
+def meta_gmvae(ax: Axes) -> None:
+    for kind in range(3):
+        glyph(ax, (1.2, 4.9 - 1.7 * kind), kind, INK, 0.15, 0.6)
+        glyph(ax, (13.9, 4.9 - 1.7 * kind), kind, INK, 0.15, 0.6)
+    text(ax, (1.2, 0.5), "a set,\nno labels", INK, 8)
+    arrow(ax, (2.2, 3.2), (3.0, 3.2))
+    box(ax, (4.3, 3.2), (2.4, 3.4), "network and\nattention\nover the set", BLUE)
+    arrow(ax, (5.6, 3.2), (6.4, 3.2))
+    rng = np.random.default_rng(3)
+    for centre, color in zip(((7.4, 4.6), (9.2, 3.3), (7.5, 1.9)), CLASSES, strict=True):
+        ax.add_patch(Circle(centre, 0.95, fc="none", ec=color, lw=1.3))
+        dots(ax, [tuple(p) for p in rng.normal(centre, 0.35, (6, 2))], color, size=12)
+        dots(ax, [centre], color, "X", 60)
+    text(ax, (8.3, 0.5), "draws z, and the mixture\nthat EM fits to them", INK, 8)
+    arrow(ax, (10.3, 3.2), (11.0, 3.2))
+    box(ax, (11.9, 3.2), (1.7, 1.6), "decoder", ORANGE)
+    arrow(ax, (12.8, 3.2), (13.3, 3.2))
+    text(ax, (13.9, 0.5), "the set again", INK, 8)
+
+
 def tanp(ax: Axes) -> None:
     kinds = [(1.2, 4.6), (3.6, 5.0), (4.9, 3.6), (1.6, 2.4)]
     task = (3.4, 3.5)
@@ -706,6 +726,7 @@ DRAWN: dict[str, Callable[[Axes], None]] = {
         mann,
         meta_networks,
         neural_processes,
+        meta_gmvae,
         tanp,
         snail,
         in_context_transformer,

@@ -19,12 +19,13 @@ from quickstudy.nn import (
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_says_the_length_of_its_features(name):
+def test_every_backbone_says_the_shape_of_an_example_and_the_length_of_its_features(name):
     shapes = {"koch_conv": (1, 105, 105), "series_conv4": (2, 40), "linear": (40,), "one_hot": (2,)}
     shape = shapes.get(name, (1, 28, 28))
     options = {"sizes": [3, 4]} if name == "one_hot" else {}
     backbone = BACKBONES[name](shape, **options).eval()
     assert backbone(torch.rand(3, *shape)).shape == (3, backbone.out_features)
+    assert backbone.in_shape == shape
 
 
 def test_a_linear_map_begins_as_the_identity_and_takes_vectors_alone():

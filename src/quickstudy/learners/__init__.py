@@ -13,6 +13,7 @@ from quickstudy.learners.metric.siamese_networks import SiameseNetworks
 from quickstudy.learners.model.causal_transformer import CausalTransformer
 from quickstudy.learners.model.in_context_transformer import InContextTransformer
 from quickstudy.learners.model.mann import MANN
+from quickstudy.learners.model.meta_gmvae import MetaGMVAE
 from quickstudy.learners.model.meta_networks import MetaNetworks
 from quickstudy.learners.model.neural_processes import NeuralProcess
 from quickstudy.learners.model.snail import SNAIL
@@ -54,6 +55,7 @@ __all__ = [
     "Learner",
     "LocalMatching",
     "MatchingNetworks",
+    "MetaGMVAE",
     "MetaGradient",
     "MetaNetworks",
     "NearestCentroid",
@@ -86,6 +88,7 @@ LEARNERS: Registry[type[Learner]] = Registry(
         # model-based
         "mann": MANN,
         "meta_networks": MetaNetworks,
+        "meta_gmvae": MetaGMVAE,
         "neural_process": NeuralProcess,
         "tanp": TaNP,
         "snail": SNAIL,

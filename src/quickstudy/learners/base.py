@@ -35,6 +35,7 @@ __all__ = [
     "encode_targets",
     "feature_size",
     "fit_ridge",
+    "input_shape",
     "loss_gradient",
     "names_matching",
     "query_loss",
@@ -287,6 +288,18 @@ def feature_size(backbone: nn.Module) -> int:
     if not isinstance(features, int):
         raise UsageError("expected a backbone with `out_features`: set it to its output size")
     return features
+
+
+def input_shape(backbone: nn.Module) -> tuple[int, ...]:
+    """Shape of one example that a backbone takes.
+
+    Raises:
+        UsageError: If the backbone does not say so in `in_shape`.
+    """
+    shape: Any = getattr(backbone, "in_shape", None)
+    if not isinstance(shape, tuple):
+        raise UsageError("expected a backbone with `in_shape`: set it to the shape of an example")
+    return shape
 
 
 def with_head(backbone: nn.Module, n_outputs: int, *, bias: bool = True) -> nn.Sequential:

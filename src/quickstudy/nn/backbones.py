@@ -1,7 +1,7 @@
 """Networks that turn an example into a feature vector, whose length is `out_features`.
 
-Every backbone is made from the shape of one example and its own options, so a recipe can name
-any of them for any data.
+Every backbone is made from the shape of one example, which it keeps as `in_shape`, and its own
+options, so a recipe can name any of them for any data.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class Conv4(nn.Sequential):
             ]
         super().__init__(*layers, nn.Flatten())
         self.out_shape = (width, height // 2**pools, side // 2**pools)
+        self.in_shape = tuple(in_shape)
         self.out_features = math.prod(self.out_shape)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
@@ -139,6 +140,7 @@ class ResNet12(nn.Sequential):
             blocks.append(_Residual(channels, round(factor * width)))
             channels = round(factor * width)
         super().__init__(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.in_shape = tuple(in_shape)
         self.out_features = channels
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
@@ -187,6 +189,7 @@ class StridedConv4(nn.Sequential):
                 nn.ReLU(),
             ]
         super().__init__(*layers, *([nn.AdaptiveAvgPool2d(1)] if mean else []), nn.Flatten())
+        self.in_shape = tuple(in_shape)
         self.out_features = width if mean else width * math.ceil(height / 16) * math.ceil(side / 16)
 
 
@@ -217,6 +220,7 @@ class KochConv(nn.Sequential):
             channels = out_channels
         super().__init__(*layers, nn.Flatten())
         self.out_shape = (channels, sides[0], sides[1])
+        self.in_shape = tuple(in_shape)
         self.out_features = math.prod(self.out_shape)
 
 
@@ -244,6 +248,7 @@ class Conv5(nn.Sequential):
         area = math.ceil(height / 32) * math.ceil(side / 32)
         linear = nn.Linear(width * area, width, bias=False)
         super().__init__(*layers, nn.Flatten(), linear, nn.ReLU())
+        self.in_shape = tuple(in_shape)
         self.out_features = width
 
 
@@ -271,6 +276,7 @@ class SeriesConv4(nn.Sequential):
                 nn.ReLU(),
             ]
         super().__init__(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten())
+        self.in_shape = tuple(in_shape)
         self.out_features = width
 
 
@@ -291,6 +297,7 @@ class MLP(nn.Sequential):
             layers += [nn.Linear(size, width), nn.ReLU()]
             size = width
         super().__init__(*layers)
+        self.in_shape = tuple(in_shape)
         self.out_features = size
 
 
@@ -306,6 +313,7 @@ class Linear(nn.Linear):
         if len(in_shape) != 1:
             raise UsageError(f"expected vectors of shape (d,), got {tuple(in_shape)}")
         super().__init__(in_shape[0], in_shape[0], bias=False)
+        self.in_shape = tuple(in_shape)
 
     def reset_parameters(self) -> None:
         nn.init.eye_(self.weight)
@@ -316,6 +324,7 @@ class Flatten(nn.Flatten):
 
     def __init__(self, in_shape: Sequence[int]) -> None:
         super().__init__()
+        self.in_shape = tuple(in_shape)
         self.out_features = math.prod(in_shape)
 
 
@@ -340,6 +349,7 @@ class OneHot(nn.Module):
                 f"{tuple(in_shape)}, got {list(sizes)}"
             )
         self.sizes = tuple(sizes)
+        self.in_shape = tuple(in_shape)
         self.out_features = math.prod(sizes)
 
     def forward(self, x: Tensor) -> Tensor:
