@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quickstudy.errors import DataError, UsageError
+from quickstudy.errors import UsageError
 from quickstudy.learners.base import (
     Learner,
     Predictor,
@@ -55,8 +55,8 @@ class MetaGMVAE(Learner):
     unlabelled ones get soft labels, and each class has its own variances. A query's scores are the
     expected log-densities of the classes under its posterior.
 
-    Pixels of images are Bernoulli variables, so they lie in 0..1; other inputs are Gaussian, of
-    unit variance.
+    The decoder takes pixels of images for Bernoulli variables, so those below 0 count as 0 and
+    those above 1 as 1; other inputs are Gaussian, of unit variance.
 
     Differs from the paper:
         - A query is predicted alone, unless `transductive`, which is the paper's protocol.
@@ -129,8 +129,6 @@ class MetaGMVAE(Learner):
 
     def check(self, support: Support) -> None:
         check_every_class(support)
-        if self.of_images and not bool(((support.x >= 0) & (support.x <= 1)).all()):
-            raise DataError("expected images with pixels from 0 to 1, got others: scale them")
 
     def posterior(self, features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and variance of q(z|x, D), each (n, d), of the features (n, m) of a set.
@@ -152,7 +150,8 @@ class MetaGMVAE(Learner):
         decoded = widen(self.decoder(z[0]))
         with full_precision(z):
             if self.of_images:
-                nll = F.binary_cross_entropy_with_logits(decoded, x, reduction="none")
+                pixels = x.clamp(0, 1)
+                nll = F.binary_cross_entropy_with_logits(decoded, pixels, reduction="none")
             else:
                 nll = (decoded - x).square() / 2  # up to a constant
             # The constants of both densities of z are left out, which are the same.
