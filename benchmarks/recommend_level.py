@@ -249,14 +249,19 @@ def summary(measured: Measured) -> dict[str, Any]:
 
 
 def pooled(data_sets: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
-    """The level against one blend at 5 and more, each data set with the same weight: the mean of
-    the relative differences, with an interval from their standard errors."""
+    """The level against one blend at 5 and more, each data set that has such supports with the same
+    weight: the mean of the relative differences, with an interval from their standard errors."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name, entry in data_sets.items():
-        if kind in name.split():
-            for one in entry["level_against"]:
-                if one["over"] == BLEND and one["supports"] == entry["largest_supports"]:
-                    found.setdefault(one["measure"], []).append(one)
+        large = entry["largest_supports"]
+        if kind in name.split() and large[0] >= 5:
+            of_large = {
+                one["measure"]: one  # a single support comes twice
+                for one in entry["level_against"]
+                if one["over"] == BLEND and one["supports"] == large
+            }
+            for measure, one in of_large.items():
+                found.setdefault(measure, []).append(one)
     summaries = []
     for measure, entries in found.items():
         mean = float(np.mean([one["better_by_percent"] for one in entries]))

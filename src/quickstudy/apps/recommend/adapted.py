@@ -6,6 +6,7 @@ Shapes: I items, V rating values (1 for clicks), D attributes of a user.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from quickstudy.apps.recommend.bases.bayesian import BayesianMF
 from quickstudy.apps.recommend.explanation import sentences
 from quickstudy.apps.recommend.filters import matching_items, words_of
 from quickstudy.apps.recommend.identifiers import Unknown
-from quickstudy.apps.recommend.ranking import ranked
+from quickstudy.apps.recommend.ranking import expected_values, ranked
 from quickstudy.apps.recommend.reranking import N_CANDIDATES, Mix, reranked
 from quickstudy.apps.recommend.suggestions import Suggestion, Suggestions
 from quickstudy.errors import UsageError
@@ -67,7 +68,7 @@ class AdaptedRecommender:
             DataError: For an unknown item.
         """
         positions = self.recommender.positions(items, unknown)
-        return np.where(positions >= 0, self._expected_ratings(positions), np.nan)
+        return np.where(positions >= 0, self._expected_ratings[positions], np.nan)
 
     def top_n(
         self,
@@ -111,16 +112,17 @@ class AdaptedRecommender:
                 f"{', '.join(f'{strength:g}' for strength in strengths)}"
             )
         recommender = self.recommender
-        candidates = np.arange(len(recommender.items_))
+        allowed = np.ones(len(recommender.items_), bool)
         if among is not None:
-            candidates = recommender.positions(among, unknown)
-            candidates = np.unique(candidates[candidates >= 0])
+            positions = recommender.positions(among, unknown)
+            allowed[:] = False
+            allowed[positions[positions >= 0]] = True
         if where:
-            allowed = matching_items(recommender.item_columns_, where)
-            candidates = candidates[allowed[candidates]]
+            allowed &= matching_items(recommender.item_columns_, where)
         if not include_seen:
-            candidates = np.setdiff1d(candidates, self.ratings.indices)
-        scores = self._expected_ratings(candidates)
+            allowed[self.ratings.indices] = False
+        candidates = np.flatnonzero(allowed)
+        scores = self._expected_ratings[candidates]
         n_first = max(n, N_CANDIDATES) if sum(strengths) else n
         order = ranked(scores[None], n_first)[0] if len(candidates) else np.zeros(0, int)
         best = candidates[order]
@@ -144,7 +146,7 @@ class AdaptedRecommender:
             Suggestion(
                 item=recommender.items_[i],
                 title=labels[i],
-                rating=None if recommender.clicks_ else float(self._expected_ratings(i)),
+                rating=None if recommender.clicks_ else float(self._expected_ratings[i]),
                 likely=float(self.probabilities[i, upper_half:].sum()),
                 because=[labels[j] for j in reasons_of_item],
                 usual=float(recommender.usual_scores[i]),
@@ -223,9 +225,10 @@ class AdaptedRecommender:
             questions = by_count[~is_known][:n].tolist()
         return [recommender.items_[i] for i in questions]
 
-    def _expected_ratings(self, positions: np.ndarray | int) -> np.ndarray:
-        """For clicks, the probabilities of being chosen next."""
-        return self.probabilities[positions] @ self.recommender.rating_values_
+    @cached_property
+    def _expected_ratings(self) -> np.ndarray:
+        """Of all items, (I,); for clicks, the probabilities of being chosen next."""
+        return expected_values(self.probabilities, self.recommender.rating_values_)
 
     @property
     def _is_liked(self) -> np.ndarray:

@@ -9,8 +9,8 @@ from quickstudy.errors import DataError
 
 __all__ = ["check_memory", "chunks", "free_memory", "memory_for_training"]
 
-PAIRS_PER_CHUNK = 2_000_000
-"""(user, item) pairs that are predicted at once: with 20 configurations some 1 GB."""
+PAIRS_PER_CHUNK = 500_000
+"""(user, item) pairs that are predicted at once: more take longer, as they leave the caches."""
 
 BYTES_PER_SIMILARITY, MAX_SIMILARITIES = 24, 40_000_000
 """Bytes of a similarity while those of all items are computed, and how many are kept: all up to
@@ -36,7 +36,7 @@ def chunks(n_users: int, n_items: int) -> Iterator[slice]:
     """Split users into chunks whose predictions for all items fit into memory.
 
     Example:
-        >>> list(chunks(5, 1_000_000))
+        >>> list(chunks(5, 250_000))
         [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
     size = max(1, PAIRS_PER_CHUNK // n_items)

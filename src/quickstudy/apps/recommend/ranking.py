@@ -21,7 +21,7 @@ from quickstudy.table_files import as_csv
 if TYPE_CHECKING:
     from quickstudy.apps.recommend.recommender import Recommender
 
-__all__ = ["best_items", "ranked", "write_lists"]
+__all__ = ["best_items", "expected_values", "ranked", "write_lists"]
 
 
 def ranked(scores: np.ndarray, n: int) -> np.ndarray:
@@ -35,12 +35,25 @@ def ranked(scores: np.ndarray, n: int) -> np.ndarray:
     n = min(n, scores.shape[1])
     if 4 * n > scores.shape[1]:
         return np.argsort(-scores, 1, kind="stable")[:, :n]
-    bound = np.partition(scores, -n, 1)[:, -n, None]
-    has_ties = (scores >= bound).sum(1) > n
     top = np.sort(np.argpartition(-scores, n - 1, 1)[:, :n], 1)
+    bound = np.take_along_axis(scores, top, 1).min(1, keepdims=True)
+    has_ties = (scores >= bound).sum(1) > n
     top[has_ties] = np.argsort(-scores[has_ties], 1, kind="stable")[:, :n]
     order = np.argsort(-np.take_along_axis(scores, top, 1), 1, kind="stable")
     return np.take_along_axis(top, order, 1)
+
+
+def expected_values(probabilities: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The mean of each distribution over values, float32: (..., V), (V,) -> (...).
+
+    Example:
+        >>> expected_values(np.array([[0.5, 0.5]], np.float32), np.array([2, 4])).tolist()
+        [3.0]
+    """
+    expected = np.zeros(probabilities.shape[:-1], np.float32)
+    for i, value in enumerate(values.tolist()):  # one after the other, however they are stored
+        expected += np.float32(value) * probabilities[..., i]
+    return expected
 
 
 def best_items(
@@ -94,7 +107,8 @@ def _best_of_part(
     allowed: np.ndarray | None,
     include_seen: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    scores = recommender.probabilities(ratings, users) @ recommender.rating_values_
+    probabilities = recommender.probabilities(ratings, users)
+    scores = expected_values(probabilities, recommender.rating_values_)
     if not include_seen:
         scores[users_of_entries(ratings), ratings.indices] = -np.inf  # also ratings of 0
     if allowed is not None:

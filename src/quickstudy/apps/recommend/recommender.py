@@ -47,7 +47,7 @@ from quickstudy.apps.recommend.meta_level.guard import GuardedLevel
 from quickstudy.apps.recommend.meta_level.inputs import configurations_of
 from quickstudy.apps.recommend.meta_level.prior import shipped_prior
 from quickstudy.apps.recommend.new_items import NewItems, extended
-from quickstudy.apps.recommend.ranking import best_items, write_lists
+from quickstudy.apps.recommend.ranking import best_items, expected_values, write_lists
 from quickstudy.apps.recommend.saving import load_recommender, save_recommender
 from quickstudy.apps.recommend.scales import nearest_levels, rating_levels
 from quickstudy.errors import DataError, UsageError, check_option
@@ -282,7 +282,8 @@ class Recommender:
             DataError: If one is not finite.
         """
         probabilities = self.meta_level_.probabilities(self.meta_inputs(ratings, users))
-        check_finite(torch.from_numpy(probabilities), "the recommender")
+        sums = probabilities.sum((1, 2))  # not finite if one of them is not
+        check_finite(torch.from_numpy(sums), "the recommender")
         return probabilities
 
     def with_items(
@@ -432,7 +433,7 @@ class Recommender:
     def usual_scores(self) -> np.ndarray:
         """The rating of each item, or for clicks the probability, that is expected of a user of
         whom nothing is known, (I,)."""
-        return self.adapt().probabilities @ self.rating_values_
+        return expected_values(self.adapt().probabilities, self.rating_values_)
 
     @property
     def item_vectors(self) -> np.ndarray:

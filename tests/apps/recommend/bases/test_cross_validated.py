@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from quickstudy.apps.recommend import generated
+from quickstudy.apps.recommend import generated, memory
 from quickstudy.apps.recommend.bases import RATING_BASES
 from quickstudy.apps.recommend.bases.base import Base, users_of_entries
+from quickstudy.apps.recommend.bases.clicks import CLICK_BASES
+from quickstudy.apps.recommend.bases.ratings import ItemKNN
 
-RATINGS = generated(n_users=60, n_items=25).matrix()
+GENERATED = generated(n_users=60, n_items=25)
+RATINGS = GENERATED.matrix()
 COLD = RATINGS[:10]
 ONES = np.ones((60, 1))
 
@@ -45,3 +48,33 @@ def test_without_a_closed_form_each_rating_is_predicted_from_the_other_half():
     half[rated[::2]] = dense[rated[::2]]
     expected = base.predict(sparse.csr_matrix(half), ONES[:1])[:, 0]
     assert np.allclose(predicted[:, 1 : COLD.indptr[1] : 2], expected[:, rated[1::2]])
+
+
+@pytest.mark.parametrize(
+    ("name", "bases"),
+    [
+        *((name, RATING_BASES) for name in RATING_BASES),
+        *((name, CLICK_BASES) for name in CLICK_BASES),
+    ],
+)
+def test_some_items_are_predicted_as_among_all(name, bases, monkeypatch):
+    monkeypatch.setattr(memory, "MAX_SIMILARITIES", 5 * 25)
+    clicks = GENERATED.as_clicks().matrix()
+    ratings = RATINGS if bases is RATING_BASES else clicks
+    base = bases[name]().fit(ratings, ONES, np.ones((25, 1)))
+    some, cold = np.array([20, 3, 7]), ratings[:10]
+    of_all, own = base.predict_all(cold, ONES[:10])
+    np.testing.assert_allclose(base.predict(cold, ONES[:10]), of_all, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(base.cross_validated(cold, ONES[:10]), own, rtol=1e-5, atol=1e-6)
+    of_some, own_too = base.predict_all(cold, ONES[:10], some)
+    np.testing.assert_allclose(of_some, of_all[..., some], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(own_too, own, rtol=1e-5, atol=1e-6)
+
+
+def test_left_out_ratings_take_the_neighbours_that_predictions_do(monkeypatch):
+    monkeypatch.setattr(memory, "MAX_SIMILARITIES", 3 * 25)  # so similarities are not symmetric
+    base = ItemKNN().fit(RATINGS, ONES, np.ones((25, 1)))
+    left_out = base.cross_validated(COLD, ONES[:10])
+    for entry in range(COLD.nnz):
+        predicted = base.predict(without(COLD, entry), ONES[:1])[:, 0, COLD.indices[entry]]
+        np.testing.assert_allclose(left_out[:, entry], predicted, rtol=1e-5)

@@ -35,7 +35,7 @@ def test_items_in_blocks_and_sparse_similarities_predict_the_same(make, monkeypa
     expected = whole.predict(matrix[:5], USERS[:5])
     np.testing.assert_allclose(again.predict(matrix[:5], USERS[:5]), expected, rtol=1e-5)
     some = np.array([3, 1, 20])
-    among = similarities.among_items(parts.similarity, some)
+    among = similarities._among_items(parts.similarity, some, some)
     np.testing.assert_allclose(among, whole.similarity[np.ix_(some, some)], rtol=1e-5)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,8 +18,11 @@ from scipy import sparse
 from quickstudy.apps.recommend.memory import chunks
 
 __all__ = [
+    "ALL_ITEMS",
     "Base",
+    "Items",
     "Matrix",
+    "compact",
     "damped_item_means",
     "damped_user_biases",
     "entry_mask",
@@ -34,6 +38,11 @@ __all__ = [
 
 Matrix = sparse.csr_matrix
 """Users by items. A stored entry is a rating, even where its value is 0."""
+
+Items = slice | np.ndarray
+"""Positions of some items, (M,), or a slice of all."""
+
+ALL_ITEMS = slice(None)
 
 ITEM_MEAN_DAMPING = 5.0
 """Ratings that the global mean counts as in the mean of an item."""
@@ -66,12 +75,13 @@ class Base(ABC):
         """
 
     @abstractmethod
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        """Predict the ratings of all items by new users, by each setting: (S, U, I).
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
+        """Predict the ratings of items by new users, by each setting: (S, U, M).
 
         Args:
             ratings: What is known of these users, (U, I).
             users: Their attributes, (U, D).
+            items: Positions of the items, (M,); by default all.
         """
 
     def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
@@ -98,6 +108,13 @@ class Base(ABC):
                 at = user[entries] - chunk.start, ratings.indices[entries]
                 predicted[:, entries] = scores[:, at[0], at[1]]
         return predicted
+
+    def predict_all(
+        self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`predict` and `cross_validated`, (S, U, M) and (S, R). Bases that share work between the
+        two override it."""
+        return self.predict(ratings, users, items), self.cross_validated(ratings, users)
 
     def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How far each rating of one user, in the order stored, moves the predictions for some
@@ -180,8 +197,8 @@ def row_blocks(n_rows: int) -> Iterator[slice]:
 
 def packed(matrices: np.ndarray) -> np.ndarray:
     """The upper triangles of symmetric matrices, (n, K, K) -> (n, P)."""
-    upper = np.triu_indices(matrices.shape[1])
-    return matrices[:, *upper]
+    k = matrices.shape[1]
+    return np.take(matrices.reshape(len(matrices), k * k), _upper_triangle(k), 1)
 
 
 def expanded(triangles: np.ndarray) -> np.ndarray:
@@ -192,10 +209,39 @@ def expanded(triangles: np.ndarray) -> np.ndarray:
         [[[1, 2], [2, 3]]]
     """
     k = (math.isqrt(8 * triangles.shape[1] + 1) - 1) // 2
+    return np.take(triangles, _positions_in_triangle(k), 1).reshape(-1, k, k)
+
+
+@cache
+def _upper_triangle(k: int) -> np.ndarray:
+    """Positions of the values in a flat matrix, (P,)."""
+    rows, columns = np.triu_indices(k)
+    return rows * k + columns
+
+
+@cache
+def _positions_in_triangle(k: int) -> np.ndarray:
+    """Of each value of a flat symmetric matrix, (K * K,)."""
     position = np.zeros((k, k), int)
-    position[np.triu_indices(k)] = np.arange(triangles.shape[1])
-    position = np.maximum(position, position.T)
-    return np.take(triangles, position.ravel(), 1).reshape(-1, k, k)
+    position[np.triu_indices(k)] = np.arange(k * (k + 1) // 2)
+    return np.maximum(position, position.T).ravel()
+
+
+def compact(weights: Matrix, *arrays: np.ndarray) -> tuple[Matrix, *tuple[np.ndarray, ...]]:
+    """The columns of a matrix (U, I) that have entries, with the rows of arrays (I, ...) that
+    belong to them. So sums over the few ratings of a user take no time that grows with all items.
+
+    Example:
+        >>> few, factors = compact(Matrix([[0, 2, 0]]), np.array([[5], [6], [7]]))
+        >>> few.toarray().tolist(), factors.tolist()
+        ([[2]], [[6]])
+    """
+    if weights.nnz >= shape_of(weights)[1]:
+        return weights, *arrays
+    used, columns = np.unique(weights.indices, return_inverse=True)
+    parts = weights.data, columns, weights.indptr
+    few = sparse.csr_matrix(parts, shape=(shape_of(weights)[0], len(used)))
+    return few, *(array[used] for array in arrays)
 
 
 def gram_matrices(weights: Matrix, triangles: np.ndarray) -> np.ndarray:
@@ -217,13 +263,15 @@ def ridge_rows(
     """For each user the solution x of (sum_i w_ui q_i q_iᵀ + penalty) x = sum_i t_ui q_i.
 
     Args:
-        weights, targets: w and t, (U, I).
+        weights, targets: w and t, (U, I), stored at the same places.
         factors: q, (I, K).
         penalty: (K, K).
 
     Returns:
         (U, K).
     """
+    weights, factors = compact(weights, factors)
+    targets = sparse.csr_matrix((targets.data, weights.indices, weights.indptr), weights.shape)
     triangles = packed(factors[:, :, None] * factors[:, None, :])
     solutions = np.empty((shape_of(weights)[0], factors.shape[1]))
     for block in row_blocks(len(solutions)):

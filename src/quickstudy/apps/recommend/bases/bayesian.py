@@ -13,7 +13,9 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from quickstudy.apps.recommend.bases.base import (
+    ALL_ITEMS,
     Base,
+    Items,
     Matrix,
     damped_item_means,
     entry_mask,
@@ -87,8 +89,7 @@ class BayesianMF(Base):
         self.n_factors, self.n_iterations = n_factors, n_iterations
 
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
-        for cached in ("item_second_moments", "_triangles"):  # by an earlier fit
-            vars(self).pop(cached, None)
+        vars(self).pop("_triangles", None)  # cached after an earlier fit
         self.n_users = len(users)
         self.item_counts = np.bincount(ratings.indices, minlength=len(items))
         item_effects, item_covariance = self._initialise(ratings, users, items, seed)
@@ -156,23 +157,37 @@ class BayesianMF(Base):
         self.noise_variance = 0.6 * float(np.var(ratings.data)) + 1e-6
         return item_effects, item_covariance
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        prior = self._prior(ratings, users)
-        by_setting = self._posteriors(ratings, prior, self.SETTINGS, self._triangles)
-        user_vectors = np.stack([posterior.mean for posterior in by_setting])  # (S, U, K)
-        return self.item_vectors[:, 0] + user_vectors @ self.item_vectors[:, 1:].T
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
+        return self._predicted(self._by_setting(ratings, users), items)
+
+    def predict_all(
+        self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS
+    ) -> tuple[np.ndarray, np.ndarray]:
+        by_setting = self._by_setting(ratings, users)
+        return self._predicted(by_setting, items), self._left_out(ratings, by_setting)
+
+    def _predicted(self, by_setting: Sequence[Gaussians], items: Items) -> np.ndarray:
+        means = np.stack([posterior.mean for posterior in by_setting])  # (S, U, K)
+        vectors = np.concatenate([np.ones((*means.shape[:2], 1)), means], 2)
+        return vectors @ self.item_vectors[items].T
 
     def posterior(self, ratings: Matrix, users: np.ndarray) -> Gaussians:
         """The posterior of the users' vectors z at prior strength 1."""
-        prior = self._prior(ratings, users)
-        return self._posteriors(ratings, prior, (1.0,), self._triangles)[0]
+        return self._by_setting(ratings, users, (1.0,))[0]
 
-    def predictive_variance(self, covariance: np.ndarray) -> np.ndarray:
+    def _by_setting(
+        self, ratings: Matrix, users: np.ndarray, settings: Sequence[float] | None = None
+    ) -> list[Gaussians]:
+        """The posterior of the users' vectors z by each setting."""
+        prior = self._prior(ratings, users)
+        return self._posteriors(ratings, prior, settings or self.SETTINGS, self._triangles)
+
+    def predictive_variance(self, covariance: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
         """What the users' posterior covariances (U, K, K) add to the variance of each rating:
-        (U, I)."""
-        second_moments = self.item_second_moments[:, 1:, 1:]  # (I, K, K)
-        flat = second_moments.reshape(len(self.item_vectors), -1)
-        return covariance.reshape(len(covariance), -1) @ flat.T
+        (U, M)."""
+        counts = 2 - np.eye(1 + self.n_factors)  # of a value in a symmetric matrix
+        padded = np.pad(covariance, ((0, 0), (1, 0), (1, 0))) * counts  # none of the bias
+        return packed(padded) @ self._triangles[items].T
 
     def leave_one_out_residuals(self, ratings: Matrix, posterior: Gaussians) -> np.ndarray:
         """Each stored rating less its prediction from the user's other ratings: (R,).
@@ -190,8 +205,9 @@ class BayesianMF(Base):
 
     def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         """In closed form (see `leave_one_out_residuals`)."""
-        prior = self._prior(ratings, users)
-        by_setting = self._posteriors(ratings, prior, self.SETTINGS, self._triangles)
+        return self._left_out(ratings, self._by_setting(ratings, users))
+
+    def _left_out(self, ratings: Matrix, by_setting: Sequence[Gaussians]) -> np.ndarray:
         return ratings.data - np.stack(
             [self.leave_one_out_residuals(ratings, posterior) for posterior in by_setting]
         )
@@ -237,15 +253,12 @@ class BayesianMF(Base):
         return questions
 
     @cached_property
-    def item_second_moments(self) -> np.ndarray:
-        """E[v_i v_iᵀ] of each item, (I, 1 + K, 1 + K)."""
-        return self._item_second_moments()
-
-    @cached_property
     def _triangles(self) -> np.ndarray:
-        return packed(self.item_second_moments)
+        """E[v_i v_iᵀ] of each item, packed, (I, P)."""
+        return packed(self._item_second_moments())
 
     def _item_second_moments(self) -> np.ndarray:
+        """E[v_i v_iᵀ] of each item, (I, 1 + K, 1 + K)."""
         outer_products = self.item_vectors[:, :, None] * self.item_vectors[:, None, :]
         return outer_products + self.item_covariances
 

@@ -12,13 +12,16 @@ positions.
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 from scipy import linalg, sparse
 
 from quickstudy.apps.recommend.bases.base import (
+    ALL_ITEMS,
     Base,
+    Items,
     Matrix,
     entry_mask,
     ridge_rows,
@@ -62,8 +65,8 @@ class UnorderedPopularity(Base):
         self.counts = np.bincount(ratings.indices, minlength=len(items)).astype(float)
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        scores = np.log(self.counts + COUNT_SMOOTHING)
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
+        scores = np.log(self.counts[items] + COUNT_SMOOTHING)
         return np.broadcast_to(scores, (1, len(ratings.indptr) - 1, len(scores)))
 
 
@@ -72,8 +75,7 @@ class Popularity(UnorderedPopularity):
     now.
 
     The setting is the width of the exponential kernel over positions: clicks this many times
-    farther
-    in, or less far, have the weight 1/e. An infinite one ignores positions.
+    farther in, or less far, have the weight 1/e. An infinite one ignores positions.
 
     Example:
         >>> clicks = sparse.csr_matrix([[1, 2, 0], [2, 1, 0], [1, 2, 0], [0, 1, 2]])
@@ -102,12 +104,13 @@ class Popularity(UnorderedPopularity):
         )  # (P, I)
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
         n_clicks = np.diff(ratings.indptr)  # (U,)
         boundaries = (self.POSITIONS[1:] + self.POSITIONS[:-1]) / 2
-        nearest = np.searchsorted(boundaries, n_clicks)
-        scores = np.log(self.counts_by_position + COUNT_SMOOTHING)[nearest]  # (U, I)
-        return np.concatenate([super().predict(ratings, users), scores[None]])
+        positions, of_user = np.unique(np.searchsorted(boundaries, n_clicks), return_inverse=True)
+        counts = self.counts_by_position[positions][:, items]
+        scores = np.log(counts + COUNT_SMOOTHING)[of_user]  # (U, M)
+        return np.concatenate([super().predict(ratings, users, items), scores[None]])
 
 
 class DecayedClicks(Base):
@@ -116,14 +119,14 @@ class DecayedClicks(Base):
 
     SETTINGS = (np.inf, 5.0)
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
         return np.stack(
-            [self.score(_decayed(ratings, half_life), users) for half_life in self.SETTINGS]
+            [self.score(_decayed(ratings, half_life), users, items) for half_life in self.SETTINGS]
         )
 
     @abstractmethod
-    def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
-        """Scores of all items, (U, I), from the weight of each click, (U, I)."""
+    def score(self, weights: Matrix, users: np.ndarray, items: Items) -> np.ndarray:
+        """Scores of items, (U, M), float32, from the weight of each click, (U, I)."""
 
 
 class ClickKNN(DecayedClicks):
@@ -153,9 +156,10 @@ class ClickKNN(DecayedClicks):
         self.popularity = counts / len(users)
         return self
 
-    def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
-        similarity = _weighted_mean(weights, self.similarity)
-        return np.log(similarity + self.POPULARITY_WEIGHT * self.popularity + self.SMOOTHING)
+    def score(self, weights: Matrix, users: np.ndarray, items: Items) -> np.ndarray:
+        similarity = _weighted_mean(weights, self.similarity, items)
+        usual = self.POPULARITY_WEIGHT * self.popularity[items] + self.SMOOTHING
+        return np.log(similarity + usual.astype(np.float32))
 
 
 class MarkovChain(DecayedClicks):
@@ -192,9 +196,10 @@ class MarkovChain(DecayedClicks):
         self.popularity = root**2 / len(users)
         return self
 
-    def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
-        similarity = _weighted_mean(weights, self.similarity)
-        return np.log(similarity + self.POPULARITY_WEIGHT * self.popularity + self.SMOOTHING)
+    def score(self, weights: Matrix, users: np.ndarray, items: Items) -> np.ndarray:
+        similarity = _weighted_mean(weights, self.similarity, items)
+        usual = self.POPULARITY_WEIGHT * self.popularity[items] + self.SMOOTHING
+        return np.log(similarity + usual.astype(np.float32))
 
 
 class EASE(DecayedClicks):
@@ -239,23 +244,35 @@ class EASE(DecayedClicks):
         self.attribute_weights = (self.SIDE_INFORMATION_WEIGHT * of_attributes).astype(np.float32)
         return self
 
-    def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
-        n_clicks = np.maximum(_row_sums(weights), 1)[:, None]
-        of_items = self._of_kept(weights).astype(np.float32) @ self.item_weights
-        of_kept = self.SCORE_SCALE * (of_items + users @ self.attribute_weights) / np.sqrt(n_clicks)
-        if len(self.kept) == shape_of(weights)[1]:
+    def score(self, weights: Matrix, users: np.ndarray, items: Items) -> np.ndarray:
+        n_items = shape_of(weights)[1]
+        scale = self.SCORE_SCALE / np.sqrt(np.maximum(_row_sums(weights), 1))  # (U,)
+        of_asked = items  # positions in the list of those that take part
+        if len(self.kept) < n_items:
+            positions = self._positions(n_items)[items]
+            of_asked = positions[positions >= 0]
+        scaled = sparse.csr_matrix(sparse.diags(scale) @ self._of_kept(weights))
+        of_items = weighted_sums(scaled, self.item_weights, of_asked)
+        of_users = (scale[:, None] * users).astype(np.float32)
+        of_kept = of_items + of_users @ self.attribute_weights[:, of_asked]
+        if len(self.kept) == n_items:
             return of_kept
-        scores = np.zeros(shape_of(weights))
-        scores[:, self.kept] = of_kept
+        scores = np.zeros((len(users), len(positions)), np.float32)
+        scores[:, positions >= 0] = of_kept
         return scores
 
     def contributions(self, ratings: Matrix, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """How far each click of one user, in the order stored, raises the scores of some items:
         (R, len(items))."""
-        position = np.full(shape_of(ratings)[1], -1)
-        position[self.kept] = np.arange(len(self.kept))
+        position = self._positions(shape_of(ratings)[1])
         rows, columns = position[ratings.indices][:, None], position[items][None]
         return np.where((rows >= 0) & (columns >= 0), self.item_weights[rows, columns], 0)
+
+    def _positions(self, n_items: int) -> np.ndarray:
+        """Of all items among those that take part, (I,); -1 for the others."""
+        positions = np.full(n_items, -1)
+        positions[self.kept] = np.arange(len(self.kept))
+        return positions
 
     def _of_kept(self, matrix: Matrix) -> Matrix:
         return matrix if len(self.kept) == shape_of(matrix)[1] else matrix[:, self.kept]
@@ -286,18 +303,31 @@ class ImplicitALS(DecayedClicks):
         self.popularity = np.bincount(ratings.indices, minlength=len(items)) / len(users)
         self.item_factors = 0.1 * rng.normal(size=(len(items), self.N_FACTORS))
         for _ in range(self.N_ITERATIONS):
-            user_factors = self._least_squares(by_user, self.item_factors)
-            self.item_factors = self._least_squares(by_item, user_factors)
+            penalty = self._penalty(self.item_factors)
+            user_factors = self._least_squares(by_user, self.item_factors, penalty)
+            penalty = self._penalty(user_factors)
+            self.item_factors = self._least_squares(by_item, user_factors, penalty)
+        vars(self).pop("_penalty_of_items", None)  # cached after an earlier fit
         return self
 
-    def score(self, weights: Matrix, users: np.ndarray) -> np.ndarray:
-        user_factors = self._least_squares(weights, self.item_factors)  # (U, K)
-        preferences = np.maximum(user_factors @ self.item_factors.T, 0)
-        return np.log(preferences + self.POPULARITY_WEIGHT * self.popularity + self.SMOOTHING)
+    def score(self, weights: Matrix, users: np.ndarray, items: Items) -> np.ndarray:
+        user_factors = self._least_squares(weights, self.item_factors, self._penalty_of_items)
+        preferences = np.maximum(user_factors @ self.item_factors[items].T, 0)
+        usual = self.POPULARITY_WEIGHT * self.popularity[items] + self.SMOOTHING
+        return np.log(preferences + usual.astype(np.float32))
 
-    def _least_squares(self, weights: Matrix, factors: np.ndarray) -> np.ndarray:
-        """Eq. 4 of the paper for each row: (Yᵀ C Y + λ)⁻¹ Yᵀ C p, (U, K), with Y the factors."""
-        penalty = factors.T @ factors + self.RIDGE * np.eye(factors.shape[1])  # Yᵀ Y + λ
+    @cached_property
+    def _penalty_of_items(self) -> np.ndarray:
+        return self._penalty(self.item_factors)
+
+    def _penalty(self, factors: np.ndarray) -> np.ndarray:
+        """Yᵀ Y + λ, (K, K), with Y the factors."""
+        return factors.T @ factors + self.RIDGE * np.eye(factors.shape[1])
+
+    def _least_squares(
+        self, weights: Matrix, factors: np.ndarray, penalty: np.ndarray
+    ) -> np.ndarray:
+        """Eq. 4 of the paper for each row: (Yᵀ C Y + λ)⁻¹ Yᵀ C p, (U, K)."""
         return ridge_rows(self.ALPHA * weights, (1 + self.ALPHA) * weights, factors, penalty)
 
 
@@ -364,7 +394,7 @@ def _row_sums(weights: Matrix) -> np.ndarray:
     return np.asarray(weights.sum(1)).ravel()
 
 
-def _weighted_mean(weights: Matrix, similarity: Similarity) -> np.ndarray:
-    """The mean similarity of each item to the user's clicks, (U, I); 0 for users without clicks."""
-    total = weighted_sums(weights, similarity)
+def _weighted_mean(weights: Matrix, similarity: Similarity, items: Items) -> np.ndarray:
+    """The mean similarity of items to the user's clicks, (U, M); 0 for users without clicks."""
+    total = weighted_sums(weights, similarity, items)
     return total / np.maximum(_row_sums(weights), 1e-9)[:, None].astype(np.float32)

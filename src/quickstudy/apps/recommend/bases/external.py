@@ -13,7 +13,9 @@ import numpy as np
 from scipy import sparse
 
 from quickstudy.apps.recommend.bases.base import (
+    ALL_ITEMS,
     Base,
+    Items,
     Matrix,
     damped_item_means,
     shape_of,
@@ -94,12 +96,12 @@ class ExternalRatings(_External):
         self.effects = np.linalg.solve(gram, moments)
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        x = self._regressors(self._scores(ratings), self.item_means)  # (U, I, 3)
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
+        means, counts = self.item_means[items], self.item_counts[items] + 1e-9  # 0 / 0 is 1
+        x = self._regressors(self._scores(ratings)[:, items], means)  # (U, M, 3)
         deviations = np.nan_to_num(x @ self.effects, nan=0.0, posinf=0.0, neginf=0.0)
-        counts = self.item_counts + 1e-9  # so that 0 / 0 is 1
         reliability = [counts / (counts + setting) for setting in self.SETTINGS]
-        return self.item_means + np.stack([deviations * r for r in reliability])
+        return means + np.stack([deviations * r for r in reliability])
 
     @staticmethod
     def _regressors(scores: np.ndarray, item_means: np.ndarray) -> np.ndarray:
@@ -124,7 +126,7 @@ class ExternalClicks(_External):
     def fit(self, ratings: Matrix, users: np.ndarray, items: np.ndarray, seed: int = 0) -> Self:
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
         scores = np.nan_to_num(self._scores(ratings), nan=-np.inf)
         ranks = np.argsort(np.argsort(-scores, 1, kind="stable"), 1)
-        return -np.log1p(ranks)[None]
+        return -np.log1p(ranks[None, :, items])

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from quickstudy.apps.recommend.bases.base import Matrix, entry_mask
+from quickstudy.apps.recommend.bases.base import ALL_ITEMS, Items, Matrix, entry_mask
 from quickstudy.apps.recommend.bases.bayesian import BayesianMF, Gaussians, ridge_regression
 from quickstudy.apps.recommend.bases.clicks import ImplicitALS
 
@@ -149,14 +149,20 @@ class ExpectedGainMF(ImplicitFeedbackMF):
         self.rating_scale = np.array([lowest, unit])
         return super().fit(self._gains(ratings), users, items, seed)
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        return self._ratings(super().predict(self._gains(ratings), users))
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
+        return self._ratings(super().predict(self._gains(ratings), users, items))
 
     def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         return self._ratings(super().cross_validated(self._gains(ratings), users))
 
+    def predict_all(
+        self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS
+    ) -> tuple[np.ndarray, np.ndarray]:
+        predicted, own = super().predict_all(self._gains(ratings), users, items)
+        return self._ratings(predicted), self._ratings(own)
+
     def _ratings(self, expected_gains: np.ndarray) -> np.ndarray:
-        lowest, unit = self.rating_scale
+        lowest, unit = self.rating_scale.tolist()
         return lowest + unit * np.log2(np.maximum(expected_gains, self.MIN_GAIN))
 
     def _gains(self, ratings: Matrix) -> Matrix:

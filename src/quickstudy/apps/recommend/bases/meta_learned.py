@@ -17,7 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quickstudy.apps.recommend.bases.base import Base, Matrix, damped_item_means, residuals
+from quickstudy.apps.recommend.bases.base import (
+    ALL_ITEMS,
+    Base,
+    Items,
+    Matrix,
+    damped_item_means,
+    residuals,
+)
 from quickstudy.apps.recommend.bases.user_tasks import RatingNetwork, UserTasks
 from quickstudy.engine import checkpoints, meta_train
 from quickstudy.learners import MAML, Learner, Predictor, Reptile, TaNP
@@ -95,20 +102,20 @@ class MetaLearnedBase(Base):
         )
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
         targets = residuals(ratings, self.item_means)
-        n_items, n_ratings = len(self.item_means), np.diff(targets.indptr)
-        items = torch.arange(n_items, dtype=torch.float32)[:, None]  # (I, 1)
+        positions = np.arange(len(self.item_means), dtype=np.float32)[items]
+        asked, n_ratings = torch.from_numpy(positions)[:, None], np.diff(targets.indptr)  # (M, 1)
         attributes = torch.tensor(users, dtype=torch.float32)  # (U, D)
         rated = torch.tensor(targets.indices, dtype=torch.float32)[:, None]
         y = torch.tensor(targets.data, dtype=torch.float32)[:, None]
 
         def predict_user(x: Tensor, y: Tensor, user: Tensor) -> Tensor:
-            """(N, 1 + D), (N, 1) and (D,) -> (I,)."""
-            query = torch.cat([items, user.expand(n_items, -1)], 1)  # (I, 1 + D)
+            """(N, 1 + D), (N, 1) and (D,) -> (M,)."""
+            query = torch.cat([asked, user.expand(len(asked), -1)], 1)  # (M, 1 + D)
             return self.adapt(Support(x, y))(query)[:, 0]
 
-        predictions = np.empty((len(self.SETTINGS), len(users), n_items))
+        predictions = np.empty((len(self.SETTINGS), len(users), len(asked)))
         for size in np.unique(n_ratings):
             same_size = np.flatnonzero(n_ratings == size)
             for group in np.array_split(same_size, -(-len(same_size) // USERS_PER_GROUP)):
@@ -118,7 +125,7 @@ class MetaLearnedBase(Base):
                 for s, setting in enumerate(self.SETTINGS):
                     self.set_inner_steps(setting)
                     predictions[s, group] = self._map_users(predict_user, x, y[rows], user)
-        return self.item_means + predictions
+        return self.item_means[items] + predictions
 
     def state(self) -> dict[str, np.ndarray]:
         weights = self.learner.state_dict().items()
@@ -144,7 +151,7 @@ class MetaLearnedBase(Base):
         return self.make(RatingNetwork(items, int(self.n_attributes)))
 
     def _map_users(self, predict_user: Callable[..., Tensor], *batched: Tensor) -> np.ndarray:
-        """Apply a function of one user to each of a group: (G, I)."""
+        """Apply a function of one user to each of a group: (G, M)."""
         if self.BATCHED:
             with torch.no_grad():
                 return torch.func.vmap(predict_user)(*batched).numpy()

@@ -9,13 +9,18 @@ Shapes: U users, I items, S settings, K factors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from scipy import sparse
 
 from quickstudy.apps.recommend.bases.base import (
+    ALL_ITEMS,
     Base,
+    Items,
     Matrix,
+    compact,
     damped_item_means,
     damped_user_biases,
     entry_mask,
@@ -23,9 +28,10 @@ from quickstudy.apps.recommend.bases.base import (
     packed,
     residuals,
     ridge_rows,
+    shape_of,
     users_of_entries,
 )
-from quickstudy.apps.recommend.bases.similarities import among_items, nearest_items, weighted_sums
+from quickstudy.apps.recommend.bases.similarities import nearest_items, weighted_sums
 
 __all__ = ["ItemKNN", "MatrixFactorization", "UserBias"]
 
@@ -53,11 +59,11 @@ class UserBias(Base):
         self.item_means = damped_item_means(ratings, len(items))
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        user_residuals = residuals(ratings, self.item_means)
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
+        user_residuals, means = residuals(ratings, self.item_means), self.item_means[items]
         return np.stack(
             [
-                self.item_means + damped_user_biases(user_residuals, damping)[:, None]  # (U, I)
+                means + damped_user_biases(user_residuals, damping)[:, None]  # (U, M)
                 for damping in self.SETTINGS
             ]
         )
@@ -105,26 +111,44 @@ class MatrixFactorization(Base):
         self.item_factors = item_factors
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        by_user = residuals(ratings, self.item_means)
-        user_factors = np.stack(
-            [_ridge_regressions(by_user, self.item_factors, ridge) for ridge in self.SETTINGS]
-        )  # (S, U, 1 + K)
-        return self.item_means + user_factors @ self.item_factors.T
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
+        return self._predicted(self._fold_in(ratings), items)
 
     def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
         """In closed form: the residual of a ridge regression is divided by 1 - its leverage."""
-        errors, user = residuals(ratings, self.item_means), users_of_entries(ratings)
+        return self._left_out(ratings, self._fold_in(ratings))
+
+    def predict_all(
+        self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS
+    ) -> tuple[np.ndarray, np.ndarray]:
+        folded_in = self._fold_in(ratings)
+        return self._predicted(folded_in, items), self._left_out(ratings, folded_in)
+
+    def _fold_in(self, ratings: Matrix) -> list[tuple[np.ndarray, np.ndarray]]:
+        """By each setting the factors of the users, (U, 1 + K), and the inverses of the matrices of
+        their ridge regressions, (U, 1 + K, 1 + K)."""
+        mask, factors = compact(entry_mask(ratings), self.item_factors)
+        gram = gram_matrices(mask, packed(factors[:, :, None] * factors[:, None, :]))
+        moments = residuals(ratings, self.item_means) @ self.item_factors  # (U, 1 + K)
+        eye = np.eye(factors.shape[1])
+        inverses = [np.linalg.inv(gram + ridge * eye) for ridge in self.SETTINGS]
+        return [(np.einsum("ujk,uk->uj", inverse, moments), inverse) for inverse in inverses]
+
+    def _predicted(
+        self, folded_in: Sequence[tuple[np.ndarray, np.ndarray]], items: Items
+    ) -> np.ndarray:
+        user_factors = np.stack([factors for factors, _ in folded_in])  # (S, U, 1 + K)
+        return self.item_means[items] + user_factors @ self.item_factors[items].T
+
+    def _left_out(
+        self, ratings: Matrix, folded_in: Sequence[tuple[np.ndarray, np.ndarray]]
+    ) -> np.ndarray:
+        errors, user = residuals(ratings, self.item_means).data, users_of_entries(ratings)
         factors = self.item_factors[ratings.indices]  # (R, 1 + K)
-        triangles = packed(self.item_factors[:, :, None] * self.item_factors[:, None, :])
-        gram = gram_matrices(entry_mask(ratings), triangles)  # (U, 1 + K, 1 + K)
-        moments = np.asarray(errors @ self.item_factors)  # (U, 1 + K)
         predicted = []
-        for ridge in self.SETTINGS:
-            inverse = np.linalg.inv(gram + ridge * np.eye(factors.shape[1]))
-            user_factors = np.einsum("ujk,uk->uj", inverse, moments)[user]
+        for user_factors, inverse in folded_in:
             leverage = np.einsum("rj,rjk,rk->r", factors, inverse[user], factors)
-            residual = (errors.data - (factors * user_factors).sum(1)) / (1 - leverage)
+            residual = (errors - (factors * user_factors[user]).sum(1)) / (1 - leverage)
             predicted.append(ratings.data - residual)
         return np.stack(predicted)
 
@@ -165,28 +189,57 @@ class ItemKNN(Base):
         self.similarity = nearest_items(similarity, len(items))
         return self
 
-    def predict(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        errors, user_biases = self._baseline_errors(ratings)
-        float32 = np.float32  # as the similarities
-        total_similarity = weighted_sums(entry_mask(ratings), self.similarity)  # (U, I)
-        weighted_errors = weighted_sums(errors, self.similarity)  # (U, I)
-        baseline = self.item_means + user_biases[:, None]
-        return np.stack(
-            [baseline + weighted_errors / (total_similarity + float32(s)) for s in self.SETTINGS]
-        )
+    def predict(self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS) -> np.ndarray:
+        errors = residuals(ratings, self.item_means)
+        return self._predicted(errors, items, *self._sums(errors, items))
 
     def cross_validated(self, ratings: Matrix, users: np.ndarray) -> np.ndarray:
-        errors = residuals(ratings, self.item_means)
-        predicted = np.empty((len(self.SETTINGS), ratings.nnz))
-        for first, last in zip(ratings.indptr[:-1], ratings.indptr[1:], strict=True):
-            items, own = ratings.indices[first:last], errors.data[first:last]
-            bias = (own.sum() - own) / (last - first - 1 + self.USER_BIAS_DAMPING)
-            similarity = among_items(self.similarity, items)  # without the item itself
-            total = similarity.sum(1)
-            baseline = self.item_means[items] + bias
-            for setting, row in zip(self.SETTINGS, predicted, strict=True):
-                row[first:last] = baseline + (similarity @ own - bias * total) / (total + setting)
-        return predicted
+        """In closed form: an item is no neighbour of its own."""
+        errors, user = residuals(ratings, self.item_means), users_of_entries(ratings)
+        items, column = np.unique(ratings.indices, return_inverse=True)
+        return self._left_out(errors, *(sums[user, column] for sums in self._sums(errors, items)))
+
+    def predict_all(
+        self, ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if isinstance(items, np.ndarray):
+            return super().predict_all(ratings, users, items)
+        errors, user = residuals(ratings, self.item_means), users_of_entries(ratings)
+        sums = self._sums(errors, items)
+        own = self._left_out(errors, *(of_all[user, ratings.indices] for of_all in sums))
+        return self._predicted(errors, items, *sums), own
+
+    def _predicted(
+        self, errors: Matrix, items: Items, total: np.ndarray, weighted: np.ndarray
+    ) -> np.ndarray:
+        """From sums of similarities, and of these weighted by the errors, (U, M) each."""
+        bias = damped_user_biases(errors, self.USER_BIAS_DAMPING)[:, None].astype(np.float32)
+        baseline = self.item_means[items].astype(np.float32) + bias
+        weighted = weighted - bias * total
+        return np.stack([baseline + weighted / (total + np.float32(s)) for s in self.SETTINGS])
+
+    def _left_out(self, errors: Matrix, total: np.ndarray, weighted: np.ndarray) -> np.ndarray:
+        """From the sums for each entry, (R,)."""
+        user, counts = users_of_entries(errors), np.diff(errors.indptr)
+        of_user = np.bincount(user, errors.data, len(counts))
+        bias = (of_user[user] - errors.data) / (counts[user] - 1 + self.USER_BIAS_DAMPING)  # (R,)
+        baseline = self.item_means[errors.indices] + bias
+        weighted = weighted - bias * total
+        return np.stack([baseline + weighted / (total + s) for s in self.SETTINGS])
+
+    def _sums(self, errors: Matrix, items: Items) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of the similarities of each user's items to some items, and of these weighted by
+        the errors: (U, M) each."""
+        both = sparse.csr_matrix(  # a row of ones and a row of errors for each user
+            (
+                np.concatenate([np.ones(errors.nnz), errors.data]),
+                np.tile(errors.indices, 2),
+                np.concatenate([errors.indptr, errors.nnz + errors.indptr[1:]]),
+            ),
+            shape=(2 * shape_of(errors)[0], shape_of(errors)[1]),
+        )
+        total, weighted = np.split(weighted_sums(both, self.similarity, items), 2)
+        return total, weighted
 
     def _baseline_errors(self, ratings: Matrix) -> tuple[Matrix, np.ndarray]:
         """Each rating less the baseline m_i + b_u, (U, I); and the biases b_u, (U,)."""

@@ -12,9 +12,9 @@ import numpy as np
 from scipy import sparse
 
 from quickstudy.apps.recommend import memory
-from quickstudy.apps.recommend.bases.base import Matrix, shape_of
+from quickstudy.apps.recommend.bases.base import ALL_ITEMS, Items, Matrix, shape_of
 
-__all__ = ["Similarity", "among_items", "nearest_items", "weighted_sums", "without_diagonal"]
+__all__ = ["Similarity", "nearest_items", "weighted_sums", "without_diagonal"]
 
 MAX_DENSITY = 0.2
 """With a larger share of values other than 0, a full matrix takes less time, and little more
@@ -65,17 +65,23 @@ def without_diagonal(matrix: sparse.csr_matrix) -> Similarity:
     return _compact(matrix)
 
 
-def weighted_sums(weights: Matrix, similarity: Similarity) -> np.ndarray:
-    """Sums of the similarities to each user's items, (U, I) @ (I, I) -> (U, I), float32."""
-    sums: Any = weights.astype(np.float32) @ similarity
-    return sums.toarray() if sparse.issparse(sums) else sums
+def weighted_sums(weights: Matrix, similarity: Similarity, items: Items = ALL_ITEMS) -> np.ndarray:
+    """Sums of the similarities of each user's items to some items, (U, I) @ (I, M) -> (U, M),
+    float32."""
+    if isinstance(similarity, np.ndarray) and isinstance(items, slice):
+        return weights.astype(np.float32) @ similarity
+    rows, columns = np.unique(weights.indices, return_inverse=True)
+    parts = weights.data.astype(np.float32), columns, weights.indptr
+    few = sparse.csr_matrix(parts, shape=(shape_of(weights)[0], len(rows)))
+    return few @ _among_items(similarity, rows, items)
 
 
-def among_items(similarity: Similarity, items: np.ndarray) -> np.ndarray:
-    """The similarities of some items to each other, (n, n)."""
+def _among_items(similarity: Similarity, rows: np.ndarray, items: Items) -> np.ndarray:
+    """The similarities of some items to others, (n, M), full: so few rows take less time."""
     if isinstance(similarity, np.ndarray):
-        return similarity[items[:, None], items]
-    return similarity[items][:, items].toarray()
+        return similarity[rows[:, None], items]
+    of_rows: Any = similarity[rows]
+    return (of_rows if isinstance(items, slice) else of_rows[:, items]).toarray()
 
 
 def _largest(rows: np.ndarray, k: int) -> sparse.csr_matrix:

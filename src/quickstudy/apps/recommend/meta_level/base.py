@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quickstudy.apps.recommend.bases.base import Base, Matrix
+from quickstudy.apps.recommend.bases.base import ALL_ITEMS, Base, Items, Matrix
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.meta_level.inputs import Configuration, MetaExamples, MetaInputs
 
@@ -99,14 +99,16 @@ class MetaLevel(ABC):
         ratings: Matrix,
         users: np.ndarray,
         rating_values: np.ndarray,
+        items: Items = ALL_ITEMS,
     ) -> MetaInputs:
-        """Predict the ratings of all items by the bases, and compute the meta-features.
+        """Predict the ratings of items by the bases, and compute the meta-features.
 
         Args:
             bases: Fitted.
             ratings: What is known of the users, (N, I).
             users: Their attributes, (N, D).
             rating_values: (V,).
+            items: Positions of the items, (M,); by default all.
         """
 
     @classmethod

@@ -8,14 +8,14 @@ then the reference items. An item has one meta-feature, an offset that is added 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
-from quickstudy.apps.recommend.bases.base import Base, Matrix, users_of_entries
+from quickstudy.apps.recommend.bases.base import ALL_ITEMS, Base, Items, Matrix, users_of_entries
 from quickstudy.apps.recommend.bases.clicks import CLICK_BASES, UNORDERED_CLICK_BASES
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.memory import chunks
@@ -96,6 +96,7 @@ class ChoiceLevel(MetaLevel):
         ratings: Matrix,
         users: np.ndarray,
         rating_values: np.ndarray,
+        items: Items = ALL_ITEMS,
     ) -> MetaInputs:
         """Meta-features of a user: the number of clicks, as logarithm and root, and whether there
         are any; mean and deviation of the log popularity of the items clicked; the mean log rank of
@@ -124,9 +125,11 @@ class ChoiceLevel(MetaLevel):
                 users[:, 1:],
             ]
         )  # (N, F)
-        offsets = np.zeros((len(users), len(log_popularity), 1))
-        offsets[ratings.nonzero()] = EXCLUDED
-        return MetaInputs(base_predictions(bases, ratings, users), user_features, offsets, own)
+        excluded = ratings[:, items].nonzero()
+        predictions = base_predictions(bases, ratings, users, items)
+        offsets = np.zeros((*predictions.shape[:2], 1), np.float32)
+        offsets[excluded] = EXCLUDED
+        return MetaInputs(predictions, user_features, offsets, own)
 
     @classmethod
     def _own_predictions(
@@ -142,14 +145,15 @@ class ChoiceLevel(MetaLevel):
             shape=ratings.shape,
         )
         references, offsets = _references(bases["popularity"].state()["counts"])
-        predictions = base_predictions(bases, earlier, users)  # (N, I, C)
         user, item, rank = user[is_later], ratings.indices[is_later], rank[is_later]
+        asked = np.union1d(references, item)
+        predictions = base_predictions(bases, earlier, users, asked)
         n, n_configurations = len(n_clicks), predictions.shape[-1]
-        own = np.zeros((n, N_POSITIVES + len(references), n_configurations))
+        own = np.zeros((n, N_POSITIVES + len(references), n_configurations), np.float32)
         targets, own_offsets = np.zeros(own.shape[:2]), np.full(own.shape[:2], float(EXCLUDED))
-        own[user, rank] = predictions[user, item]
+        own[user, rank] = predictions[user, np.searchsorted(asked, item)]
         targets[user, rank], own_offsets[user, rank] = 1, 0
-        own[:, N_POSITIVES:] = predictions[:, references]
+        own[:, N_POSITIVES:] = predictions[:, np.searchsorted(asked, references)]
         is_clicked = ratings[:, references].astype(bool).toarray()
         own_offsets[:, N_POSITIVES:] = np.where(is_clicked, EXCLUDED, offsets)
         return OwnPredictions(own, targets, own_offsets)
@@ -179,9 +183,11 @@ class ChoiceLevel(MetaLevel):
         for support, query_rows in splits:
             for chunk in chunks(len(users), len(sampling)):
                 rows = rows_of_users(data, query_rows, chunk)
-                inputs = cls.inputs(bases, support[chunk], users[chunk], rating_values)
                 user, item = data.user[rows] - chunk.start, data.item[rows]
-                parts.append(_with_sampled_negatives(inputs, user, item, sampling, rng))
+                drawn = _sampled(user, item, sampling, rng)
+                asked = np.unique(drawn.items)
+                inputs = cls.inputs(bases, support[chunk], users[chunk], rating_values, asked)
+                parts.append(drawn.examples(inputs, asked, sampling))
         return MetaExamples.concatenate(parts)
 
     @classmethod
@@ -323,35 +329,52 @@ def _own_log_ranks(own: OwnPredictions) -> np.ndarray:
     return (log_ranks * is_click[..., None]).sum(1) / (n_clicks + RANK_DAMPING)
 
 
-def _with_sampled_negatives(
-    inputs: MetaInputs,
-    user: np.ndarray,
-    item: np.ndarray,
-    sampling: np.ndarray,
-    rng: np.random.Generator,
-) -> MetaExamples:
-    """An example for each user with queries: the positives, padded to `N_POSITIVES`, then the
-    sampled items.
+class _Sampled(NamedTuple):
+    """The items of examples: the positives, padded to `N_POSITIVES`, then the sampled ones.
 
     Args:
-        inputs: Of all users of the chunk and all items.
+        users: Those with queries, (N,).
+        items: (N, M).
+        is_positive: Whether each positive is one, and no padding, (N, N_POSITIVES).
+        is_excluded: Whether each sampled item is a query of the user, (N, N_NEGATIVES).
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    is_positive: np.ndarray
+    is_excluded: np.ndarray
+
+    def examples(self, inputs: MetaInputs, asked: np.ndarray, sampling: np.ndarray) -> MetaExamples:
+        """The examples, from the inputs of all users for the items `asked`, ascending, and q, the
+        probability of each item to be sampled, (I,)."""
+        columns = np.searchsorted(asked, self.items)
+        selected = inputs.select(np.broadcast_to(self.users[:, None], columns.shape), columns)
+        offsets = selected.item_features[..., 0]  # (N, M), of a copy
+        offsets[:, :N_POSITIVES][~self.is_positive] = EXCLUDED
+        offsets[:, N_POSITIVES:] -= np.log(N_NEGATIVES * sampling[self.items[:, N_POSITIVES:]])
+        offsets[:, N_POSITIVES:][self.is_excluded] = EXCLUDED
+        targets = np.zeros(columns.shape)
+        targets[:, :N_POSITIVES] = self.is_positive
+        return MetaExamples(selected, targets)
+
+
+def _sampled(
+    user: np.ndarray, item: np.ndarray, sampling: np.ndarray, rng: np.random.Generator
+) -> _Sampled:
+    """Sample items for each user with queries.
+
+    Args:
         user, item: The queries, sorted by user.
         sampling: q, (I,).
-        rng: Draws the negatives.
+        rng: Draws the items.
     """
-    users = np.unique(user)  # those with queries, (N,)
-    positives = np.full((len(users), N_POSITIVES), -1)
-    column = np.arange(len(user)) - np.searchsorted(user, user)
-    positives[np.searchsorted(users, user), column] = item
+    users = np.unique(user)  # (N,)
+    column, row = np.arange(len(user)) - np.searchsorted(user, user), np.searchsorted(users, user)
+    positives = np.zeros((len(users), N_POSITIVES), int)
+    is_positive = np.zeros(positives.shape, bool)
+    positives[row, column], is_positive[row, column] = item, True
     negatives = rng.choice(len(sampling), (len(users), N_NEGATIVES), p=sampling)
-    is_query = np.zeros((len(inputs.user_features), len(sampling)), bool)
-    is_query[user, item] = True
-    items = np.concatenate([positives, negatives], 1)  # (N, M)
-    selected = inputs.select(np.broadcast_to(users[:, None], items.shape), items)
-    offsets = selected.item_features  # (N, M, 1), a copy
-    offsets[:, :N_POSITIVES][positives < 0] = EXCLUDED
-    offsets[:, N_POSITIVES:, 0] -= np.log(N_NEGATIVES * sampling[negatives])
-    offsets[:, N_POSITIVES:][is_query[users[:, None], negatives]] = EXCLUDED
-    targets = np.zeros(items.shape)
-    targets[:, :N_POSITIVES] = positives >= 0
-    return MetaExamples(selected, targets)
+    is_query = np.zeros((len(users), len(sampling)), bool)
+    is_query[row, item] = True
+    is_excluded = np.take_along_axis(is_query, negatives, 1)
+    return _Sampled(users, np.concatenate([positives, negatives], 1), is_positive, is_excluded)

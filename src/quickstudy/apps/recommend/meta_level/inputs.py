@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from quickstudy.apps.recommend.bases.base import Base, Matrix, shape_of
+from quickstudy.apps.recommend.bases.base import ALL_ITEMS, Base, Items, Matrix, shape_of
 from quickstudy.apps.recommend.interactions import Interactions
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "MetaExamples",
     "MetaInputs",
     "OwnPredictions",
+    "all_predictions",
     "base_predictions",
     "configurations_of",
     "rows_of_users",
@@ -52,16 +53,30 @@ def configurations_of(bases: Mapping[str, Base | type[Base]]) -> list[Configurat
     return [Configuration(name, s) for name, base in bases.items() for s in base.SETTINGS]
 
 
-def base_predictions(bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray) -> np.ndarray:
-    """What each configuration predicts, (U, I, C), float32."""
+def base_predictions(
+    bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS
+) -> np.ndarray:
+    """What each configuration predicts of some items, (U, M, C), float32."""
     n_configurations = sum(len(base.SETTINGS) for base in bases.values())
-    predictions = np.empty((n_configurations, *shape_of(ratings)), np.float32)
+    n_users, n_items = shape_of(ratings)
+    n_items = len(items) if isinstance(items, np.ndarray) else n_items
+    predictions = np.empty((n_configurations, n_users, n_items), np.float32)
     start = 0
     for base in bases.values():
         stop = start + len(base.SETTINGS)
-        predictions[start:stop] = base.predict(ratings, users)
+        predictions[start:stop] = base.predict(ratings, users, items)
         start = stop
     return np.moveaxis(predictions, 0, -1)
+
+
+def all_predictions(
+    bases: Mapping[str, Base], ratings: Matrix, users: np.ndarray, items: Items = ALL_ITEMS
+) -> tuple[np.ndarray, np.ndarray]:
+    """`base_predictions`, (U, M, C), and what each configuration predicts of each stored entry from
+    others of the same user, (C, R)."""
+    pairs = [base.predict_all(ratings, users, items) for base in bases.values()]
+    predicted, own = (np.concatenate(parts, dtype=np.float32) for parts in zip(*pairs, strict=True))
+    return np.moveaxis(predicted, 0, -1), own
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ thresholds, R stored ratings, B bases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +16,14 @@ import torch
 from torch import Tensor
 
 from quickstudy.apps.recommend.bases import RATING_BASES
-from quickstudy.apps.recommend.bases.base import Base, Matrix, residuals, users_of_entries
+from quickstudy.apps.recommend.bases.base import (
+    ALL_ITEMS,
+    Base,
+    Items,
+    Matrix,
+    residuals,
+    users_of_entries,
+)
 from quickstudy.apps.recommend.bases.bayesian import BayesianMF
 from quickstudy.apps.recommend.interactions import Interactions
 from quickstudy.apps.recommend.measures import ndcg
@@ -31,7 +39,8 @@ from quickstudy.apps.recommend.meta_level.inputs import (
     MetaExamples,
     MetaInputs,
     OwnPredictions,
-    base_predictions,
+    all_predictions,
+    configurations_of,
     rows_of_users,
     support_query_splits,
 )
@@ -104,6 +113,7 @@ class RatingLevel(MetaLevel):
         ratings: Matrix,
         users: np.ndarray,
         rating_values: np.ndarray,
+        items: Items = ALL_ITEMS,
     ) -> MetaInputs:
         """Meta-features of a user: log(1 + number of ratings); mean and deviation of the residuals
         from the items' means; the shares of the lowest and the highest rating; mean and log mean
@@ -131,9 +141,9 @@ class RatingLevel(MetaLevel):
             damped_mean((ratings.data == value).astype(float), 1 / len(rating_values))
             for value in rating_values[[0, -1]]
         ]
-        posterior = bayes.posterior(ratings, users)
-        left_out = bayes.leave_one_out_residuals(ratings, posterior) / star  # (R,)
-        own = np.concatenate([base.cross_validated(ratings, users) for base in bases.values()])
+        predictions, own = all_predictions(bases, ratings, users, items)
+        left_out = ratings.data - own[configurations_of(bases).index(cls.DEFAULT_CONFIGURATION)]
+        left_out = left_out / star  # (R,)
         user_features = np.column_stack(
             [
                 np.log1p(n_ratings),
@@ -145,12 +155,15 @@ class RatingLevel(MetaLevel):
                 *cls._log_error_ratios(bases, np.abs(own - ratings.data) / star, damped_mean),
             ]
         )  # (N, F)
-        log_variance = np.log(bayes.predictive_variance(posterior.covariance) / star**2 + 1e-3)
-        log_counts = np.broadcast_to(np.log1p(bayes.item_counts), log_variance.shape)
+        covariance = bayes.posterior(ratings, users).covariance
+        variances = bayes.predictive_variance(covariance, items)  # (N, M)
+        item_features = np.empty((2, *variances.shape), np.float32)
+        item_features[0] = np.log(variances / np.float32(star**2) + np.float32(1e-3))
+        item_features[1] = np.log1p(bayes.item_counts[items])
         return MetaInputs(
-            base_predictions(bases, ratings, users),
+            predictions,
             user_features,
-            np.stack([log_variance, log_counts], -1),  # (N, M, G)
+            np.moveaxis(item_features, 0, -1),  # (N, M, G)
             _own_predictions(ratings, own),
         )
 
@@ -188,12 +201,13 @@ class RatingLevel(MetaLevel):
         for support, query_rows in splits:
             for chunk in chunks(len(users), len(data.items)):
                 rows = rows_of_users(data, query_rows, chunk)
-                inputs = cls.inputs(bases, support[chunk], users[chunk], rating_values)
+                asked, position = np.unique(data.item[rows], return_inverse=True)
+                inputs = cls.inputs(bases, support[chunk], users[chunk], rating_values, asked)
                 with_queries, user = np.unique(data.user[rows], return_inverse=True)  # (N,)
                 column = np.arange(len(rows)) - np.searchsorted(user, user)
                 items = np.zeros((len(with_queries), N_QUERY), int)
                 targets = np.full(items.shape, np.nan)
-                items[user, column] = data.item[rows]
+                items[user, column] = position
                 targets[user, column] = data.rating[rows]
                 at = np.broadcast_to((with_queries - chunk.start)[:, None], items.shape)
                 parts.append(MetaExamples(inputs.select(at, items), targets))
@@ -240,24 +254,40 @@ class RatingLevel(MetaLevel):
         p = self.parameters
         users = self._standardised(inputs.user_features)  # (N, F)
         items = (inputs.item_features - p["item_feature_means"]) / p["item_feature_stds"]
-        stars = self._stars(inputs.predictions)  # (N, M, C)
-        mean = stars[..., :1]  # m, (N, M, 1)
-        deviations, weights = stars - mean, self._weights(users)
-        blend = mean + deviations @ weights[:, :, None]  # (N, M, 1)
-        by_item = torch.cat([deviations, mean - p["usual_mean"]], -1) @ p["weights_by_item"].T
-        blend = blend + (items * by_item).sum(-1, keepdim=True)
-        if self.kind == "meta":
-            step = self._step(weights, inputs)
-            blend = blend + self._directions(stars) @ step[:, :, None]
-        by_threshold = (deviations @ p["weights_by_threshold"])[..., None]
-        blend = blend + by_threshold * self._threshold_positions()  # x, (N, M, T)
-        log_scale = (users @ p["log_scale_by_user"])[:, None] + items @ p["log_scale_by_item"]
-        log_scale = p["log_scale"] + log_scale  # log s, (N, M)
-        logits = self._thresholds(users)[:, None] - blend  # t - x, (N, M, T)
-        cumulative = torch.sigmoid(logits * torch.exp(-log_scale)[..., None])  # P(rating <= v)
-        cumulative = torch.cummax(cumulative, 2).values  # thresholds of an unusual user may cross
-        zero = torch.zeros_like(mean)
-        return torch.cat([cumulative, zero + 1], 2) - torch.cat([zero, cumulative], 2)
+        items = items.unbind(-1)  # G of (N, M)
+        weights = self._weights(users)
+        step = self._step(weights, inputs) if self.kind == "meta" else None
+        if step is not None:
+            weights = weights + step[:, 2:] @ self._bases_by_configuration().T
+        mean = self._stars(inputs.predictions[..., 0])  # m, (N, M)
+        unusual = mean - p["usual_mean"]
+        by_item, of_mean = p["weights_by_item"].split([len(self.configurations), 1], 1)
+        moves = self._moves(inputs.predictions, weights, [*by_item, p["weights_by_threshold"]])
+        blend = mean + moves[0]
+        for feature, move, weight in zip(items, moves[1:], of_mean, strict=False):
+            blend = blend + feature * (move + weight * unusual)
+        if step is not None:
+            blend = blend + step[:, :1] + step[:, 1:2] * unusual
+        log_scale = p["log_scale"] + (users @ p["log_scale_by_user"])[:, None]
+        for feature, weight in zip(items, p["log_scale_by_item"], strict=True):
+            log_scale = log_scale + weight * feature  # log s, (N, M)
+        by_threshold = moves[-1][:, None] * self._threshold_positions()[:, None]  # (N, T, M)
+        logits = self._thresholds(users)[:, :, None] - blend[:, None] - by_threshold  # t - x
+        cumulative = torch.sigmoid(logits * torch.exp(-log_scale)[:, None])  # P(rating <= v)
+        # Thresholds of an unusual user may cross.
+        cumulative = torch.stack(list(accumulate(cumulative.unbind(1), torch.maximum)), 1)
+        zero = torch.zeros_like(mean)[:, None]
+        return torch.diff(cumulative, dim=1, prepend=zero, append=zero + 1).transpose(1, 2)
+
+    def _moves(
+        self, predictions: Tensor, weights: Tensor, shared: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """How far weights of the user (N, C), and others that are the same for all users (C,),
+        move the stars from the mean of the item: (N, M) each."""
+        combined = torch.stack([weights, *(row.expand_as(weights) for row in shared)], 1)
+        moved = combined @ predictions.transpose(1, 2)  # (N, n, M)
+        moved = moved - combined.sum(2, keepdim=True) * predictions[..., 0][:, None]
+        return (moved * (STARS / float(np.ptp(self.rating_values)))).unbind(1)
 
     def _step(self, weights: Tensor, inputs: LevelInputs) -> Tensor:
         """b, (N, D): the posterior mean given the residuals of the user's own ratings."""
