@@ -1,7 +1,7 @@
 """The recommender at size: seconds and memory to read, to learn and to recommend.
 
     python benchmarks/recommend_size.py            # all, one after the other
-    python benchmarks/recommend_size.py ratings-1m # one of them, printed
+    python benchmarks/recommend_size.py ratings-1m # one of them, beside those measured before
 
 The data is generated: popularity falls as a power law, users differ in how much they rate, and
 ratings follow eight factors, which also decide what is rated. Each case runs in a process of its
@@ -27,7 +27,7 @@ import numpy as np
 from quickstudy.apps.recommend import Recommender, load_interactions
 from quickstudy.experiments.provenance import provenance
 
-ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results" / "recommend_size.json"
 CASES = {
     "ratings-1m": (100_000, 10_000, 1_000_000, False),
     "clicks-1m": (100_000, 10_000, 1_000_000, True),
@@ -106,7 +106,6 @@ def measure(case: str) -> dict[str, Any]:
     seconds["top 10 of a user in a batch"] /= N_IN_BATCH
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
-        "case": case,
         "users": len(data.users),
         "items": len(data.items),
         "interactions": len(data.rating),
@@ -118,17 +117,17 @@ def measure(case: str) -> dict[str, Any]:
 def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--write"]:
         write_ratings(Path(arguments[2]), *CASES[arguments[1]][:3])
-    elif arguments:
-        print(json.dumps(measure(arguments[0]), indent=1))
-    else:
-        results = []
-        for case in CASES:
-            command = [sys.executable, __file__, case]
-            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            results.append(json.loads(output))
-            print(output)
-        text = json.dumps({**provenance(0), "cases": results}, indent=1)
-        (ROOT / "benchmarks" / "results" / "recommend_size.json").write_text(text + "\n")
+        return
+    if arguments[:1] == ["--measure"]:
+        print(json.dumps(measure(arguments[1])))
+        return
+    for case in arguments or CASES:
+        command = [sys.executable, __file__, "--measure", case]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        entry = {**provenance(0), **json.loads(output)}
+        print(json.dumps(entry, indent=1))
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        RESULTS.write_text(json.dumps({**results, case: entry}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
