@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
 
 from quickstudy.errors import DataError
 
@@ -127,7 +127,7 @@ def encoding_of(path: Path) -> str:
 class _Bounded(io.RawIOBase):
     """What a packed file holds, until it is larger than a file may be."""
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
+    def __init__(self, file: gzip.GzipFile, path: Path) -> None:
         self._file, self._path, self._size = file, path, 0
 
     def readable(self) -> bool:
