@@ -5,7 +5,7 @@
 Trains the brief runs of `BRIEF` into runs/expectation where they are not yet, adapts them and the
 runs that ship to tasks of every target, and writes what was known of each support set and the
 accuracy on its queries to runs/expectation/SOURCE.json. `expectation_model.py` learns from these.
-Needs the data sets omniglot, sign_digits, caltech101_84 and clinc150, and the extra "text".
+Needs the data sets omniglot, sign_digits and caltech101_84.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from torch import Tensor
 from quickstudy import ClassData, EpisodeSampler, Tasks
 from quickstudy.diagnostics.training_statistics import TrainingStatistics
 from quickstudy.engine.calibration import scores_left_out
-from quickstudy.experiments.data import load_classes
 from quickstudy.experiments.run import SHIPPED, find_run, load_run, train_run
 from quickstudy.files import write_atomically
 from quickstudy.learners import Learner
@@ -51,11 +50,6 @@ BRIEF: dict[str, tuple[str, list[str]]] = {
     "glyphs MAML": (
         "maml_omniglot",
         [*STEPS, "data.name='glyphs'", "data.rotations=false", "train.meta_batch_size=8"],
-    ),
-    "clinc150": ("prototypical_clinc150", ["train.steps=100"]),
-    "clinc150 matching": (
-        "prototypical_clinc150",
-        ["learner={name='matching_networks'}", "train.steps=100"],
     ),
 }
 """Recipes and changes of the runs that are trained for this, each in a minute or so."""
@@ -93,8 +87,7 @@ def inverted(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
-    deviation = 0.4 if x.ndim == 4 else 0.06
-    return x + deviation * torch.randn(x.shape, generator=generator)
+    return x + 0.4 * torch.randn(x.shape, generator=generator)
 
 
 def recoloured(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -104,15 +97,7 @@ def recoloured(x: Tensor, generator: torch.Generator) -> Tensor:
     return x * tint if channels == 3 else 0.4 + 0.5 * x * tint
 
 
-def masked(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Three numbers of ten are zero."""
-    return x * (torch.rand(x.shape, generator=generator) > 0.3)
-
-
-VERSIONS: dict[str, tuple[Version, ...]] = {
-    "image": (as_is, distorted, downsampled, inverted, noisy, recoloured),
-    "text": (as_is, noisy, masked),
-}
+VERSIONS: tuple[Version, ...] = (as_is, distorted, downsampled, inverted, noisy, recoloured)
 
 
 def run_of(source: str) -> Path:
@@ -129,16 +114,6 @@ def run_of(source: str) -> Path:
 
 def targets(source: str, recipe: Recipe) -> Iterator[tuple[str, str, ClassData]]:
     """Data set, version and classes that the source was not trained on, as it takes them."""
-    if recipe.data.of_texts:
-        everything = load_classes(recipe.data, "test", recipe.seed)
-        assert everything.groups is not None
-        for domain in everything.groups.unique().tolist():
-            data = smaller(
-                everything.select((everything.groups == domain).nonzero()[:, 0].tolist())
-            )
-            for version in VERSIONS["text"]:
-                yield "clinc150", f"domain {domain} {version.__name__}", changed(data, version)
-        return
     channels, side, _ = recipe.data.shape
     for name in IMAGES:
         split = "evaluation" if (source, name) == ("handwriting", "omniglot") else "test"
@@ -146,7 +121,7 @@ def targets(source: str, recipe: Recipe) -> Iterator[tuple[str, str, ClassData]]
         data = smaller(data)
         x = data.x.float() / 255
         x = x.mean(1, keepdim=True) if channels < x.shape[1] else x.expand(-1, channels, -1, -1)
-        for version in VERSIONS["image"]:
+        for version in VERSIONS:
             yield name, version.__name__, changed(ClassData(x, data.y, data.names), version)
 
 
