@@ -2,16 +2,17 @@
 
     python benchmarks/learning_curves.py
 
-Accuracies are measured at a few small sizes, and a power law is fitted to them. Targets are the accuracies at 1.4, 2, 2.8 and 4 times the largest of
-these sizes, by many tasks. The truth is where the curve of many tasks, made monotone and
-interpolated over the logarithm of the size, reaches the target.
+Accuracies are measured at a few small sizes, and a power law is fitted to them. Targets are the
+accuracies at 1.4, 2, 2.8 and 4 times the largest of these sizes, by many tasks. The truth is where
+the curve of many tasks, made monotone and interpolated over the logarithm of the size, reaches the
+target.
 
 Curves in shots are of nearest centroids and of one nearest neighbour, of characters embedded by the
 run "glyphs", of digits as they are, and of requests embedded by MiniLM. Curves in training classes
 are of prototypical networks trained on so many of the characters, and tested on others.
 `SHAPE_ERROR` of `quickstudy.diagnostics.scarcity` was chosen on digits and characters in shots; the
-other curves judge it. Writes benchmarks/results/learning_curves.json. Needs the data sets omniglot and clinc150, and the extra
-"text".
+other curves judge it. Writes benchmarks/results/learning_curves.json. Needs the data sets omniglot
+and clinc150, and the extra "text".
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from quickstudy.tasks import ClassData
 from quickstudy.tasks.datasets import load_dataset
 
 RESULTS = Path(__file__).parent / "results" / "learning_curves.json"
-N_TASKS, N_TRUE, TOGETHER = (50, 300), 1500, 50
+N_TASKS, N_TRUE, TOGETHER = (50, 300), 900, 50
 """Of each size: to measure it, few or many; for the truth; and at once."""
 
 REACH = (1.4, 2.0, 2.8, 4.0)
@@ -158,9 +159,11 @@ def true_curve(score: Score, sizes: tuple[int, ...]) -> tuple[Array, Array]:
     return grid, np.asarray(isotonic_regression(means))
 
 
-def cases(score: Score, sizes: tuple[int, ...], n_tasks: int) -> Iterator[dict[str, Any]]:
+def cases(
+    score: Score, sizes: tuple[int, ...], truth_of: tuple[Array, Array], n_tasks: int
+) -> Iterator[dict[str, Any]]:
     """Predictions beside the truth."""
-    grid, means = true_curve(score, sizes)
+    grid, means = truth_of
     for repeat in range(REPEATS):
         measured = [score(size, n_tasks, 100 + repeat) for size in sizes]
         errors = [float(s.std(ddof=1)) / len(s) ** 0.5 for s in measured]
@@ -189,9 +192,9 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     result: dict[str, Any] = {}
-    everything = list(curves())
+    everything = {n: (score, sizes, true_curve(score, sizes)) for n, score, sizes in curves()}
     for n_tasks in N_TASKS:
-        found = {name: list(cases(score, sizes, n_tasks)) for name, score, sizes in everything}
+        found = {name: list(cases(*curve, n_tasks)) for name, curve in everything.items()}
         parts = {
             "shots, chosen on": ("digits", "characters"),
             "shots, judged on": ("requests",),
