@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from quickstudy import ClassData, EpisodeSampler, Tasks
+from quickstudy.diagnostics.expectation import right_of_left_out
 from quickstudy.diagnostics.training_statistics import TrainingStatistics
-from quickstudy.engine.calibration import scores_left_out
 from quickstudy.experiments.run import SHIPPED, find_run, load_run, train_run
 from quickstudy.files import write_atomically
 from quickstudy.learners import Learner
@@ -56,7 +56,7 @@ BRIEF: dict[str, tuple[str, list[str]]] = {
 
 SOURCES = ("glyphs", "handwriting", *BRIEF)
 IMAGES = ("glyphs", "omniglot", "digits", "sign_digits", "caltech101_84")
-MAX_CLASSES, MAX_EXAMPLES = 40, 30
+MAX_CLASSES, MAX_EXAMPLES = 20, 25
 """Of a target, and of a class of it."""
 
 CELLS = ((5, 1), (10, 1), (3, 1), (5, 2), (8, 2), (2, 3), (5, 3), (5, 5), (10, 5), (3, 8), (8, 10))
@@ -170,12 +170,9 @@ def of_target(
         adapt, tasks = learner.on(EpisodeSampler(data, **shape, seed=seed))
         drawn: Tasks = EpisodeSampler(rows, **shape, seed=seed)
         usual = float(np.median(statistics.reference_distances(n_way, n_shot)))
-        for i in range(PER_CELL if learner.ways == "any" else 2 * PER_CELL):
+        for i in range(PER_CELL):
             task = tasks[i]
-            left_out = None
-            if n_shot > 1:
-                scores, y = scores_left_out(adapt, task.support)
-                left_out = [int((scores.argmax(1) == y).sum()), len(y)]
+            left_out = None if n_shot == 1 else right_of_left_out(adapt, task.support)
             right = (adapt(task.support)(task.query.x).argmax(1) == task.query.y).sum()
             at = drawn[i].support.x[:, 0].long().numpy()
             novelty = float(distances[at].mean()) / usual

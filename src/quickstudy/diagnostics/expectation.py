@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,8 +23,7 @@ from torch import Tensor
 from quickstudy.diagnostics.finding import Finding, Skipped, Threshold
 from quickstudy.diagnostics.training_statistics import TrainingStatistics
 from quickstudy.diagnostics.training_statistics import novelty as measure_novelty
-from quickstudy.engine.calibration import MAX_FOLDS, scores_left_out
-from quickstudy.learners import Learner
+from quickstudy.learners import Learner, Predictor
 from quickstudy.tasks import Batch, Episode, Support
 
 __all__ = ["Evidence", "TransferModel", "expected_accuracy", "forced_choice", "log_likelihood"]
@@ -40,6 +39,7 @@ SCORES = np.linspace(-8, 17, 401)
 MAX_NOVELTY = 10.0
 """From here on examples are new, and how new says no more."""
 
+MAX_FOLDS = 10
 N_QUERIES = 100
 """Whose accuracy an interval is of."""
 
@@ -102,7 +102,7 @@ class Evidence:
             statistics: Kept at training, with accuracies of reference tasks.
             novelty: Of the same support set, if it is known.
             always_folds: Whether examples are left out too where the learner has to embed them
-                anew for each fold, which takes up to twelve adaptations.
+                anew for each fold, which takes up to ten adaptations.
         """
         n_way = len(support.y.unique())
         found = novelty or measure_novelty(statistics, learner, support)
@@ -145,8 +145,35 @@ def left_out_right(
         embedded = tasks[0].support
         if embedded is support and not always:
             return None
-        scores, y = scores_left_out(adapt, embedded)
-    return int((scores.argmax(1) == y).sum()), len(y)
+        return right_of_left_out(adapt, embedded)
+
+
+def right_of_left_out(adapt: Callable[[Support], Predictor], support: Support) -> tuple[int, int]:
+    """How many examples are right by `adapt` to the other folds, and of how many."""
+    right = sum(
+        int((adapt(rest)(left_out.x).argmax(1) == left_out.y).sum())
+        for rest, left_out in balanced_folds(support)
+    )
+    return right, len(support)
+
+
+def balanced_folds(support: Support) -> Iterator[tuple[Support, Batch]]:
+    """Each fold leaves out as many examples of each class, so that what is left favours none: the
+    support set without it, and the examples left out."""
+    n_folds = fold_count(int(support.y.bincount().min()))
+    ranks = torch.empty_like(support.y)
+    for label in support.y.unique():
+        of_class = support.y == label
+        ranks[of_class] = torch.arange(int(of_class.sum()), device=ranks.device)
+    for fold in range(n_folds):
+        left_out = ranks % n_folds == fold
+        x, y = support.x[~left_out], support.y[~left_out]
+        rest = Support(x, y, support.n_way, support.attributes)
+        yield rest, Batch(support.x[left_out], support.y[left_out])
+
+
+def fold_count(n_shot: float) -> int:
+    return max(2, min(int(n_shot), MAX_FOLDS))
 
 
 class _OneTask:
@@ -216,7 +243,7 @@ def log_likelihood(evidence: Evidence) -> Array:
     if evidence.left_out is None:
         return np.zeros(len(SENSITIVITIES))
     right, n = evidence.left_out
-    shots = max(evidence.n_shot - max(1.0, evidence.n_shot / MAX_FOLDS), 0.5)
+    shots = evidence.n_shot * (1 - 1 / fold_count(evidence.n_shot))
     p = np.clip(accuracies(evidence.n_way, shots), 1e-6, 1 - 1e-6)
     return right * np.log(p) + (n - right) * np.log1p(-p)
 
