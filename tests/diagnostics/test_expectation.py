@@ -10,6 +10,7 @@ from quickstudy.diagnostics.expectation import (
     Evidence,
     TransferModel,
     accuracies,
+    balanced_folds,
     expected_accuracy,
     forced_choice,
     left_out_right,
@@ -90,20 +91,26 @@ def test_examples_left_out_narrow_the_interval_and_move_it_their_way():
     assert many[2] - many[1] < few[2] - few[1]
 
 
-def test_what_is_left_out_is_counted_as_adapting_without_it_does(learner, families):
+def test_folds_leave_out_as_many_of_each_class_and_every_example_once(families):
     support = families[1][3].support
-    right = 0
-    for i in range(5):  # of 25 examples, in 12 folds: those of one example agree with these
-        rest = torch.arange(25) != i
-        scores = learner.adapt(Support(support.x[rest], support.y[rest], 5))(support.x[i : i + 1])
-        right += int(scores.argmax() == support.y[i])
-    found = left_out_right(learner, support)
-    assert found is not None
-    assert found[1] == 25
-    few = Support(support.x[:5], torch.tensor([0, 0, 1, 1, 1]), 2)
-    alone = Support(support.x[:3], torch.tensor([0, 0, 1]), 2)
-    assert left_out_right(learner, few) is not None
-    assert left_out_right(learner, alone) is None
+    seen = []
+    for rest, left_out in balanced_folds(support):
+        assert rest.y.bincount().tolist() == [4] * 5
+        assert left_out.y.bincount().tolist() == [1] * 5
+        seen.append(left_out.x)
+    assert torch.equal(torch.cat(seen).sort(0).values, support.x.sort(0).values)
+    uneven = Support(torch.rand(8, 3), torch.tensor([0, 1, 0, 1, 0, 0, 0, 1]), 2)
+    assert [len(left_out) for _, left_out in balanced_folds(uneven)] == [3, 3, 2]
+
+
+def test_examples_are_left_out_of_adaptation_by_itself(learner, families):
+    support = families[1][3].support
+    right = sum(
+        int((learner.adapt(rest)(left_out.x).argmax(1) == left_out.y).sum())
+        for rest, left_out in balanced_folds(support)
+    )
+    assert left_out_right(learner, support) == (right, 25)  # of examples embedded once
+    assert left_out_right(learner, Support(support.x[:3], torch.tensor([0, 0, 1]), 2)) is None
     maml = MAML(MLP((10,)), 5, inner_lr=0.1).eval()
     assert left_out_right(maml, support, always=False) is None
     assert left_out_right(maml, support) is not None
