@@ -109,13 +109,18 @@ class TrainingStatistics:
             _scored(learner, validation or tasks, first),
         )
 
-    def distances_of(self, learner: Learner, batch: Batch) -> Tensor:
+    def distances_of(
+        self, learner: Learner, batch: Batch, features: Tensor | None = None
+    ) -> Tensor:
         """How far each example lies from those of training, (n,): 1 is usual there.
+
+        Args:
+            features: What `embed` made of the examples, if that is known.
 
         Raises:
             DataError: If they are of another shape than those of training.
         """
-        return self._distances(_describe(learner, batch))
+        return self._distances(_describe(learner, batch, features))
 
     def reference_distances(self, n_units: int, per_unit: int) -> np.ndarray:
         """Mean distances of support sets of so many classes and examples a class that are drawn
@@ -157,7 +162,13 @@ class TrainingStatistics:
             raise RunError(f"{path} is damaged ({error}): remove it, or train anew") from None
 
 
-def novelty(statistics: TrainingStatistics, learner: Learner, support: Batch) -> Finding:
+def novelty(
+    statistics: TrainingStatistics,
+    learner: Learner,
+    support: Batch,
+    *,
+    features: Tensor | None = None,
+) -> Finding:
     """How far a support set lies from the examples that its learner was trained on.
 
     The value is the mean Mahalanobis distance of its examples, 1 being usual in training. Support
@@ -168,13 +179,14 @@ def novelty(statistics: TrainingStatistics, learner: Learner, support: Batch) ->
         statistics: Kept at training.
         learner: The same, which embeds the examples.
         support: Examples and labels, or targets.
+        features: What `embed` made of the examples, if that is known.
 
     Raises:
         DataError: If it is empty, or its examples are of another shape than those of training.
     """
     if not len(support):
         raise DataError("expected an example to compare with training, got none")
-    distances = statistics.distances_of(learner, support)
+    distances = statistics.distances_of(learner, support, features)
     value = float(distances.mean())
     counts = [1] if support.y.is_floating_point() else support.y.unique().shape[:1]
     n_units = int(counts[0])
@@ -213,10 +225,10 @@ def _null(distances: np.ndarray, n_units: int, per_unit: int) -> np.ndarray:
     return sums / np.maximum(filled.sum((1, 2)), 1)
 
 
-def _describe(learner: Learner, batch: Batch) -> Tensor:
+def _describe(learner: Learner, batch: Batch, features: Tensor | None = None) -> Tensor:
     """The numbers (n, k) that examples are compared by."""
     parts = [fixed_projection(input_statistics(batch), SIZE)]
-    features = embed(learner, batch.x)
+    features = embed(learner, batch.x) if features is None else features
     if features is not None:
         length = features.norm(dim=1, keepdim=True)
         parts += [fixed_projection(features, SIZE), length.clamp_min(1e-6).log()]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from quickstudy.diagnostics.expectation import expected_accuracy
 from quickstudy.diagnostics.features import embed
@@ -56,15 +57,19 @@ def support_notes(
     notes = [f"{one.verdict} {one.advice}" for one in warned]
     if learner is not None and run is not None:
         with contextlib.suppress(QuickstudyError):  # the run is gone, or of other examples
-            notes += _against_training(find_run(run), learner, support)
+            notes += _against_training(find_run(run), learner, support, features)
     return notes
 
 
-def _against_training(run: Path, learner: Learner, support: Support) -> list[str]:
+def _against_training(
+    run: Path, learner: Learner, support: Support, features: Tensor | None
+) -> list[str]:
     """A line about examples that are unlike those of training."""
     statistics = TrainingStatistics.read(run)
-    new = None if statistics is None else novelty(statistics, learner, support)
-    if statistics is None or new is None or not new.is_warning:
+    if statistics is None:
+        return []
+    new = novelty(statistics, learner, support, features=features)
+    if not new.is_warning:
         return []
     expected = expected_accuracy(statistics, learner, support, novelty=new, always_folds=False)
     told = [new.verdict, expected.verdict if isinstance(expected, Finding) else "", new.advice]
