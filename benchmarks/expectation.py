@@ -3,7 +3,7 @@
     python benchmarks/expectation.py [SOURCE ...]
 
 Trains the brief runs of `BRIEF` into runs/expectation where they are not yet, adapts them and the
-runs that ship to tasks of every target, and writes what was known of each support set and the
+run "glyphs" to tasks of every target, and writes what was known of each support set and the
 accuracy on its queries to runs/expectation/SOURCE.json. `expectation_model.py` learns from these.
 Needs the data sets omniglot, sign_digits and caltech101_84.
 """
@@ -43,10 +43,6 @@ BRIEF: dict[str, tuple[str, list[str]]] = {
     "omniglot": ("prototypical_omniglot", SMALL),
     "omniglot matching": ("matching_omniglot", SMALL),
     "caltech": ("prototypical_caltech", [*STEPS, "data.image_size=28"]),
-    "glyphs of 20 steps": (
-        "prototypical_glyphs",
-        ["tasks.n_way=20", "validation.n_way=5", "train.steps=20", "train.validate_every=20"],
-    ),
     "glyphs MAML": (
         "maml_omniglot",
         [*STEPS, "data.name='glyphs'", "data.rotations=false", "train.meta_batch_size=8"],
@@ -54,7 +50,7 @@ BRIEF: dict[str, tuple[str, list[str]]] = {
 }
 """Recipes and changes of the runs that are trained for this, each in a minute or so."""
 
-SOURCES = ("glyphs", "handwriting", *BRIEF)
+SOURCES = ("glyphs", *BRIEF)
 IMAGES = ("glyphs", "omniglot", "digits", "sign_digits", "caltech101_84")
 MAX_CLASSES, MAX_EXAMPLES = 20, 25
 """Of a target, and of a class of it."""
@@ -112,12 +108,11 @@ def run_of(source: str) -> Path:
     return folder
 
 
-def targets(source: str, recipe: Recipe) -> Iterator[tuple[str, str, ClassData]]:
+def targets(recipe: Recipe) -> Iterator[tuple[str, str, ClassData]]:
     """Data set, version and classes that the source was not trained on, as it takes them."""
     channels, side, _ = recipe.data.shape
     for name in IMAGES:
-        split = "evaluation" if (source, name) == ("handwriting", "omniglot") else "test"
-        data = load_dataset(name, split, image_size=side)
+        data = load_dataset(name, "test", image_size=side)
         data = smaller(data)
         x = data.x.float() / 255
         x = x.mean(1, keepdim=True) if channels < x.shape[1] else x.expand(-1, channels, -1, -1)
@@ -145,7 +140,7 @@ def measure(source: str) -> list[dict[str, Any]]:
     statistics = TrainingStatistics.read(folder)
     assert statistics is not None
     records = []
-    for name, version, data in targets(source, recipe):
+    for name, version, data in targets(recipe):
         about = {"source": source, "target": name, "version": version}
         began = time.process_time()
         with torch.no_grad():
