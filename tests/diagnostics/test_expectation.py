@@ -130,11 +130,15 @@ def test_the_accuracy_on_the_domain_of_training_is_expected(statistics, learner,
     assert np.mean(means) == pytest.approx(float(scores.mean()), abs=0.08)
 
 
-def test_noise_is_expected_to_do_no_better_than_guessing(statistics, learner):
-    x = torch.randn(15, 10, generator=torch.Generator().manual_seed(0))
-    found = expected_accuracy(statistics, learner, Support(3 * x, torch.arange(15) % 3, 3))
-    assert found.is_warning
-    assert "guessing" in found.verdict
+def test_what_may_not_beat_guessing_is_a_warning(statistics, learner):
+    warned = 0
+    for seed in range(5):
+        noise = torch.randn(30, 10, generator=torch.Generator().manual_seed(seed))
+        found = expected_accuracy(statistics, learner, Support(noise, torch.arange(30) % 3, 3))
+        assert isinstance(found, Finding)
+        assert found.is_warning == ("guessing" in found.verdict)
+        warned += found.is_warning
+    assert warned >= 3
 
 
 def test_what_cannot_be_expected_is_left_out(statistics, learner, families):
