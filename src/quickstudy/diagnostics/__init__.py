@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         jump_start,
         shots_to_score,
     )
+    from quickstudy.diagnostics.expectation import expected_accuracy
     from quickstudy.diagnostics.finding import Finding, Skipped, Threshold
     from quickstudy.diagnostics.memorisation import (
         adaptation_gain,
@@ -66,6 +67,7 @@ __all__ = [
     "dataset_distance",
     "diversity_coefficient",
     "examine_support",
+    "expected_accuracy",
     "feature_reuse",
     "fit_power_law",
     "frontier",
@@ -105,6 +107,7 @@ __getattr__, __dir__ = lazy_exports(
             "jump_start",
             "shots_to_score",
         ],
+        "expectation": ["expected_accuracy"],
         "finding": ["Finding", "Skipped", "Threshold"],
         "memorisation": [
             "adaptation_gain",

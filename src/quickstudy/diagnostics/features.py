@@ -6,6 +6,7 @@ Shapes: n examples, d features.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterable
 
 import torch
@@ -51,21 +52,27 @@ def embed(learner: Learner, x: Tensor) -> Tensor | None:
     """Features (n, d) of examples (n, ...), in float32 on the CPU.
 
     Returns:
-        None where the learner has no backbone that takes single examples, as where batch norm has
-        no running statistics, so that features depend on what else is in the batch.
+        None where the learner has no backbone that takes single examples: it takes labels too, or
+        batch norm has no running statistics, so that features depend on what else is in the batch.
     """
     backbone = backbone_of(learner)
-    if backbone is None or any(n.running_mean is None for n in batch_norms(backbone).values()):
+    if backbone is None or not _takes_single_examples(backbone):
         return None
     was_training = backbone.training
     backbone.eval()
     try:
         made = [backbone(part.to(device_of(learner))) for part in x.float().split(BATCH)]
-    except (RuntimeError, IndexError, TypeError):  # as of one that takes labels too
-        return None
     finally:
         backbone.train(was_training)
     return torch.cat(made).flatten(1).float().cpu()
+
+
+def _takes_single_examples(backbone: nn.Module) -> bool:
+    if any(norm.running_mean is None for norm in batch_norms(backbone).values()):
+        return False
+    inputs = inspect.signature(backbone.forward).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(i.kind in kinds and i.default is i.empty for i in inputs) <= 1
 
 
 def input_statistics(batch: Batch) -> Tensor:

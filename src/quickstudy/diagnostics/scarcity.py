@@ -24,6 +24,11 @@ PRIOR = (math.log(0.6), 0.5)
 """Mean and deviation of the normal prior of an exponent's logarithm, since four points do not
 decide between slow curves with a low floor and fast ones with a high floor."""
 
+SHAPE_ERROR = 0.3
+"""Standard deviation of the logarithm of a predicted size, over that of the size by how much it
+exceeds what was measured: chosen on curves of digits and characters of
+`benchmarks/learning_curves.py`, which judges it on others."""
+
 DRAWS = 200
 
 
@@ -60,11 +65,22 @@ class PowerLaw:
         return float(_sizes(np.array([[self.limit, self.amplitude, self.exponent]]), target)[0])
 
     def size_interval(self, target: float) -> tuple[float, float]:
-        """Of `size`."""
-        low, high = np.quantile(
-            _sizes(self.draws, target), [0.025, 0.975], method="closest_observation"
-        )
-        return float(low), float(high)
+        """That holds the size at which the target is reached in 95 of 100 cases.
+
+        The logarithm of the size has two errors: that of the score there, by the draws, over the
+        slope of the curve; and that of the power law itself, `SHAPE_ERROR` of the way beyond what
+        was measured. The interval of a target that is never reached is open.
+        """
+        value = self.size(target)
+        if not math.isfinite(value):
+            sizes = _sizes(self.draws, target)
+            return float(np.quantile(sizes, 0.025, method="closest_observation")), math.inf
+        limit, amplitude, exponent = self.draws.T
+        error = float(np.std(limit - amplitude * value**-exponent))
+        slope = max(self.amplitude * self.exponent * value**-self.exponent, 1e-12)
+        beyond = max(math.log(value / max(self.sizes)), 0.0)
+        spread = math.exp(min(1.96 * math.hypot(error / slope, SHAPE_ERROR * beyond), 700.0))
+        return value / spread, value * spread
 
 
 def fit_power_law(

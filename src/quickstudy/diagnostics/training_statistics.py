@@ -1,13 +1,13 @@
 """How new a single support set is to a learner, by a few numbers kept from its meta-training.
 
-No example is kept: a mean and a covariance of projected features and statistics, and how far
-examples of new classes of the same domain lie from them.
+No example is kept: a mean and a covariance of projected features and statistics, how far examples
+of new classes of the same domain lie from them, and how accurate the learner is on these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from quickstudy.diagnostics.features import embed, fixed_projection, input_statistics
 from quickstudy.diagnostics.finding import Finding, Threshold
+from quickstudy.diagnostics.memorisation import task_scores
 from quickstudy.errors import DataError, RunError
 from quickstudy.files import write_atomically
 from quickstudy.learners import Learner
@@ -35,6 +36,9 @@ SIZE = 20
 """Numbers that features, and inputs that are no images, are projected to."""
 
 MAX_TASKS = 200
+N_SCORED = 40
+"""Reference tasks whose accuracies are kept."""
+
 DRAWS = 2000
 LEVEL = 0.01
 """Support sets that are simulated for the null distribution, and the share of them beyond the
@@ -52,12 +56,15 @@ class TrainingStatistics:
             NaN where a class has fewer examples. References are validation classes where there
             are any, which the learner was not trained on.
         new_classes: Whether they are, a scalar.
+        scored: Accuracy, ways and examples a class of reference tasks, (tasks, 3); none of
+            regressions, and of runs from before they were kept.
     """
 
     mean: Tensor
     whitening: Tensor
     distances: Tensor
     new_classes: Tensor
+    scored: Tensor = field(default_factory=lambda: torch.empty(0, 3))
 
     @classmethod
     def of(
@@ -94,7 +101,31 @@ class TrainingStatistics:
         filled = [
             torch.nn.functional.pad(u, (0, PER_UNIT - len(u)), value=torch.nan) for u in units
         ]
-        return cls(made.mean, whitening, torch.stack(filled[:N_UNITS]), made.new_classes)
+        return cls(
+            made.mean,
+            whitening,
+            torch.stack(filled[:N_UNITS]),
+            made.new_classes,
+            _scored(learner, validation or tasks, first),
+        )
+
+    def distances_of(
+        self, learner: Learner, batch: Batch, features: Tensor | None = None
+    ) -> Tensor:
+        """How far each example lies from those of training, (n,): 1 is usual there.
+
+        Args:
+            features: What `embed` made of the examples, if that is known.
+
+        Raises:
+            DataError: If they are of another shape than those of training.
+        """
+        return self._distances(_describe(learner, batch, features))
+
+    def reference_distances(self, n_units: int, per_unit: int) -> np.ndarray:
+        """Mean distances of support sets of so many classes and examples a class that are drawn
+        from the reference classes, (DRAWS,)."""
+        return _null(self.distances.numpy(), n_units, per_unit)
 
     def _distances(self, described: Tensor) -> Tensor:
         """Mahalanobis distances (n,), per number, of descriptions (n, k)."""
@@ -131,7 +162,13 @@ class TrainingStatistics:
             raise RunError(f"{path} is damaged ({error}): remove it, or train anew") from None
 
 
-def novelty(statistics: TrainingStatistics, learner: Learner, support: Batch) -> Finding:
+def novelty(
+    statistics: TrainingStatistics,
+    learner: Learner,
+    support: Batch,
+    *,
+    features: Tensor | None = None,
+) -> Finding:
     """How far a support set lies from the examples that its learner was trained on.
 
     The value is the mean Mahalanobis distance of its examples, 1 being usual in training. Support
@@ -142,18 +179,19 @@ def novelty(statistics: TrainingStatistics, learner: Learner, support: Batch) ->
         statistics: Kept at training.
         learner: The same, which embeds the examples.
         support: Examples and labels, or targets.
+        features: What `embed` made of the examples, if that is known.
 
     Raises:
         DataError: If it is empty, or its examples are of another shape than those of training.
     """
     if not len(support):
         raise DataError("expected an example to compare with training, got none")
-    distances = statistics._distances(_describe(learner, support))
+    distances = statistics.distances_of(learner, support, features)
     value = float(distances.mean())
     counts = [1] if support.y.is_floating_point() else support.y.unique().shape[:1]
     n_units = int(counts[0])
     per_unit = max(1, round(len(support) / n_units))
-    null = _null(statistics.distances.numpy(), n_units, per_unit)
+    null = statistics.reference_distances(n_units, per_unit)
     threshold, p = float(np.quantile(null, 1 - LEVEL)), float((null >= value).mean())
     is_new = value > threshold
     reference = "new classes of" if bool(statistics.new_classes) else "other tasks of"
@@ -187,10 +225,10 @@ def _null(distances: np.ndarray, n_units: int, per_unit: int) -> np.ndarray:
     return sums / np.maximum(filled.sum((1, 2)), 1)
 
 
-def _describe(learner: Learner, batch: Batch) -> Tensor:
+def _describe(learner: Learner, batch: Batch, features: Tensor | None = None) -> Tensor:
     """The numbers (n, k) that examples are compared by."""
     parts = [fixed_projection(input_statistics(batch), SIZE)]
-    features = embed(learner, batch.x)
+    features = embed(learner, batch.x) if features is None else features
     if features is not None:
         length = features.norm(dim=1, keepdim=True)
         parts += [fixed_projection(features, SIZE), length.clamp_min(1e-6).log()]
@@ -202,6 +240,19 @@ def _described(learner: Learner, tasks: Tasks, first: int) -> Iterator[Tensor]:
         for batch in (task.support, task.query):
             if len(batch):
                 yield _describe(learner, batch)
+
+
+def _scored(learner: Learner, tasks: Tasks, first: int) -> Tensor:
+    """Accuracy, ways and examples a class of tasks, (N_SCORED, 3)."""
+    if tasks[first].n_way is None:
+        return torch.empty(0, 3)
+    shapes = []
+    for i in range(first, first + N_SCORED):
+        y = tasks[i].support.y
+        n_way = len(y.unique())
+        shapes.append([n_way, len(y) / max(n_way, 1)])
+    scores = task_scores(learner, tasks, N_SCORED, first=first)
+    return torch.cat([scores[:, None].float(), torch.tensor(shapes)], dim=1)
 
 
 def _episodes(tasks: Tasks, first: int) -> Iterator[Episode]:

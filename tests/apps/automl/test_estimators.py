@@ -209,6 +209,14 @@ def test_a_class_with_one_row_and_odd_columns_are_mentioned():
     assert model.predict_proba(table).shape == (90, 3)
 
 
+def test_too_few_rows_for_the_folds_are_mentioned():
+    table = pd.DataFrame({"x": np.arange(24.0) % 7})
+    few = AutoMLClassifier(n_trials=1, families=["linear"]).fit(table, np.arange(24) % 2)
+    assert "24 rows are few for 5 folds: an accuracy may be off by 20 points" in few.notes_[0]
+    enough = AutoMLClassifier(n_trials=1, families=["linear"], n_folds=2)
+    assert not any("are few for" in note for note in enough.fit(table, np.arange(24) % 2).notes_)
+
+
 def test_many_categories_are_learned_from():
     n = 20_000
     level = np.arange(n) % 2000

@@ -44,7 +44,7 @@ from quickstudy.apps.automl.tables.column_inference import learn_columns, number
 from quickstudy.apps.automl.tables.columns import Column, as_numbers, match_columns, read_columns
 from quickstudy.apps.automl.tables.frames import as_column, as_frame
 from quickstudy.apps.automl.tables.meta_features import meta_features
-from quickstudy.apps.automl.tables.notes import table_notes, unreadable_cells
+from quickstudy.apps.automl.tables.notes import few_rows, table_notes, unreadable_cells
 from quickstudy.apps.automl.tables.shift import TrainingCells, shift_line
 from quickstudy.apps.automl.tables.targets import Goal, check_target
 from quickstudy.errors import DataError, RunError, UsageError, hide_passwords
@@ -276,6 +276,7 @@ class BaseAutoML(BaseEstimator, ABC):
     ) -> Selection:
         search = Search(problem, options, deadline)
         self.rows_ = search.rows
+        self.notes_ += few_rows(problem.target[self.rows_], self._goal, self.n_folds)
         meta, self.meta_features_ = self._prior(problem, options.families)
         first = search.quick if search.is_partial else None
         study = open_study(options, meta, self.meta_features_, first)

@@ -8,6 +8,7 @@ import torch
 
 from quickstudy.apps.doctor.examples import LoadedSupport
 from quickstudy.apps.doctor.run_checks import Measures, RunTasks
+from quickstudy.diagnostics.expectation import expected_accuracy
 from quickstudy.diagnostics.features import check_one_shape, embed
 from quickstudy.diagnostics.finding import Finding, Skipped
 from quickstudy.diagnostics.mismatch import (
@@ -53,15 +54,16 @@ def against_training(folder: Path, here: RunTasks, support: Support) -> Measures
     """How it differs from the examples of training."""
     learner = here.learner
 
-    def new() -> Finding | Skipped:
+    def new() -> list[Finding | Skipped]:
         statistics = TrainingStatistics.read(folder)
         if statistics is None:
-            return Skipped(
-                "novelty",
+            reason = (
                 "the run is from before statistics of its training data were kept: continue it "
-                "with `quickstudy train --resume` and one step more, or train it anew",
+                "with `quickstudy train --resume` and one step more, or train it anew"
             )
-        return novelty(statistics, learner, support)
+            return [Skipped("novelty", reason), Skipped("expected accuracy", reason)]
+        found = novelty(statistics, learner, support)
+        return [expected_accuracy(statistics, learner, support, novelty=found), found]
 
     yield "novelty", new
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
+from quickstudy.diagnostics.expectation import expected_accuracy
 from quickstudy.diagnostics.features import embed
 from quickstudy.diagnostics.finding import Finding
 from quickstudy.diagnostics.support import copies, mislabelled, unit_vectors
@@ -31,7 +34,7 @@ def support_notes(
     of_numbers: bool = False,
 ) -> list[str]:
     """A line each about an example whose label does not fit, about copies in two classes,
-    and about examples unlike those that a run was trained on.
+    and about examples unlike those that a run was trained on, with the accuracy to expect.
 
     Args:
         support: Examples as the learner takes them; regressions are passed over.
@@ -50,11 +53,24 @@ def support_notes(
         if not np.isfinite(u).all():  # of damaged weights: predictions say so
             return []
         found = [mislabelled(u, y, [str(name) for name in classes]), copies(u, y)]
-    if learner is not None and run is not None:
-        try:
-            statistics = TrainingStatistics.read(find_run(run))
-            found += [] if statistics is None else [novelty(statistics, learner, support)]
-        except QuickstudyError:  # the run is gone, or its statistics are of other examples
-            pass
     warned = [one for one in found if isinstance(one, Finding) and one.is_warning]
-    return [f"{one.verdict} {one.advice}" for one in warned]
+    notes = [f"{one.verdict} {one.advice}" for one in warned]
+    if learner is not None and run is not None:
+        with contextlib.suppress(QuickstudyError):  # the run is gone, or of other examples
+            notes += _against_training(find_run(run), learner, support, features)
+    return notes
+
+
+def _against_training(
+    run: Path, learner: Learner, support: Support, features: Tensor | None
+) -> list[str]:
+    """A line about examples that are unlike those of training."""
+    statistics = TrainingStatistics.read(run)
+    if statistics is None:
+        return []
+    new = novelty(statistics, learner, support, features=features)
+    if not new.is_warning:
+        return []
+    expected = expected_accuracy(statistics, learner, support, novelty=new, always_folds=False)
+    told = [new.verdict, expected.verdict if isinstance(expected, Finding) else "", new.advice]
+    return [" ".join(part for part in told if part)]

@@ -25,7 +25,7 @@ from quickstudy.errors import require
 require("pandas", "automl")
 import pandas as pd  # noqa: E402
 
-__all__ = ["Note", "table_notes", "unreadable_cells"]
+__all__ = ["Note", "few_rows", "table_notes", "unreadable_cells"]
 
 MANY_LEVELS = 1000
 """A column of more categories than that is mentioned."""
@@ -39,6 +39,9 @@ AUTOCORRELATION, STANDARD_ERRORS = 0.3, 5.0
 """The target follows the order of the rows if the correlation of a row's target with the next one's
 (for classes: how often they agree beyond chance) is greater, and so many standard errors above 0.
 """
+
+FEW_ROWS_OF_FOLD = 10
+"""Scores of smaller folds are mentioned as uncertain."""
 
 
 class Note(NamedTuple):
@@ -91,6 +94,27 @@ def table_notes(
         )
         notes.append(Note(text, is_warning=True))
     return notes
+
+
+def few_rows(target: np.ndarray, goal: Goal, n_folds: int) -> list[str]:
+    """A line about a table of too few rows for its folds, if it is one.
+
+    Args:
+        target: Of the rows that pipelines are tried on, (n,).
+        n_folds: Of the cross-validation.
+
+    Example:
+        >>> few_rows(np.arange(24) % 2, "classification", 5)
+        ['24 rows are few for 5 folds: an accuracy may be off by 20 points either way']
+    """
+    n = len(target)
+    if n >= FEW_ROWS_OF_FOLD * n_folds:
+        return []
+    text = f"{n} rows are few for {n_folds} folds: "
+    if goal == "regression":
+        return [text + f"scores are of {max(1, n // n_folds)} or so rows each, and uncertain"]
+    points = 98 / math.sqrt(n)  # half of the widest interval of 95 %
+    return [text + f"an accuracy may be off by {points:.0f} points either way"]
 
 
 def unreadable_cells(
