@@ -1,6 +1,7 @@
 """New items in one list with old ones: a tenth of the items comes after training.
 
     python benchmarks/recommend_new_items.py
+    python benchmarks/recommend_new_items.py "ml-100k, clicks" # one, beside those measured before
 
 Needs the data set ml-100k, and the folder recommend/ with MovieTweetings 100K in the data folder.
 For each of `SPLITS` random splits, a tenth of the items and a fifth of the users are left out of
@@ -22,6 +23,7 @@ bootstraps over users. Writes benchmarks/results/recommend_new_items.json.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ from quickstudy.experiments.provenance import provenance
 from quickstudy.progress import track
 from quickstudy.tasks.datasets import store
 
-ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results" / "recommend_new_items.json"
 SPLITS, FIRST = 3, (0, 1, 5)
 N_KNOWN, N_NEXT, MIN_INTERACTIONS = 10, 10, 25
 MEAN_DAMPING = 5.0
@@ -53,6 +55,10 @@ def movietweetings() -> Interactions:
     folder = store.data_folder() / "recommend"
     name = "movietweetings_100k"
     return load_interactions(folder / f"{name}.csv", items=folder / f"{name}_items.csv")
+
+
+LOADERS = {"ml-100k": load_ml_100k, "movietweetings": movietweetings}
+KINDS = ("ratings", "clicks")
 
 
 class Split:
@@ -240,11 +246,12 @@ def study(data: Interactions) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    result = provenance(0) | {"splits": SPLITS, "known": N_KNOWN}
-    for name, load in (("ml-100k", load_ml_100k), ("movietweetings", movietweetings)):
-        loaded = load()
-        result[f"{name}, ratings"] = study(loaded)
-        result[f"{name}, clicks"] = study(loaded.as_clicks())
-    text = json.dumps(result, indent=1)
-    (ROOT / "benchmarks" / "results" / "recommend_new_items.json").write_text(text + "\n")
-    print(text)
+    wanted = sys.argv[1:] or [f"{name}, {kind}" for name in LOADERS for kind in KINDS]
+    for study_name in wanted:
+        name, _, kind = study_name.partition(", ")
+        data = LOADERS[name]()
+        about = provenance(0) | {"splits": SPLITS, "known": N_KNOWN}
+        entry = about | {"systems": study(data if kind == "ratings" else data.as_clicks())}
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        RESULTS.write_text(json.dumps({**results, study_name: entry}, indent=1) + "\n")
+        print(json.dumps(entry, indent=1))
