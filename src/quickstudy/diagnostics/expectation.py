@@ -53,7 +53,7 @@ def forced_choice(sensitivity: Array, n_way: int) -> Array:
 
     Example:
         >>> forced_choice(np.array([0.0, 1.0, 3.0]), 5).round(2)
-        array([0.2 , 0.56, 0.98])
+        array([0.2 , 0.49, 0.95])
     """
     density = np.exp(-((SCORES - np.asarray(sensitivity)[..., None]) ** 2) / 2)
     density *= (SCORES[1] - SCORES[0]) / math.sqrt(2 * math.pi)

@@ -16,12 +16,11 @@ from quickstudy.experiments.build import (
     make_learner,
     tasks_of_training,
     training_options,
-    whole_schedule,
 )
 from quickstudy.experiments.evaluate import check_tests
 from quickstudy.progress import track
 from quickstudy.recipes.loading import parse_recipe
-from quickstudy.recipes.schema import Options, Recipe
+from quickstudy.recipes.schema import Recipe, Train
 
 __all__ = ["MIN_STEPS", "named_in_errors", "trained_enough", "within_budget"]
 
@@ -113,9 +112,8 @@ def _shorten(plain: dict[str, Any], steps: int) -> None:
     """Let a recipe train for about so many steps: the clock ends it, within twice as many."""
     train = plain["train"]
     schedule: dict[str, Any] = {}
-    if train.get("schedule"):
-        schedule = whole_schedule(Options(**train["schedule"]), train["steps"]).model_dump()
-        train["schedule"] = schedule
+    if whole := Train(**train).whole_schedule():
+        schedule = train["schedule"] = whole.model_dump()
     factor = steps / train["steps"]
     for key in {"step_size", "T_max", "total_iters", "total_steps"} & schedule.keys():
         schedule[key] = max(1, round(schedule[key] * factor))

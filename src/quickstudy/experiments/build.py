@@ -27,7 +27,6 @@ __all__ = [
     "tasks_of_test",
     "tasks_of_training",
     "training_options",
-    "whole_schedule",
 ]
 
 MAX_WEIGHT_BYTES = 16_000_000_000
@@ -153,40 +152,24 @@ def training_options(recipe: Recipe) -> dict[str, Any]:
     if recipe.train.executor not in ("auto", *EXECUTORS):
         raise unknown("executor", recipe.train.executor, ("auto", *EXECUTORS))
     plain = recipe.train.model_dump(exclude={"device", "start", "optimizer", "schedule"})
-    optimizer, schedule = recipe.train.optimizer, recipe.train.schedule
+    optimizer, schedule = recipe.train.optimizer, recipe.train.whole_schedule()
     options: dict[str, Any] = {
         **plain,
         "optimizer": factory(torch.optim, torch.optim.Optimizer, optimizer, "optimizer"),
     }
     if schedule:
-        schedules, schedule = torch.optim.lr_scheduler, whole_schedule(schedule, recipe.train.steps)
+        schedules, steps = torch.optim.lr_scheduler, recipe.train.steps
+        length = schedule.options.get("total_steps", steps)
+        if isinstance(length, int) and length < steps:
+            raise UsageError(
+                f"expected total_steps of the schedule {schedule.name} of {steps} or more, as "
+                f"train.steps, got {length}: leave it out, and it will be as long"
+            )
         options["schedule"] = factory(schedules, schedules.LRScheduler, schedule, "schedule")
     if recipe.validation:
         options["validation"] = make_tasks(recipe, recipe.validation, recipe.data, 1)
         options["validation_tasks"] = recipe.validation.n_tasks
     return options
-
-
-LENGTHS = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps"}
-"""The option of a schedule that says after how many steps it ends."""
-
-
-def whole_schedule(schedule: Options, steps: int) -> Options:
-    """A schedule that ends with the training, unless it says when.
-
-    Raises:
-        UsageError: If it would end before, and cannot go on.
-    """
-    option = LENGTHS.get(schedule.name)
-    if option is None or "epochs" in schedule.options:
-        return schedule
-    length = schedule.options.get(option)
-    if schedule.name == "OneCycleLR" and isinstance(length, int) and length < steps:
-        raise UsageError(
-            f"expected {option} of the schedule {schedule.name} of {steps} or more, as "
-            f"train.steps, got {length}: leave it out, and it will be as long"
-        )
-    return Options(**{option: max(1, steps), **schedule.model_dump()})
 
 
 def data_of_test(recipe: Recipe, test: Test) -> Data:

@@ -304,6 +304,17 @@ class Train(_Table):
     optimizer: _Optimizer = _Optimizer()
     schedule: Options | None = None
 
+    def whole_schedule(self) -> Options | None:
+        """The schedule, which ends with the training unless it says when."""
+        option = SCHEDULE_LENGTHS.get(self.schedule.name) if self.schedule else None
+        if self.schedule is None or option is None or "epochs" in self.schedule.options:
+            return self.schedule
+        return Options(**{option: max(1, self.steps), **self.schedule.model_dump()})
+
+
+SCHEDULE_LENGTHS = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps"}
+"""The option of a schedule that says after how many steps it ends."""
+
 
 class Recipe(_Table):
     """One experiment. See the TOML files beside this module for examples.
@@ -367,6 +378,9 @@ class Recipe(_Table):
             "train": {"steps", "checkpoint_every", "keep_checkpoints", "device"},
         }
         here, there = self.model_dump(exclude=apart), other.model_dump(exclude=apart)
+        for recipe, keys in ((self, here), (other, there)):
+            schedule = recipe.train.whole_schedule()
+            keys["train"]["schedule"] = schedule and schedule.model_dump()
         return _differences(here, there)
 
     def as_json(self) -> str:

@@ -61,7 +61,7 @@ class MetaGMVAE(Learner):
     Differs from the paper:
         - A query is predicted alone, unless `transductive`, which is the paper's protocol.
         - One draw of each example is decoded in training, not all; `n_draws` of them make the
-          mixture and the KL. To adapt, expectations over the posterior are in closed form.
+          mixture and the KL. A task of the same examples has the same draws again. To adapt, expectations over the posterior are in closed form.
         - `free_nats`, and a posterior that starts narrow; the paper takes 60,000 steps.
         - The decoder has fully connected layers, not transposed convolutions.
 
@@ -145,7 +145,9 @@ class MetaGMVAE(Learner):
     def loss(self, episode: Episode) -> Tensor:
         x = torch.cat([episode.support.x, episode.query.x])
         mean, variance = self.posterior(self.backbone(x))
-        noise = torch.randn(self.n_draws, *mean.shape, dtype=mean.dtype, device=mean.device)
+        generator = _generator_of(x)
+        shape = self.n_draws, *mean.shape
+        noise = torch.randn(shape, generator=generator, dtype=mean.dtype, device=mean.device)
         z = mean + variance.sqrt() * noise  # (n_draws, n, d)
         decoded = widen(self.decoder(z[0]))
         with full_precision(z):
@@ -156,13 +158,14 @@ class MetaGMVAE(Learner):
                 nll = (decoded - x).square() / 2  # up to a constant
             # The constants of both densities of z are left out, which are the same.
             log_q = -(noise.square() + variance.log()).sum(2) / 2  # (n_draws, n)
-            log_p = self._log_prior(z.flatten(0, 1), episode.n_way or 1)  # (n_draws * n,)
+            log_p = self._log_prior(z.flatten(0, 1), episode.n_way or 1, generator)
             divergence = log_q.mean() - log_p.mean()
             return nll.flatten(1).sum(1).mean() + divergence.clamp_min(self.free_nats)
 
-    def _log_prior(self, z: Tensor, n_way: int) -> Tensor:
+    def _log_prior(self, z: Tensor, n_way: int, generator: torch.Generator) -> Tensor:
         """Log-density of draws (n, d) under the mixture that EM fits to them, (n,)."""
-        start = torch.randperm(len(z), device=z.device)[: self.n_components or n_way]
+        order = torch.randperm(len(z), generator=generator, device=z.device)
+        start = order[: self.n_components or n_way]
         with torch.no_grad():
             means, weights = fit_mixture(z, z[start], self.em_steps)
         return (weights.log() - squared_euclidean(z, means) / 2).logsumexp(1)
@@ -256,6 +259,14 @@ def _expected_log_density(
     with full_precision(mean):
         squares = (mean[:, None] - means).square() + variance[:, None]  # (n, k, d)
         return -(squares / variances + variances.log()).sum(2) / 2
+
+
+def _generator_of(x: Tensor) -> torch.Generator:
+    """A generator for draws that depend on the examples alone, so that a task has the same draws
+    in whatever order and by whatever executor tasks are computed."""
+    bits = x.detach().float().contiguous().view(torch.int32)
+    seed = bits.sum(dtype=torch.int64).item() & (2**63 - 1)
+    return torch.Generator(x.device).manual_seed(seed)
 
 
 class _SetAttention(nn.Module):

@@ -54,7 +54,7 @@ def test_a_table_of_results_is_read(tmp_path, suffix):
         (b"data,tree\n", "0 lines"),
         (b"data,tree\niris,good\n", "'good'"),
         (b"data,tree\niris,1,2\n", "2 cells in each line"),
-        (b"data,tree\niris,\xff\n", "UTF-8"),
+        (b"data,tree\niris,\x81\n", "UTF-8"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused(tmp_path, content, message):
