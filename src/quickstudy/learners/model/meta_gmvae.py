@@ -61,7 +61,8 @@ class MetaGMVAE(Learner):
     Differs from the paper:
         - A query is predicted alone, unless `transductive`, which is the paper's protocol.
         - One draw of each example is decoded in training, not all; `n_draws` of them make the
-          mixture and the KL. A task of the same examples has the same draws again. To adapt, expectations over the posterior are in closed form.
+          mixture and the KL. A task of the same examples has the same draws again.
+        - To adapt, expectations over the posterior are in closed form.
         - `free_nats`, and a posterior that starts narrow; the paper takes 60,000 steps.
         - The decoder has fully connected layers, not transposed convolutions.
 
