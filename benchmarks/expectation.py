@@ -160,7 +160,7 @@ def of_target(
         n_query = min(N_QUERY, int(data.counts.min()) - n_shot)
         if n_query < 5 or (learner.ways != "any" and n_way != 5):
             continue
-        shape = {"n_way": n_way, "n_shot": n_shot, "n_query": n_query}
+        shape: dict[str, Any] = {"n_way": n_way, "n_shot": n_shot, "n_query": n_query}
         seed = zlib.crc32(f"{name} {n_way} {n_shot}".encode())
         adapt, tasks = learner.on(EpisodeSampler(data, **shape, seed=seed))
         drawn: Tasks = EpisodeSampler(rows, **shape, seed=seed)

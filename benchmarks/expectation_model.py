@@ -166,6 +166,11 @@ def judge(records: Records, groups: Array) -> tuple[Array, Array]:
     return predicted, left_out
 
 
+def _spearman(one: Array, other: Array) -> float:
+    found: Any = stats.spearmanr(one, other)
+    return float(found.statistic)
+
+
 def report(records: Records, predicted: Array) -> dict[str, Any]:
     """How near predictions come, over pairs and over tasks."""
     mean, low, high = predicted.T
@@ -177,8 +182,8 @@ def report(records: Records, predicted: Array) -> dict[str, Any]:
     return {
         "tasks": len(records),
         "pairs": len(means),
-        "spearman_of_pairs": float(stats.spearmanr(*means.T)[0]),
-        "spearman_of_tasks": float(stats.spearmanr(mean, real)[0]),
+        "spearman_of_pairs": _spearman(*means.T),
+        "spearman_of_tasks": _spearman(mean, real),
         "mean_error_of_pairs": float(np.abs(means[:, 0] - means[:, 1]).mean()),
         "mean_error_of_tasks": float(np.abs(mean - real).mean()),
         "covered": float(records.weight @ covered),

@@ -266,7 +266,7 @@ def _generator_of(x: Tensor) -> torch.Generator:
     """A generator for draws that depend on the examples alone, so that a task has the same draws
     in whatever order and by whatever executor tasks are computed."""
     bits = x.detach().float().contiguous().view(torch.int32)
-    seed = bits.sum(dtype=torch.int64).item() & (2**63 - 1)
+    seed = int(bits.sum(dtype=torch.int64).item()) & (2**63 - 1)
     return torch.Generator(x.device).manual_seed(seed)
 
 
