@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -44,6 +46,24 @@ def test_padding_of_queries_and_of_own_ratings_changes_nothing():
     columns = np.broadcast_to(np.arange(6), (50, 6))
     alone = level.errors(MetaExamples(inputs.select(at, columns), targets[:, :6]))
     assert all(np.allclose(a, b) for a, b in zip(few, alone, strict=True))
+
+
+def test_what_fills_examples_with_fewer_queries_is_not_learned_from():
+    examples, _ = made_examples(40, np.random.default_rng(3))
+    targets = examples.targets.copy()
+    targets[:20, 6:] = np.nan
+    inputs = examples.inputs
+    filled = replace(
+        inputs,
+        predictions=np.where(np.isnan(targets)[..., None], 1.0, inputs.predictions),
+        item_features=np.where(np.isnan(targets)[..., None], 9.0, inputs.item_features),
+    )
+    one, other = (
+        RatingLevel(RATING_VALUES, CONFIGURATIONS).fit(MetaExamples(given, targets))
+        for given in (inputs, filled)
+    )
+    for name, value in one.parameters.items():
+        assert torch.equal(value, other.parameters[name]), name
 
 
 def test_a_shifted_and_stretched_scale_changes_the_ratings_alone():

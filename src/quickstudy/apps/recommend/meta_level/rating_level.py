@@ -230,7 +230,8 @@ class RatingLevel(MetaLevel):
     def _initial_parameters(self, examples: MetaExamples) -> dict[str, Tensor]:
         inputs = examples.inputs
         n_user_features, n_configurations = inputs.user_features.shape[1], len(self.configurations)
-        item_features = inputs.item_features.reshape(-1, inputs.item_features.shape[-1])
+        is_query = np.isfinite(examples.targets)  # not padding
+        item_features = inputs.item_features[is_query]  # (queries, G)
         n_item_features = item_features.shape[1]
         midpoints = self._stars(tensor((self.rating_values[:-1] + self.rating_values[1:]) / 2))
         scale = 0.5 * STARS * np.nanstd(examples.targets) / np.ptp(self.rating_values) + 1e-3
@@ -238,7 +239,7 @@ class RatingLevel(MetaLevel):
         return {
             "item_feature_means": tensor(item_features.mean(0)),
             "item_feature_stds": tensor(item_features.std(0)) + 1e-6,
-            "usual_mean": self._stars(tensor(inputs.predictions[..., 0])).mean(),
+            "usual_mean": self._stars(tensor(inputs.predictions[is_query][:, 0])).mean(),
             "weights_by_threshold": torch.zeros(n_configurations),
             "weights_by_item": torch.zeros(n_item_features, n_configurations + 1),
             "thresholds": midpoints,
