@@ -9,7 +9,8 @@ is split into folds over users; some folds are judged, and a seed decides the sp
 to 20 ratings or clicks, as far as users have enough; ten queries, or fewer where users have few.
 
 - "one blend": the same weights and thresholds for all users.
-- "level": the meta-level as the recommender uses it, with its guard and the shipped prior.
+- "level": the meta-level as the recommender uses it, with its guard, but without the shipped prior,
+  which was learned from most of these data sets (`recommend_prior.py`).
 - "told" (worlds): one blend for each kind of user, learned from users of that kind, and told of
   which kind a user is. The gap that could be closed is that between it and "one blend".
 - of each base the setting that is best for training users.
@@ -126,7 +127,7 @@ def one_fold(judged: Judged, fold: np.ndarray, seed: int) -> tuple[Measured, dic
     others = np.setdiff1d(np.arange(len(judged.data.users)), fold)
     cold = judged.data.of_users(fold)
     began = time.process_time()
-    recommender = Recommender(seed=seed).fit(judged.data.of_users(others))
+    recommender = Recommender(prior=False, seed=seed).fit(judged.data.of_users(others))
     seconds = time.process_time() - began
     levels = {BLEND: recommender.fit_meta_level(recommender.examples_, "blend")}
     if judged.kind is not None:
