@@ -34,7 +34,10 @@ dist: $(VENV)/installed-dev ## the source distribution and the wheel, their cont
 dist-test: dist ## install both in new environments; run README's lines and the fast tests there
 	$(BIN)/python tools/dist.py test dist
 
-# Modules are compiled when first imported: pip would compile all of PyTorch's, for two minutes.
+# Modules are compiled when first imported, and kept so: pip would compile all of PyTorch's, for two
+# minutes, and uncompiled each process would take some ten seconds to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 $(VENV)/installed-%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing quickstudy[$*] into $(VENV); PyTorch alone is some 200 MB."

@@ -12,6 +12,7 @@ from quickstudy.engine import meta_test
 from quickstudy.engine.meta_test import TestReport, clustered_interval
 from quickstudy.errors import DataError, UsageError
 from quickstudy.learners import RL2, NearestCentroid, PrototypicalNetworks
+from quickstudy.learners.base import shared_embeddings
 from quickstudy.nn import Flatten
 from quickstudy.tasks import Batch, EpisodeSampler
 from quickstudy.tasks.environments import BernoulliBandits, Trials
@@ -84,6 +85,13 @@ class Counting(nn.Flatten):
         return super().forward(x)
 
 
+class CountingFirst(Counting):
+    """The first number of each example alone."""
+
+    def forward(self, x):
+        return super().forward(x)[:, :1]
+
+
 class Unmapped:
     """Tasks of which the engine knows no more than `tasks[i]`."""
 
@@ -103,6 +111,19 @@ def test_an_example_is_embedded_once_however_many_tasks_it_is_in(limit, monkeypa
     report = meta_test(learner, tasks, 50)
     assert (learner.backbone.n <= len(data.y)) is (limit > 1)
     assert report.scores == meta_test(learner, Unmapped(tasks), 50).scores
+
+
+def test_tests_that_share_embeddings_embed_an_example_once_for_each_learner():
+    data = blob_classes(6, 10)
+    families = [EpisodeSampler(data, n_way=3, n_shot=n, n_query=4) for n in (1, 2)]
+    learners = [PrototypicalNetworks(Counting()), PrototypicalNetworks(CountingFirst())]
+    apart = [meta_test(a, tasks, 50).scores for a in learners for tasks in families]
+    for learner in learners:
+        learner.backbone.n = 0
+    with shared_embeddings():
+        shared = [meta_test(a, tasks, 50).scores for a in learners for tasks in families]
+    assert shared == apart
+    assert all(learner.backbone.n <= len(data.y) for learner in learners)
 
 
 class Reversed(PrototypicalNetworks):

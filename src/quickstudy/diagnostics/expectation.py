@@ -185,7 +185,7 @@ class _OneTask:
     def __getitem__(self, index: int) -> Episode:
         return Episode(self.support, Batch(self.support.x, self.support.y))
 
-    def map_examples(self, f: Callable[[Tensor], Tensor]) -> _OneTask:
+    def map_examples(self, f: Callable[[Tensor], Tensor], computed: Any = None) -> _OneTask:
         return _OneTask(replace(self.support, x=f(self.support.x)))
 
 

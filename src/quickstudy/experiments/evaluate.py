@@ -14,7 +14,7 @@ from quickstudy.experiments.build import device_of_training, make_learner, tasks
 from quickstudy.experiments.data import classes_of
 from quickstudy.experiments.families import make_tasks
 from quickstudy.learners import Learner
-from quickstudy.learners.base import device_of
+from quickstudy.learners.base import device_of, shared_embeddings
 from quickstudy.progress import track
 from quickstudy.recipes.schema import Family, Recipe, Test
 from quickstudy.tasks import ClassData
@@ -147,13 +147,14 @@ def meta_test_all(recipe: Recipe, learners: dict[str, Learner]) -> tuple[dict[st
     jobs = [(name, test) for test in recipe.test for name in learners]
     for learner in learners.values():
         learner.to(device_of_training(recipe))
-    for name, test in track(jobs, "meta-testing"):
-        try:
-            report = run_test(recipe, learners[name], test)
-        except MissingError:
-            absent.append(test.title)
-            continue
-        extra = {} if test.published is None else {"published": test.published}
-        cost = vars(cost_of_test(recipe, learners[name], test))
-        results[name].append({"title": test.title, **extra, **report.as_dict(), "cost": cost})
+    with shared_embeddings():
+        for name, test in track(jobs, "meta-testing"):
+            try:
+                report = run_test(recipe, learners[name], test)
+            except MissingError:
+                absent.append(test.title)
+                continue
+            extra = {} if test.published is None else {"published": test.published}
+            cost = vars(cost_of_test(recipe, learners[name], test))
+            results[name].append({"title": test.title, **extra, **report.as_dict(), "cost": cost})
     return results, sorted(set(absent), key=absent.index)

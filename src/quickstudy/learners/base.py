@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any, Literal, Self
@@ -39,6 +41,7 @@ __all__ = [
     "loss_gradient",
     "names_matching",
     "query_loss",
+    "shared_embeddings",
     "trainable",
     "with_head",
 ]
@@ -177,6 +180,20 @@ def trainable(learner: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in learner.named_parameters() if p.requires_grad}
 
 
+_SHARED: ContextVar[dict[Learner, dict[Any, Any]] | None] = ContextVar("_SHARED", default=None)
+
+
+@contextmanager
+def shared_embeddings() -> Iterator[None]:
+    """Within it, meta-tests of a learner on the same data embed each example once for all of them:
+    its weights must not change meanwhile."""
+    token = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
 def embed_once(learner: Learner, embed: Callable[[Tensor], Tensor], tasks: Tasks) -> Tasks | None:
     """The same tasks of embeddings, each example embedded once in however many tasks it comes;
     None for tasks that cannot tell which examples are the same, for a subclass with an `adapt` of
@@ -189,7 +206,9 @@ def embed_once(learner: Learner, embed: Callable[[Tensor], Tensor], tasks: Tasks
     if map_examples is None or "on" not in vars(definer) or together:
         return None
     device = device_of(learner)
-    return map_examples(lambda x: embed(x.to(device)))
+    shared = _SHARED.get()
+    computed = None if shared is None else shared.setdefault(learner, {})
+    return map_examples(lambda x: embed(x.to(device)), computed)
 
 
 def device_of(module: nn.Module) -> torch.device:

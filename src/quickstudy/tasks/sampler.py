@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -152,13 +152,24 @@ class EpisodeSampler:
             clusters,
         )
 
-    def map_examples(self, f: Callable[[torch.Tensor], torch.Tensor]) -> EpisodeSampler | None:
+    def map_examples(
+        self,
+        f: Callable[[torch.Tensor], torch.Tensor],
+        computed: dict[ClassData, Any] | None = None,
+    ) -> EpisodeSampler | None:
         """The same episodes with `f(x)` for each example x, computed once however often x is drawn;
-        None with `augment`, which makes different examples each time."""
+        None with `augment`, which makes different examples each time.
+
+        Args:
+            f: Maps examples (n, ...) to anything of n rows.
+            computed: What `f` gave for the samplers that were mapped before, by their data: read
+                and added to. It must not serve another `f`.
+        """
         if self.augment:
             return None
         mapped = copy(self)
-        mapped._rows = _CachedRows(self.data, f)
+        rows = _CachedRows(self.data, f)
+        mapped._rows = rows if computed is None else computed.setdefault(self.data, rows)
         return mapped
 
     def _draw_classes(self, n_way: int, generator: torch.Generator) -> torch.Tensor:
