@@ -28,6 +28,7 @@ from quickstudy.learners.reinforcement.decision_pretrained_transformer import (
 )
 from quickstudy.learners.reinforcement.maml_trpo import MAMLTRPO
 from quickstudy.learners.reinforcement.rl2 import RL2
+from quickstudy.learners.reinforcement.rl3 import RL3
 from quickstudy.learners.reinforcement.varibad import VariBAD
 from quickstudy.learners.transfer.auto_adapt import AutoAdapt
 from quickstudy.learners.transfer.closed_form import BayesianRidge, GaussianClasses
@@ -41,6 +42,7 @@ __all__ = [
     "MANN",
     "R2D2",
     "RL2",
+    "RL3",
     "SNAIL",
     "AutoAdapt",
     "BayesianPrototypes",
@@ -102,6 +104,7 @@ LEARNERS: Registry[type[Learner]] = Registry(
         "r2d2": R2D2,
         # reinforcement
         "rl2": RL2,
+        "rl3": RL3,
         "varibad": VariBAD,
         "maml_trpo": MAMLTRPO,
         "decision_pretrained_transformer": DecisionPretrainedTransformer,

@@ -11,6 +11,7 @@ from quickstudy.learners import (
     LEARNERS,
     MAMLTRPO,
     RL2,
+    RL3,
     DecisionPretrainedTransformer,
     PrototypicalNetworks,
     VariBAD,
@@ -33,6 +34,13 @@ from quickstudy.testing import ReinforcementContract, blob_classes
 class TestRL2(ReinforcementContract):
     def make(self, family):
         return RL2(Flatten((family.observation_size,)), family.actions, hidden=16)
+
+
+class TestRL3(ReinforcementContract):
+    families = (GaussianBandits(n_arms=3), TabularMDPs(n_states=2, n_actions=2, horizon=6))
+
+    def make(self, family):
+        return RL3(Flatten((family.observation_size,)), family.actions, width=16, n_states=8)
 
 
 class TestMAMLTRPO(ReinforcementContract):
