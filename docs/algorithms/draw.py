@@ -552,6 +552,25 @@ def rl2(ax: Axes) -> None:
     text(ax, (8.1, 5.7), "memory goes on; dashed: last action and reward", INK, 8)
 
 
+def rl3(ax: Axes) -> None:
+    """From steps to counts, from these to values, and from them to an action."""
+    for i in range(3):
+        text(ax, (1.4, 4.6 - 1.2 * i), f"$s_{i + 1}, a_{i + 1}, r_{i + 1}$", INK, 9)
+        arrow(ax, (2.4, 4.6 - 1.2 * i), (3.6, 3.4 + 0.2 * (1 - i)), BLUE, lw=1)
+    box(ax, (4.9, 3.4), (2.3, 1.4), "model of\nthe task", BLUE)
+    arrow(ax, (6.1, 3.4), (7.3, 3.4), BLUE)
+    text(ax, (6.7, 3.8), "plan", BLUE, 8)
+    box(ax, (8.9, 3.4), (2.9, 1.6), "values, and\nwhat is unknown", PURPLE)
+    arrow(ax, (10.4, 3.4), (11.6, 3.4), PURPLE)
+    box(ax, (12.7, 3.4), (2.0, 1.2), "policy", ORANGE)
+    arrow(ax, (13.8, 3.4), (14.7, 3.4), ORANGE)
+    text(ax, (15.2, 3.4), "$a_4$", ORANGE, 11)
+    text(ax, (4.9, 2.2), "counted and planned,\nnot learned", INK, 8)
+    text(ax, (12.7, 2.2), "meta-trained", INK, 8)
+    arrow(ax, (8.9, 1.2), (8.9, 2.5))
+    text(ax, (8.9, 0.8), "$s_4$", INK, 9)
+
+
 def varibad(ax: Axes) -> None:
     """From steps to a belief, from it to predicted rewards and to an action."""
     for i, x in enumerate((1.5, 3.9)):
@@ -736,6 +755,7 @@ DRAWN: dict[str, Callable[[Axes], None]] = {
         maml,
         reptile,
         rl2,
+        rl3,
         varibad,
         maml_trpo,
         decision_pretrained_transformer,
