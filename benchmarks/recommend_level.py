@@ -307,20 +307,21 @@ SHOP = "shop of 200 users of ml-100k"
 
 def main(only: str, seeds: Sequence[int]) -> None:
     """Measure data sets whose name contains some text, beside what was measured before."""
+    origin = provenance(0)  # before a result changes the tree
     for name, load in DATA_SETS.items():
         if only in name:
             measured, notes = judge(name, load(), seeds)
-            keep("data_sets", name, {"seeds": len(seeds), **summary(measured), "folds": notes})
+            keep("data_sets", name, origin | {"seeds": len(seeds), **summary(measured), "folds": notes})
     for kind in ("ratings", "clicks"):
         if only in f"{SHOP} {kind}":
             films = loaded("ml-100k")
             found = shops(films if kind == "ratings" else films.as_clicks(), 200, seeds)
-            keep("shops", f"{SHOP} {kind}", {"seeds": len(seeds), "with_prior": found})
+            keep("shops", f"{SHOP} {kind}", origin | {"seeds": len(seeds), "with_prior": found})
 
 
 def keep(section: str, name: str, entry: dict[str, Any]) -> None:
     result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    result.setdefault(section, {})[name] = {**provenance(0), **entry}
+    result.setdefault(section, {})[name] = entry
     data_sets = result.get("data_sets", {})
     result["pooled"] = {kind: pooled(data_sets, kind) for kind in ("ratings", "clicks")}
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")

@@ -62,7 +62,7 @@ class RL3(TrialPPO):
         horizon: int = 10,
         width: int = 64,
         discount: float = 0.99,
-        decay: float = 0.95,
+        decay: float = 0.3,
         clip: float = 0.2,
         value_weight: float = 0.5,
         entropy_weight: float = 0.01,
