@@ -311,7 +311,11 @@ def main(only: str, seeds: Sequence[int]) -> None:
     for name, load in DATA_SETS.items():
         if only in name:
             measured, notes = judge(name, load(), seeds)
-            keep("data_sets", name, origin | {"seeds": len(seeds), **summary(measured), "folds": notes})
+            keep(
+                "data_sets",
+                name,
+                origin | {"seeds": len(seeds), **summary(measured), "folds": notes},
+            )
     for kind in ("ratings", "clicks"):
         if only in f"{SHOP} {kind}":
             films = loaded("ml-100k")
