@@ -95,6 +95,7 @@ class Evidence:
         *,
         novelty: Finding | None = None,
         always_folds: bool = True,
+        embedded: Tensor | None = None,
     ) -> Evidence:
         """Measure it.
 
@@ -103,6 +104,7 @@ class Evidence:
             novelty: Of the same support set, if it is known.
             always_folds: Whether examples are left out too where the learner has to embed them
                 anew for each fold, which takes up to ten adaptations.
+            embedded: What `embed_as_is` made of the examples, if that is known.
         """
         n_way = len(support.y.unique())
         found = novelty or measure_novelty(statistics, learner, support)
@@ -111,7 +113,7 @@ class Evidence:
             len(support) / n_way,
             (found.value or 0.0) / found.details["median_of_reference"],
             sensitivity(*statistics.scored.double().numpy().T),
-            left_out_right(learner, support, always=always_folds),
+            left_out_right(learner, support, always=always_folds, embedded=embedded),
         )
 
 
@@ -128,12 +130,13 @@ def sensitivity(accuracy: Array, n_way: Array, n_shot: Array) -> float:
 
 
 def left_out_right(
-    learner: Learner, support: Support, *, always: bool = True
+    learner: Learner, support: Support, *, always: bool = True, embedded: Tensor | None = None
 ) -> tuple[int, int] | None:
     """How many examples are right when they are left out of adaptation, and of how many.
 
     Args:
         always: Whether to do so too where each fold has to embed all examples anew.
+        embedded: What the learner's backbone makes of the examples, if that is known.
 
     Returns:
         None where a class has one example, which no other could stand for.
@@ -141,11 +144,11 @@ def left_out_right(
     if int(support.y.bincount().min()) < 2:
         return None
     with torch.no_grad():
-        adapt, tasks = learner.on(_OneTask(support))
-        embedded = tasks[0].support
-        if embedded is support and not always:
+        adapt, tasks = learner.on(_OneTask(support, embedded))
+        once = tasks[0].support
+        if once is support and not always:
             return None
-        return right_of_left_out(adapt, embedded)
+        return right_of_left_out(adapt, once)
 
 
 def right_of_left_out(adapt: Callable[[Support], Predictor], support: Support) -> tuple[int, int]:
@@ -177,16 +180,22 @@ def fold_count(n_shot: float) -> int:
 
 
 class _OneTask:
-    """A support set as a family of one task, whose examples a learner may embed once."""
+    """A support set as a family of one task, whose examples a learner may embed once, unless they
+    are embedded already."""
 
-    def __init__(self, support: Support) -> None:
-        self.support = support
+    def __init__(self, support: Support, embedded: Tensor | None = None) -> None:
+        self.support, self.embedded = support, embedded
 
     def __getitem__(self, index: int) -> Episode:
         return Episode(self.support, Batch(self.support.x, self.support.y))
 
     def map_examples(self, f: Callable[[Tensor], Tensor], computed: Any = None) -> _OneTask:
-        return _OneTask(replace(self.support, x=f(self.support.x)))
+        x, known = self.support.x, self.embedded
+        if known is not None and len(known) == len(x):
+            first = f(x[:1])  # a learner may embed by more than its backbone
+            if first.shape[1:] == known.shape[1:] and torch.allclose(first, known[:1], atol=1e-4):
+                return _OneTask(replace(self.support, x=known))
+        return _OneTask(replace(self.support, x=f(x)))
 
 
 @dataclass(frozen=True)
@@ -262,6 +271,7 @@ def expected_accuracy(
     *,
     novelty: Finding | None = None,
     always_folds: bool = True,
+    embedded: Tensor | None = None,
 ) -> Finding | Skipped:
     """The accuracy to expect on queries of the classes of a support set.
 
@@ -273,7 +283,7 @@ def expected_accuracy(
         learner: The same.
         support: Of a classification task.
         novelty: Of the same, if it is known.
-        always_folds: As of `Evidence.of`.
+        always_folds, embedded: As of `Evidence.of`.
 
     Raises:
         DataError: If the examples are of another shape than those of training.
@@ -287,7 +297,14 @@ def expected_accuracy(
             "the run is from before accuracies were kept with its statistics: continue it with "
             "`quickstudy train --resume` and one step more, or train it anew",
         )
-    evidence = Evidence.of(statistics, learner, support, novelty=novelty, always_folds=always_folds)
+    evidence = Evidence.of(
+        statistics,
+        learner,
+        support,
+        novelty=novelty,
+        always_folds=always_folds,
+        embedded=embedded,
+    )
     mean, low, high = shipped_model().predict(evidence)
     chance = 1 / evidence.n_way
     may_guess = low <= chance

@@ -22,7 +22,9 @@ __all__ = [
     "backbone_of",
     "check_one_shape",
     "embed",
+    "embed_as_is",
     "fixed_projection",
+    "flat_features",
     "input_statistics",
     "probe_hash",
 ]
@@ -47,9 +49,20 @@ def check_one_shape(tasks: Iterable[Episode]) -> None:
         raise DataError(f"expected tasks of examples of one shape, got {shapes[0]} and {shapes[1]}")
 
 
-@torch.no_grad()
 def embed(learner: Learner, x: Tensor) -> Tensor | None:
-    """Features (n, d) of examples (n, ...), in float32 on the CPU.
+    """Features (n, d) of examples (n, ...), in float32 on the CPU; None as of `embed_as_is`."""
+    made = embed_as_is(learner, x)
+    return None if made is None else flat_features(made)
+
+
+def flat_features(embedded: Tensor) -> Tensor:
+    """What a backbone makes of n examples, as (n, d), in float32 on the CPU."""
+    return embedded.flatten(1).float().cpu()
+
+
+@torch.no_grad()
+def embed_as_is(learner: Learner, x: Tensor) -> Tensor | None:
+    """What the backbone makes of examples (n, ...), in its own shape.
 
     Returns:
         None where the learner has no backbone that takes single examples: it takes labels too, or
@@ -64,7 +77,7 @@ def embed(learner: Learner, x: Tensor) -> Tensor | None:
         made = [backbone(part.to(device_of(learner))) for part in x.float().split(BATCH)]
     finally:
         backbone.train(was_training)
-    return torch.cat(made).flatten(1).float().cpu()
+    return torch.cat(made)
 
 
 def _takes_single_examples(backbone: nn.Module) -> bool:

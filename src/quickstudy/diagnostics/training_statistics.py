@@ -218,8 +218,10 @@ def _null(distances: np.ndarray, n_units: int, per_unit: int) -> np.ndarray:
     """Mean distances of support sets drawn from the reference, shape (DRAWS,)."""
     rng = np.random.default_rng(0)
     units = rng.integers(len(distances), size=(DRAWS, n_units))
-    columns = rng.random((DRAWS, n_units, distances.shape[1])).argsort(-1)[..., :per_unit]
-    drawn = np.take_along_axis(distances[units], columns, -1)
+    drawn = distances[units]
+    if per_unit < distances.shape[1]:
+        columns = rng.random(drawn.shape).argsort(-1)[..., :per_unit]
+        drawn = np.take_along_axis(drawn, columns, -1)
     filled = np.isfinite(drawn)
     sums = np.where(filled, drawn, 0).sum((1, 2))
     return sums / np.maximum(filled.sum((1, 2)), 1)

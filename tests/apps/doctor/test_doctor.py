@@ -8,8 +8,11 @@ from PIL import Image
 from command import run
 from drawings import draw_boxes, draw_few_glyphs
 from quickstudy.apps.doctor import diagnosis, run_checks
+from quickstudy.apps.doctor.advice import advise
+from quickstudy.diagnostics.finding import Finding
 from quickstudy.diagnostics.training_statistics import STATISTICS_FILE
 from quickstudy.experiments.run import train_run
+from quickstudy.learners.transfer.blend import ExpectedAccuracy
 from quickstudy.recipes.loading import load_recipe
 
 QUICK = ["train.steps=2", "validation.n_tasks=2"]
@@ -58,6 +61,8 @@ def test_a_run_with_a_support_set_gets_every_section_and_one_page(
     measures = {one["measure"] for each in found["sections"].values() for one in each}
     assert {"novelty", "generalisation gap", "label order", "Vendi score of tasks"} <= measures
     assert {"shuffled support labels", "proxy A-distance", "seconds to adapt"} <= measures
+    here = {one["measure"]: one for one in found["sections"]["Support set and training"]}
+    assert here["default learner"]["threshold"]["value"] == here["expected accuracy"]["value"]
     (copies,) = [o for o in found["sections"]["Support set"] if o["measure"] == "copies"]
     assert copies["status"] == "warning"
     assert page.count("data:image/png;base64,") >= 2  # the two copies
@@ -66,12 +71,27 @@ def test_a_run_with_a_support_set_gets_every_section_and_one_page(
         assert external not in page.replace("http://www.w3.org/2000/svg", "")
 
 
+def expected_of(mean):
+    return Finding("expected accuracy", "fine", mean, "")
+
+
+def test_the_learner_that_promises_more_is_advised():
+    default = ExpectedAccuracy(0.8, 0.6, 0.9, 0.2)
+    better, worse = advise(expected_of(0.7), default), advise(expected_of(0.85), default)
+    assert better.is_warning
+    assert "default learner" in better.advice
+    assert not worse.is_warning
+    assert worse.advice == ""
+
+
 def test_a_run_from_before_the_statistics_says_so(capsys, tmp_path, glyphs_run, letters):
     (glyphs_run / STATISTICS_FILE).unlink()
     found, page = diagnose(capsys, tmp_path, glyphs_run, "--support", letters)
     (reason,) = [one["reason"] for one in found["left_out"] if one["measure"] == "novelty"]
     assert "from before statistics" in reason
     assert "from before statistics" in page
+    (unknown,) = [one for one in found["left_out"] if one["measure"] == "default learner"]
+    assert "nothing is known" in unknown["reason"]
 
 
 def test_a_support_set_of_one_image_a_class_is_served_as_far_as_it_goes(

@@ -112,9 +112,9 @@ def diagnose(
         return found
     here = RunTasks(recipe, learner, tasks, n_tasks)
     sections: dict[str, Measures] = {}
-    if loaded is not None:
+    if support is not None and loaded is not None:
         sections["Support set"] = of_support(learner, loaded)
-        sections["Support set and training"] = against_training(folder, here, loaded.task)
+        sections["Support set and training"] = against_training(folder, here, support, loaded)
     sections["Run"] = of_run(here)
     sections["Training tasks"] = of_tasks(here)
     sections["Scarcity and sample efficiency"] = learning_curve(here, folder, found.curve)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from quickstudy.apps.doctor.advice import DEFAULT_LEARNER, advise, default_accuracy
 from quickstudy.apps.doctor.examples import LoadedSupport
 from quickstudy.apps.doctor.run_checks import Measures, RunTasks
 from quickstudy.diagnostics.expectation import expected_accuracy
@@ -27,10 +28,8 @@ from quickstudy.diagnostics.support import (
 from quickstudy.diagnostics.tables import leaking_column
 from quickstudy.diagnostics.training_statistics import TrainingStatistics, novelty
 from quickstudy.learners import Learner
-from quickstudy.tasks import Support
 
 __all__ = ["against_training", "of_support"]
-
 
 TASKS_TO_COMPARE = 40
 
@@ -50,9 +49,16 @@ def of_support(learner: Learner, loaded: LoadedSupport) -> Measures:
         yield "leaking column", lambda: leaking_column(numbers, y, loaded.columns)
 
 
-def against_training(folder: Path, here: RunTasks, support: Support) -> Measures:
-    """How it differs from the examples of training."""
-    learner = here.learner
+def against_training(folder: Path, here: RunTasks, place: Path, loaded: LoadedSupport) -> Measures:
+    """How it differs from the examples of training, and what that costs.
+
+    Args:
+        folder: Of the run.
+        here: Its tasks.
+        place: Of the support set.
+        loaded: The same.
+    """
+    learner, support = here.learner, loaded.task
 
     def new() -> list[Finding | Skipped]:
         statistics = TrainingStatistics.read(folder)
@@ -66,6 +72,17 @@ def against_training(folder: Path, here: RunTasks, support: Support) -> Measures
         return [expected_accuracy(statistics, learner, support, novelty=found), found]
 
     yield "novelty", new
+
+    def other_learner() -> Finding | Skipped:
+        statistics = TrainingStatistics.read(folder)
+        expected = statistics and expected_accuracy(statistics, learner, support)
+        if not isinstance(expected, Finding):
+            reason = expected.reason if expected else "nothing is known of this run's accuracy"
+            return Skipped(DEFAULT_LEARNER, reason)
+        default = default_accuracy(place, loaded)
+        return default if isinstance(default, Skipped) else advise(expected, default)
+
+    yield DEFAULT_LEARNER, other_learner
 
     def compared() -> list[Finding]:
         tasks = [here.training[i] for i in range(TASKS_TO_COMPARE)]

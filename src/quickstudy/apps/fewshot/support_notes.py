@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from quickstudy.diagnostics.expectation import expected_accuracy
-from quickstudy.diagnostics.features import embed
+from quickstudy.diagnostics.features import embed_as_is, flat_features
 from quickstudy.diagnostics.finding import Finding
 from quickstudy.diagnostics.support import copies, mislabelled, unit_vectors
 from quickstudy.diagnostics.training_statistics import TrainingStatistics, novelty
@@ -45,8 +45,8 @@ def support_notes(
     """
     if support.n_way is None or not 0 < len(support) <= MAX_EXAMPLES:
         return []
-    features = None if learner is None else embed(learner, support.x)
-    vectors = support.x.detach().cpu().flatten(1) if features is None else features
+    embedded = None if learner is None else embed_as_is(learner, support.x)
+    vectors = flat_features(support.x.detach() if embedded is None else embedded)
     y = support.y.cpu().numpy()
     with np.errstate(all="ignore"):  # of numbers that are too large to square
         u = unit_vectors(vectors.numpy(), standardise=of_numbers)
@@ -57,20 +57,23 @@ def support_notes(
     notes = [f"{one.verdict} {one.advice}" for one in warned]
     if learner is not None and run is not None:
         with contextlib.suppress(QuickstudyError):  # the run is gone, or of other examples
-            notes += _against_training(find_run(run), learner, support, features)
+            notes += _against_training(find_run(run), learner, support, embedded)
     return notes
 
 
 def _against_training(
-    run: Path, learner: Learner, support: Support, features: Tensor | None
+    run: Path, learner: Learner, support: Support, embedded: Tensor | None
 ) -> list[str]:
     """A line about examples that are unlike those of training."""
     statistics = TrainingStatistics.read(run)
     if statistics is None:
         return []
+    features = None if embedded is None else flat_features(embedded)
     new = novelty(statistics, learner, support, features=features)
     if not new.is_warning:
         return []
-    expected = expected_accuracy(statistics, learner, support, novelty=new, always_folds=False)
+    expected = expected_accuracy(
+        statistics, learner, support, novelty=new, always_folds=False, embedded=embedded
+    )
     told = [new.verdict, expected.verdict if isinstance(expected, Finding) else "", new.advice]
     return [" ".join(part for part in told if part)]
