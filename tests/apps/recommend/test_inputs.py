@@ -62,6 +62,15 @@ def test_a_sparse_matrix_keeps_ratings_of_0_and_its_names():
         Interactions.from_matrix(np.ones((2, 2)))
 
 
+def test_entries_that_a_matrix_stores_several_times_are_added_up():
+    positions = ([0, 1, 0, 0], [1, 0, 1, 0])
+    matrix = sparse.coo_matrix(([2.0, 4.0, 3.0, 0.0], positions), shape=(2, 2))
+    data = Interactions.from_matrix(matrix)
+    np.testing.assert_array_equal(data.matrix().toarray(), matrix.toarray())
+    assert len(data.rating) == 3  # the stored 0 stays
+    assert matrix.nnz == 4  # the caller's matrix is as it was
+
+
 @pytest.mark.parametrize("separator", ["#", "~", "  ", " "])
 def test_any_separator_can_be_named_and_white_space_is_found(tmp_path, separator):
     lines = ["user item rating time", "ann x 5 10", "bob x 2.5 20"]

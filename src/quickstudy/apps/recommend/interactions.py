@@ -178,8 +178,8 @@ class Interactions:
         Users and items keep the order in which they first come, and are the same whether they are
         written as text or number: 1, 1.0, "1" and "1.0" (see `identifier`). Times are numbers of
         seconds, milli-, micro- or nanoseconds, ISO 8601, or `datetime`; they become seconds (see
-        `seconds`). If a user rated an item several times, the newest rating counts, or the last row
-        if there are no times; a warning counts the others.
+        `seconds`). If a user rated or chose an item several times, the newest rating or click
+        counts, or the last row if there are no times; a warning counts the other ratings.
 
         Args:
             user, item: Names.
@@ -243,7 +243,8 @@ class Interactions:
         clicks: bool = False,
         **more: Any,
     ) -> Interactions:
-        """Read a sparse matrix of SciPy, users by items. A stored value is a rating, also 0.
+        """Read a sparse matrix of SciPy, users by items. A stored value is a rating, also 0. Values
+        stored several times for one entry are added up, as SciPy does.
 
         Args:
             matrix: (U, I).
@@ -261,7 +262,9 @@ class Interactions:
                 f"expected a sparse matrix of SciPy, users by items, got {type(matrix).__name__}: "
                 "use scipy.sparse.coo_matrix"
             )
-        entries = matrix.tocoo()
+        summed = matrix.tocsr(copy=True)
+        summed.sum_duplicates()
+        entries = summed.tocoo()
         names = []
         for what, given, n in (
             ("users", users, matrix.shape[0]),
