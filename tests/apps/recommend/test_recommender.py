@@ -172,7 +172,7 @@ def test_data_that_cannot_serve_is_refused():
     rows = [(f"u{u}", f"x{i}", 3.0) for u in range(30) for i in range(4)]
     with pytest.raises(DataError, match="2 different ratings or more, got 1: take clicks"):
         Recommender().fit(Interactions.from_rows(rows))
-    with pytest.raises(DataError, match="20 users with two ratings each, got 2"):
+    with pytest.raises(DataError, match=r"20 users with two ratings each, got 2 of .*add users"):
         Recommender().fit(
             Interactions.from_rows([("a", "x", 1), ("a", "y", 2), ("b", "x", 3), ("b", "y", 1)])
         )

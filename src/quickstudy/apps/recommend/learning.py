@@ -72,7 +72,12 @@ def check_data(data: Interactions) -> None:
     check_memory(len(data.users), len(data.items), len(data.rating), data.clicks)
     n_usable = int((data.user_counts >= 2).sum())
     if n_usable < MIN_USERS:
-        raise DataError(f"expected {MIN_USERS} users with two ratings each, got {n_usable}")
+        what = "clicks" if data.clicks else "ratings"
+        raise DataError(
+            f"expected {MIN_USERS} users with two {what} each, got {n_usable} of "
+            f"{len(data.users)} users: the meta-level learns from one what to expect of the "
+            f"other, so add users who have more {what}"
+        )
     if data.clicks and data.time is None:
         warnings.warn(
             "the clicks have no times, so nothing is learned from their order, and evaluation "
