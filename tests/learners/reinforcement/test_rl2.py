@@ -15,6 +15,7 @@ from quickstudy.learners.reinforcement import history, trial_ppo
 from quickstudy.learners.reinforcement.experience import play
 from quickstudy.nn import MLP, Flatten
 from quickstudy.tasks.environments import BernoulliBandits, Discrete, GridNavi, Navigation, Trials
+from weights import with_noise
 
 FAMILIES = {
     "choices": GridNavi(horizon=4),
@@ -28,13 +29,10 @@ def family(request):
 
 
 def make(family, **options):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        backbone = MLP((family.observation_size,), (8,))
-        learner = RL2(backbone, family.actions, hidden=8, **options)
-        for parameter in learner.parameters():  # so that its actions are not all alike
-            parameter.data += 0.3 * torch.randn(parameter.shape)
-        return learner
+    def new():
+        return RL2(MLP((family.observation_size,), (8,)), family.actions, hidden=8, **options)
+
+    return with_noise(new)
 
 
 def tasks_of(family, n=3, **episodes):

@@ -10,6 +10,7 @@ from quickstudy.learners.reinforcement import GreedyPlanner, history, play
 from quickstudy.learners.reinforcement.planning import plan
 from quickstudy.nn import Flatten
 from quickstudy.tasks.environments import Box, GridNavi, TabularMDPs, Trials
+from weights import with_noise
 
 FAMILIES = {
     "mdp": TabularMDPs(n_states=4, n_actions=3, horizon=5),
@@ -23,13 +24,12 @@ def family(request):
 
 
 def make(family, **options):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        sizes = {"n_states": 9, "horizon": family.horizon, "width": 8, **options}
-        learner = RL3(Flatten((family.observation_size,)), family.actions, **sizes)
-        for parameter in learner.parameters():  # so that its actions are not all alike
-            parameter.data += 0.3 * torch.randn(parameter.shape)
-        return learner
+    sizes = {"n_states": 9, "horizon": family.horizon, "width": 8, **options}
+
+    def new():
+        return RL3(Flatten((family.observation_size,)), family.actions, **sizes)
+
+    return with_noise(new)
 
 
 def test_acting_step_by_step_and_passing_over_the_whole_trial_are_the_same(family, monkeypatch):

@@ -16,6 +16,7 @@ from quickstudy.learners.reinforcement.experience import play
 from quickstudy.learners.reinforcement.policies import encode_actions
 from quickstudy.nn import MLP, Flatten
 from quickstudy.tasks.environments import BernoulliBandits, Discrete, GridNavi, Navigation, Trials
+from weights import with_noise
 
 FAMILIES = {"choices": GridNavi(size=3, horizon=3), "vectors": Navigation(horizon=3)}
 
@@ -26,21 +27,12 @@ def family(request):
 
 
 def make(family, **options):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        backbone = MLP((family.observation_size,), (6,))
-        options = {
-            "hidden": 8,
-            "latent": 3,
-            "width": 8,
-            "model_share": 1.0,
-            "batches": 1,
-            **options,
-        }
-        learner = VariBAD(backbone, family.actions, **options)
-        for parameter in learner.parameters():  # so that its actions are not all alike
-            parameter.data += 0.3 * torch.randn(parameter.shape)
-        return learner
+    sizes = {"hidden": 8, "latent": 3, "width": 8, "model_share": 1.0, "batches": 1, **options}
+
+    def new():
+        return VariBAD(MLP((family.observation_size,), (6,)), family.actions, **sizes)
+
+    return with_noise(new)
 
 
 def part_of(learner, family, n=4):

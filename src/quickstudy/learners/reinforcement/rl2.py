@@ -6,16 +6,14 @@ Reinforcement Learning", 2016, arXiv:1611.02779. Shapes: n observations of o num
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from quickstudy.learners.reinforcement.memories import RecurrentMemory
-from quickstudy.learners.reinforcement.ppo import PPO, PPOBatch
+from quickstudy.learners.reinforcement.ppo import PPO
 from quickstudy.learners.reinforcement.trial_ppo import TrialPPO
 from quickstudy.tasks.environments import Box, Discrete
-from quickstudy.tasks.environments.trials import Trial
 
 __all__ = ["RL2"]
 
@@ -71,11 +69,3 @@ class RL2(TrialPPO):
             discount, decay, clip, value_weight, entropy_weight, epochs, batches, reward_scale
         )
         super().__init__(backbone, actions, memory, hidden, ppo, learn_from)
-
-    def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[PPOBatch]]:
-        batch, _ = self.collect(tasks)
-        for rows in self.ppo.rows(len(tasks)):
-            yield [batch.of(rows)]
-
-    def loss(self, episode: PPOBatch) -> Tensor:  # type: ignore[override]
-        return self.policy_loss(episode, self.remember(episode.experience))

@@ -6,19 +6,17 @@ arXiv:2306.15909. Shapes: n observations of o numbers, f features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from quickstudy.errors import UsageError
 from quickstudy.learners.base import feature_size
 from quickstudy.learners.reinforcement.model_memory import ModelMemory
-from quickstudy.learners.reinforcement.ppo import PPO, PPOBatch
+from quickstudy.learners.reinforcement.ppo import PPO
 from quickstudy.learners.reinforcement.trial_ppo import TrialPPO
 from quickstudy.tasks.environments import Box, Discrete
-from quickstudy.tasks.environments.trials import Trial
 
 __all__ = ["RL3"]
 
@@ -82,11 +80,3 @@ class RL3(TrialPPO):
         super().__init__(backbone, actions, memory, memory.hidden, ppo, learn_from)
         with torch.no_grad():
             self.head.linear.weight[:, memory.value_columns] += torch.eye(actions.n)
-
-    def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[PPOBatch]]:
-        batch, _ = self.collect(tasks)
-        for rows in self.ppo.rows(len(tasks)):
-            yield [batch.of(rows)]
-
-    def loss(self, episode: PPOBatch) -> Tensor:  # type: ignore[override]
-        return self.policy_loss(episode, self.remember(episode.experience))

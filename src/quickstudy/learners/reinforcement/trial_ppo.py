@@ -5,7 +5,7 @@ Shapes: t steps, n environments, h of what is acted by.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -67,6 +67,16 @@ class TrialPPO(HistoryLearner):
         if self.learn_from == "regrets":
             earned = -regrets(environments, experience)
         return self.ppo.batch(experience, earned, chosen, values, trial_ends), remembered
+
+    def updates(self, tasks: Sequence[Trial]) -> Iterator[Sequence[Any]]:
+        batch, _ = self.collect(tasks)
+        for rows in self.ppo.rows(len(tasks)):
+            yield [batch.of(rows)]
+
+    def loss(self, episode: PPOBatch) -> Tensor:  # type: ignore[override]
+        observations = episode.experience.observations
+        remembered = self.remember(episode.experience)
+        return self.policy_loss(episode, self.read(remembered, observations))
 
     def policy_loss(self, batch: PPOBatch, out: Tensor) -> Tensor:
         """The loss of PPO, of what `read` returned along the trials, (t, n, h)."""
