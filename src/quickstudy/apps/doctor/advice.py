@@ -23,15 +23,16 @@ DEFAULT_LEARNER = "default learner"
 
 
 def advise(expected: Finding, default: ExpectedAccuracy) -> Finding:
-    """Compare the accuracy to expect of a run with that of the default learner, which both learn
-    from the same examples, left out in turn.
+    """Compare the accuracy to expect of a run with that of the default learner, both from the same
+    examples, left out in turn. The default learner is advised if even the low end of its interval
+    is above what the run is expected to reach.
 
     Args:
         expected: Of the run, by `expected_accuracy`.
         default: Of `LearnedBlend`, adapted to the same support set.
     """
     assert expected.value is not None
-    is_better = default.mean > expected.value
+    is_better = default.low > expected.value
     return Finding(
         DEFAULT_LEARNER,
         "warning" if is_better else "fine",
@@ -41,7 +42,7 @@ def advise(expected: Finding, default: ExpectedAccuracy) -> Finding:
         "by this run.",
         "Leave out the learner's name to use the default learner." if is_better else "",
         (default.low, default.high),
-        Threshold(expected.value, "what this run is expected to reach"),
+        Threshold(expected.value, "for the low end: what this run is expected to reach"),
     )
 
 
